@@ -1,0 +1,60 @@
+"""How much the property run costs over the bare torch loop, on the very same cases. Usage: python benchmarks/overhead.py [EXAMPLES]
+
+Both sides run in this process, in turn, on one torch thread; the ratio is what to quote, the seconds are this machine's.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import torch
+from bare import bare_trial
+from hypothesis import Phase, given, settings
+
+from frostproof.generation import cases
+from frostproof.probe import Unusable
+from frostproof.target import torch_optimizers
+from frostproof.verification import Verification
+
+
+def measure(verification: Verification, examples: int) -> tuple[float, float]:
+    """Seconds of the property run, and of the bare loop on its cases."""
+    tried = []
+    judge = verification.judge
+
+    @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,))
+    @given(cases(verification.subject))
+    def holds(case):
+        tried.append(case)
+        judge(case)
+
+    started = time.perf_counter()
+    holds()
+    between = time.perf_counter()
+    for case in tried:
+        bare_trial(case, verification.subject)
+    return between - started, time.perf_counter() - between
+
+
+def main() -> None:
+    examples = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    only = sys.argv[2] if len(sys.argv) > 2 else ""
+    torch.set_num_threads(1)
+    ours, bare = 0.0, 0.0
+    for subject in torch_optimizers():
+        if only not in subject.name:
+            continue
+        verification = Verification(subject, "cpu")
+        try:
+            verification.prepare()
+        except Unusable:
+            continue
+        a, b = measure(verification, examples)
+        ours, bare = ours + a, bare + b
+        print(f"{subject.name:40} {a:6.2f} s / {b:6.2f} s = {a / b:.2f}", flush=True)
+    print(f"{'overall':40} {ours:6.2f} s / {bare:6.2f} s = {ours / bare:.2f}")
+
+
+if __name__ == "__main__":
+    main()

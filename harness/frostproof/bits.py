@@ -1,0 +1,56 @@
+"""Tensors as bytes, so that equality is bitwise: NaN equals itself, and -0.0 differs from 0.0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from ctypes import string_at
+
+import torch
+from torch import Tensor
+
+from frostproof.observation import Bits
+
+def bits(tensor: Tensor) -> Bits:
+    """The values of `tensor` as bytes, in row-major order; of a sparse one, its indices and values.
+
+    A tensor on `meta` has no values: its bits are empty.
+    """
+    # Reading the memory itself costs 1 us, a tenth of what a copy by torch operations does on these small tensors.
+    if tensor.is_cpu and tensor.layout is torch.strided and tensor.is_contiguous():
+        return string_at(tensor.data_ptr(), tensor.nbytes)
+    tensor = tensor.detach()
+    if tensor.is_meta:
+        return b""
+    if tensor.is_sparse:
+        tensor = tensor.coalesce()
+        return bits(tensor.indices()) + bits(tensor.values())
+    return bits(tensor.cpu().contiguous())
+
+
+def bits_of(tensors: Iterable[Tensor]) -> tuple[Bits, ...]:
+    return tuple([bits(tensor) for tensor in tensors])
+
+
+def gradient_bits(parameters: Iterable[Tensor]) -> tuple[Bits | None, ...]:
+    """The bits of each parameter's `.grad`, None where none is allocated."""
+    return tuple([None if (grad := parameter.grad) is None else bits(grad) for parameter in parameters])
+
+
+def added(left: Bits, right: Bits, dtype: str) -> Bits:
+    """The bits of left + right, added in `dtype` (a torch dtype's name)."""
+    kind = getattr(torch, dtype)
+    return bits(torch.frombuffer(bytearray(left), dtype=kind) + torch.frombuffer(bytearray(right), dtype=kind))
+
+
+def values(data: Bits, dtype: str) -> list[float]:
+    """The numbers that `data` holds, read as `dtype` (a torch dtype's name)."""
+    if not data:
+        return []
+    numbers: list[float] = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype)).double().tolist()
+    return numbers
+
+
+def ulp(value: float, dtype: str) -> float:
+    """The unit in the last place of `value` in `dtype` (a torch dtype's name)."""
+    return float(torch.finfo(getattr(torch, dtype)).eps) * 2.0 ** math.floor(math.log2(abs(value) or 1.0))

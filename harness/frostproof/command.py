@@ -1,0 +1,116 @@
+"""The command line: a thin door to pytest. `--help` and `list invariants` do not wait for torch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from frostproof.errors import FrostproofError
+from frostproof.profile import PROFILES
+
+EXIT_CODES = {0: 0, 1: 1, 4: 2, 5: 5}
+"""pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 5 nothing was judged."""
+
+
+class OneLine(click.Group):
+    """Says what was wrong in one line, and where to read more, in place of a usage text."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(2)
+        except click.Abort:
+            sys.exit(130)
+        except click.ClickException as error:
+            click.echo(f"frostproof: {error.format_message().rstrip('.')}; see frostproof --help", err=True)
+        except FrostproofError as error:
+            click.echo(f"frostproof: {error}", err=True)
+        sys.exit(2)
+
+
+@click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="frostproof")
+def main() -> None:
+    """Verify that optimizers respect frozen layers, on random networks, masks and training programs."""
+
+
+@main.command(epilog="Whatever follows `--` goes to pytest.")
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET... [-- PYTEST_ARGS]")
+@click.option("--profile", type=click.Choice(list(PROFILES)), help="How much to try.  [default: dev]")
+@click.option("--max-examples", type=int, help="Examples per optimizer and device, in place of the profile's.")
+@click.option("--seed", type=int, help="Seed of the search.")
+@click.option("--device", multiple=True, help="cpu, meta, cuda, ...; may be repeated.  [default: all that are available]")
+@click.option("--jobs", default="auto", show_default=True, metavar="auto|N", help="Processes to use; 0 runs in this one.")
+@click.option("--strict", is_flag=True, help="Findings that only cost memory or time fail too.")
+@click.option("--json", help="Write the results to this file.", metavar="FILE")
+@click.option("--markdown", help="Write a summary to this file.", metavar="FILE")
+@click.option("--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER")
+@click.pass_context
+def check(context: click.Context, targets: tuple[str, ...], jobs: str, **given: Any) -> int:
+    """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
+
+    Exit code 0: everything held; 1: something is violated; 2: wrong usage; 5: nothing was judged.
+    """
+    targets, pytest_args = _split(targets, context)
+    if not (jobs == "auto" or jobs.isdigit()):
+        raise click.BadParameter(f"--jobs is {jobs!r}: give auto or a number")
+    options = [f"--frostproof-optimizer={target}" for target in targets]
+    for name, value in given.items():
+        option = f"--frostproof-{name.replace('_', '-')}"
+        if value is True:
+            options.append(option)
+        elif value not in (None, False):
+            options += [f"{option}={each}" for each in (value if isinstance(value, tuple) else (value,))]
+    return run_pytest([*options, f"--numprocesses={jobs}", *pytest_args], targets, given)
+
+
+def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, ...], list[str]]:
+    """The targets, and what stood behind `--`. click drops the `--`, so it is found in the words as they were given."""
+    given: list[str] = context.obj or sys.argv[1:]
+    behind = given[given.index("--") + 1 :] if "--" in given else []
+    targets = words[: len(words) - len(behind)] if behind else words
+    if not targets:
+        raise click.UsageError("no target: name one as module:Name")
+    return targets, behind
+
+
+def run_pytest(arguments: list[str], targets: tuple[str, ...], given: dict[str, Any]) -> int:
+    """Check the usage first, so that nothing is half-run, then hand over to pytest."""
+    sys.path.insert(0, str(Path.cwd()))
+    from frostproof.profile import examples
+
+    examples(given["profile"] or "dev", given["max_examples"])
+    from frostproof.device import chosen
+    from frostproof.suite import usable
+
+    usable(targets, chosen(given["device"]))
+    import pytest
+
+    own = ["--pyargs", "frostproof_properties", "-q", "--override-ini=python_files=test_*.py", "--override-ini=python_functions=test_*"]
+    code = int(pytest.main([*own, *arguments]))
+    return EXIT_CODES.get(code, 1)
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["optimizers", "invariants", "devices"]))
+def listing(what: str) -> None:
+    """List the optimizers of torch.optim, the invariants, or the devices found here."""
+    if what == "invariants":
+        from frostproof.invariants import INVARIANTS
+
+        for invariant in INVARIANTS:
+            click.echo(f"{invariant.id:28} {invariant.severity:6} {invariant.statement}")
+    elif what == "devices":
+        from frostproof.device import available
+
+        click.echo("\n".join(available()))
+    else:
+        from frostproof.target import torch_optimizers
+
+        for subject in torch_optimizers():
+            click.echo(f"{subject.target:28} {subject.variant}")

@@ -1,0 +1,39 @@
+"""A fence around a run: what an optimizer, or we, change in the process is put back when the run ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from frostproof.device import is_accelerator
+
+
+@contextmanager
+def fenced(device: str) -> Iterator[None]:
+    """One torch thread, no warnings, and deterministic kernels on accelerators; RNG, grad mode and defaults restored."""
+    threads, grad, dtype = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
+    deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    cpu_state, python_state = torch.get_rng_state(), random.getstate()
+    device_state = torch.get_device_module(device).get_rng_state() if is_accelerator(device) else None
+    torch.set_num_threads(1)
+    if is_accelerator(device):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_rng_state(cpu_state)
+        random.setstate(python_state)
+        if device_state is not None:
+            torch.get_device_module(device).set_rng_state(device_state)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        torch.set_num_threads(threads)

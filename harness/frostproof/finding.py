@@ -1,0 +1,72 @@
+"""What one test item found, on its way from a worker to the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from frostproof.case import Case
+from frostproof.invariants import INVARIANTS
+from frostproof.results import InvariantRow, Status, SubjectRow
+from frostproof.verification import Verification
+
+
+class Finding(msgspec.Struct):
+    """What one test item reports: a subject's row, with the cases of its violations still inside."""
+
+    row: SubjectRow
+    cases: dict[str, Case]
+
+
+def finding(verification: Verification) -> Finding:
+    """What a verification has found so far."""
+    subject = verification.subject
+    rows, cases = [], {}
+    for invariant in INVARIANTS:
+        tally = verification.tallies.get(invariant.id)
+        if tally is None or verification.reason is not None:
+            if subject.factory is not None and verification.sought is None:
+                rows.append(InvariantRow(invariant.id, "not-applicable", invariant.severity))
+            continue
+        row = InvariantRow(invariant.id, "held", verification.severity(invariant), tally.judged, tally.violated, tally.message or None)
+        if tally.violated:
+            row.status = "expected" if invariant.id in subject.expected_failures else "violated"
+            if tally.case is not None:
+                cases[invariant.id] = tally.case
+        elif verification.sought is not None and tally.judged:
+            row.status = "violated"
+            row.message = f"expected to fail ({subject.expected_failures[invariant.id]}), but held in {tally.judged} trials: drop the expectation"
+        elif not tally.judged:
+            row.status = "unreached"
+        if row.status == "expected":
+            row.message = f"expected: {subject.expected_failures[invariant.id]}; {tally.message}"
+        rows.append(row)
+    judgements = sum(row.judged for row in rows)
+    status: Status = "held"
+    reason = verification.reason
+    if reason is None and not judgements:
+        reason = f"no case could be judged: {verification.rejection}"
+    if reason is not None:
+        status = "unusable"
+    elif any(row.status == "violated" and (row.severity != "cost" or verification.strict) for row in rows):
+        status = "violated"
+    facts: dict[str, Any] = {}
+    if verification.rejected:
+        facts["rejected-cases"] = verification.rejected
+    if subject.rounding is not None:
+        facts["rounding-ulp"] = verification.rounding
+    row = SubjectRow(
+        subject.target,
+        subject.variant,
+        verification.device,
+        subject.version,
+        status,
+        reason,
+        verification.trials,
+        judgements,
+        round(verification.seconds, 3),
+        facts,
+        rows,
+    )
+    return Finding(row, cases)

@@ -1,0 +1,34 @@
+"""What is on record of torch's own optimizers: violations that stand as expected failures, and exactness rules.
+
+Each entry holds fields of a Subject, under the qualified name of the class and the variant (None for all of them), in the
+form that users give them too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
+    ("torch.optim.adagrad.Adagrad", None): {
+        "expected_failures": {
+            "no-state-for-frozen": "the constructor allocates `sum` and `step` for every parameter, frozen ones too (torch 2.13)",
+        },
+    },
+    ("torch.optim.lbfgs.LBFGS", None): {
+        "rounding": "A pads LBFGS's flat vector with zeros for frozen parameters, which shifts where SIMD reductions split",
+        "dtypes": ("float64",),
+        "expected_failures": {
+            "gradless-step-is-noop": (
+                "a None gradient counts as zeros in the flat vector, and the direction from earlier steps still moves the parameter (torch 2.13)"
+            ),
+            "no-state-for-frozen": "the state of the whole optimizer is kept under its first parameter, frozen or not (torch 2.13)",
+        },
+    },
+    ("torch.optim.sgd.SGD", "fused"): {
+        "expected_failures": {
+            "gradless-step-is-noop": (
+                "with momentum, the kernel raises TypeError once one parameter has a momentum buffer and another, that had no gradient yet, has none (torch 2.13)"
+            ),
+        },
+    },
+}

@@ -1,0 +1,43 @@
+"""The registry of invariants: one file each, one list for every door."""
+
+from frostproof.invariants import (
+    buffers_hold_in_eval,
+    closure_is_honoured,
+    flags_untouched,
+    frozen_weights_unchanged,
+    gradients_pass_through,
+    gradless_step_is_noop,
+    no_grad_allocated,
+    no_grad_backward_raises,
+    no_graph_below,
+    no_state_for_frozen,
+    repeats_itself,
+    stale_grads_accumulate,
+    stale_grads_harmless,
+    trainable_moves,
+    trainable_updates_match,
+    zero_grad_clears,
+)
+from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement, Severity, Violation
+
+INVARIANTS: tuple[Invariant, ...] = (
+    frozen_weights_unchanged.INVARIANT,
+    trainable_updates_match.INVARIANT,
+    no_grad_allocated.INVARIANT,
+    no_graph_below.INVARIANT,
+    no_grad_backward_raises.INVARIANT,
+    gradients_pass_through.INVARIANT,
+    gradless_step_is_noop.INVARIANT,
+    flags_untouched.INVARIANT,
+    closure_is_honoured.INVARIANT,
+    zero_grad_clears.INVARIANT,
+    repeats_itself.INVARIANT,
+    stale_grads_harmless.INVARIANT,
+    stale_grads_accumulate.INVARIANT,
+    buffers_hold_in_eval.INVARIANT,
+    trainable_moves.INVARIANT,
+    no_state_for_frozen.INVARIANT,
+)
+"""In the order in which a property raises them: the user's four first, what only costs last."""
+
+__all__ = ["HELD", "INVARIANTS", "NOT_JUDGED", "Invariant", "Judgement", "Severity", "Violation"]

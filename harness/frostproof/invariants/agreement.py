@@ -1,0 +1,35 @@
+"""Whether A and B agree: bit for bit, unless the subject has a stated reason to round differently."""
+
+from frostproof.observation import Bits, Trial
+
+ROUNDING = 1e-6
+"""The largest difference that counts as rounding, relative to the largest value of the tensor or to 1. In float64, in
+which such subjects run, it is far above what a few iterations make of one ulp, and far below any update."""
+
+
+def disagreement(trial: Trial, left: tuple[Bits | None, ...], right: tuple[Bits | None, ...]) -> int | None:
+    """The first trainable position at which the two differ by more than is allowed; None where they agree.
+
+    A difference of rounding size is noted in `trial.rounding`, in units in the last place.
+    """
+    if trial.take_trainable(left) == trial.take_trainable(right):
+        return None
+    for i in trial.case.trainable:
+        if left[i] != right[i] and not is_rounding(trial, left[i], right[i]):
+            return i
+    return None
+
+
+def is_rounding(trial: Trial, left: Bits | None, right: Bits | None) -> bool:
+    """Whether two tensors of one size differ by rounding alone, where the subject allows for it."""
+    if not trial.allows_rounding or left is None or right is None or len(left) != len(right):
+        return False
+    from frostproof.bits import ulp, values
+
+    old, new = values(left, trial.case.dtype), values(right, trial.case.dtype)
+    bound = ROUNDING * max(1.0, *map(abs, old))
+    if not all(abs(x - y) <= bound for x, y in zip(old, new, strict=True)):
+        return False
+    unit = ulp(max(1.0, *map(abs, old)), trial.case.dtype)
+    trial.rounding = max(trial.rounding, *(abs(x - y) / unit for x, y in zip(old, new, strict=True)))
+    return True

@@ -1,0 +1,49 @@
+"""An invariant: a named statement that judges a trial after each event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from frostproof.observation import Moment, Phase, Trial
+
+Severity = Literal["wrong", "crash", "cost"]
+Judgement = str | None
+HELD: Judgement = ""
+NOT_JUDGED: Judgement = None
+"""Nothing at this moment to judge. Any text but HELD says what was violated."""
+
+
+class Violation(AssertionError):
+    """Raised by a property. One subclass per invariant, so that Hypothesis shrinks each bug by itself."""
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A statement, how bad it is when broken, where it comes from, and the function that judges a moment of a trial.
+
+    `needs_values`: compares numbers, so that nothing can be judged on the device meta. `needs_optimizer`: says nothing of
+    autograd alone; `autograd_only`: says nothing of an optimizer. `crashes`: the phases in which an exception from the
+    optimizer, in A and not with everything trainable, breaks it.
+    """
+
+    id: str
+    statement: str
+    severity: Severity
+    source: str
+    judge: Callable[[Trial, Moment], Judgement]
+    needs_values: bool = True
+    needs_optimizer: bool = True
+    autograd_only: bool = False
+    crashes: tuple[Phase, ...] = ()
+    violation: type[Violation] = field(init=False)
+
+    def __post_init__(self) -> None:
+        name = "".join(word.capitalize() for word in self.id.split("-"))
+        object.__setattr__(self, "violation", type(name, (Violation,), {"__module__": __name__, "__doc__": self.statement}))
+
+    def applies(self, *, optimizer: bool, values: bool) -> bool:
+        """Whether it says anything of a run with or without an optimizer, on a device with or without values."""
+        fits = not self.autograd_only if optimizer else not self.needs_optimizer
+        return fits and (values or not self.needs_values)

@@ -1,0 +1,44 @@
+"""Freezing everything stops training loudly: there is nothing to differentiate, and torch says so."""
+
+from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
+from frostproof.invariants.wording import at, change, first_difference
+from frostproof.observation import Moment, Trial
+from frostproof.program import BackwardUnderNoGrad, Step
+
+TEXT = "element 0 of tensors does not require grad and does not have a grad_fn"
+
+
+def judge(trial: Trial, moment: Moment) -> Judgement:
+    if isinstance(moment.event, BackwardUnderNoGrad):
+        roles, why = list(moment.seen), "under no_grad"
+    elif isinstance(moment.event, Step) and not trial.case.trainable and not trial.case.differentiable_input:
+        roles, why = ["a"], "with every leaf frozen"
+    else:
+        return NOT_JUDGED
+    for role in roles:
+        seen, before = moment.seen[role], trial.weights_before(moment, role)
+        if seen.backward_error is None:
+            return f"backward of a forward pass {why} did not raise {at(moment)}, approach {trial.names[role]}"
+        if TEXT not in seen.backward_error:
+            return f"backward of a forward pass {why} raised {seen.backward_error!r} {at(moment)}, and not {TEXT!r}"
+        allocated = [i for i, (had, has) in enumerate(zip(seen.had_gradient or (), seen.has_gradient, strict=True)) if has and not had]
+        if allocated:
+            return f"a gradient of {trial.case.parameters[allocated[0]].name} was allocated {why} {at(moment)}, approach {trial.names[role]}"
+        if seen.weights != before:
+            i = first_difference(range(len(before)), before, seen.weights)
+            return f"a weight moved {why} {at(moment)}, approach {trial.names[role]}: {change(trial, i, before[i], seen.weights[i])}"
+    return HELD
+
+
+INVARIANT = Invariant(
+    id="no-grad-backward-raises",
+    statement=(
+        "forward under no_grad, or with every leaf frozen: backward raises RuntimeError with torch's text; "
+        "no grad is allocated, no weight moves"
+    ),
+    severity="wrong",
+    source="https://discuss.pytorch.org/t/58156",
+    judge=judge,
+    needs_values=False,
+    needs_optimizer=False,
+)

@@ -1,0 +1,41 @@
+"""Something trains: without that, a trial of frozen weights proves nothing."""
+
+from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
+from frostproof.observation import Bits, Moment, Trial
+
+NOTICEABLE = 1e-3
+"""A gradient of this size moves a weight by more than its rounding, at the learning rates that are drawn."""
+
+
+def judge(trial: Trial, moment: Moment) -> Judgement:
+    case = trial.case
+    if not moment.last or not case.trainable:
+        return NOT_JUDGED
+    start, end = trial.starts["a"].weights, moment.seen["a"].weights
+    if trial.take_trainable(start) != trial.take_trainable(end):
+        return HELD
+    if case.dtype == "bfloat16":
+        return NOT_JUDGED  # a small update may legitimately round away
+    for earlier in trial.moments:
+        seen = earlier.seen["a"]
+        if seen.closure is not None and seen.closure.calls > 1:
+            return NOT_JUDGED  # a line search may reject every step, as it does where dropout makes the loss jump
+        for i in case.trainable:
+            if seen.gradients and seen.had_gradient and seen.had_gradient[i] and _noticeable(seen.gradients[i], case.dtype):
+                return f"no trainable parameter moved in {len(trial.moments)} events, though {case.parameters[i].name} had a gradient at event {earlier.index}"
+    return NOT_JUDGED
+
+
+def _noticeable(gradient: Bits | None, dtype: str) -> bool:
+    from frostproof.bits import values
+
+    return gradient is not None and max(map(abs, values(gradient, dtype)), default=0.0) >= NOTICEABLE
+
+
+INVARIANT = Invariant(
+    id="trainable-moves",
+    statement="some trainable element with a non-zero gradient moves",
+    severity="wrong",
+    source="a trial in which nothing trains proves nothing",
+    judge=judge,
+)

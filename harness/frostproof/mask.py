@@ -1,0 +1,34 @@
+"""Masks: which parameters are frozen, biased to the edges where bugs live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+KINDS: dict[str, Callable[[int, int], list[bool]]] = {
+    "none": lambda n, bits: [False] * n,
+    "first": lambda n, bits: [i == 0 for i in range(n)],
+    "last": lambda n, bits: [i == n - 1 for i in range(n)],
+    "all": lambda n, bits: [True] * n,
+    "all-but-first": lambda n, bits: [i != 0 for i in range(n)],
+    "all-but-last": lambda n, bits: [i != n - 1 for i in range(n)],
+    "alternating": lambda n, bits: [i % 2 == bits % 2 for i in range(n)],
+    "prefix": lambda n, bits: [i <= bits % n for i in range(n)],
+    "suffix": lambda n, bits: [i >= bits % n for i in range(n)],
+    "random": lambda n, bits: [bool(bits >> i & 1) for i in range(n)],
+}
+"""Mask kind -> which of n units are frozen; `bits` is a drawn integer for the kinds that need one."""
+
+NEED_BITS = frozenset({"alternating", "prefix", "suffix", "random"})
+
+
+def frozen(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[T, ...]:
+    """The members of the frozen units: units are layers with their parameters, or single parameters.
+
+    >>> frozen("last", [["0.weight", "0.bias"], ["2.weight"]], 0)
+    ('2.weight',)
+    """
+    chosen = KINDS[kind](len(units), bits)
+    return tuple(member for unit, is_frozen in zip(units, chosen, strict=True) if is_frozen for member in unit)

@@ -1,0 +1,104 @@
+"""The options of a run: each stands on pytest's command line as --frostproof-..., and in its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from frostproof.errors import UsageError
+from frostproof.profile import PROFILES, examples
+
+PREFIX = "frostproof"
+
+
+@dataclass(frozen=True)
+class Option:
+    """`many`: may be given more than once. `kind`: str, int or bool."""
+
+    name: str
+    help: str
+    kind: type = str
+    many: bool = False
+
+
+OPTIONS = (
+    Option("optimizer", "what to verify: module:Name, or module:* (default: every optimizer of torch.optim)", many=True),
+    Option("device", "where: cpu, meta, cuda, ... (default: all that are available)", many=True),
+    Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)"),
+    Option("max-examples", "examples per optimizer and device, in place of the profile's", int),
+    Option("seed", "seed of the search (default: drawn, and named in the header)", int),
+    Option("strict", "findings that only cost memory or time fail too", bool),
+    Option("timeout", "seconds after which a worker process is ended that is still at one optimizer", int),
+    Option("json", "write the results to this file"),
+    Option("markdown", "write a summary to this file"),
+    Option("cases", "folder for counterexamples (default: frostproof-cases)"),
+)
+
+
+def register(parser: pytest.Parser) -> None:
+    group = parser.getgroup(PREFIX, "verification of optimizers under freezing")
+    for option in OPTIONS:
+        key, kind = _key(option), _INI[option.kind, option.many]
+        parser.addini(key + "s" * option.many, option.help, type=kind, default=None)
+        arguments: dict[str, Any] = {"dest": key, "default": None, "help": option.help}
+        if option.kind is bool:
+            arguments["action"] = "store_true"
+        else:
+            arguments |= {"type": option.kind, "metavar": option.name.upper(), "action": "append" if option.many else "store"}
+        group.addoption(f"--{PREFIX}-{option.name}", **arguments)
+
+
+_INI: dict[tuple[type, bool], Any] = {(str, True): "args", (str, False): "string", (int, False): "int", (bool, False): "bool"}
+
+
+def _key(option: Option) -> str:
+    return f"{PREFIX}_{option.name.replace('-', '_')}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """The options of this run, command line before configuration."""
+
+    optimizers: tuple[str, ...]
+    devices: tuple[str, ...]
+    profile: str
+    examples: int
+    seed: int | None
+    strict: bool
+    timeout: int
+    json: str | None
+    markdown: str | None
+    cases: str
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> Run:
+        """Raises UsageError."""
+        given = {option.name: _value(config, option) for option in OPTIONS}
+        profile = given["profile"] or "dev"
+        count = examples(profile, given["max-examples"])
+        if given["timeout"] is not None and given["timeout"] < 1:
+            raise UsageError(f"timeout is {given['timeout']}: give a number of seconds of at least 1")
+        return cls(
+            optimizers=tuple(given["optimizer"] or ()),
+            devices=tuple(given["device"] or ()),
+            profile=profile,
+            examples=count,
+            seed=given["seed"],
+            strict=bool(given["strict"]),
+            timeout=given["timeout"] or 60 + count // 2,
+            json=given["json"],
+            markdown=given["markdown"],
+            cases=given["cases"] or "frostproof-cases",
+        )
+
+
+def given_on_command_line(config: pytest.Config) -> bool:
+    """Whether this call of pytest names any of our options, and so means us."""
+    return any(config.getoption(_key(option), None) for option in OPTIONS)
+
+
+def _value(config: pytest.Config, option: Option) -> Any:
+    value = config.getoption(_key(option), None)
+    return config.getini(_key(option) + "s" * option.many) if value is None else value

@@ -1,0 +1,252 @@
+"""The pytest plugin: a guest in any project's pytest.
+
+Until one of our tests is collected it imports neither torch nor Hypothesis. Results travel from workers in the
+`user_properties` of reports; whoever is not a worker collects them, and writes the files and the table at the end.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from frostproof import options
+from frostproof.errors import FrostproofError
+from frostproof.options import Run
+
+if TYPE_CHECKING:
+    from frostproof.results import SubjectRow
+
+PACKAGE = "frostproof_properties"
+PROPERTY = "frostproof"
+"""Name of the user property that carries a finding."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.register(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Guest(config), "frostproof-guest")
+
+
+class Guest:
+    """Our part in one session."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        try:
+            self.run = Run.of(config)
+            if options.given_on_command_line(config) and not hasattr(config, "workerinput"):
+                self._check_usage(config)
+        except FrostproofError as error:
+            raise pytest.UsageError(f"frostproof: {error}") from None
+        self.config = config
+        self.worker = getattr(config, "workerinput", None)
+        self.started = time.perf_counter()
+        self.rows: list[SubjectRow] = []
+        self.found = False  # whether any of our tests is in this session
+        hypothesis_seed = config.getoption("hypothesis_seed", None)
+        if self.worker is not None:
+            self.seed = self.worker.get("frostproof_seed")
+        else:
+            self.seed = hypothesis_seed or self.run.seed or random.SystemRandom().randrange(1 << 32)
+
+    def _check_usage(self, config: pytest.Config) -> None:
+        """Refuse what cannot be run before anything is: this process looks at the targets and devices first."""
+        from frostproof.device import chosen
+        from frostproof.target import resolve
+
+        _importable_from(config)
+        chosen(self.run.devices)
+        resolve(self.run.optimizers)
+
+    # Collection
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> Generator[None, Any, Any]:
+        collector = yield
+        if module_path.parent.name != PACKAGE or not isinstance(collector, pytest.Module):
+            return collector
+        import hypothesis
+
+        from frostproof.profile import hypothesis_settings
+
+        # @given takes the settings that are loaded when it decorates, so the module is imported here, under ours.
+        before = hypothesis.settings.get_current_profile_name()
+        hypothesis.settings.register_profile("frostproof", hypothesis_settings(self.run.examples))
+        hypothesis.settings.load_profile("frostproof")
+        try:
+            module = collector.obj
+        finally:
+            hypothesis.settings.load_profile(before)
+        for name, function in vars(module).items():
+            if name.startswith("test_") and self.seed is not None:
+                hypothesis.seed(self.seed)(function)
+        return collector
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "verification" in metafunc.fixturenames and metafunc.module.__name__.startswith(PACKAGE):
+            from frostproof.device import chosen
+            from frostproof.suite import parameters
+
+            _importable_from(self.config)
+            try:
+                values = parameters(metafunc.function.__name__, self.run)
+            except FrostproofError as error:
+                raise pytest.UsageError(f"frostproof: {error}") from None
+            self.found = True
+            self.devices = chosen(self.run.devices)
+            metafunc.parametrize("verification", values)
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        return self._header(self.devices) if self.found else []
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["frostproof_seed"] = self.seed
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        from_us = [identity for identity in ids if f"{PACKAGE}/" in identity and identity.endswith("]")]
+        if from_us and not self.found:
+            self.found = True
+            self.devices = sorted({_subject_of(identity)[2] for identity in from_us})
+            reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+            for line in self._header(self.devices):
+                reporter.write_line(line)
+
+    def _header(self, devices: list[str]) -> list[str]:
+        from importlib.metadata import version
+
+        torch, hypothesis = version("torch"), version("hypothesis")
+        return [
+            f"frostproof {version('frostproof')}: torch {torch}, hypothesis {hypothesis}, devices {', '.join(devices)}, "
+            f"dtypes float32, float64, bfloat16",
+            f"frostproof: profile {self.run.profile}, {self.run.examples} examples, seed {self.seed}",
+        ]
+
+    # Running
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        verification = item.callspec.params.get("verification") if item.path.parent.name == PACKAGE and hasattr(item, "callspec") else None
+        if verification is None:
+            return (yield)
+        from frostproof.fence import fenced
+        from frostproof.probe import Unusable
+
+        self._watch()
+        try:
+            with fenced(verification.place):
+                try:
+                    verification.prepare()
+                except Unusable as unusable:
+                    pytest.skip(str(unusable))
+                return (yield)
+        finally:
+            self._unwatch()
+            item.user_properties.append((PROPERTY, _sent(verification)))
+
+    def _watch(self) -> None:
+        """In a worker, end the process when an optimizer hangs: xdist then blames the item and starts another worker."""
+        if self.worker is not None:
+            import faulthandler
+
+            faulthandler.dump_traceback_later(self.run.timeout, exit=True, file=sys.__stderr__)
+
+    def _unwatch(self) -> None:
+        if self.worker is not None:
+            import faulthandler
+
+            faulthandler.cancel_dump_traceback_later()
+
+    # Reporting
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
+        if f"{PACKAGE}/" not in crashitem:
+            return
+        from frostproof.results import SubjectRow
+
+        target, variant, device = _subject_of(crashitem)
+        reason = f"the worker process died, or was ended after {self.run.timeout} s, while it ran this optimizer"
+        row = SubjectRow(target, variant, device, "", "crashed", reason, 0, 0, 0.0, {}, [])
+        report.user_properties.append((PROPERTY, _encoded(row, {})))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if self.worker is None and report.when in ("call", "???"):
+            for name, value in report.user_properties:
+                if name == PROPERTY:
+                    self.rows.append(_received(str(value), Path(self.run.cases)))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.worker is not None or not self.found:
+            return
+        from frostproof import results
+
+        self.rows = results.merged(self.rows)
+        self.total = results.totals(self.rows, time.perf_counter() - self.started)
+        if not self.total.judgements and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        outcome = results.Results(results.environment(self.devices, self.run.profile, self.seed), self.rows, self.total)
+        if self.run.json:
+            Path(self.run.json).write_bytes(outcome.to_json())
+        if self.run.markdown:
+            from frostproof.markdown import summary
+
+            Path(self.run.markdown).write_text(summary(outcome), encoding="utf-8")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.found and self.worker is None:
+            from frostproof.terminal import table
+
+            terminalreporter.section("frostproof")
+            terminalreporter.write(table(self.rows, self.total))
+
+
+def _importable_from(config: pytest.Config) -> None:
+    """Let targets be found in the folder from which pytest was called, as `python -m` would."""
+    folder = str(config.invocation_params.dir)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _subject_of(identity: str) -> tuple[str, str, str]:
+    """Target, variant and device from the id of one of our items: `...[torch.optim:SGD-fused-cpu]`, after what is sought, if anything."""
+    inside = identity[identity.index("[") + 1 : -1]
+    target, variant, device = inside.rsplit("-", 2)
+    return target.rpartition("-")[2], variant, device
+
+
+def _sent(verification: Any) -> str:
+    from frostproof.finding import finding
+
+    found = finding(verification)
+    return _encoded(found.row, found.cases)
+
+
+def _encoded(row: SubjectRow, cases: dict[str, Any]) -> str:
+    import msgspec
+
+    return msgspec.json.encode({"row": row, "cases": cases}).decode()
+
+
+def _received(text: str, folder: Path) -> SubjectRow:
+    """The row of a finding, its counterexamples written to `folder`."""
+    import msgspec
+
+    from frostproof.casefile import save
+    from frostproof.results import SubjectRow
+
+    data = msgspec.json.decode(text)
+    row = msgspec.convert(data["row"], SubjectRow)
+    for each in row.invariants:
+        if each.id in data["cases"]:
+            each.case = str(save(folder, row, each, data["cases"][each.id]))
+    return row

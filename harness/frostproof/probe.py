@@ -1,0 +1,94 @@
+"""The probe: what an optimizer can do with nothing frozen.
+
+What fails here is no freezing bug. The optimizer is then unusable, or usable for some shapes and dtypes only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isfinite
+
+from frostproof.approach import Approaches
+from frostproof.architecture import Architecture, Input
+from frostproof.case import Case, DType, Group
+from frostproof.invariants import INVARIANTS
+from frostproof.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
+from frostproof.observation import Moment, Trial
+from frostproof.program import Step
+from frostproof.subject import Kind, Options, Subject
+from frostproof.trial import Outcome, run_trial
+
+NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
+    "any": (Input((1, 3, 3)), (Conv2d(2, 3), Tanh(), Flatten(), LayerNorm(), Linear(2))),
+    "up-to-2d": (Input((3,)), (Linear(4), Tanh(), Linear(2))),
+    "matrices": (Input((3,)), (Linear(4, bias=False), Tanh(), Linear(2, bias=False))),
+    "sparse": (Input((2,), vocabulary=3), (Embedding(3, 2, sparse=True),)),
+}
+MOVES = tuple(invariant for invariant in INVARIANTS if invariant.id == "trainable-moves")
+
+
+class Unusable(Exception):
+    """The optimizer cannot be judged on this device; the message is the reason, one line."""
+
+
+def probe(subject: Subject, device: str) -> Subject:
+    """`subject` with its capabilities as found on `device`. Raises Unusable."""
+    if subject.factory is None:
+        return subject
+    found, reasons = None, []
+    for kind in NETWORKS:
+        for closure in {"never": (False,), "optional": (False, True), "required": (True,)}[subject.closure]:
+            reason = _fault(replace(subject, parameters=kind), device, subject.dtypes[0], closure)
+            if not reason:
+                found = replace(subject, parameters=kind, closure="required" if closure else subject.closure)
+                break
+            reasons.append(reason)
+        if found:
+            break
+    if found is None:
+        raise Unusable(reasons[0])
+    closure = found.closure == "required"
+    first = subject.dtypes[0]
+    dtypes: tuple[DType, ...] = tuple(dtype for dtype in found.dtypes if dtype == first or not _fault(found, device, dtype, closure))
+    return replace(found, dtypes=dtypes, groups=found.groups and found.parameters != "sparse" and not _fault(found, device, first, closure, groups=2))
+
+
+def _fault(subject: Subject, device: str, dtype: DType, closure: bool, groups: int = 1) -> str:
+    """Why three steps with nothing frozen do not work; empty where they do."""
+    case = _case(subject, dtype, closure, groups)
+    invariants = MOVES if device != "meta" else ()
+    outcome = run_trial(case, subject, device, invariants, Approaches())
+    if outcome.trial.crash is not None:
+        crash = outcome.trial.crash
+        return f"cannot be built: {crash}" if crash.phase == "build" else f"cannot {crash.phase} with nothing frozen: {crash}"
+    if outcome.violated:
+        return "moves no parameter in 3 steps with nothing frozen"
+    return _not_finite(outcome)
+
+
+def _not_finite(outcome: Outcome) -> str:
+    from frostproof.bits import values
+
+    trial: Trial = outcome.trial
+    last: Moment = trial.moments[-1]
+    for parameter, data in zip(trial.case.parameters, last.seen["a"].weights, strict=True):
+        if not all(map(isfinite, values(data, trial.case.dtype))):
+            return f"makes {parameter.name} infinite or NaN in 3 steps with nothing frozen"
+    return ""
+
+
+def _case(subject: Subject, dtype: DType, closure: bool, groups: int) -> Case:
+    given, layers = NETWORKS[subject.parameters]
+    architecture = Architecture(given, layers)
+    names = [parameter.name for parameter in architecture.parameters]
+    simplest: Options = tuple(pair for choice in subject.space for pair in choice[0])
+    members = [names[i::groups] for i in range(groups)]
+    return Case(
+        architecture,
+        mask=(),
+        groups=tuple(Group(tuple(member), simplest) for member in members),
+        program=(Step(closure=closure),) * 3,
+        dtype=dtype,
+        batch=2,
+        seed=1,
+    )

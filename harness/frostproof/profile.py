@@ -1,0 +1,57 @@
+"""Profiles: how much a run tries, as complete Hypothesis settings.
+
+Every field is set, because a profile otherwise inherits what Hypothesis loads under `CI`: no database, and the same
+examples each time.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frostproof.errors import UsageError
+
+if TYPE_CHECKING:
+    from hypothesis import settings
+
+PROFILES = {"dev": 100, "ci": 400, "nightly": 4000}
+"""Profile -> examples per optimizer and device."""
+
+SEARCH = 400
+"""Examples within which a known failure must show; its test ends at the first."""
+
+
+def examples(profile: str, max_examples: int | None) -> int:
+    """How many examples to try. Raises UsageError for an unknown profile or a number below 1."""
+    if profile not in PROFILES:
+        raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
+    if max_examples is not None and max_examples < 1:
+        raise UsageError(f"max-examples is {max_examples}: give a number of at least 1")
+    return PROFILES[profile] if max_examples is None else max_examples
+
+
+def for_meta(count: int) -> int:
+    """An eighth of the examples: operations on meta run in Python, ten times as slowly, and there are no values to judge."""
+    return max(1, count // 8)
+
+
+def hypothesis_settings(count: int) -> settings:
+    """Settings with every field given, for `count` examples."""
+    from hypothesis import Phase, Verbosity, settings
+    from hypothesis.database import DirectoryBasedExampleDatabase
+
+    folder = Path(os.environ.get("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis"))
+    return settings(
+        max_examples=count,
+        derandomize=False,
+        database=DirectoryBasedExampleDatabase(folder / "examples"),
+        verbosity=Verbosity.normal,
+        phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink),
+        stateful_step_count=50,
+        report_multiple_bugs=True,
+        suppress_health_check=(),
+        deadline=None,
+        print_blob=False,
+        backend="hypothesis",
+    )

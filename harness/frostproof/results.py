@@ -1,0 +1,142 @@
+"""Results: what a run found, as data. The JSON form is fixed and versioned."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+
+Status = Literal["held", "violated", "unusable", "crashed"]
+RowStatus = Literal["held", "violated", "expected", "not-applicable", "unreached"]
+
+
+class InvariantRow(msgspec.Struct):
+    """One invariant of one subject. `judged` and `violated` count trials; `case` and `reproducer` are file names."""
+
+    id: str
+    status: RowStatus
+    severity: str
+    judged: int = 0
+    violated: int = 0
+    message: str | None = None
+    case: str | None = None
+    reproducer: str | None = None
+
+
+class SubjectRow(msgspec.Struct):
+    """One implementation of one optimizer on one device."""
+
+    target: str
+    variant: str
+    device: str
+    version: str
+    status: Status
+    reason: str | None
+    trials: int
+    judgements: int
+    seconds: float
+    facts: dict[str, Any]
+    invariants: list[InvariantRow]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.target, self.variant, self.device
+
+    @property
+    def name(self) -> str:
+        return self.target if self.variant == "default" else f"{self.target} {self.variant}"
+
+
+class Environment(msgspec.Struct):
+    frostproof: str
+    torch: str
+    hypothesis: str
+    python: str
+    platform: str
+    devices: list[str]
+    profile: str
+    seed: int | None
+
+
+class Totals(msgspec.Struct):
+    subjects: int
+    trials: int
+    judgements: int
+    violated: int
+    unusable: int
+    seconds: float
+
+
+class Results(msgspec.Struct):
+    """Everything that a run found, in the form of `--json`."""
+
+    environment: Environment
+    subjects: list[SubjectRow]
+    totals: Totals
+    format: Literal["frostproof-results"] = "frostproof-results"
+    version: Literal[1] = 1
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=1)
+
+
+def merged(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
+    """Rows of one subject on one device become one: counts add up, the worst status stays, in the order first seen."""
+    found: dict[tuple[str, str, str], SubjectRow] = {}
+    for row in rows:
+        known = found.setdefault(row.key, row)
+        if known is not row:
+            _absorb(known, row)
+    return list(found.values())
+
+
+def _absorb(known: SubjectRow, row: SubjectRow) -> None:
+    order: tuple[Status, ...] = ("held", "unusable", "violated", "crashed")
+    known.status = max(known.status, row.status, key=order.index)
+    known.reason = known.reason or row.reason
+    known.trials += row.trials
+    known.seconds += row.seconds
+    known.facts |= row.facts
+    have = {each.id: each for each in known.invariants}
+    for other in row.invariants:
+        mine = have.get(other.id)
+        if mine is None:
+            known.invariants.append(other)
+            continue
+        mine.judged += other.judged
+        mine.violated += other.violated
+        ranks: tuple[RowStatus, ...] = ("not-applicable", "unreached", "held", "expected", "violated")
+        if ranks.index(other.status) >= ranks.index(mine.status) and other.message is not None:
+            mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
+        mine.status = max(mine.status, other.status, key=ranks.index)
+    known.judgements = sum(each.judged for each in known.invariants)
+
+
+def totals(subjects: list[SubjectRow], seconds: float) -> Totals:
+    """Sums over the rows; `seconds` is the wall time of the run."""
+    return Totals(
+        subjects=len(subjects),
+        trials=sum(row.trials for row in subjects),
+        judgements=sum(row.judgements for row in subjects),
+        violated=sum(row.status in ("violated", "crashed") for row in subjects),
+        unusable=sum(row.status == "unusable" for row in subjects),
+        seconds=round(seconds, 3),
+    )
+
+
+def environment(devices: Iterable[str], profile: str, seed: int | None) -> Environment:
+    version = importlib.metadata.version
+    return Environment(
+        version("frostproof"),
+        version("torch"),
+        version("hypothesis"),
+        platform.python_version(),
+        platform.platform(),
+        sorted(set(devices)),
+        profile,
+        seed,
+    )

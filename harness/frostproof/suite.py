@@ -1,0 +1,97 @@
+"""The suite: which verifications a run consists of, as parameters of the tests in `frostproof_properties`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from frostproof.device import chosen, is_accelerator, placed
+from frostproof.errors import UsageError
+from frostproof.fence import fenced
+from frostproof.invariants import Violation
+from frostproof.options import Run
+from frostproof.probe import Unusable, probe
+from frostproof.subject import Subject
+from frostproof.target import ONLY_ON, resolve, torch_optimizers
+from frostproof.verification import Verification
+
+AUTOGRAD = Subject(target="torch.autograd", factory=None)
+"""No optimizer: what freezing means to autograd itself."""
+
+
+def parameters(test: str, run: Run) -> list[Any]:
+    """The values of `verification` for the test called `test`, in a fixed order. Raises UsageError."""
+    return list(_TESTS[test](run))
+
+
+def optimizers(run: Run) -> Iterator[Verification]:
+    """Every subject on every device on which its implementation exists."""
+    subjects = sorted(resolve(run.optimizers) if run.optimizers else torch_optimizers(), key=lambda subject: subject.name)
+    for device in chosen(run.devices):
+        for subject in subjects:
+            if _exists_on(subject, device):
+                yield _verification(subject, device, run)
+
+
+def usable(targets: Sequence[str], devices: Sequence[str]) -> None:
+    """Raise UsageError where a target names nothing that can be run on any of `devices`."""
+    for target in targets:
+        reasons = []
+        for subject in resolve([target]):
+            for device in devices:
+                if not _exists_on(subject, device):
+                    continue
+                try:
+                    with fenced(placed(device, 0)):
+                        probe(subject, placed(device, 0))
+                except Unusable as unusable:
+                    reasons.append(f"{subject.name} {unusable}")
+                else:
+                    reasons.clear()
+                    break
+            else:
+                continue
+            break
+        if reasons:
+            raise UsageError(f"{reasons[0]}; give a Subject or a function that builds it from a parameter list")
+
+
+def autograd(run: Run) -> Iterator[Verification]:
+    return (_verification(AUTOGRAD, device, run) for device in chosen(run.devices))
+
+
+def known_failures(run: Run) -> Iterator[Any]:
+    """A search for each expected failure of each subject; strict, so that one which holds after all is a failure."""
+    for each in optimizers(run):
+        for identity, reason in each.subject.expected_failures.items():
+            if identity in each.tallies:
+                known = replace(each, sought=identity)
+                mark = pytest.mark.xfail(strict=True, raises=Violation, reason=f"{identity}: {reason}")
+                yield pytest.param(known, id=f"{identity}-{known.id}", marks=mark)
+
+
+def _verification(subject: Subject, device: str, run: Run) -> Verification:
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return Verification(subject, device, place=placed(device, int(worker)), strict=run.strict)
+
+
+def _exists_on(subject: Subject, device: str) -> bool:
+    where = next((ONLY_ON[argument] for argument in subject.arguments if argument in ONLY_ON), None)
+    return where is None or where == device or (where == "accelerators" and is_accelerator(device))
+
+
+def _on(verifications: Callable[[Run], Iterator[Verification]], meta: bool) -> Callable[[Run], Iterator[Any]]:
+    return lambda run: (pytest.param(each, id=each.id) for each in verifications(run) if (each.device == "meta") == meta)
+
+
+_TESTS: dict[str, Callable[[Run], Iterator[Any]]] = {
+    "test_optimizer": _on(optimizers, meta=False),
+    "test_optimizer_on_meta": _on(optimizers, meta=True),
+    "test_known_failure": known_failures,
+    "test_autograd": _on(autograd, meta=False),
+    "test_autograd_on_meta": _on(autograd, meta=True),
+}

@@ -1,0 +1,76 @@
+"""The one trial runner: all approaches go through the events of a case in lockstep, judged after each event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from frostproof.approach import Approaches
+from frostproof.case import Case
+from frostproof.invariants import HELD, NOT_JUDGED, Invariant
+from frostproof.observation import Crash, Moment, Observation, Trial
+from frostproof.program import Step
+from frostproof.subject import Subject
+from frostproof.twin import Twin
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a trial showed: the invariants that it really judged, and what was violated, with a sentence."""
+
+    trial: Trial
+    judged: list[Invariant] = field(default_factory=list)
+    violated: dict[Invariant, str] = field(default_factory=dict)
+
+
+def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[Invariant], approaches: Approaches) -> Outcome:
+    """Build the twins, run the program, judge after each event; stop at the first event that breaks an invariant.
+
+    Events after that would only show consequences. An exception from the optimizer ends the trial as its `crash`.
+    """
+    ways = approaches.of(case.extras)
+    trial = Trial(case, {role: approach.name for role, approach in ways.items()}, subject.rounding is not None)
+    outcome = Outcome(trial)
+    twins: dict[str, Twin] = {}
+    for role, approach in ways.items():
+        try:
+            twins[role] = Twin(case, subject, approach, device)
+        except Exception as error:
+            trial.crash = Crash(role, -1, "build", error)
+            return outcome
+        trial.starts[role] = twins[role].start
+
+    generator = torch.Generator()
+    judged: set[str] = set()
+    last = len(case.program) - 1
+    before: dict[str, Observation] | None = None
+    for index, event in enumerate(case.program):
+        seed = case.seed * 1000 + index + 1
+        samples, targets = case.architecture.batch(case.batch, generator.manual_seed(seed), device, getattr(torch, case.dtype))
+        trace = subject.factory is None and isinstance(event, Step)
+        seen: dict[str, Observation] = {}
+        for role, twin in twins.items():
+            try:
+                seen[role] = twin.run(event, seed, samples, targets, trace and role == "a")
+            except Exception as error:
+                torch.set_grad_enabled(True)
+                trial.crash = Crash(role, index, twin.phase, error)
+                break
+        if trial.crash is not None:
+            break
+        moment = Moment(index, event, index == last, seen, before)
+        trial.moments.append(moment)
+        before = seen
+        for invariant in invariants:
+            judgement = invariant.judge(trial, moment)
+            if judgement is NOT_JUDGED:
+                continue
+            judged.add(invariant.id)
+            if judgement != HELD:
+                outcome.violated.setdefault(invariant, judgement)
+        if any(invariant.severity != "cost" for invariant in outcome.violated):
+            break
+    outcome.judged = [invariant for invariant in invariants if invariant.id in judged]
+    return outcome

@@ -1,0 +1,162 @@
+"""One subject on one device: draws cases, judges each trial once by every invariant, and keeps the tally."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from hypothesis.strategies import SearchStrategy
+
+from frostproof.approach import Approaches, RequiresGradReversed
+from frostproof.case import Case
+from frostproof.generation import cases
+from frostproof.invariants import INVARIANTS, Invariant
+from frostproof.observation import Crash
+from frostproof.probe import Unusable, probe
+from frostproof.program import Step
+from frostproof.subject import Subject
+from frostproof.trial import Outcome, run_trial
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often an invariant was judged and violated, and the smallest case that violates it."""
+
+    judged: int = 0
+    violated: int = 0
+    crashed: bool = False
+    message: str = ""
+    case: Case | None = None
+
+
+@dataclass
+class Verification:
+    """The property that all invariants hold for `subject` on `device`, and what is known of it so far.
+
+    `judge` is the body of a Hypothesis test. Counts include the trials that shrinking runs. `place` is the device with
+    its index, where it has one; `sought` names an expected failure, which alone is then judged.
+    """
+
+    subject: Subject
+    device: str
+    place: str = ""
+    sought: str | None = None
+    approaches: Approaches = field(default_factory=Approaches)
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        self.place = self.place or self.device
+        self.trials = 0
+        self.seconds = 0.0
+        self.rounding = 0.0
+        self.rejected = 0
+        self.rejection = ""
+        self.reason: str | None = None
+        applicable = (i for i in INVARIANTS if i.applies(optimizer=self.subject.factory is not None, values=self.device != "meta"))
+        self.invariants: tuple[Invariant, ...] = tuple(i for i in applicable if self.sought in (None, i.id))
+        self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
+
+    def prepare(self) -> None:
+        """Probe the subject. Raises Unusable, with the reason kept for the report."""
+        try:
+            self.subject = probe(self.subject, self.place)
+        except Unusable as unusable:
+            self.reason = str(unusable)
+            raise
+        if self.subject.closure == "never":
+            self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
+            self.tallies.pop("closure-is-honoured", None)
+
+    @property
+    def id(self) -> str:
+        """`target-variant-device`, as the ids of tests have it."""
+        return f"{self.subject.target}-{self.subject.variant}-{self.device}"
+
+    @cached_property
+    def cases(self) -> SearchStrategy[Case]:
+        """The cases to draw, once prepared."""
+        return cases(self.subject)
+
+    def judge(self, case: Case) -> None:
+        """Run `case` once and judge it by every invariant. Raises the violation that comes first in the registry."""
+        started = time.perf_counter()
+        try:
+            violated = self._judge(case)
+        finally:
+            self.seconds += time.perf_counter() - started
+        for invariant, message in violated.items():
+            if self._matters(invariant):
+                raise invariant.violation(f"{invariant.id}: {message}\n{self.subject.name} on {self.device}; it must hold that {invariant.statement}")
+
+    def _matters(self, invariant: Invariant) -> bool:
+        """Whether a violation of it fails the property."""
+        if self.sought is not None:
+            return invariant.id == self.sought
+        return invariant.id not in self.subject.expected_failures and (self.strict or invariant.severity != "cost")
+
+    def severity(self, invariant: Invariant) -> str:
+        return "crash" if self.tallies[invariant.id].crashed else invariant.severity
+
+    def _judge(self, case: Case) -> Mapping[Invariant, str]:
+        outcome = run_trial(case, self.subject, self.place, self.invariants, self.approaches)
+        if outcome.trial.crash or any(self._matters(invariant) for invariant in outcome.violated):
+            outcome = self._against_control(case, outcome)
+            if outcome.trial.crash and not outcome.violated:
+                self.rejected += 1
+                self.rejection = f"cannot {outcome.trial.crash.phase} with nothing frozen: {outcome.trial.crash}"
+                return {}
+        self.trials += 1
+        self.rounding = max(self.rounding, outcome.trial.rounding)
+        for invariant in outcome.judged:
+            self.tallies[invariant.id].judged += 1
+        for invariant, message in outcome.violated.items():
+            tally = self.tallies[invariant.id]
+            tally.violated += 1
+            tally.crashed = tally.crashed or outcome.trial.crash is not None
+            if tally.case is None or case.size <= tally.case.size:
+                tally.case, tally.message = case, message
+        return outcome.violated
+
+    def _against_control(self, case: Case, outcome: Outcome) -> Outcome:
+        """The outcome less what also happens with nothing frozen and every gradient there: that is no freezing bug."""
+        control = self._control(case)
+        repeats = next((i for i in control.violated if i.id == "repeats-itself"), None)
+        if repeats is not None:  # then nothing that compares two runs means anything
+            return Outcome(outcome.trial, judged=[repeats], violated={repeats: control.violated[repeats]})
+        if self.subject.rounding is not None and self._amplifies_rounding(case):
+            return Outcome(outcome.trial)
+        crash = outcome.trial.crash
+        if crash is None:
+            return outcome
+        text = f"{crash.phase} raised {crash} {_where(crash, case)}, approach {outcome.trial.names[crash.role]}"
+        if control.trial.crash is None:
+            broken = next(invariant for invariant in INVARIANTS if crash.phase in invariant.crashes)
+            self._add(outcome, broken, f"{text}; with nothing frozen and every gradient there it does not raise")
+        elif any(e.closure for e in case.program if isinstance(e, Step)) and self._control(case, closure=False).trial.crash is None:
+            self._add(outcome, _named("closure-is-honoured"), f"{text}; without a closure it does not raise")
+        return outcome
+
+    def _control(self, case: Case, closure: bool | None = None) -> Outcome:
+        return run_trial(case.control(closure), self.subject, self.place, self.invariants, Approaches())
+
+    def _amplifies_rounding(self, case: Case) -> bool:
+        """Whether this case turns another order of the parameters, a rounding difference, into a visible one."""
+        reordered = Approaches(b=RequiresGradReversed())
+        matches = _named("trainable-updates-match")
+        return matches in run_trial(case.replaced(extras=()), self.subject, self.place, (matches,), reordered).violated
+
+    def _add(self, outcome: Outcome, invariant: Invariant, message: str) -> None:
+        if invariant in self.invariants:
+            outcome.violated.setdefault(invariant, message)
+            if invariant not in outcome.judged:
+                outcome.judged.append(invariant)
+
+
+def _named(identity: str) -> Invariant:
+    return next(invariant for invariant in INVARIANTS if invariant.id == identity)
+
+
+def _where(crash: Crash, case: Case) -> str:
+    return f"at event {crash.index} ({case.program[crash.index]!r})" if crash.index >= 0 else "in the constructor"
