@@ -14,6 +14,16 @@ from frostproof.profile import PROFILES
 EXIT_CODES = {0: 0, 1: 1, 4: 2, 5: 5}
 """pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 5 nothing was judged."""
 
+SUITE = (
+    "--pyargs",
+    "frostproof_properties",
+    "-q",
+    "--override-ini=python_files=test_*.py",
+    "--override-ini=python_functions=test_*",
+    "--pythonwarnings=ignore::pytest.PytestAssertRewriteWarning",  # this process has imported the plugin's package already
+)
+"""pytest's arguments for the property suite, wherever it is installed and however the project collects its own tests."""
+
 
 class OneLine(click.Group):
     """Says what was wrong in one line, and where to read more, in place of a usage text."""
@@ -66,7 +76,11 @@ def check(context: click.Context, targets: tuple[str, ...], jobs: str, **given: 
             options.append(option)
         elif value not in (None, False):
             options += [f"{option}={each}" for each in (value if isinstance(value, tuple) else (value,))]
-    return run_pytest([*options, f"--numprocesses={jobs}", *pytest_args], targets, given)
+    import pytest
+
+    sys.path.insert(0, str(Path.cwd()))
+    code = int(pytest.main([*SUITE, *options, f"--numprocesses={jobs}", *pytest_args]))
+    return EXIT_CODES.get(code, 1)
 
 
 def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, ...], list[str]]:
@@ -77,23 +91,6 @@ def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, .
     if not targets:
         raise click.UsageError("no target: name one as module:Name")
     return targets, behind
-
-
-def run_pytest(arguments: list[str], targets: tuple[str, ...], given: dict[str, Any]) -> int:
-    """Check the usage first, so that nothing is half-run, then hand over to pytest."""
-    sys.path.insert(0, str(Path.cwd()))
-    from frostproof.profile import examples
-
-    examples(given["profile"] or "dev", given["max_examples"])
-    from frostproof.device import chosen
-    from frostproof.suite import usable
-
-    usable(targets, chosen(given["device"]))
-    import pytest
-
-    own = ["--pyargs", "frostproof_properties", "-q", "--override-ini=python_files=test_*.py", "--override-ini=python_functions=test_*"]
-    code = int(pytest.main([*own, *arguments]))
-    return EXIT_CODES.get(code, 1)
 
 
 @main.command("list")

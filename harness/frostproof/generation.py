@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import prod
+from typing import Any
 
 from hypothesis import strategies as st
 
 from frostproof import mask as masks
 from frostproof.architecture import Architecture, Input
-from frostproof.case import Case, Extra, Group
+from frostproof.case import Case, Group
 from frostproof.layers import (
     GELU,
     AnyLayer,
@@ -36,7 +38,7 @@ from frostproof.layers import (
     Tanh,
 )
 from frostproof.program import AnyEvent, BackwardUnderNoGrad, Program, Step, ZeroGrad
-from frostproof.subject import Choice, Kind, Options, Subject
+from frostproof.subject import Kind, Options, Subject
 
 WIDE = 67
 """A width past the vector registers and past 64, and no multiple of either."""
@@ -48,8 +50,7 @@ VECTOR: tuple[AnyLayer, ...] = (
     *ACTIVATIONS,
     PReLU(),
     LayerNorm(),
-    BatchNorm1d(),
-    BatchNorm1d(),
+    *[BatchNorm1d()] * 3,
     GroupNorm(1),
     GroupNorm(2),
 )
@@ -63,8 +64,7 @@ SEQUENCE: tuple[AnyLayer, ...] = (
     *ACTIVATIONS,
     PReLU(),
     LayerNorm(),
-    BatchNorm1d(),
-    BatchNorm1d(),
+    *[BatchNorm1d()] * 3,
     GroupNorm(1),
     GroupNorm(2),
 )
@@ -76,13 +76,14 @@ IMAGE: tuple[AnyLayer, ...] = (
     *ACTIVATIONS,
     PReLU(),
     LayerNorm(),
-    BatchNorm2d(),
-    BatchNorm2d(),
+    *[BatchNorm2d()] * 3,
     GroupNorm(1),
     GroupNorm(2),
 )
 MENUS = {1: VECTOR, 2: SEQUENCE, 3: IMAGE}
 """Rank of one sample -> layers that can take it, all of them after `fitted`."""
+
+Choices = tuple[Any, tuple[Any, ...]]
 
 GENES = 128  # finer than the longest menu
 
@@ -124,11 +125,7 @@ EVENTS: tuple[AnyEvent, ...] = (
     ZeroGrad(),
     ZeroGrad(set_to_none=False),
 )
-EXTRAS: tuple[tuple[Extra, ...], ...] = (("cleared",), ("second",), ("again",), ("cleared", "second"))
-NESTINGS = ("tail", "pairs", "deep")
-GROUPINGS = ((2, False), (2, True), (3, False), (3, True))
-FLAGS = ("frozen_in_eval", "frozen_in_eval", "input_requires_grad")
-MASKS = tuple((kind, by_layer) for kind in masks.KINDS for by_layer in (True, False))
+MASKS = tuple((kind, by_layer) for kind in masks.KINDS for by_layer in (True, False) if by_layer or kind not in ("none", "all"))
 MAX_LAYERS, MAX_EVENTS = 8, 5
 
 _integer = cache(lambda n: st.integers(0, n - 1))
@@ -136,8 +133,16 @@ _gene = _integer(GENES)
 LAST_LAYER, LAST_EVENT = GENES // 5, GENES // 8
 """After the first, a gene below this ends the list: a list then costs one draw per element, and loses any by shrinking."""
 
-ASPECTS = ("batch", "extras", "dtype", "groups", "nesting", "flags")
-"""What is beside the point of most cases: one drawn bit each says whether it is anything but the simplest."""
+ASPECTS: dict[str, Choices] = {
+    "extras": ((), (("cleared",), ("second",), ("again",), ("cleared", "second"))),
+    "eval": (False, (True,)),
+    "dtype": (0, (1, 2)),
+    "groups": ((1, False), ((2, False), (2, True), (3, False), (3, True))),
+    "batch": (0, (1, 2, 3)),
+    "nesting": ("flat", ("tail", "pairs", "deep")),
+    "input": (False, (False, True)),
+}
+"""What is beside the point of most cases: the simplest value, and the others."""
 
 
 def layers_from(genes: Sequence[int], shape: Shape, first: Sequence[AnyLayer], kind: Kind) -> tuple[AnyLayer, ...]:
@@ -212,44 +217,49 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
     layers = layers_from(listed(MAX_LAYERS, LAST_LAYER), given.shape, first, kind)
-    bits = pick(1 << len(ASPECTS))
-    varied = {aspect for i, aspect in enumerate(ASPECTS) if bits >> i & 1}
-    architecture = Architecture(given, nested(layers, NESTINGS[pick(len(NESTINGS))] if "nesting" in varied else "flat"))
+    aspect = dict(zip(ASPECTS, varied(list(ASPECTS.values()), pick), strict=True))
+    architecture = Architecture(given, nested(layers, aspect["nesting"]))
     parameters = architecture.parameters
     names = [parameter.name for parameter in parameters]
 
     mask_kind, by_layer = MASKS[pick(len(MASKS))]
-    units = _by_layer(names) if by_layer else [[name] for name in names]
-    frozen = set(masks.frozen(mask_kind, units, pick(256) if mask_kind in masks.NEED_BITS else 0))
+    frozen = set(masks.frozen(mask_kind, _by_layer(names) if by_layer else [[name] for name in names], pick(256)))
     mask = tuple(parameter.name for parameter in parameters if parameter.name in frozen or _unfit(parameter, kind))
 
-    count, interleaved = GROUPINGS[pick(len(GROUPINGS))] if "groups" in varied and subject.groups else (1, False)
-    options = []
-    for _ in range(min(count, len(names))):
-        deviating = pick(1 << len(subject.space)) if subject.space else 0
-        options.append(tuple(pair for i, choice in enumerate(subject.space) for pair in _alternative(choice, deviating >> i & 1, pick)))
-
-    flags = FLAGS[pick(len(FLAGS))] if "flags" in varied else ""
-    smallest = 2 if any(place.layer.needs_many for place in architecture.places) else 1
+    program = _program_from(listed(MAX_EVENTS, LAST_EVENT), subject)
+    seed = pick(1 << 16)
+    # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
+    count, interleaved = aspect["groups"] if subject.groups else (1, False)
+    space = [(choice[0], choice[1:] or choice) for choice in subject.space]
+    options = [sum(varied(space, pick), ()) for _ in range(min(count, len(names)))]
     return Case(
         architecture,
         mask,
         groups_of(names, options, interleaved),
-        program=_program_from(listed(MAX_EVENTS, LAST_EVENT), subject),
-        dtype=subject.dtypes[pick(len(subject.dtypes))] if "dtype" in varied else subject.dtypes[0],
-        batch=smallest + (1 + pick(3) if "batch" in varied else 0),
-        input_requires_grad=flags == "input_requires_grad" and not given.vocabulary,
-        frozen_in_eval=flags == "frozen_in_eval",
-        extras=EXTRAS[pick(len(EXTRAS))] if "extras" in varied else (),
-        seed=pick(1 << 16),
+        program,
+        dtype=subject.dtypes[min(aspect["dtype"], len(subject.dtypes) - 1)],
+        batch=(2 if any(place.layer.needs_many for place in architecture.places) else 1) + aspect["batch"],
+        input_requires_grad=aspect["input"] and not given.vocabulary,
+        frozen_in_eval=aspect["eval"],
+        extras=aspect["extras"],
+        seed=seed,
     )
 
 
-def _alternative(choice: Choice, deviates: int, pick: Callable[[int], int]) -> Options:
-    """The simplest alternative, or one of the others."""
-    if not deviates or len(choice) == 1:
-        return choice[0]
-    return choice[1] if len(choice) == 2 else choice[1 + pick(len(choice) - 1)]
+def varied(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:
+    """For each choice its simplest value or another, in two draws whatever comes out.
+
+    The first draw has a bit per choice, set where the value is another; the second says which other, in mixed radix.
+    """
+    if not choices:
+        return []
+    bits = pick(1 << len(choices))
+    which = pick(prod(len(others) for _, others in choices))
+    values = []
+    for i, (simplest, others) in enumerate(choices):
+        which, position = divmod(which, len(others))
+        values.append(others[position] if bits >> i & 1 else simplest)
+    return values
 
 
 def cases(subject: Subject) -> st.SearchStrategy[Case]:

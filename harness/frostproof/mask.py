@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 KINDS: dict[str, Callable[[int, int], list[bool]]] = {
     "none": lambda n, bits: [False] * n,
+    "all": lambda n, bits: [True] * n,
     "first": lambda n, bits: [i == 0 for i in range(n)],
     "last": lambda n, bits: [i == n - 1 for i in range(n)],
-    "all": lambda n, bits: [True] * n,
     "all-but-first": lambda n, bits: [i != 0 for i in range(n)],
     "all-but-last": lambda n, bits: [i != n - 1 for i in range(n)],
     "alternating": lambda n, bits: [i % 2 == bits % 2 for i in range(n)],
@@ -19,9 +19,7 @@ KINDS: dict[str, Callable[[int, int], list[bool]]] = {
     "suffix": lambda n, bits: [i >= bits % n for i in range(n)],
     "random": lambda n, bits: [bool(bits >> i & 1) for i in range(n)],
 }
-"""Mask kind -> which of n units are frozen; `bits` is a drawn integer for the kinds that need one."""
-
-NEED_BITS = frozenset({"alternating", "prefix", "suffix", "random"})
+"""Mask kind -> which of n units are frozen; `bits` is a drawn integer, for the kinds that need one."""
 
 
 def frozen(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[T, ...]:
@@ -31,4 +29,6 @@ def frozen(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[T, ...]:
     ('2.weight',)
     """
     chosen = KINDS[kind](len(units), bits)
+    if all(chosen) and kind != "all":
+        chosen[-1] = False  # few units, all of them first and last at once: then something is still to train
     return tuple(member for unit, is_frozen in zip(units, chosen, strict=True) if is_frozen for member in unit)

@@ -7,6 +7,7 @@ Until one of our tests is collected it imports neither torch nor Hypothesis. Res
 from __future__ import annotations
 
 import random
+import re
 import sys
 import time
 from collections.abc import Generator
@@ -58,12 +59,10 @@ class Guest:
 
     def _check_usage(self, config: pytest.Config) -> None:
         """Refuse what cannot be run before anything is: this process looks at the targets and devices first."""
-        from frostproof.device import chosen
-        from frostproof.target import resolve
+        from frostproof.suite import check_usage
 
         _importable_from(config)
-        chosen(self.run.devices)
-        resolve(self.run.optimizers)
+        check_usage(self.run)
 
     # Collection
 
@@ -112,10 +111,10 @@ class Guest:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        from_us = [identity for identity in ids if f"{PACKAGE}/" in identity and identity.endswith("]")]
-        if from_us and not self.found:
+        subjects = [subject for subject in map(subject_of, ids) if subject is not None]
+        if subjects and not self.found:
             self.found = True
-            self.devices = sorted({_subject_of(identity)[2] for identity in from_us})
+            self.devices = sorted({device for _, _, device in subjects})
             reporter = self.config.pluginmanager.get_plugin("terminalreporter")
             for line in self._header(self.devices):
                 reporter.write_line(line)
@@ -169,11 +168,12 @@ class Guest:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
-        if f"{PACKAGE}/" not in crashitem:
+        subject = subject_of(crashitem)
+        if subject is None:
             return
         from frostproof.results import SubjectRow
 
-        target, variant, device = _subject_of(crashitem)
+        target, variant, device = subject
         reason = f"the worker process died, or was ended after {self.run.timeout} s, while it ran this optimizer"
         row = SubjectRow(target, variant, device, "", "crashed", reason, 0, 0, 0.0, {}, [])
         report.user_properties.append((PROPERTY, _encoded(row, {})))
@@ -192,7 +192,7 @@ class Guest:
 
         self.rows = results.merged(self.rows)
         self.total = results.totals(self.rows, time.perf_counter() - self.started)
-        if not self.total.judgements and session.exitstatus == pytest.ExitCode.OK:
+        if self._left_out() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         outcome = results.Results(results.environment(self.devices, self.run.profile, self.seed), self.rows, self.total)
         if self.run.json:
@@ -201,6 +201,12 @@ class Guest:
             from frostproof.markdown import summary
 
             Path(self.run.markdown).write_text(summary(outcome), encoding="utf-8")
+
+    def _left_out(self) -> bool:
+        """Whether nothing was judged at all, or nothing of a target that was asked for."""
+        judged = {row.target for row in self.rows if row.judgements}
+        asked = {target for target in self.run.optimizers if not target.endswith(":*")}
+        return not judged or not asked <= judged
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.found and self.worker is None:
@@ -217,11 +223,20 @@ def _importable_from(config: pytest.Config) -> None:
         sys.path.insert(0, folder)
 
 
-def _subject_of(identity: str) -> tuple[str, str, str]:
-    """Target, variant and device from the id of one of our items: `...[torch.optim:SGD-fused-cpu]`, after what is sought, if anything."""
-    inside = identity[identity.index("[") + 1 : -1]
-    target, variant, device = inside.rsplit("-", 2)
-    return target.rpartition("-")[2], variant, device
+def subject_of(identity: str) -> tuple[str, str, str] | None:
+    """Target, variant and device from the id of one of our items; None for anybody else's.
+
+    >>> subject_of("test_optimizers.py::test_optimizer[torch.optim:SGD-fused@cpu]")
+    ('torch.optim:SGD', 'fused', 'cpu')
+    """
+    found = _ID.search(identity)
+    return (found["target"], found["variant"], found["device"]) if found else None
+
+
+_ID = re.compile(
+    r"::test_(optimizer|autograd|known_failure)(_on_meta)?"
+    r"\[((?P<sought>[a-z-]+) of )?(?P<target>[^-@]+)-(?P<variant>[^-@]+)@(?P<device>[^-@]+)\]$"
+)
 
 
 def _sent(verification: Any) -> str:

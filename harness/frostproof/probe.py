@@ -53,6 +53,10 @@ def probe(subject: Subject, device: str) -> Subject:
     return replace(found, dtypes=dtypes, groups=found.groups and found.parameters != "sparse" and not _fault(found, device, first, closure, groups=2))
 
 
+def _simplest(subject: Subject) -> Options:
+    return tuple(pair for choice in subject.space for pair in choice[0])
+
+
 def _fault(subject: Subject, device: str, dtype: DType, closure: bool, groups: int = 1) -> str:
     """Why three steps with nothing frozen do not work; empty where they do."""
     case = _case(subject, dtype, closure, groups)
@@ -81,12 +85,11 @@ def _case(subject: Subject, dtype: DType, closure: bool, groups: int) -> Case:
     given, layers = NETWORKS[subject.parameters]
     architecture = Architecture(given, layers)
     names = [parameter.name for parameter in architecture.parameters]
-    simplest: Options = tuple(pair for choice in subject.space for pair in choice[0])
     members = [names[i::groups] for i in range(groups)]
     return Case(
         architecture,
         mask=(),
-        groups=tuple(Group(tuple(member), simplest) for member in members),
+        groups=tuple(Group(tuple(member), _simplest(subject)) for member in members),
         program=(Step(closure=closure),) * 3,
         dtype=dtype,
         batch=2,

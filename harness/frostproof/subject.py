@@ -54,6 +54,9 @@ class Subject:
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     """Invariants known to fail -> reason. Strict: one that holds after all is a failure."""
 
+    needs: tuple[str, ...] = ()
+    """Constructor arguments without a default that nobody gave."""
+
     version: str = ""
     """Version of the distribution that the optimizer comes from."""
 

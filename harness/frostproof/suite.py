@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from frostproof.device import chosen, is_accelerator, placed
 from frostproof.errors import UsageError
-from frostproof.fence import fenced
 from frostproof.invariants import Violation
 from frostproof.options import Run
-from frostproof.probe import Unusable, probe
 from frostproof.subject import Subject
 from frostproof.target import ONLY_ON, resolve, torch_optimizers
 from frostproof.verification import Verification
@@ -37,27 +34,13 @@ def optimizers(run: Run) -> Iterator[Verification]:
                 yield _verification(subject, device, run)
 
 
-def usable(targets: Sequence[str], devices: Sequence[str]) -> None:
-    """Raise UsageError where a target names nothing that can be run on any of `devices`."""
-    for target in targets:
-        reasons = []
+def check_usage(run: Run) -> None:
+    """Raise UsageError where a device is absent, or where a target needs arguments that cannot be guessed."""
+    chosen(run.devices)
+    for target in run.optimizers:
         for subject in resolve([target]):
-            for device in devices:
-                if not _exists_on(subject, device):
-                    continue
-                try:
-                    with fenced(placed(device, 0)):
-                        probe(subject, placed(device, 0))
-                except Unusable as unusable:
-                    reasons.append(f"{subject.name} {unusable}")
-                else:
-                    reasons.clear()
-                    break
-            else:
-                continue
-            break
-        if reasons:
-            raise UsageError(f"{reasons[0]}; give a Subject or a function that builds it from a parameter list")
+            if subject.needs:
+                raise UsageError(f"{target!r} needs {', '.join(subject.needs)}: name a Subject, or a function that builds it from a parameter list")
 
 
 def autograd(run: Run) -> Iterator[Verification]:
@@ -69,9 +52,9 @@ def known_failures(run: Run) -> Iterator[Any]:
     for each in optimizers(run):
         for identity, reason in each.subject.expected_failures.items():
             if identity in each.tallies:
-                known = replace(each, sought=identity)
+                known = each.seeking(identity)
                 mark = pytest.mark.xfail(strict=True, raises=Violation, reason=f"{identity}: {reason}")
-                yield pytest.param(known, id=f"{identity}-{known.id}", marks=mark)
+                yield pytest.param(known, id=f"{identity} of {known.id}", marks=mark)
 
 
 def _verification(subject: Subject, device: str, run: Run) -> Verification:

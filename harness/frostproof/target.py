@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from frostproof.errors import UsageError
 from frostproof.findings import FINDINGS
-from frostproof.hyperparameters import space_of
+from frostproof.hyperparameters import SINGLE, space_of
 from frostproof.subject import Subject
 
 IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
@@ -103,12 +103,20 @@ def _variants(target: str, found: Any) -> list[Subject]:
     if isinstance(found, Subject):
         return [found]
     if not callable(found) or (isinstance(found, type) and not issubclass(found, Optimizer)):
-        kind = "a class" if isinstance(found, type) else f"a {type(found).__name__}"
-        raise UsageError(f"{target!r} is {kind}, not an optimizer: name a subclass of torch.optim.Optimizer, a Subject, or a function that returns an optimizer")
+        kind = "a class" if isinstance(found, type) else f"of type {type(found).__name__}"
+        raise UsageError(f"{target!r} is {kind}, and no optimizer: name a subclass of torch.optim.Optimizer, a Subject, or a function that returns an optimizer")
     if found is Optimizer:
         raise UsageError(f"{target!r} is the abstract base class: name a subclass of it")
-    names = _argument_names(found)
-    base = Subject(target=target, factory=found, space=space_of(names), closure=_closure(found), version=_version(found), **_known(found, None))
+    names = _arguments(found)
+    base = Subject(
+        target=target,
+        factory=found,
+        space=space_of(names),
+        closure=_closure(found),
+        needs=tuple(name for name, required in names.items() if required and name not in SINGLE),
+        version=_version(found),
+        **_known(found, None),
+    )
     variants = [(variant, argument, value) for argument in IMPLEMENTATIONS if argument in names for variant, value in IMPLEMENTATIONS[argument]]
     if not variants:
         return [base]
@@ -121,13 +129,13 @@ def _known(found: Any, variant: str | None) -> dict[str, Any]:
     return FINDINGS.get((name, variant), {})
 
 
-def _argument_names(factory: Any) -> list[str]:
-    """Names of the keyword arguments, after the first, which takes the parameters."""
+def _arguments(factory: Any) -> dict[str, bool]:
+    """Names of the keyword arguments after the first, which takes the parameters -> whether each is required."""
     try:
         parameters = list(inspect.signature(factory).parameters.values())[1:]
     except (TypeError, ValueError):
-        return []
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        return {}
+    return {p.name: p.default is p.empty for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def _closure(found: Any) -> Any:

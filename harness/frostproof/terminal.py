@@ -29,7 +29,7 @@ def _matrix(rows: list[SubjectRow], width: int) -> str:
     grid.add_column("trials", justify="right")
     for number in range(len(INVARIANTS)):
         grid.add_column(str((number + 1) % 10), justify="center", width=1)
-    for row in rows:
+    for row in sorted(rows, key=lambda row: (row.name, row.device)):
         if row.status != "unusable":
             marks = {each.id: _mark(each) for each in row.invariants}
             crashed = ["!"] * len(INVARIANTS) if row.status == "crashed" else None
@@ -65,7 +65,7 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
             yield f"CRASHED {row.name} on {row.device}: {row.reason}"
     expected = {(row.name, each.id): each.message for row in rows for each in row.invariants if each.status == "expected"}
     for (name, identity), message in expected.items():
-        yield f"known: {name}: {identity}: {(message or '').partition(';')[0]}"
+        yield f"known: {name}: {identity}: {(message or '').removeprefix('expected: ').partition(';')[0]}"
     unusable: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.status == "unusable":

@@ -31,7 +31,6 @@ class Tally:
     case: Case | None = None
 
 
-@dataclass
 class Verification:
     """The property that all invariants hold for `subject` on `device`, and what is known of it so far.
 
@@ -39,23 +38,26 @@ class Verification:
     its index, where it has one; `sought` names an expected failure, which alone is then judged.
     """
 
-    subject: Subject
-    device: str
-    place: str = ""
-    sought: str | None = None
-    approaches: Approaches = field(default_factory=Approaches)
-    strict: bool = False
-
-    def __post_init__(self) -> None:
-        self.place = self.place or self.device
+    def __init__(
+        self,
+        subject: Subject,
+        device: str,
+        *,
+        place: str = "",
+        sought: str | None = None,
+        approaches: Approaches | None = None,
+        strict: bool = False,
+    ) -> None:
+        self.subject, self.device, self.place = subject, device, place or device
+        self.sought, self.approaches, self.strict = sought, approaches or Approaches(), strict
         self.trials = 0
         self.seconds = 0.0
         self.rounding = 0.0
         self.rejected = 0
         self.rejection = ""
         self.reason: str | None = None
-        applicable = (i for i in INVARIANTS if i.applies(optimizer=self.subject.factory is not None, values=self.device != "meta"))
-        self.invariants: tuple[Invariant, ...] = tuple(i for i in applicable if self.sought in (None, i.id))
+        applicable = (i for i in INVARIANTS if i.applies(optimizer=subject.factory is not None, values=device != "meta"))
+        self.invariants: tuple[Invariant, ...] = tuple(i for i in applicable if sought in (None, i.id))
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
@@ -69,10 +71,17 @@ class Verification:
             self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
             self.tallies.pop("closure-is-honoured", None)
 
+    def seeking(self, identity: str) -> Verification:
+        """A verification of the same subject that looks for one expected failure."""
+        return Verification(self.subject, self.device, place=self.place, sought=identity, approaches=self.approaches, strict=self.strict)
+
     @property
     def id(self) -> str:
-        """`target-variant-device`, as the ids of tests have it."""
-        return f"{self.subject.target}-{self.subject.variant}-{self.device}"
+        """`target-variant@device`, as the ids of tests have it."""
+        return f"{self.subject.target}-{self.subject.variant}@{self.device}"
+
+    def __repr__(self) -> str:
+        return f"<{self.id}>"
 
     @cached_property
     def cases(self) -> SearchStrategy[Case]:

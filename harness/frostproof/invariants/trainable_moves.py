@@ -11,8 +11,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     case = trial.case
     if not moment.last or not case.trainable:
         return NOT_JUDGED
-    start, end = trial.starts["a"].weights, moment.seen["a"].weights
-    if trial.take_trainable(start) != trial.take_trainable(end):
+    start = trial.take_trainable(trial.starts["a"].weights)
+    # Any moment, and not the end alone: steps of one size may lead back to the start.
+    if any(trial.take_trainable(each.seen["a"].weights) != start for each in reversed(trial.moments)):
         return HELD
     if case.dtype == "bfloat16":
         return NOT_JUDGED  # a small update may legitimately round away
