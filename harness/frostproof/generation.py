@@ -50,7 +50,7 @@ VECTOR: tuple[AnyLayer, ...] = (
     *ACTIVATIONS,
     PReLU(),
     LayerNorm(),
-    *[BatchNorm1d()] * 3,
+    *[BatchNorm1d()] * 5,
     GroupNorm(1),
     GroupNorm(2),
 )
@@ -64,7 +64,7 @@ SEQUENCE: tuple[AnyLayer, ...] = (
     *ACTIVATIONS,
     PReLU(),
     LayerNorm(),
-    *[BatchNorm1d()] * 3,
+    *[BatchNorm1d()] * 5,
     GroupNorm(1),
     GroupNorm(2),
 )
@@ -76,7 +76,7 @@ IMAGE: tuple[AnyLayer, ...] = (
     *ACTIVATIONS,
     PReLU(),
     LayerNorm(),
-    *[BatchNorm2d()] * 3,
+    *[BatchNorm2d()] * 5,
     GroupNorm(1),
     GroupNorm(2),
 )
@@ -121,20 +121,30 @@ EVENTS: tuple[AnyEvent, ...] = (
     *[Step(drop="last")] * 2,
     *[Step(drop="all")] * 2,
     Step(drop="all", set_to_none=False),
-    BackwardUnderNoGrad(),
+    *[BackwardUnderNoGrad()] * 2,
     ZeroGrad(),
     ZeroGrad(set_to_none=False),
 )
-MASKS = tuple((kind, by_layer) for kind in masks.KINDS for by_layer in (True, False) if by_layer or kind not in ("none", "all"))
+MASKS = tuple((kind, by_layer) for kind in masks.KINDS for by_layer in (True, False) if by_layer or kind != "none")
 MAX_LAYERS, MAX_EVENTS = 8, 5
 
-_integer = cache(lambda n: st.integers(0, n - 1))
-_gene = _integer(GENES)
-LAST_LAYER, LAST_EVENT = GENES // 5, GENES // 8
+
+
+@cache
+def _numbers(place: int, n: int) -> st.SearchStrategy[int]:
+    """The integers below n, shifted by a number that belongs to the place in the case.
+
+    Hypothesis makes up to five examples of each by copying between draws of one label, which here would put a layer's
+    number in a mask's place. Strategies over different numbers have different labels, so each example is fresh.
+    """
+    return st.sampled_from(range(place << 20, (place << 20) + n))
+
+
+END = GENES // 6
 """After the first, a gene below this ends the list: a list then costs one draw per element, and loses any by shrinking."""
 
 ASPECTS: dict[str, Choices] = {
-    "extras": ((), (("cleared",), ("second",), ("again",), ("cleared", "second"))),
+    "extras": ((), (("cleared", "second"), ("cleared",), ("second",), ("again",), ("cleared", "second", "again"))),
     "eval": (False, (True,)),
     "dtype": (0, (1, 2)),
     "groups": ((1, False), ((2, False), (2, True), (3, False), (3, True))),
@@ -203,20 +213,26 @@ def _unfit(parameter: ParameterSpec, kind: Kind) -> bool:
 
 @st.composite
 def _cases(draw: st.DrawFn, subject: Subject) -> Case:
-    def pick(n: int) -> int:
-        return draw(_integer(n))
+    place = 0
 
-    def listed(longest: int, end: int) -> list[int]:
+    def pick(n: int) -> int:
+        nonlocal place
+        place += 1
+        return draw(_numbers(place, n)) & 0xFFFFF
+
+    def listed(longest: int) -> list[int]:
         """Up to `longest` genes, stretched so that those after the first use the whole range too."""
-        genes = [draw(_gene)]
-        while len(genes) < longest and (gene := draw(_gene)) >= end:
-            genes.append((gene - end) * GENES // (GENES - end))
+        nonlocal place
+        genes, start = [pick(GENES)], place
+        while len(genes) < longest and (gene := pick(GENES)) >= END:
+            genes.append((gene - END) * GENES // (GENES - END))
+        place = start + longest
         return genes
 
     kind = subject.parameters
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
-    layers = layers_from(listed(MAX_LAYERS, LAST_LAYER), given.shape, first, kind)
+    layers = layers_from(listed(MAX_LAYERS), given.shape, first, kind)
     aspect = dict(zip(ASPECTS, varied(list(ASPECTS.values()), pick), strict=True))
     architecture = Architecture(given, nested(layers, aspect["nesting"]))
     parameters = architecture.parameters
@@ -226,7 +242,7 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     frozen = set(masks.frozen(mask_kind, _by_layer(names) if by_layer else [[name] for name in names], pick(256)))
     mask = tuple(parameter.name for parameter in parameters if parameter.name in frozen or _unfit(parameter, kind))
 
-    program = _program_from(listed(MAX_EVENTS, LAST_EVENT), subject)
+    program = _program_from(listed(MAX_EVENTS), subject)
     seed = pick(1 << 16)
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
     count, interleaved = aspect["groups"] if subject.groups else (1, False)

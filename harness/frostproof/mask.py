@@ -17,7 +17,7 @@ KINDS: dict[str, Callable[[int, int], list[bool]]] = {
     "alternating": lambda n, bits: [i % 2 == bits % 2 for i in range(n)],
     "prefix": lambda n, bits: [i <= bits % n for i in range(n)],
     "suffix": lambda n, bits: [i >= bits % n for i in range(n)],
-    "random": lambda n, bits: [bool(bits >> i & 1) for i in range(n)],
+    "random": lambda n, bits: [bool(bits + 1 >> i & 1) for i in range(n)],
 }
 """Mask kind -> which of n units are frozen; `bits` is a drawn integer, for the kinds that need one."""
 

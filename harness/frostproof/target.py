@@ -99,6 +99,11 @@ def _exported(module: ModuleType) -> list[str]:
     return sorted(own.values())
 
 
+def subject_of(found: Any) -> Subject:
+    """The subject of a class or a function that is at hand, in its first implementation."""
+    return _variants(f"{found.__module__}:{found.__qualname__}", found)[0]
+
+
 def _variants(target: str, found: Any) -> list[Subject]:
     if isinstance(found, Subject):
         return [found]

@@ -114,7 +114,8 @@ class Twin:
         return loss
 
     def _trace(self, samples: Tensor, seen: Observation) -> Tensor:
-        seen.activations = []
+        """The forward pass of the model, looking at the output of each layer, and counting what it saves for backward."""
+        activations = seen.activations = []
         saved = 0
 
         def count(tensor: Tensor) -> Tensor:
@@ -122,12 +123,20 @@ class Twin:
             saved += 1
             return tensor
 
-        for place in self.case.architecture.places:
+        def look(path: str, output: Tensor) -> None:
+            nonlocal saved
+            activations.append(Activation(path, output.requires_grad, output.is_leaf, output.grad_fn is not None, saved))
             saved = 0
-            with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-                samples = self.model.get_submodule(place.path)(samples)
-            seen.activations.append(Activation(place.path, samples.requires_grad, samples.is_leaf, samples.grad_fn is not None, saved))
-        return samples
+
+        hooks = [
+            self.model.get_submodule(place.path).register_forward_hook(lambda _, __, output, path=place.path: look(path, output))
+            for place in self.case.architecture.places
+        ]
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            output: Tensor = self.model(samples)
+        for hook in hooks:
+            hook.remove()
+        return output
 
     def _backward(self, loss: Tensor, seen: Observation) -> None:
         self.phase = "backward"

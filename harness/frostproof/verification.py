@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from hypothesis.strategies import SearchStrategy
 
@@ -50,6 +49,7 @@ class Verification:
     ) -> None:
         self.subject, self.device, self.place = subject, device, place or device
         self.sought, self.approaches, self.strict = sought, approaches or Approaches(), strict
+        self.cases: SearchStrategy[Case]
         self.trials = 0
         self.seconds = 0.0
         self.rounding = 0.0
@@ -61,12 +61,13 @@ class Verification:
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
-        """Probe the subject. Raises Unusable, with the reason kept for the report."""
+        """Probe the subject, and find the `cases` to draw for it. Raises Unusable, with the reason kept for the report."""
         try:
             self.subject = probe(self.subject, self.place)
         except Unusable as unusable:
             self.reason = str(unusable)
             raise
+        self.cases = cases(self.subject)
         if self.subject.closure == "never":
             self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
             self.tallies.pop("closure-is-honoured", None)
@@ -82,11 +83,6 @@ class Verification:
 
     def __repr__(self) -> str:
         return f"<{self.id}>"
-
-    @cached_property
-    def cases(self) -> SearchStrategy[Case]:
-        """The cases to draw, once prepared."""
-        return cases(self.subject)
 
     def judge(self, case: Case) -> None:
         """Run `case` once and judge it by every invariant. Raises the violation that comes first in the registry."""

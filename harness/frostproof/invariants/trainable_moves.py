@@ -3,8 +3,9 @@
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
 from frostproof.observation import Bits, Moment, Trial
 
-NOTICEABLE = 1e-3
-"""A gradient of this size moves a weight by more than its rounding, at the learning rates that are drawn."""
+NOTICEABLE = 0.1
+"""A gradient of this size moves a weight by more than its rounding at the learning rates that are drawn, even where an
+update goes with a power of the gradient."""
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:

@@ -1,0 +1,46 @@
+"""The harness tests itself: planted bugs are caught, correct optimizers are not flagged."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from planted import BUGS, Planted
+from search import search
+from suspicious import CORRECT
+from torch.optim import Optimizer
+
+from frostproof.invariants import INVARIANTS
+from frostproof.suite import AUTOGRAD
+from frostproof.target import subject_of
+from frostproof.verification import Verification
+
+SEEDS = range(20)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.invariant}-{bug.name}")
+def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(bug: Planted) -> None:
+    missed = []
+    for seed in SEEDS:
+        subject = AUTOGRAD if bug.optimizer is None else subject_of(bug.optimizer)
+        verification = Verification(subject, "cpu", approaches=bug.approaches)
+        search(verification, seed, wanted=bug.invariant)
+        if not verification.tallies[bug.invariant].violated:
+            missed.append(seed)
+    assert len(missed) <= 1, f"missed with seeds {missed}"
+
+
+def test_every_invariant_has_an_easy_and_a_hard_bug() -> None:
+    planted = Counter((bug.invariant, bug.hard) for bug in BUGS)
+    assert all(planted[invariant.id, hard] for invariant in INVARIANTS for hard in (False, True))
+
+
+@pytest.mark.parametrize("optimizer", CORRECT, ids=lambda optimizer: optimizer.__name__)
+def test_a_correct_optimizer_is_never_flagged(optimizer: type[Optimizer]) -> None:
+    for seed in SEEDS:
+        verification = Verification(subject_of(optimizer), "cpu", strict=True)
+        search(verification, seed)
+        flagged = {identity: tally.message for identity, tally in verification.tallies.items() if tally.violated}
+        assert not flagged, f"seed {seed}"
+        assert verification.trials > 50
+        assert not verification.rejected
