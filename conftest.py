@@ -1,6 +1,3 @@
-"""What this repository's own runs need: the helper modules in tests/."""
+"""What this repository's own runs need: pytest's tool for testing plugins."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent / "tests"))
+pytest_plugins = ["pytester"]

@@ -10,22 +10,21 @@ import time
 
 import torch
 from bare import bare_trial
-from hypothesis import Phase, given, settings
-
-from frostproof.generation import cases
+from frostproof.case import Case
 from frostproof.probe import Unusable
 from frostproof.target import torch_optimizers
 from frostproof.verification import Verification
+from hypothesis import Phase, given, settings
 
 
 def measure(verification: Verification, examples: int) -> tuple[float, float]:
     """Seconds of the property run, and of the bare loop on its cases."""
-    tried = []
+    tried: list[Case] = []
     judge = verification.judge
 
     @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,))
-    @given(cases(verification.subject))
-    def holds(case):
+    @given(verification.cases)
+    def holds(case: Case) -> None:
         tried.append(case)
         judge(case)
 

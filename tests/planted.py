@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from frostproof.approach import Approach, Approaches, OptimizerSubset, Parameters, RequiresGrad, SubsetCleared, SubsetSecondOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
-
-from frostproof.approach import Approach, Approaches, OptimizerSubset, Parameters, RequiresGrad, SubsetCleared, SubsetSecondOptimizer
 
 
 class Sound(Optimizer):
@@ -149,7 +148,7 @@ class EnablesRequiresGrad(Sound):
 
 
 class LeaksGradMode(Sound):
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = super().step(closure)
         self.steps = getattr(self, "steps", 0) + 1
         if self.steps == 3:
@@ -177,7 +176,7 @@ class ClosureWithoutGrad(Sound):
 
 
 class ReturnsNothing(Sound):
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         super().step(closure)
 
 
@@ -231,7 +230,7 @@ class DependsOnAddress(Sound):
 
 
 class SkipsWithoutEveryGradient(Sound):
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         if closure is None and any(p.grad is None for group in self.param_groups for p in group["params"]):
             return None
         return super().step(closure)
@@ -296,7 +295,9 @@ class InputRequiresGrad(RequiresGrad):
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         super().freeze(model, frozen)
-        model[0].register_forward_pre_hook(lambda module, inputs: tuple(x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs))
+        model[0].register_forward_pre_hook(
+            lambda module, inputs: tuple(x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs)
+        )
 
 
 @dataclass(frozen=True)
@@ -377,7 +378,7 @@ class SubsetThatAddsStale(OptimizerSubset):
         model.register_forward_pre_hook(remember)
         for parameter in model.parameters():
             if id(parameter) not in ids:
-                parameter.register_post_accumulate_grad_hook(lambda p: _scale(p, 1 + left["sum"]))
+                parameter.register_post_accumulate_grad_hook(lambda p: _scale(p, 1 + left["sum"]))  # type: ignore[no-untyped-call]
 
 
 def _scale(parameter: Tensor, factor: float) -> None:

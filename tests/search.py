@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 import hypothesis
-from hypothesis import Phase, given, settings
-
 from frostproof.fence import fenced
 from frostproof.invariants import Violation
 from frostproof.profile import PROFILES
 from frostproof.verification import Verification
+from hypothesis import Phase, given, settings
 
 
 class Found(Exception):
@@ -26,7 +25,9 @@ def search(verification: Verification, seed: int, wanted: str | None = None) -> 
 
 def _search(verification: Verification, seed: int, wanted: str | None) -> None:
     @hypothesis.seed(seed)
-    @settings(max_examples=PROFILES["dev"], deadline=None, database=None, phases=(Phase.generate,), derandomize=False, suppress_health_check=())
+    @settings(
+        max_examples=PROFILES["dev"], deadline=None, database=None, phases=(Phase.generate,), derandomize=False, suppress_health_check=()
+    )
     @given(verification.cases)
     def holds(case):  # type: ignore[no-untyped-def]
         if wanted is None:

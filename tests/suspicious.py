@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from planted import Sound
 from torch import Tensor
 from torch.optim import Optimizer
+
+from tests.planted import Sound
 
 
 class Stochastic(Sound):
@@ -69,11 +70,11 @@ class ClosureOnly(Sound):
             owned = [(group["lr"], p) for group in self.param_groups for p in group["params"] if p.grad is not None]
             old = [p.clone() for _, p in owned]
             for rate, parameter in owned:
-                parameter.add_(parameter.grad, alpha=-rate)  # type: ignore[arg-type]
+                parameter.add_(parameter.grad, alpha=-rate)
         self.evaluate(closure)
         with torch.no_grad():
             for (rate, parameter), before in zip(owned, old, strict=True):
-                parameter.copy_(before).add_(parameter.grad, alpha=-rate)  # type: ignore[arg-type]
+                parameter.copy_(before).add_(parameter.grad, alpha=-rate)
         return loss
 
 
@@ -94,9 +95,9 @@ class GlobalNorm(Sound):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = self.evaluate(closure) if closure is not None else None
         owned = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        total = sum(float(p.grad.double().square().sum()) for _, p in owned)  # type: ignore[union-attr]
+        total = sum(float(p.grad.double().square().sum()) for _, p in owned)
         for group, parameter in owned:
-            self.update(group, parameter, parameter.grad, scale=1 / (1 + total))  # type: ignore[arg-type]
+            self.update(group, parameter, parameter.grad, scale=1 / (1 + total))
         return loss
 
 

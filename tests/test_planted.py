@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from planted import BUGS, Planted
-from search import search
-from suspicious import CORRECT
-from torch.optim import Optimizer
-
 from frostproof.invariants import INVARIANTS
 from frostproof.suite import AUTOGRAD
 from frostproof.target import subject_of
 from frostproof.verification import Verification
+from torch.optim import Optimizer
+
+from tests.planted import BUGS, Planted
+from tests.search import search
+from tests.suspicious import CORRECT
 
 SEEDS = range(20)
 

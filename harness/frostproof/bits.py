@@ -11,6 +11,7 @@ from torch import Tensor
 
 from frostproof.observation import Bits
 
+
 def bits(tensor: Tensor) -> Bits:
     """The values of `tensor` as bytes, in row-major order; of a sparse one, its indices and values.
 

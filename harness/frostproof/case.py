@@ -115,4 +115,3 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
             raise CaseError("the program is empty: add a Step()")
         if self.batch < 1 + any(place.layer.needs_many for place in self.architecture.places):
             raise CaseError(f"a batch of {self.batch} is too small: batch normalisation needs 2, anything else 1")
-

@@ -61,7 +61,7 @@ def main() -> None:
 @click.option("--markdown", help="Write a summary to this file.", metavar="FILE")
 @click.option("--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER")
 @click.pass_context
-def check(context: click.Context, targets: tuple[str, ...], jobs: str, **given: Any) -> int:
+def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, **given: Any) -> int:
     """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
 
     Exit code 0: everything held; 1: something is violated; 2: wrong usage; 5: nothing was judged.

@@ -36,7 +36,9 @@ def finding(verification: Verification) -> Finding:
                 cases[invariant.id] = tally.case
         elif verification.sought is not None and tally.judged:
             row.status = "violated"
-            row.message = f"expected to fail ({subject.expected_failures[invariant.id]}), but held in {tally.judged} trials: drop the expectation"
+            row.message = (
+                f"expected to fail ({subject.expected_failures[invariant.id]}), but held in {tally.judged} trials: drop the expectation"
+            )
         elif not tally.judged:
             row.status = "unreached"
         if row.status == "expected":
@@ -56,7 +58,7 @@ def finding(verification: Verification) -> Finding:
         facts["rejected-cases"] = verification.rejected
     if subject.rounding is not None:
         facts["rounding-ulp"] = verification.rounding
-    row = SubjectRow(
+    subject_row = SubjectRow(
         subject.target,
         subject.variant,
         verification.device,
@@ -69,4 +71,4 @@ def finding(verification: Verification) -> Finding:
         facts,
         rows,
     )
-    return Finding(row, cases)
+    return Finding(subject_row, cases)

@@ -19,7 +19,8 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
         "dtypes": ("float64",),
         "expected_failures": {
             "gradless-step-is-noop": (
-                "a None gradient counts as zeros in the flat vector, and the direction from earlier steps still moves the parameter (torch 2.13)"
+                "a None gradient counts as zeros in the flat vector, and the direction from earlier steps still moves the parameter "
+                "(torch 2.13)"
             ),
             "no-state-for-frozen": "the state of the whole optimizer is kept under its first parameter, frozen or not (torch 2.13)",
         },
@@ -27,7 +28,8 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("torch.optim.sgd.SGD", "fused"): {
         "expected_failures": {
             "gradless-step-is-noop": (
-                "with momentum, the kernel raises TypeError once one parameter has a momentum buffer and another, that had no gradient yet, has none (torch 2.13)"
+                "with momentum, the kernel raises TypeError once one parameter has a momentum buffer and another, that had no gradient "
+                "yet, has none (torch 2.13)"
             ),
         },
     },

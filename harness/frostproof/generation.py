@@ -28,6 +28,7 @@ from frostproof.layers import (
     Embedding,
     Flatten,
     GroupNorm,
+    Layer,
     LayerNorm,
     Linear,
     ParameterSpec,
@@ -129,7 +130,6 @@ MASKS = tuple((kind, by_layer) for kind in masks.KINDS for by_layer in (True, Fa
 MAX_LAYERS, MAX_EVENTS = 8, 5
 
 
-
 @cache
 def _numbers(place: int, n: int) -> st.SearchStrategy[int]:
     """The integers below n, shifted by a number that belongs to the place in the case.
@@ -157,22 +157,22 @@ ASPECTS: dict[str, Choices] = {
 
 def layers_from(genes: Sequence[int], shape: Shape, first: Sequence[AnyLayer], kind: Kind) -> tuple[AnyLayer, ...]:
     """The layers that `genes` stand for, each read from the menu of the shape that reaches it."""
-    layers: list[AnyLayer] = list(first)
+    layers: list[Layer] = list(first)
     for layer in first:
         shape = layer.output(shape)
     overwritable = bool(first)  # the samples themselves may be a leaf that requires grad
     for gene in genes[len(first) :]:
         menu = _menu(kind, len(shape))
-        layer = menu[gene * len(menu) // GENES].fitted(shape)
-        if isinstance(layer, ReLU) and layer.inplace and not overwritable:
-            layer = ReLU()
-        if layer.overwritable is not None:
-            overwritable = layer.overwritable
-        layers.append(layer)  # type: ignore[arg-type]
-        shape = layer.output(shape)
+        drawn: Layer = menu[gene * len(menu) // GENES].fitted(shape)
+        if isinstance(drawn, ReLU) and drawn.inplace and not overwritable:
+            drawn = ReLU()
+        if drawn.overwritable is not None:
+            overwritable = drawn.overwritable
+        layers.append(drawn)
+        shape = drawn.output(shape)
     if not any(layer.parameters((1,) * 3) for layer in layers):
         layers.insert(0, Linear(2, bias=False))
-    return tuple(layers[:MAX_LAYERS])
+    return tuple(layers[:MAX_LAYERS])  # type: ignore[arg-type]
 
 
 @cache

@@ -26,7 +26,10 @@ JOINT: tuple[tuple[frozenset[str], Choice], ...] = (
             (("momentum", 0.9), ("dampening", 0.1)),
         ),
     ),
-    (frozenset({"momentum", "nesterov"}), ((), (("momentum", 0.9),), (("momentum", 0.9), ("nesterov", True)), (("momentum", 0.5), ("nesterov", False)))),
+    (
+        frozenset({"momentum", "nesterov"}),
+        ((), (("momentum", 0.9),), (("momentum", 0.9), ("nesterov", True)), (("momentum", 0.5), ("nesterov", False))),
+    ),
 )
 """Choices over several names, tried in this order where a signature has all of them."""
 

@@ -6,7 +6,9 @@ before, so that a sequence of specs fits by construction. Shapes are those of on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgspec
@@ -32,7 +34,7 @@ class Constructor(NamedTuple):
 
     name: str
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    kwargs: Mapping[str, Any] = MappingProxyType({})
     takes_factory: bool = True  # accepts device= and dtype=
 
     def __str__(self) -> str:

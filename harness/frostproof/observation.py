@@ -96,7 +96,7 @@ class Moment(NamedTuple):
     the observations of the moment before.
     """
 
-    index: int
+    number: int
     event: AnyEvent
     last: bool
     seen: dict[str, Observation]

@@ -116,8 +116,8 @@ class Guest:
             self.found = True
             self.devices = sorted({device for _, _, device in subjects})
             reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-            for line in self._header(self.devices):
-                reporter.write_line(line)
+            if reporter is not None:
+                reporter.write_line("\n".join(self._header(self.devices)))
 
     def _header(self, devices: list[str]) -> list[str]:
         from importlib.metadata import version
@@ -153,7 +153,7 @@ class Guest:
 
     def _watch(self) -> None:
         """In a worker, end the process when an optimizer hangs: xdist then blames the item and starts another worker."""
-        if self.worker is not None:
+        if self.worker is not None and sys.__stderr__ is not None:
             import faulthandler
 
             faulthandler.dump_traceback_later(self.run.timeout, exit=True, file=sys.__stderr__)

@@ -50,7 +50,9 @@ def probe(subject: Subject, device: str) -> Subject:
     closure = found.closure == "required"
     first = subject.dtypes[0]
     dtypes: tuple[DType, ...] = tuple(dtype for dtype in found.dtypes if dtype == first or not _fault(found, device, dtype, closure))
-    return replace(found, dtypes=dtypes, groups=found.groups and found.parameters != "sparse" and not _fault(found, device, first, closure, groups=2))
+    return replace(
+        found, dtypes=dtypes, groups=found.groups and found.parameters != "sparse" and not _fault(found, device, first, closure, groups=2)
+    )
 
 
 def _simplest(subject: Subject) -> Options:

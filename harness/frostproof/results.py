@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import msgspec
 
-
 Status = Literal["held", "violated", "unusable", "crashed"]
 RowStatus = Literal["held", "violated", "expected", "not-applicable", "unreached"]
 

@@ -40,7 +40,9 @@ def check_usage(run: Run) -> None:
     for target in run.optimizers:
         for subject in resolve([target]):
             if subject.needs:
-                raise UsageError(f"{target!r} needs {', '.join(subject.needs)}: name a Subject, or a function that builds it from a parameter list")
+                raise UsageError(
+                    f"{target!r} needs {', '.join(subject.needs)}: name a Subject, or a function that builds it from a parameter list"
+                )
 
 
 def autograd(run: Run) -> Iterator[Verification]:

@@ -67,9 +67,14 @@ def _import(name: str, target: str) -> ModuleType:
         return importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise UsageError(f"unknown module {name!r} in target {target!r}: install it, or run where it can be imported.{_nearest_module(name)}") from None
+            raise UsageError(
+                f"unknown module {name!r} in target {target!r}: install it, or run where it can be imported.{_nearest_module(name)}"
+            ) from None
         text = " ".join(str(error).split())
-        raise UsageError(f"importing {name!r} for target {target!r} raised {type(error).__name__}: {text:.200}; make `python -c 'import {name}'` work first") from None
+        raise UsageError(
+            f"importing {name!r} for target {target!r} raised {type(error).__name__}: {text:.200}; "
+            f"make `python -c 'import {name}'` work first"
+        ) from None
 
 
 def _nearest(name: str, candidates: Sequence[str]) -> str:
@@ -91,10 +96,15 @@ def _exported(module: ModuleType) -> list[str]:
     """Names of the optimizer classes that the module offers as its own, sorted."""
     package = module.__name__.partition(".")[0]
     public = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
-    own = {}
+    own: dict[type, str] = {}
     for name in public:
         found = getattr(module, name, None)
-        if isinstance(found, type) and issubclass(found, Optimizer) and found is not Optimizer and found.__module__.partition(".")[0] == package:
+        if (
+            isinstance(found, type)
+            and issubclass(found, Optimizer)
+            and found is not Optimizer
+            and found.__module__.partition(".")[0] == package
+        ):
             own.setdefault(found, name)
     return sorted(own.values())
 
@@ -109,7 +119,10 @@ def _variants(target: str, found: Any) -> list[Subject]:
         return [found]
     if not callable(found) or (isinstance(found, type) and not issubclass(found, Optimizer)):
         kind = "a class" if isinstance(found, type) else f"of type {type(found).__name__}"
-        raise UsageError(f"{target!r} is {kind}, and no optimizer: name a subclass of torch.optim.Optimizer, a Subject, or a function that returns an optimizer")
+        raise UsageError(
+            f"{target!r} is {kind}, and no optimizer: "
+            f"name a subclass of torch.optim.Optimizer, a Subject, or a function that returns an optimizer"
+        )
     if found is Optimizer:
         raise UsageError(f"{target!r} is the abstract base class: name a subclass of it")
     names = _arguments(found)
@@ -122,7 +135,9 @@ def _variants(target: str, found: Any) -> list[Subject]:
         version=_version(found),
         **_known(found, None),
     )
-    variants = [(variant, argument, value) for argument in IMPLEMENTATIONS if argument in names for variant, value in IMPLEMENTATIONS[argument]]
+    variants = [
+        (variant, argument, value) for argument in IMPLEMENTATIONS if argument in names for variant, value in IMPLEMENTATIONS[argument]
+    ]
     if not variants:
         return [base]
     return [replace(base, variant=variant, arguments={argument: value}, **_known(found, variant)) for variant, argument, value in variants]

@@ -9,7 +9,7 @@ import torch
 
 from frostproof.approach import Approaches
 from frostproof.case import Case
-from frostproof.invariants import HELD, NOT_JUDGED, Invariant
+from frostproof.invariants import NOT_JUDGED, Invariant
 from frostproof.observation import Crash, Moment, Observation, Trial
 from frostproof.program import Step
 from frostproof.subject import Subject
@@ -68,7 +68,7 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
             if judgement is NOT_JUDGED:
                 continue
             judged.add(invariant.id)
-            if judgement != HELD:
+            if judgement:
                 outcome.violated.setdefault(invariant, judgement)
         if any(invariant.severity != "cost" for invariant in outcome.violated):
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hypothesis.strategies import SearchStrategy
 
@@ -93,7 +93,9 @@ class Verification:
             self.seconds += time.perf_counter() - started
         for invariant, message in violated.items():
             if self._matters(invariant):
-                raise invariant.violation(f"{invariant.id}: {message}\n{self.subject.name} on {self.device}; it must hold that {invariant.statement}")
+                raise invariant.violation(
+                    f"{invariant.id}: {message}\n{self.subject.name} on {self.device}; it must hold that {invariant.statement}"
+                )
 
     def _matters(self, invariant: Invariant) -> bool:
         """Whether a violation of it fails the property."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from frostproof.profile import for_meta
+from frostproof.verification import Verification
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostproof.profile import for_meta
-from frostproof.verification import Verification
-
-EXAMPLES = settings.default.max_examples
+EXAMPLES = settings().max_examples
 
 
 @given(data=st.data())

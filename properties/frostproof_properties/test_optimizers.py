@@ -6,13 +6,12 @@ lockstep; every invariant judges that one trial. The plugin gives `verification`
 
 from __future__ import annotations
 
+from frostproof.profile import SEARCH, for_meta
+from frostproof.verification import Verification
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostproof.profile import SEARCH, for_meta
-from frostproof.verification import Verification
-
-EXAMPLES = settings.default.max_examples
+EXAMPLES = settings().max_examples
 
 
 @given(data=st.data())

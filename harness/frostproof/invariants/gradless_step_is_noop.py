@@ -17,7 +17,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
                 continue
             name = trial.case.parameters[i].name
             if seen.weights[i] != before[i]:
-                return f"step() moved a parameter whose grad is None {at(moment)}, approach {trial.names[role]}: {change(trial, i, before[i], seen.weights[i])}"
+                what = change(trial, i, before[i], seen.weights[i])
+                return f"step() moved a parameter whose grad is None {at(moment)}, approach {trial.names[role]}: {what}"
             if seen.has_gradient[i]:
                 return f"step() allocated a gradient for {name}, whose grad was None, {at(moment)}, approach {trial.names[role]}"
             judgement = HELD

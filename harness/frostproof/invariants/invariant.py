@@ -12,7 +12,7 @@ Severity = Literal["wrong", "crash", "cost"]
 Judgement = str | None
 HELD: Judgement = ""
 NOT_JUDGED: Judgement = None
-"""Nothing at this moment to judge. Any text but HELD says what was violated."""
+"""Nothing at this moment to judge. Any text but the empty one, HELD, says what was violated."""
 
 
 class Violation(AssertionError):

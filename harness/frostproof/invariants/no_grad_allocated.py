@@ -11,7 +11,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED
     for i in trial.case.frozen:
         if gradients[i] is not None:
-            return f"backward allocated the gradient of {trial.case.parameters[i].name}, which is frozen by requires_grad=False, {at(moment)}"
+            return (
+                f"backward allocated the gradient of {trial.case.parameters[i].name}, which is frozen by requires_grad=False, {at(moment)}"
+            )
     return HELD
 
 

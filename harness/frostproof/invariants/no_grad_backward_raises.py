@@ -23,7 +23,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             return f"backward of a forward pass {why} raised {seen.backward_error!r} {at(moment)}, and not {TEXT!r}"
         allocated = [i for i, (had, has) in enumerate(zip(seen.had_gradient or (), seen.has_gradient, strict=True)) if has and not had]
         if allocated:
-            return f"a gradient of {trial.case.parameters[allocated[0]].name} was allocated {why} {at(moment)}, approach {trial.names[role]}"
+            return (
+                f"a gradient of {trial.case.parameters[allocated[0]].name} was allocated {why} {at(moment)}, approach {trial.names[role]}"
+            )
         if seen.weights != before:
             i = first_difference(range(len(before)), before, seen.weights)
             return f"a weight moved {why} {at(moment)}, approach {trial.names[role]}: {change(trial, i, before[i], seen.weights[i])}"

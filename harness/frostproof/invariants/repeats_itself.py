@@ -17,7 +17,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         judgement = HELD
     if trial.starts["a"].has_optimizer == trial.starts["b"].has_optimizer:
         if a.generators != b.generators:
-            return f"A and B leave the random number generators in different states {at(moment)}: A draws where B does not, or the other way round"
+            return f"A and B leave the random number generators in different states {at(moment)}: one draws where the other does not"
         judgement = HELD
     return judgement
 

@@ -10,7 +10,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     dense = [i for i in trial.case.frozen if not trial.case.parameters[i].sparse]
     if not isinstance(moment.event, Step) or "cleared" not in moment.seen or not dense:
         return NOT_JUDGED
-    earlier = [m.seen["b"] for m in trial.moments[: moment.index] if isinstance(m.event, Step)]
+    earlier = [m.seen["b"] for m in trial.moments[: moment.number] if isinstance(m.event, Step)]
     fresh, stale = moment.seen["cleared"].gradients, moment.seen["b"].gradients
     if fresh is None or stale is None or any(len(seen.losses) != 1 for seen in earlier):
         return NOT_JUDGED  # a closure that ran more than once, or never, gives no gradients to look at one by one

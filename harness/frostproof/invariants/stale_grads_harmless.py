@@ -23,7 +23,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
 
 INVARIANT = Invariant(
     id="stale-grads-harmless",
-    statement="B, B with every grad cleared each step, and B with a second optimizer that only zeroes what is frozen: same bits on trainable p",
+    statement=(
+        "B, B with every grad cleared each step, and B with a second optimizer that only zeroes what is frozen: same bits on trainable p"
+    ),
     severity="wrong",
     source="https://discuss.pytorch.org/t/58156",
     judge=judge,

@@ -24,7 +24,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             return NOT_JUDGED  # a line search may reject every step, as it does where dropout makes the loss jump
         for i in case.trainable:
             if seen.gradients and seen.had_gradient and seen.had_gradient[i] and _noticeable(seen.gradients[i], case.dtype):
-                return f"no trainable parameter moved in {len(trial.moments)} events, though {case.parameters[i].name} had a gradient at event {earlier.index}"
+                name, events = case.parameters[i].name, len(trial.moments)
+                return f"no trainable parameter moved in {events} events, though {name} had a gradient at event {earlier.number}"
     return NOT_JUDGED
 
 

@@ -14,7 +14,7 @@ def first_difference(positions: Iterable[int], left: tuple[Bits | None, ...], ri
 
 
 def at(moment: Moment) -> str:
-    return f"at event {moment.index} ({moment.event!r})"
+    return f"at event {moment.number} ({moment.event!r})"
 
 
 def change(trial: Trial, position: int, before: Bits | None, after: Bits | None) -> str:
