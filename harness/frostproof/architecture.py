@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from math import prod
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -15,11 +16,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+MAX_SCALARS = 10_000_000
+
+
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one sample looks like: floats of `shape`, or, with a vocabulary, `shape` tokens below it."""
 
     shape: Shape
-    vocabulary: int = 0
+    vocabulary: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
 
 
 class Place(NamedTuple):
@@ -72,6 +76,8 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
         """Raise CaseError, in one line, where this is no network that torch can build."""
         if not self.layers or not self.parameters:
             raise CaseError("the architecture has no parameter: add a layer that has one, such as Linear(1)")
+        if (scalars := sum(prod(parameter.shape) for parameter in self.parameters)) > MAX_SCALARS:
+            raise CaseError(f"the architecture has {scalars:,} weights: at most {MAX_SCALARS:,} are allowed")
         for place in self.places:
             tokens = place is self.places[0] and self.input.vocabulary > 0
             if tokens != isinstance(place.layer, Embedding):

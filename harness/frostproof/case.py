@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from math import prod
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -38,11 +38,11 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     groups: tuple[Group, ...]
     program: Program
     dtype: DType = "float32"
-    batch: int = 1
+    batch: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
     input_requires_grad: bool = False
     frozen_in_eval: bool = False
     extras: tuple[Extra, ...] = ()
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
 
     @cached_property
     def frozen(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 
@@ -18,7 +18,10 @@ from frostproof.errors import CaseError
 if TYPE_CHECKING:
     from torch import nn
 
-Shape = tuple[int, ...]
+Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+"""A number of features, channels, groups, rows: bounded, so that a case from a file cannot ask for all memory."""
+
+Shape = tuple[Size, ...]
 
 
 class ParameterSpec(NamedTuple):
@@ -89,7 +92,7 @@ def _need(rank: int, layer: Layer, shape: Shape) -> None:
 
 
 class Linear(Layer, frozen=True):
-    out_features: int
+    out_features: Size
     bias: bool = True
 
     def output(self, shape: Shape) -> Shape:
@@ -106,9 +109,9 @@ class Linear(Layer, frozen=True):
 class _Conv(Layer, frozen=True):
     """A convolution whose padding keeps every size at one or more: kernels are odd, padding is half of them."""
 
-    out_channels: int
-    kernel_size: int = 1
-    stride: int = 1
+    out_channels: Size
+    kernel_size: Size = 1
+    stride: Size = 1
     bias: bool = True
     spatial: ClassVar[int] = 0
 
@@ -186,7 +189,7 @@ class LayerNorm(_Affine, frozen=True):
 
 
 class GroupNorm(_Affine, frozen=True):
-    num_groups: int = 1
+    num_groups: Size = 1
     needs_many: ClassVar[bool] = True
 
     def output(self, shape: Shape) -> Shape:
@@ -230,7 +233,7 @@ class PReLU(Layer, frozen=True):
 
 
 class Dropout(Layer, frozen=True):
-    p: float = 0.5
+    p: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.5
     overwritable: ClassVar[bool | None] = None
 
     def constructor(self, shape: Shape) -> Constructor:
@@ -250,8 +253,8 @@ class Flatten(Layer, frozen=True):
 class Embedding(Layer, frozen=True):
     """Takes tokens, so it stands first, where the architecture's input has a vocabulary."""
 
-    num_embeddings: int
-    embedding_dim: int
+    num_embeddings: Size
+    embedding_dim: Size
     sparse: bool = False
 
     def output(self, shape: Shape) -> Shape:

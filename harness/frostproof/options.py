@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +81,9 @@ class Run:
         count = examples(profile, given["max-examples"])
         if given["timeout"] is not None and given["timeout"] < 1:
             raise UsageError(f"timeout is {given['timeout']}: give a number of seconds of at least 1")
+        for name in ("json", "markdown"):
+            if given[name] and not Path(given[name]).absolute().parent.is_dir():
+                raise UsageError(f"cannot write {given[name]!r}: make its folder first")
         return cls(
             optimizers=tuple(given["optimizer"] or ()),
             devices=tuple(given["device"] or ()),

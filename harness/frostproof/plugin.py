@@ -33,6 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
+        del sys.modules[name]  # of an earlier session in this process: settings stick to the test functions
     config.pluginmanager.register(Guest(config), "frostproof-guest")
 
 
@@ -42,7 +44,7 @@ class Guest:
     def __init__(self, config: pytest.Config) -> None:
         try:
             self.run = Run.of(config)
-            if options.given_on_command_line(config) and not hasattr(config, "workerinput"):
+            if not hasattr(config, "workerinput") and self._is_meant(config):
                 self._check_usage(config)
         except FrostproofError as error:
             raise pytest.UsageError(f"frostproof: {error}") from None
@@ -57,6 +59,10 @@ class Guest:
         else:
             self.seed = hypothesis_seed or self.run.seed or random.SystemRandom().randrange(1 << 32)
 
+    def _is_meant(self, config: pytest.Config) -> bool:
+        """Whether this call of pytest names our suite or any of our options."""
+        return options.given_on_command_line(config) or any(PACKAGE in argument for argument in config.args)
+
     def _check_usage(self, config: pytest.Config) -> None:
         """Refuse what cannot be run before anything is: this process looks at the targets and devices first."""
         from frostproof.suite import check_usage
@@ -66,38 +72,23 @@ class Guest:
 
     # Collection
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> Generator[None, Any, Any]:
-        collector = yield
-        if module_path.parent.name != PACKAGE or not isinstance(collector, pytest.Module):
-            return collector
-        import hypothesis
-
-        from frostproof.profile import hypothesis_settings
-
-        # @given takes the settings that are loaded when it decorates, so the module is imported here, under ours.
-        before = hypothesis.settings.get_current_profile_name()
-        hypothesis.settings.register_profile("frostproof", hypothesis_settings(self.run.examples))
-        hypothesis.settings.load_profile("frostproof")
-        try:
-            module = collector.obj
-        finally:
-            hypothesis.settings.load_profile(before)
-        for name, function in vars(module).items():
-            if name.startswith("test_") and self.seed is not None:
-                hypothesis.seed(self.seed)(function)
-        return collector
-
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "verification" in metafunc.fixturenames and metafunc.module.__name__.startswith(PACKAGE):
+            import hypothesis
+
             from frostproof.device import chosen
-            from frostproof.suite import parameters
+            from frostproof.profile import hypothesis_settings
+            from frostproof.suite import budget, parameters
 
             _importable_from(self.config)
+            test = metafunc.function
             try:
-                values = parameters(metafunc.function.__name__, self.run)
+                values = parameters(test.__name__, self.run)
             except FrostproofError as error:
                 raise pytest.UsageError(f"frostproof: {error}") from None
+            # In this order: a seed takes the database away, and with a seed that was drawn here failures are to be remembered.
+            hypothesis.seed(self.seed)(test)
+            hypothesis_settings(budget(test.__name__, self.run), remember=self.run.seed is None)(test)
             self.found = True
             self.devices = chosen(self.run.devices)
             metafunc.parametrize("verification", values)

@@ -36,8 +36,8 @@ def for_meta(count: int) -> int:
     return max(1, count // 12)
 
 
-def hypothesis_settings(count: int) -> settings:
-    """Settings with every field given, for `count` examples."""
+def hypothesis_settings(count: int, *, remember: bool) -> settings:
+    """Settings with every field given, for `count` examples; `remember`: keep failures, and try them first next time."""
     from hypothesis import Phase, Verbosity, settings
     from hypothesis.database import DirectoryBasedExampleDatabase
 
@@ -45,7 +45,7 @@ def hypothesis_settings(count: int) -> settings:
     return settings(
         max_examples=count,
         derandomize=False,
-        database=DirectoryBasedExampleDatabase(folder / "examples"),
+        database=DirectoryBasedExampleDatabase(folder / "examples") if remember else None,
         verbosity=Verbosity.normal,
         phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink),
         stateful_step_count=50,

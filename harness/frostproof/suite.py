@@ -12,6 +12,7 @@ from frostproof.device import chosen, is_accelerator, placed
 from frostproof.errors import UsageError
 from frostproof.invariants import Violation
 from frostproof.options import Run
+from frostproof.profile import SEARCH, for_meta
 from frostproof.subject import Subject
 from frostproof.target import ONLY_ON, resolve, torch_optimizers
 from frostproof.verification import Verification
@@ -23,6 +24,13 @@ AUTOGRAD = Subject(target="torch.autograd", factory=None)
 def parameters(test: str, run: Run) -> list[Any]:
     """The values of `verification` for the test called `test`, in a fixed order. Raises UsageError."""
     return list(_TESTS[test](run))
+
+
+def budget(test: str, run: Run) -> int:
+    """How many examples the test called `test` may try."""
+    if test == "test_known_failure":
+        return max(run.examples, SEARCH)
+    return for_meta(run.examples) if test.endswith("_on_meta") else run.examples
 
 
 def optimizers(run: Run) -> Iterator[Verification]:

@@ -6,12 +6,9 @@ lockstep; every invariant judges that one trial. The plugin gives `verification`
 
 from __future__ import annotations
 
-from frostproof.profile import SEARCH, for_meta
 from frostproof.verification import Verification
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-
-EXAMPLES = settings().max_examples
 
 
 @given(data=st.data())
@@ -19,13 +16,11 @@ def test_optimizer(verification: Verification, data: st.DataObject) -> None:
     verification.judge(data.draw(verification.cases, label="case"))
 
 
-@settings(max_examples=for_meta(EXAMPLES))
 @given(data=st.data())
 def test_optimizer_on_meta(verification: Verification, data: st.DataObject) -> None:
     verification.judge(data.draw(verification.cases, label="case"))
 
 
-@settings(max_examples=max(EXAMPLES, SEARCH))
 @given(data=st.data())
 def test_known_failure(verification: Verification, data: st.DataObject) -> None:
     """Fails as it is expected to, at the smallest case that shows what is known to be wrong."""

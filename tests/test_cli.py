@@ -1,0 +1,221 @@
+"""The command and the plugin, as a library's author meets them: in a project of their own, from the wheel."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LION = """
+import os
+import torch
+from torch.optim import Optimizer
+
+
+class Lion(Optimizer):
+    def __init__(self, params, lr=0.1, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(p.grad.sign() * group["lr"])
+        return loss
+
+
+class Leaky(Lion):
+    def step(self, closure=None):
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.mul_(0.9)
+        return super().step(closure)
+
+
+class Dies(Lion):
+    def step(self, closure=None):
+        os._exit(7)
+
+
+class Hangs(Lion):
+    def step(self, closure=None):
+        while True:
+            pass
+
+
+class Loud(Lion):
+    def step(self, closure=None):
+        print("x" * 10000)
+        return super().step(closure)
+
+
+class Wrapper(Lion):
+    def __init__(self, params, base_optimizer):
+        super().__init__(params)
+
+
+class Raises(Lion):
+    def step(self, closure=None):
+        raise ValueError("always\\nraises")
+
+
+class Nonsense(Lion):
+    def step(self, closure=None):
+        super().step(closure)
+        return "nonsense" if closure is not None else object()
+"""
+
+
+class Consumer(NamedTuple):
+    """A project with folders named harness/ and properties/, and an environment into which the wheel is installed."""
+
+    folder: Path
+    scripts: Path
+
+    def run(self, *command: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_") and key != "CI"}
+        program = [str(self.scripts / command[0]), *command[1:]]
+        return subprocess.run(program, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run("frostproof", "check", "--device", "cpu", "--max-examples", "20", *arguments)
+
+    def results(self, name: str) -> dict[str, dict[str, object]]:
+        data = json.loads((self.folder / name).read_text())
+        assert (data["format"], data["version"]) == ("frostproof-results", 1)
+        return {row["target"]: row for row in data["subjects"]}
+
+
+@pytest.fixture(scope="session")
+def consumer(tmp_path_factory: pytest.TempPathFactory) -> Consumer:
+    work = tmp_path_factory.mktemp("consumer")
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(work / "dist"), str(ROOT)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(work / "env")], check=True)
+    scripts = work / "env" / ("Scripts" if os.name == "nt" else "bin")
+    python = str(scripts / "python")
+    where = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+    )
+    # torch and the rest are taken from this environment, so that only the wheel itself is installed anew.
+    ours = Path(pytest.__file__).parent.parent
+    (Path(where.stdout.strip()) / "ours.pth").write_text(str(ours))
+    (wheel,) = (work / "dist").glob("frostproof-*.whl")
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(wheel)], check=True)
+    project = work / "project"
+    for name in ("harness", "properties"):
+        (project / name).mkdir(parents=True)
+        (project / name / "__init__.py").write_text("raise ImportError('the consumer owns this name')\n")
+    (project / "mylib.py").write_text(LION)
+    (project / "setup.cfg").write_text("[tool:pytest]\naddopts = -ra\npython_files = check_*.py\n")
+    return Consumer(project, scripts)
+
+
+def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) -> None:
+    done = consumer.check("mylib:Lion", "mylib:Leaky", "mylib:Loud", "mylib:Nonsense", "--json", "results.json", "--markdown", "summary.md")
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = consumer.results("results.json")
+    assert {target: row["status"] for target, row in rows.items() if target.startswith("mylib")} == {
+        "mylib:Lion": "held",
+        "mylib:Loud": "held",
+        "mylib:Leaky": "violated",
+        "mylib:Nonsense": "violated",
+    }
+    leaky = {row["id"]: row for row in rows["mylib:Leaky"]["invariants"]}  # type: ignore[attr-defined]
+    assert leaky["frozen-weights-unchanged"]["status"] == "violated"
+    saved = json.loads((consumer.folder / leaky["frozen-weights-unchanged"]["case"]).read_text())
+    assert saved["format"] == "frostproof-case"
+    assert len(saved["case"]["architecture"]["layers"]) == 1
+    nonsense = {row["id"] for row in rows["mylib:Nonsense"]["invariants"] if row["status"] == "violated"}  # type: ignore[attr-defined]
+    assert nonsense == {"closure-is-honoured"}
+    assert "frozen-weights-unchanged" in (consumer.folder / "summary.md").read_text()
+    for said in ("profile dev", "seed", "dtypes", "trials/s", "WRONG mylib:Leaky on cpu: frozen-weights-unchanged"):
+        assert said in done.stdout
+    matrix = [line for line in done.stdout.splitlines() if line.startswith("mylib:")]
+    assert len(matrix) == 4
+    assert max(map(len, matrix)) <= 80
+
+
+def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> None:
+    done = consumer.check(
+        "mylib:Dies", "mylib:Hangs", "mylib:Lion", "mylib:Raises", "--json", "mean.json", "--", "--frostproof-timeout", "15"
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    status = {target: row["status"] for target, row in consumer.results("mean.json").items()}
+    assert status["mylib:Lion"] == "held"
+    assert status["mylib:Dies"] == status["mylib:Hangs"] == "crashed"
+    assert status["mylib:Raises"] == "unusable"
+
+
+def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None:
+    done = consumer.check("mylib:Raises", "--jobs", "0", "--json", "raises.json")
+    assert done.returncode == 5
+    assert consumer.results("raises.json")["mylib:Raises"]["reason"] == "cannot step with nothing frozen: ValueError: always raises"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check"], "TARGET"),
+        (["check", "--", "-q"], "no target"),
+        (["check", "nowhere:Lion"], "unknown module"),
+        (["check", "mylib:Lino"], "Did you mean Lion?"),
+        (["check", "mylib:Wrapper"], "needs base_optimizer"),
+        (["check", "mylib:Lion", "--device", "cuda:77"], "absent"),
+        (["check", "mylib:Lion", "--max-examples", "-3"], "at least 1"),
+        (["check", "mylib:Lion", "--max-examples", "many"], "integer"),
+        (["check", "mylib:Lion", "--profile", "weekly"], "nightly"),
+        (["check", "mylib:Lion", "--jobs", "some"], "auto or a number"),
+        (["check", "mylib:Lion", "--json", "no/such/folder/x.json"], "make its folder first"),
+        (["list", "everything"], "optimizers"),
+        (["cheque"], "cheque"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(consumer: Consumer, arguments: list[str], says: str) -> None:
+    done = consumer.run("frostproof", *arguments)
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert done.returncode == 2
+    assert len(lines) == 1
+    assert says in lines[0]
+
+
+def test_the_same_run_through_pytest_from_beside_folders_of_our_names(consumer: Consumer) -> None:
+    pyargs = ["python", "-m", "pytest", "-q", "-o", "python_files=test_*.py", "--pyargs", "frostproof_properties"]
+    options = ["--frostproof-optimizer", "mylib:Lion", "--frostproof-device", "cpu", "--frostproof-max-examples", "10"]
+    for jobs in ("0", "2"):
+        done = consumer.run(*pyargs, *options, "-n", jobs)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "mylib:Lion" in done.stdout
+    done = consumer.run(*pyargs, "--frostproof-optimizer", "mylib:Lino", "-n", "2")
+    assert done.returncode == 4
+    assert "Did you mean Lion?" in done.stderr
+
+
+def test_lists(consumer: Consumer) -> None:
+    invariants = consumer.run("frostproof", "list", "invariants")
+    assert invariants.stdout.splitlines()[0].startswith("frozen-weights-unchanged")
+    assert len(invariants.stdout.splitlines()) == 16
+    optimizers = consumer.run("frostproof", "list", "optimizers").stdout
+    assert all(name in optimizers for name in ("SGD", "AdamW", "LBFGS", "Muon", "SparseAdam"))
+    assert consumer.run("frostproof", "list", "devices").stdout.splitlines()[0] == "cpu"
+
+
+def test_the_same_seed_repeats_the_same_run(consumer: Consumer) -> None:
+    counts = []
+    for name in ("one.json", "two.json"):
+        done = consumer.check("mylib:Lion", "--seed", "7", "--json", name)
+        assert "seed 7" in done.stdout
+        row = consumer.results(name)["mylib:Lion"]
+        counts.append([(each["id"], each["judged"]) for each in row["invariants"]])  # type: ignore[attr-defined]
+    assert counts[0] == counts[1]

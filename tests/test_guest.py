@@ -1,0 +1,103 @@
+"""The plugin is a guest: it costs an unrelated run nothing, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+def test_an_unrelated_run_imports_neither_torch_nor_strategies(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("import sys\ndef test_light():\n    assert not {'torch', 'hypothesis.strategies'} & sys.modules.keys()\n")
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*frostproof: profile*")
+
+
+def test_settings_of_the_consumer_stay_as_they_are(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        from hypothesis import settings
+        settings.register_profile("mine", max_examples=17)
+        settings.load_profile("mine")
+        """
+    )
+    pytester.makepyfile(
+        test_zz_own="""
+        import random, torch, warnings
+        from hypothesis import given, settings, strategies as st
+        seen = []
+
+        @given(st.integers())
+        def test_examples(n):
+            seen.append(n)
+
+        def test_after():
+            assert len(seen) == 17
+            assert settings().max_examples == 17
+            assert torch.is_grad_enabled()
+        """
+    )
+    options = ("--frostproof-optimizer", "torch.optim:SGD", "--frostproof-device", "cpu", "--frostproof-max-examples", "3")
+    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties", "test_zz_own.py", "-W", "error", *options)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["frostproof: profile dev, 3 examples, seed *", "*torch.optim:SGD foreach*"])
+
+
+def test_options_are_ini_keys_too(pytester: pytest.Pytester) -> None:
+    pytester.makepyprojecttoml(
+        """
+        [tool.pytest]
+        frostproof_optimizers = ["torch.optim:Rprop"]
+        frostproof_devices = ["cpu"]
+        frostproof_max_examples = 4
+        frostproof_seed = 5
+        frostproof_strict = true
+        frostproof_json = "out.json"
+        """
+    )
+    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["frostproof: profile dev, 4 examples, seed 5", "*torch.optim:Rprop foreach*"])
+    assert (pytester.path / "out.json").exists()
+
+
+def test_a_bad_target_in_the_configuration_is_one_line(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nfrostproof_optimizers = torch.optim:SGDD\n")
+    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "Did you mean SGD?" in result.stdout.str() + result.stderr.str()
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
+
+
+def test_the_seed_of_hypothesis_is_honoured(pytester: pytest.Pytester) -> None:
+    options = ("--frostproof-optimizer", "torch.optim:Rprop", "--frostproof-device", "cpu", "--frostproof-max-examples", "2")
+    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties", "--hypothesis-seed", "11", *options)
+    result.stdout.fnmatch_lines(["frostproof: profile dev, 2 examples, seed 11"])
+
+
+def test_each_optimizer_has_its_own_place_in_the_example_database(pytester: pytest.Pytester) -> None:
+    """A failure stored for one is not replayed for the other: the second run finds Bad's at once, and Good holds."""
+    pytester.makepyfile(
+        mylib="""
+        import torch
+
+        class Good(torch.optim.SGD): pass
+
+        class Bad(torch.optim.SGD):
+            def step(self, closure=None):
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        p.data.mul_(0.9)
+                return super().step(closure)
+        """
+    )
+    targets = ("--frostproof-optimizer", "mylib:Good", "--frostproof-optimizer", "mylib:Bad")
+    for examples in ("40", "1"):
+        arguments = ("--pyargs", "frostproof_properties", *targets, "--frostproof-device", "cpu", "--frostproof-max-examples", examples)
+        result = pytester.runpytest_subprocess(*arguments, "-p", "no:randomly")
+        failed = [line for line in result.outlines if line.startswith("FAILED")]
+        assert {"Bad" in line for line in failed} == {True}

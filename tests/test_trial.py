@@ -1,0 +1,166 @@
+"""Trials and verdicts: findings in torch, rounding, crashes, and what is put back."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+from frostproof.approach import Approaches
+from frostproof.architecture import Architecture, Input
+from frostproof.bits import bits
+from frostproof.case import Case, Group
+from frostproof.fence import fenced
+from frostproof.finding import finding
+from frostproof.generation import cases
+from frostproof.invariants import INVARIANTS, Violation
+from frostproof.layers import Linear
+from frostproof.program import Step
+from frostproof.suite import AUTOGRAD
+from frostproof.target import resolve, subject_of
+from frostproof.trial import run_trial
+from frostproof.verification import Verification
+from hypothesis import HealthCheck, given, settings
+
+from tests.planted import DecaysEverything, ReadsMissingGradient, SeedsFromTheSystem, Sound
+from tests.search import search
+
+CASE = Case(
+    Architecture(Input((2,)), (Linear(2), Linear(1))),
+    mask=("0.weight", "0.bias"),
+    groups=(Group(("0.weight", "0.bias", "1.weight", "1.bias"), (("lr", 0.1),)),),
+    program=(Step(), Step()),
+    extras=("cleared", "second", "again"),
+)
+
+
+def test_bits_tell_what_equality_does_not() -> None:
+    assert bits(torch.tensor(float("nan"))) == bits(torch.tensor(float("nan")))
+    assert bits(torch.tensor(0.0)) != bits(torch.tensor(-0.0))
+    assert bits(torch.arange(6.0).reshape(2, 3).T) == bits(torch.arange(6.0).reshape(2, 3).T.contiguous())
+    assert bits(torch.ones(2, device="meta")) == b""
+
+
+def test_one_trial_is_judged_by_every_invariant_that_applies() -> None:
+    outcome = run_trial(CASE, subject_of(Sound), "cpu", INVARIANTS, Approaches())
+    judged = {invariant.id for invariant in outcome.judged}
+    assert {"frozen-weights-unchanged", "trainable-updates-match", "no-grad-allocated", "gradients-pass-through"} <= judged
+    assert {"stale-grads-harmless", "stale-grads-accumulate", "repeats-itself", "trainable-moves"} <= judged
+    assert not outcome.violated
+
+
+def test_a_violation_names_the_parameter_the_event_and_the_change() -> None:
+    verification = Verification(subject_of(DecaysEverything), "cpu")
+    verification.prepare()
+    with pytest.raises(
+        Violation, match=r"frozen-weights-unchanged: approach A moved a frozen parameter at event 0 .* 0\.weight\[\d\]: "
+    ) as error:
+        verification.judge(CASE)
+    assert type(error.value).__name__ == "FrozenWeightsUnchanged"
+
+
+def test_a_crash_is_a_verdict_where_it_comes_from_freezing() -> None:
+    verification = Verification(subject_of(ReadsMissingGradient), "cpu")
+    verification.prepare()
+    with pytest.raises(Violation, match=r"AttributeError.*with nothing frozen and every gradient there it does not raise"):
+        verification.judge(CASE)
+    row = next(row for row in finding(verification).row.invariants if row.id == "gradless-step-is-noop")
+    assert (row.status, row.severity) == ("violated", "crash")
+
+
+def test_an_optimizer_that_does_not_repeat_itself_is_accused_of_that_alone() -> None:
+    verification = Verification(subject_of(SeedsFromTheSystem), "cpu")
+    search(verification, seed=0, wanted="repeats-itself")
+    assert {identity for identity, tally in verification.tallies.items() if tally.violated} == {"repeats-itself"}
+
+
+@pytest.mark.parametrize("target", ["torch.optim:LBFGS"])
+def test_rounding_is_reported_with_its_size_and_is_no_violation(target: str) -> None:
+    for subject in resolve([target]):
+        verification = Verification(subject, "cpu")
+        for seed in range(3):
+            search(verification, seed)
+        row = finding(verification).row
+        assert row.status == "held"
+        assert row.facts["rounding-ulp"] >= 0
+        assert verification.subject.dtypes == ("float64",)
+
+
+@pytest.mark.parametrize(
+    ("target", "variant", "invariant"),
+    [
+        ("torch.optim:Adagrad", "foreach", "no-state-for-frozen"),
+        ("torch.optim:LBFGS", "default", "gradless-step-is-noop"),
+        ("torch.optim:LBFGS", "strong_wolfe", "no-state-for-frozen"),
+        ("torch.optim:SGD", "fused", "gradless-step-is-noop"),
+    ],
+)
+def test_known_findings_shrink_to_few_parameters_and_events(target: str, variant: str, invariant: str) -> None:
+    subject = next(subject for subject in resolve([target]) if subject.variant == variant)
+    verification = Verification(subject, "cpu", sought=invariant)
+    verification.prepare()
+
+    @hypothesis.seed(1)
+    @settings(max_examples=400, database=None, deadline=None)
+    @given(cases(verification.subject))
+    def holds(case: Case) -> None:
+        verification.judge(case)
+
+    with fenced("cpu"), pytest.raises(Violation):
+        holds()
+    row = finding(verification).row.invariants[0]
+    case = verification.tallies[invariant].case
+    assert (row.id, row.status) == (invariant, "expected")
+    assert case is not None
+    assert len(case.parameters) <= 2
+    assert len(case.program) <= 3
+
+
+def test_an_expected_failure_that_holds_after_all_is_a_failure() -> None:
+    from dataclasses import replace
+
+    subject = replace(subject_of(Sound), expected_failures={"no-state-for-frozen": "was mended"})
+    verification = Verification(subject, "cpu", sought="no-state-for-frozen")
+    search(verification, seed=0)
+    row = finding(verification).row
+    assert row.status in ("held", "violated")
+    assert "held in" in (row.invariants[0].message or "")
+    assert row.invariants[0].status == "violated"
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@given(cases(AUTOGRAD))
+def test_autograd_holds_by_itself(case: Case) -> None:
+    applicable = [invariant for invariant in INVARIANTS if invariant.applies(optimizer=False, values=True)]
+    assert not run_trial(case, AUTOGRAD, "cpu", applicable, Approaches()).violated
+
+
+def test_meta_judges_structure_and_no_values() -> None:
+    verification = Verification(resolve(["torch.optim:SGD"])[0], "meta")
+    verification.prepare()
+    verification.judge(CASE)
+    judged = {identity for identity, tally in verification.tallies.items() if tally.judged}
+    assert {"no-grad-allocated", "gradless-step-is-noop", "flags-untouched", "no-state-for-frozen"} <= judged
+    assert not {"frozen-weights-unchanged", "trainable-updates-match"} & verification.tallies.keys()
+
+
+class Vandal(Sound):
+    """Leaves the process in disorder."""
+
+    def after(self) -> None:
+        torch.set_default_dtype(torch.float64)
+        torch.manual_seed(0)
+        random.seed(0)
+
+
+def test_what_an_optimizer_changes_in_the_process_is_put_back() -> None:
+    def settings_of_the_process() -> tuple[Any, ...]:
+        return torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(), bits(torch.get_rng_state()), random.getstate()
+
+    before = settings_of_the_process()
+    with fenced("cpu"):
+        run_trial(CASE, subject_of(Vandal), "cpu", INVARIANTS, Approaches())
+        torch.set_grad_enabled(False)
+    assert settings_of_the_process() == before
