@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
 from frostproof.approach import Approach, Approaches
 from frostproof.case import Case
 from frostproof.program import AnyEvent, Step, ZeroGrad
 from frostproof.subject import Subject
-from torch import Tensor
-from torch.nn.functional import mse_loss
 
 
 def bare_trial(case: Case, subject: Subject, device: str = "cpu") -> None:

@@ -9,12 +9,13 @@ import sys
 import time
 
 import torch
+from hypothesis import Phase, given, settings
+
 from bare import bare_trial
 from frostproof.case import Case
 from frostproof.probe import Unusable
 from frostproof.target import torch_optimizers
 from frostproof.verification import Verification
-from hypothesis import Phase, given, settings
 
 
 def measure(verification: Verification, examples: int) -> tuple[float, float]:

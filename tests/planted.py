@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from frostproof.approach import Approach, Approaches, OptimizerSubset, Parameters, RequiresGrad, SubsetCleared, SubsetSecondOptimizer
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from frostproof.approach import Approach, Approaches, OptimizerSubset, Parameters, RequiresGrad, SubsetCleared, SubsetSecondOptimizer
 
 
 class Sound(Optimizer):

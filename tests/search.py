@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 
 import hypothesis
+from hypothesis import Phase, given, settings
+
 from frostproof.fence import fenced
 from frostproof.invariants import Violation
 from frostproof.profile import PROFILES
 from frostproof.verification import Verification
-from hypothesis import Phase, given, settings
 
 
 class Found(Exception):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from frostproof.architecture import Architecture, Input
 from frostproof.case import Case, Group
 from frostproof.errors import CaseError
@@ -11,8 +14,6 @@ from frostproof.layers import Conv2d, Embedding, Flatten, GroupNorm, Linear, Seq
 from frostproof.program import Step
 from frostproof.subject import Subject
 from frostproof.target import resolve
-from hypothesis import given
-from hypothesis import strategies as st
 
 ADAM = resolve(["torch.optim:Adam"])[0]
 SMALL = Case(

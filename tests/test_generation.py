@@ -8,13 +8,14 @@ from functools import cache
 import hypothesis
 import pytest
 import torch
+from hypothesis import Phase, find, given, settings
+
 from frostproof import layers, mask
 from frostproof.case import Case
 from frostproof.generation import MAX_LAYERS, cases
 from frostproof.layers import Layer, Linear, ReLU, Sequential
 from frostproof.subject import Kind, Subject
 from frostproof.target import resolve
-from hypothesis import Phase, find, given, settings
 
 SGD = resolve(["torch.optim:SGD"])[0]
 DRAWS = 3000

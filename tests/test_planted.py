@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from frostproof.invariants import INVARIANTS
-from frostproof.suite import AUTOGRAD
-from frostproof.target import subject_of
-from frostproof.verification import Verification
 from torch.optim import Optimizer
 
+from frostproof.invariants import INVARIANTS
+from frostproof.subject import AUTOGRAD
+from frostproof.target import subjects_of
+from frostproof.verification import Verification
 from tests.planted import BUGS, Planted
 from tests.search import search
 from tests.suspicious import CORRECT
@@ -22,7 +22,7 @@ SEEDS = range(20)
 def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(bug: Planted) -> None:
     missed = []
     for seed in SEEDS:
-        subject = AUTOGRAD if bug.optimizer is None else subject_of(bug.optimizer)
+        subject = AUTOGRAD if bug.optimizer is None else subjects_of(bug.optimizer)[0]
         verification = Verification(subject, "cpu", approaches=bug.approaches)
         search(verification, seed, wanted=bug.invariant)
         if not verification.tallies[bug.invariant].violated:
@@ -38,7 +38,7 @@ def test_every_invariant_has_an_easy_and_a_hard_bug() -> None:
 @pytest.mark.parametrize("optimizer", CORRECT, ids=lambda optimizer: optimizer.__name__)
 def test_a_correct_optimizer_is_never_flagged(optimizer: type[Optimizer]) -> None:
     for seed in SEEDS:
-        verification = Verification(subject_of(optimizer), "cpu", strict=True)
+        verification = Verification(subjects_of(optimizer)[0], "cpu", strict=True)
         search(verification, seed)
         flagged = {identity: tally.message for identity, tally in verification.tallies.items() if tally.violated}
         assert not flagged, f"seed {seed}"

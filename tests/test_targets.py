@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from frostproof.device import available, chosen
 from frostproof.errors import UsageError
 from frostproof.probe import Unusable, probe

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from frostproof.architecture import Architecture, Input
     from frostproof.case import Case, Group
+    from frostproof.check import Report, check_optimizer
     from frostproof.errors import CaseError, FrostproofError, UsageError
     from frostproof.subject import Subject
 
@@ -16,13 +17,15 @@ _HOMES = {
     "Input": "architecture",
     "Case": "case",
     "Group": "case",
+    "Report": "check",
+    "check_optimizer": "check",
     "CaseError": "errors",
     "FrostproofError": "errors",
     "UsageError": "errors",
     "Subject": "subject",
 }
 
-__all__ = ["Architecture", "Case", "CaseError", "FrostproofError", "Group", "Input", "Subject", "UsageError"]
+__all__ = ["Architecture", "Case", "CaseError", "FrostproofError", "Group", "Input", "Report", "Subject", "UsageError", "check_optimizer"]
 
 
 def __getattr__(name: str) -> Any:

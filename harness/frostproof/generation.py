@@ -221,12 +221,15 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         return draw(_numbers(place, n)) & 0xFFFFF
 
     def listed(longest: int) -> list[int]:
-        """Up to `longest` genes, stretched so that those after the first use the whole range too."""
+        """Up to `longest` genes, stretched so that those after the first use the whole range too.
+
+        The list ends with a draw of its own even where it is full, so that deleting any gene leaves a list that ends.
+        """
         nonlocal place
         genes, start = [pick(GENES)], place
-        while len(genes) < longest and (gene := pick(GENES)) >= END:
+        while (gene := pick(GENES)) >= END and len(genes) < longest:
             genes.append((gene - END) * GENES // (GENES - END))
-        place = start + longest
+        place = start + longest + 1
         return genes
 
     kind = subject.parameters

@@ -24,6 +24,7 @@ NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "matrices": (Input((3,)), (Linear(4, bias=False), Tanh(), Linear(2, bias=False))),
     "sparse": (Input((2,), vocabulary=3), (Embedding(3, 2, sparse=True),)),
 }
+STEPS = 3
 MOVES = tuple(invariant for invariant in INVARIANTS if invariant.id == "trainable-moves")
 
 
@@ -49,10 +50,11 @@ def probe(subject: Subject, device: str) -> Subject:
         raise Unusable(reasons[0])
     closure = found.closure == "required"
     first = subject.dtypes[0]
+    groups = found.groups and found.parameters != "sparse" and not _fault(found, device, first, closure, groups=2)
+    if device == "meta":
+        return replace(found, groups=groups)  # where there are no values, a dtype is a label
     dtypes: tuple[DType, ...] = tuple(dtype for dtype in found.dtypes if dtype == first or not _fault(found, device, dtype, closure))
-    return replace(
-        found, dtypes=dtypes, groups=found.groups and found.parameters != "sparse" and not _fault(found, device, first, closure, groups=2)
-    )
+    return replace(found, groups=groups, dtypes=dtypes)
 
 
 def _simplest(subject: Subject) -> Options:
@@ -60,15 +62,15 @@ def _simplest(subject: Subject) -> Options:
 
 
 def _fault(subject: Subject, device: str, dtype: DType, closure: bool, groups: int = 1) -> str:
-    """Why three steps with nothing frozen do not work; empty where they do."""
-    case = _case(subject, dtype, closure, groups)
-    invariants = MOVES if device != "meta" else ()
-    outcome = run_trial(case, subject, device, invariants, Approaches())
+    """Why a few steps with nothing frozen do not work; empty where they do."""
+    values = device != "meta"
+    case = _case(subject, dtype, closure, groups, steps=STEPS if values else 1)
+    outcome = run_trial(case, subject, device, MOVES if values else (), Approaches())
     if outcome.trial.crash is not None:
         crash = outcome.trial.crash
         return f"cannot be built: {crash}" if crash.phase == "build" else f"cannot {crash.phase} with nothing frozen: {crash}"
     if outcome.violated:
-        return "moves no parameter in 3 steps with nothing frozen"
+        return f"moves no parameter in {STEPS} steps with nothing frozen"
     return _not_finite(outcome)
 
 
@@ -79,11 +81,11 @@ def _not_finite(outcome: Outcome) -> str:
     last: Moment = trial.moments[-1]
     for parameter, data in zip(trial.case.parameters, last.seen["a"].weights, strict=True):
         if not all(map(isfinite, values(data, trial.case.dtype))):
-            return f"makes {parameter.name} infinite or NaN in 3 steps with nothing frozen"
+            return f"makes {parameter.name} infinite or NaN in {STEPS} steps with nothing frozen"
     return ""
 
 
-def _case(subject: Subject, dtype: DType, closure: bool, groups: int) -> Case:
+def _case(subject: Subject, dtype: DType, closure: bool, groups: int, steps: int) -> Case:
     given, layers = NETWORKS[subject.parameters]
     architecture = Architecture(given, layers)
     names = [parameter.name for parameter in architecture.parameters]
@@ -92,7 +94,7 @@ def _case(subject: Subject, dtype: DType, closure: bool, groups: int) -> Case:
         architecture,
         mask=(),
         groups=tuple(Group(tuple(member), _simplest(subject)) for member in members),
-        program=(Step(closure=closure),) * 3,
+        program=(Step(closure=closure),) * steps,
         dtype=dtype,
         batch=2,
         seed=1,

@@ -64,3 +64,7 @@ class Subject:
     def name(self) -> str:
         """Target and variant, as tables show them."""
         return self.target if self.variant == "default" else f"{self.target} {self.variant}"
+
+
+AUTOGRAD = Subject(target="torch.autograd", factory=None)
+"""No optimizer: what freezing means to autograd itself."""

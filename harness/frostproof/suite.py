@@ -13,12 +13,9 @@ from frostproof.errors import UsageError
 from frostproof.invariants import Violation
 from frostproof.options import Run
 from frostproof.profile import SEARCH, for_meta
-from frostproof.subject import Subject
+from frostproof.subject import AUTOGRAD, Subject
 from frostproof.target import ONLY_ON, resolve, torch_optimizers
 from frostproof.verification import Verification
-
-AUTOGRAD = Subject(target="torch.autograd", factory=None)
-"""No optimizer: what freezing means to autograd itself."""
 
 
 def parameters(test: str, run: Run) -> list[Any]:
@@ -38,7 +35,7 @@ def optimizers(run: Run) -> Iterator[Verification]:
     subjects = sorted(resolve(run.optimizers) if run.optimizers else torch_optimizers(), key=lambda subject: subject.name)
     for device in chosen(run.devices):
         for subject in subjects:
-            if _exists_on(subject, device):
+            if exists_on(subject, device):
                 yield _verification(subject, device, run)
 
 
@@ -77,7 +74,8 @@ def _verification(subject: Subject, device: str, run: Run) -> Verification:
     return Verification(subject, device, place=placed(device, int(worker)), strict=run.strict)
 
 
-def _exists_on(subject: Subject, device: str) -> bool:
+def exists_on(subject: Subject, device: str) -> bool:
+    """Whether this implementation is looked at on `device`."""
     where = next((ONLY_ON[argument] for argument in subject.arguments if argument in ONLY_ON), None)
     return where is None or where == device or (where == "accelerators" and is_accelerator(device))
 

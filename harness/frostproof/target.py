@@ -109,9 +109,10 @@ def _exported(module: ModuleType) -> list[str]:
     return sorted(own.values())
 
 
-def subject_of(found: Any) -> Subject:
-    """The subject of a class or a function that is at hand, in its first implementation."""
-    return _variants(f"{found.__module__}:{found.__qualname__}", found)[0]
+def subjects_of(found: Any) -> list[Subject]:
+    """The subjects of a class, a function or a Subject that is at hand, each implementation by itself. Raises UsageError."""
+    name = f"{getattr(found, '__module__', '?')}:{getattr(found, '__qualname__', repr(found))}"
+    return _variants(name, found)
 
 
 def _variants(target: str, found: Any) -> list[Subject]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from frostproof.verification import Verification
 from hypothesis import given
 from hypothesis import strategies as st
+
+from frostproof.verification import Verification
 
 
 @given(data=st.data())

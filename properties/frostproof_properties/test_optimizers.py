@@ -6,9 +6,10 @@ lockstep; every invariant judges that one trial. The plugin gives `verification`
 
 from __future__ import annotations
 
-from frostproof.verification import Verification
 from hypothesis import given
 from hypothesis import strategies as st
+
+from frostproof.verification import Verification
 
 
 @given(data=st.data())

@@ -22,5 +22,6 @@ INVARIANT = Invariant(
     severity="wrong",
     source="https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
     judge=judge,
+    compares=True,
     needs_optimizer=False,
 )

@@ -25,7 +25,8 @@ class Invariant:
 
     `needs_values`: compares numbers, so that nothing can be judged on the device meta. `needs_optimizer`: says nothing of
     autograd alone; `autograd_only`: says nothing of an optimizer. `crashes`: the phases in which an exception from the
-    optimizer, in A and not with everything trainable, breaks it.
+    optimizer, with something frozen and not with everything trainable, breaks it. `compares`: sets two runs side by side,
+    which means nothing where a run does not repeat itself.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Invariant:
     needs_optimizer: bool = True
     autograd_only: bool = False
     crashes: tuple[Phase, ...] = ()
+    compares: bool = False
     violation: type[Violation] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -28,5 +28,6 @@ INVARIANT = Invariant(
     severity="wrong",
     source="https://docs.pytorch.org/docs/stable/notes/randomness.html",
     judge=judge,
+    compares=True,
     needs_optimizer=False,
 )

@@ -38,5 +38,6 @@ INVARIANT = Invariant(
     severity="wrong",
     source="https://discuss.pytorch.org/t/58156",
     judge=judge,
+    compares=True,
     needs_optimizer=False,
 )

@@ -29,4 +29,5 @@ INVARIANT = Invariant(
     severity="wrong",
     source="https://discuss.pytorch.org/t/58156",
     judge=judge,
+    compares=True,
 )

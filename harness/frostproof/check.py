@@ -1,0 +1,100 @@
+"""Verification from Python: in this process, for scripts and notebooks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import hypothesis
+from hypothesis import given
+
+from frostproof import profile as profiles
+from frostproof import results
+from frostproof.device import chosen
+from frostproof.errors import UsageError
+from frostproof.fence import fenced
+from frostproof.finding import finding
+from frostproof.invariants import INVARIANTS
+from frostproof.probe import Unusable
+from frostproof.suite import exists_on
+from frostproof.target import subjects_of
+from frostproof.verification import Verification
+
+
+class Report:
+    """What `check_optimizer` found. `rows` has one entry per implementation and device; str() is the table."""
+
+    def __init__(self, rows: list[results.SubjectRow], seconds: float) -> None:
+        self.rows = rows
+        self.totals = results.totals(rows, seconds)
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was judged, and nothing violated."""
+        return self.totals.judgements > 0 and not self.totals.violated
+
+    def __str__(self) -> str:
+        from frostproof.terminal import table
+
+        return table(self.rows, self.totals)
+
+
+def check_optimizer(
+    optimizer: Any,
+    *,
+    max_examples: int | None = None,
+    profile: str = "dev",
+    devices: Sequence[str] = (),
+    expected_failures: Mapping[str, str] | None = None,
+    strict: bool = False,
+    seed: int | None = None,
+) -> Report:
+    """Verify an optimizer class, a Subject, or a function that returns an optimizer for a parameter list.
+
+    `expected_failures` maps ids of invariants to the reason why they fail; one that holds after all is a violation.
+    Raises UsageError for what is no optimizer, an absent device, or an expected failure that names no invariant or
+    gives no reason.
+    """
+    expected = dict(expected_failures or {})
+    for identity, reason in expected.items():
+        if identity not in {invariant.id for invariant in INVARIANTS}:
+            raise UsageError(f"expected failure {identity!r} is no invariant: `frostproof list invariants` names them")
+        if not reason.strip():
+            raise UsageError(f"expected failure {identity!r} has no reason: say why it fails")
+    examples = profiles.examples(profile, max_examples)
+    started, rows = time.perf_counter(), []
+    for device in chosen(devices):
+        for subject in subjects_of(optimizer):
+            if not exists_on(subject, device):
+                continue
+            known = {**subject.expected_failures, **expected}
+            verification = Verification(replace(subject, expected_failures=known), device, strict=strict)
+            sought = [verification.seeking(identity) for identity in known if identity in verification.tallies and device != "meta"]
+            for each in (verification, *sought):
+                count = max(examples, profiles.SEARCH) if each.sought else profiles.for_meta(examples) if device == "meta" else examples
+                _run(each, count, seed)
+                rows.append(finding(each).row)
+    return Report(results.merged(rows), time.perf_counter() - started)
+
+
+def _run(verification: Verification, examples: int, seed: int | None) -> None:
+    """Draw and judge; what is found stays in the verification."""
+
+    def holds(data: Any) -> None:
+        verification.judge(data.draw(verification.cases, label="case"))
+
+    with fenced(verification.place):
+        try:
+            verification.prepare()
+        except Unusable:
+            return
+        test = given(data=hypothesis.strategies.data())(holds)
+        if seed is not None:
+            test = hypothesis.seed(seed)(test)
+        try:
+            profiles.hypothesis_settings(examples, remember=False)(test)()
+        except Exception as found:
+            if not verification.has_violations:
+                raise found

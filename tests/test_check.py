@@ -1,0 +1,52 @@
+"""Verification from Python."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import frostproof
+from tests.planted import DecaysEverything, Sound, StateFromTheStart
+
+
+def test_a_report_says_whether_everything_held() -> None:
+    report = frostproof.check_optimizer(Sound, max_examples=30, devices=["cpu"], seed=0)
+    assert report.ok
+    assert report.rows[0].trials >= 30
+    assert "tests.planted:Sound" in str(report)
+
+
+def test_a_report_names_what_was_violated() -> None:
+    report = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
+    assert not report.ok
+    assert "frozen-weights-unchanged" in {row.id for row in report.rows[0].invariants if row.status == "violated"}
+
+
+def test_expected_failures_are_strict() -> None:
+    reason = {"no-state-for-frozen": "allocates in __init__"}
+    assert frostproof.check_optimizer(StateFromTheStart, max_examples=30, devices=["cpu"], expected_failures=reason, strict=True).ok
+    assert not frostproof.check_optimizer(StateFromTheStart, max_examples=30, devices=["cpu"], strict=True).ok
+    held = frostproof.check_optimizer(Sound, max_examples=30, devices=["cpu"], expected_failures={"frozen-weights-unchanged": "no reason"})
+    assert not held.ok
+
+
+def test_every_implementation_is_a_row() -> None:
+    report = frostproof.check_optimizer(torch.optim.Rprop, max_examples=5, devices=["cpu"])
+    assert {row.variant for row in report.rows} == {"forloop", "foreach", "differentiable"}
+    assert report.ok
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"optimizer": int}, "no optimizer"),
+        ({"optimizer": Sound, "devices": ["cuda:77"]}, "absent"),
+        ({"optimizer": Sound, "max_examples": 0}, "at least 1"),
+        ({"optimizer": Sound, "expected_failures": {"no-such-invariant": "because"}}, "no invariant"),
+        ({"optimizer": Sound, "expected_failures": {"trainable-moves": " "}}, "no reason"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments: dict[str, object], says: str) -> None:
+    with pytest.raises(frostproof.UsageError, match=says) as error:
+        frostproof.check_optimizer(**arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
