@@ -85,9 +85,9 @@ def test_each_optimizer_has_its_own_place_in_the_example_database(pytester: pyte
         mylib="""
         import torch
 
-        class Good(torch.optim.SGD): pass
+        class Good(torch.optim.Rprop): pass
 
-        class Bad(torch.optim.SGD):
+        class Bad(torch.optim.Rprop):
             def step(self, closure=None):
                 for group in self.param_groups:
                     for p in group["params"]:

@@ -10,6 +10,7 @@ import click
 
 from frostproof.errors import FrostproofError
 from frostproof.profile import PROFILES
+from frostproof.quiet import quiet
 
 EXIT_CODES = {0: 0, 1: 1, 4: 2, 5: 5}
 """pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 5 nothing was judged."""
@@ -103,11 +104,13 @@ def listing(what: str) -> None:
         for invariant in INVARIANTS:
             click.echo(f"{invariant.id:28} {invariant.severity:6} {invariant.statement}")
     elif what == "devices":
-        from frostproof.device import available
+        with quiet():
+            from frostproof.device import available
 
         click.echo("\n".join(available()))
     else:
-        from frostproof.target import torch_optimizers
+        with quiet():
+            from frostproof.target import torch_optimizers
 
         for subject in torch_optimizers():
             click.echo(f"{subject.target:28} {subject.variant}")

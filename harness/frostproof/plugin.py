@@ -19,6 +19,7 @@ import pytest
 from frostproof import options
 from frostproof.errors import FrostproofError
 from frostproof.options import Run
+from frostproof.quiet import quiet
 
 if TYPE_CHECKING:
     from frostproof.results import SubjectRow
@@ -65,33 +66,38 @@ class Guest:
 
     def _check_usage(self, config: pytest.Config) -> None:
         """Refuse what cannot be run before anything is: this process looks at the targets and devices first."""
-        from frostproof.suite import check_usage
-
         _importable_from(config)
-        check_usage(self.run)
+        with quiet():
+            from frostproof.suite import check_usage
+
+            check_usage(self.run)
 
     # Collection
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "verification" in metafunc.fixturenames and metafunc.module.__name__.startswith(PACKAGE):
-            import hypothesis
+            with quiet():
+                self._parametrize(metafunc)
 
-            from frostproof.device import chosen
-            from frostproof.profile import hypothesis_settings
-            from frostproof.suite import budget, parameters
+    def _parametrize(self, metafunc: pytest.Metafunc) -> None:
+        import hypothesis
 
-            _importable_from(self.config)
-            test = metafunc.function
-            try:
-                values = parameters(test.__name__, self.run)
-            except FrostproofError as error:
-                raise pytest.UsageError(f"frostproof: {error}") from None
-            # In this order: a seed takes the database away, and with a seed that was drawn here failures are to be remembered.
-            hypothesis.seed(self.seed)(test)
-            hypothesis_settings(budget(test.__name__, self.run), remember=self.run.seed is None)(test)
-            self.found = True
-            self.devices = chosen(self.run.devices)
-            metafunc.parametrize("verification", values)
+        from frostproof.device import chosen
+        from frostproof.profile import hypothesis_settings
+        from frostproof.suite import budget, parameters
+
+        _importable_from(self.config)
+        test = metafunc.function
+        try:
+            values = parameters(test.__name__, self.run)
+        except FrostproofError as error:
+            raise pytest.UsageError(f"frostproof: {error}") from None
+        # In this order: a seed takes the database away, and with a seed that was drawn here failures are to be remembered.
+        hypothesis.seed(self.seed)(test)
+        hypothesis_settings(budget(test.__name__, self.run), remember=self.run.seed is None)(test)
+        self.found = True
+        self.devices = chosen(self.run.devices)
+        metafunc.parametrize("verification", values)
 
     def pytest_report_collectionfinish(self) -> list[str]:
         return self._header(self.devices) if self.found else []
