@@ -37,6 +37,12 @@ class BareTwin:
         self.parameters = list(self.model.parameters())
         self.frozen = [self.parameters[i] for i in case.frozen]
         approach.freeze(self.model, self.frozen)
+        if case.frozen_in_eval:
+            frozen = set(map(id, self.frozen))
+            for module in self.model.modules():
+                own = list(module.parameters(recurse=False))
+                if own and frozen.issuperset(map(id, own)):
+                    module.eval()
         positions = {parameter.name: i for i, parameter in enumerate(case.parameters)}
         groups = []
         for group in case.groups:

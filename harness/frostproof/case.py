@@ -67,9 +67,9 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Smaller is simpler: layers, events, scalar parameters, length of the text."""
+        """Smaller is simpler: layers, events, scalar parameters, groups, ways to run beside A and B, seed."""
         scalars = sum(prod(parameter.shape) for parameter in self.parameters)
-        return (len(self.architecture.places), len(self.program), scalars, len(self.groups), len(repr(self)))
+        return (len(self.architecture.places), len(self.program), scalars, len(self.groups), len(self.extras), self.seed)
 
     def replaced(self, **fields: Any) -> Case:
         """A copy with other values for some fields."""

@@ -9,17 +9,17 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     judgement = NOT_JUDGED
     for role, seen in moment.seen.items():
         start = trial.starts[role]
-        if seen.had_gradient is None or not start.has_optimizer:
+        if seen.had_gradient is None or not start.has_optimizer or all(seen.had_gradient):
             continue
         before = trial.weights_before(moment, role)
         for i in start.owned:
             if seen.had_gradient[i]:
                 continue
-            name = trial.case.parameters[i].name
             if seen.weights[i] != before[i]:
                 what = change(trial, i, before[i], seen.weights[i])
                 return f"step() moved a parameter whose grad is None {at(moment)}, approach {trial.names[role]}: {what}"
             if seen.has_gradient[i]:
+                name = trial.case.parameters[i].name
                 return f"step() allocated a gradient for {name}, whose grad was None, {at(moment)}, approach {trial.names[role]}"
             judgement = HELD
     return judgement

@@ -7,8 +7,10 @@ from frostproof.program import Step
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
+    if "cleared" not in moment.seen or not isinstance(moment.event, Step):
+        return NOT_JUDGED
     dense = [i for i in trial.case.frozen if not trial.case.parameters[i].sparse]
-    if not isinstance(moment.event, Step) or "cleared" not in moment.seen or not dense:
+    if not dense:
         return NOT_JUDGED
     earlier = [m.seen["b"] for m in trial.moments[: moment.number] if isinstance(m.event, Step)]
     fresh, stale = moment.seen["cleared"].gradients, moment.seen["b"].gradients

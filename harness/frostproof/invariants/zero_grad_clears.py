@@ -15,15 +15,16 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         start = trial.starts[role]
         if seen.cleared is None or not start.has_optimizer:
             continue
+        judgement = HELD
         for i in start.owned:
+            gradient = seen.cleared[i]
+            if gradient is None:
+                continue
             had = isinstance(event, ZeroGrad) or (moment.before is not None and moment.before[role].has_gradient[i])
-            gradient, name = seen.cleared[i], trial.case.parameters[i].name
-            call = f"zero_grad(set_to_none={event.set_to_none})"
-            if gradient is not None and not had:
-                return f"{call} allocated a gradient for {name}, which had none, {at(moment)}, approach {trial.names[role]}"
-            if gradient is not None and (event.set_to_none or any(gradient)):
-                return f"{call} left a gradient on {name} {at(moment)}, approach {trial.names[role]}"
-            judgement = HELD
+            if not had or event.set_to_none or any(gradient):
+                what = "left a gradient on" if had else "allocated a gradient, where there was none, for"
+                call, name = f"zero_grad(set_to_none={event.set_to_none})", trial.case.parameters[i].name
+                return f"{call} {what} {name} {at(moment)}, approach {trial.names[role]}"
     return judgement
 
 
