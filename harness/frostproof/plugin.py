@@ -54,11 +54,16 @@ class Guest:
         self.started = time.perf_counter()
         self.rows: list[SubjectRow] = []
         self.found = False  # whether any of our tests is in this session
-        hypothesis_seed = config.getoption("hypothesis_seed", None)
+        self.seed = self._seed(config)
+
+    def _seed(self, config: pytest.Config) -> int:
+        """One seed for all processes of the session: what Hypothesis or we were told, or one drawn here."""
         if self.worker is not None:
-            self.seed = self.worker.get("frostproof_seed")
-        else:
-            self.seed = hypothesis_seed or self.run.seed or random.SystemRandom().randrange(1 << 32)
+            return int(self.worker["frostproof_seed"])
+        told = config.getoption("hypothesis_seed", None)
+        if told is not None and str(told).isdigit():
+            return int(told)
+        return random.SystemRandom().randrange(1 << 32) if self.run.seed is None else self.run.seed
 
     def _is_meant(self, config: pytest.Config) -> bool:
         """Whether this call of pytest names our suite or any of our options."""

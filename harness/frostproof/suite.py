@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
@@ -32,9 +33,8 @@ def budget(test: str, run: Run) -> int:
 
 def optimizers(run: Run) -> Iterator[Verification]:
     """Every subject on every device on which its implementation exists."""
-    subjects = sorted(resolve(run.optimizers) if run.optimizers else torch_optimizers(), key=lambda subject: subject.name)
     for device in chosen(run.devices):
-        for subject in subjects:
+        for subject in _subjects(run.optimizers):
             if exists_on(subject, device):
                 yield _verification(subject, device, run)
 
@@ -48,6 +48,12 @@ def check_usage(run: Run) -> None:
                 raise UsageError(
                     f"{target!r} needs {', '.join(subject.needs)}: name a Subject, or a function that builds it from a parameter list"
                 )
+
+
+@cache
+def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
+    found = resolve(targets) if targets else torch_optimizers()
+    return tuple(sorted(found, key=lambda subject: subject.name))
 
 
 def autograd(run: Run) -> Iterator[Verification]:
