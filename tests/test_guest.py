@@ -47,6 +47,14 @@ def test_settings_of_the_consumer_stay_as_they_are(pytester: pytest.Pytester) ->
     result.stdout.fnmatch_lines(["frostproof: profile dev, 3 examples, seed *", "*torch.optim:SGD foreach*"])
 
 
+def test_a_run_that_selects_none_of_our_tests_is_left_alone(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_zz_own="def test_own(): pass")
+    for arguments, code in ((("-k", "test_own"), 0), (("--collect-only",), 0)):
+        result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties", "test_zz_own.py", *arguments)
+        assert result.ret == code
+        result.stdout.no_fnmatch_line("*judgements*")
+
+
 def test_options_are_ini_keys_too(pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml(
         """

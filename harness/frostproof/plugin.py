@@ -194,7 +194,7 @@ class Guest:
 
         self.rows = results.merged(self.rows)
         self.total = results.totals(self.rows, time.perf_counter() - self.started)
-        if self._left_out() and session.exitstatus == pytest.ExitCode.OK:
+        if self.rows and self._left_out() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         outcome = results.Results(results.environment(self.devices, self.run.profile, self.seed), self.rows, self.total)
         if self.run.json:
@@ -211,7 +211,7 @@ class Guest:
         return not judged or not asked <= judged
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if self.found and self.worker is None:
+        if self.rows and self.worker is None:
             from frostproof.terminal import table
 
             terminalreporter.section("frostproof")
