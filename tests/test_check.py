@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import frostproof
-from tests.planted import DecaysEverything, Sound, StateFromTheStart
+from tests.planted import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
 
 
 def test_a_report_says_whether_everything_held() -> None:
@@ -20,6 +20,11 @@ def test_a_report_names_what_was_violated() -> None:
     report = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
     assert not report.ok
     assert "frozen-weights-unchanged" in {row.id for row in report.rows[0].invariants if row.status == "violated"}
+
+
+def test_an_optimizer_that_never_does_the_same_is_reported_and_not_raised() -> None:
+    report = frostproof.check_optimizer(SeedsFromTheSystem, max_examples=20, devices=["cpu"], seed=0)
+    assert {row.id for row in report.rows[0].invariants if row.status == "violated"} == {"repeats-itself"}
 
 
 def test_expected_failures_are_strict() -> None:

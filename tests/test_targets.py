@@ -10,8 +10,10 @@ import torch
 
 from frostproof.device import available, chosen
 from frostproof.errors import UsageError
+from frostproof.plugin import subject_of as find_subject
 from frostproof.probe import Unusable, probe
 from frostproof.target import resolve, torch_optimizers
+from frostproof.verification import Verification
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,8 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "class NoOptimizer: pass\n"
         "NUMBER = 3\n"
         "def built(params): return SGD(params, lr=0.1)\n"
+        "from frostproof import Subject\n"
+        "ready = Subject(target='Lion with momentum', factory=Lion, arguments={'momentum': 0.9}, variant='with-momentum')\n"
     )
     (tmp_path / "broken_for_tests.py").write_text("raise RuntimeError('cannot be\\nimported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -84,6 +88,12 @@ def test_what_cannot_be_had_gets_one_line(target: str, says: str) -> None:
 def test_a_function_that_builds_an_optimizer_is_a_target() -> None:
     (subject,) = resolve(["mylib_for_tests:built"])
     assert probe(subject, "cpu").parameters == "any"
+
+
+def test_a_subject_is_a_target_and_is_named_as_the_user_names_it() -> None:
+    (subject,) = resolve(["mylib_for_tests:ready"])
+    assert (subject.target, subject.variant, subject.arguments) == ("mylib_for_tests:ready", "with-momentum", {"momentum": 0.9})
+    assert find_subject(f"x.py::test_optimizer[{Verification(subject, 'cpu').id}]") == ("mylib_for_tests:ready", "with-momentum", "cpu")
 
 
 def test_the_probe_finds_what_an_optimizer_can_do() -> None:

@@ -237,7 +237,7 @@ def subject_of(identity: str) -> tuple[str, str, str] | None:
 
 _ID = re.compile(
     r"::test_(optimizer|autograd|known_failure)(_on_meta)?"
-    r"\[((?P<sought>[a-z-]+) of )?(?P<target>[^-@]+)-(?P<variant>[^-@]+)@(?P<device>[^-@]+)\]$"
+    r"\[((?P<sought>[a-z-]+) of )?(?P<target>[^-@]+)-(?P<variant>[^@]+)@(?P<device>[^@]+)\]$"
 )
 
 

@@ -111,13 +111,14 @@ def _exported(module: ModuleType) -> list[str]:
 
 def subjects_of(found: Any) -> list[Subject]:
     """The subjects of a class, a function or a Subject that is at hand, each implementation by itself. Raises UsageError."""
-    name = f"{getattr(found, '__module__', '?')}:{getattr(found, '__qualname__', repr(found))}"
-    return _variants(name, found)
+    if isinstance(found, Subject):
+        return [found]
+    return _variants(f"{getattr(found, '__module__', '?')}:{getattr(found, '__qualname__', repr(found))}", found)
 
 
 def _variants(target: str, found: Any) -> list[Subject]:
     if isinstance(found, Subject):
-        return [found]
+        return [replace(found, target=target)]  # reports name it as the user did
     if not callable(found) or (isinstance(found, type) and not issubclass(found, Optimizer)):
         kind = "a class" if isinstance(found, type) else f"of type {type(found).__name__}"
         raise UsageError(

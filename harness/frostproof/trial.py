@@ -37,7 +37,7 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
     for role, approach in ways.items():
         try:
             twins[role] = Twin(case, subject, approach, device)
-        except Exception as error:
+        except Exception as error:  # whatever an optimizer raises is for the caller to judge
             trial.crash = Crash(role, -1, "build", error)
             return outcome
         trial.starts[role] = twins[role].start

@@ -105,11 +105,6 @@ class Verification:
             return invariant.id == self.sought
         return invariant.id not in self.subject.expected_failures and (self.strict or invariant.severity != "cost")
 
-    @property
-    def has_violations(self) -> bool:
-        """Whether anything was violated, expected or not."""
-        return any(tally.violated for tally in self.tallies.values())
-
     def severity(self, invariant: Invariant) -> str:
         return "crash" if self.tallies[invariant.id].crashed else invariant.severity
 
