@@ -8,7 +8,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from frostproof.approach import Approaches
 from frostproof.architecture import Architecture, Input
@@ -130,7 +130,7 @@ def test_an_expected_failure_that_holds_after_all_is_a_failure() -> None:
     assert row.invariants[0].status == "violated"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=60, deadline=None)
 @given(cases(AUTOGRAD))
 def test_autograd_holds_by_itself(case: Case) -> None:
     applicable = [invariant for invariant in INVARIANTS if invariant.applies(optimizer=False, values=True)]

@@ -73,8 +73,7 @@ def check_optimizer(
             verification = Verification(replace(subject, expected_failures=known), device, strict=strict)
             sought = [verification.seeking(identity) for identity in known if identity in verification.tallies and device != "meta"]
             for each in (verification, *sought):
-                count = max(examples, profiles.SEARCH) if each.sought else profiles.for_meta(examples) if device == "meta" else examples
-                _run(each, count, seed)
+                _run(each, profiles.budget(examples, meta=device == "meta", sought=each.sought is not None), seed)
                 rows.append(finding(each).row)
     return Report(results.merged(rows), time.perf_counter() - started)
 

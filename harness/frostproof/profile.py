@@ -36,6 +36,13 @@ def for_meta(count: int) -> int:
     return max(1, count // 12)
 
 
+def budget(count: int, *, meta: bool = False, sought: bool = False) -> int:
+    """How many of `count` examples a test tries: on meta, or in search of a known failure, which has a number of its own."""
+    if sought:
+        return max(count, SEARCH)
+    return for_meta(count) if meta else count
+
+
 def hypothesis_settings(count: int, *, remember: bool) -> settings:
     """Settings with every field given, for `count` examples; `remember`: keep failures, and try them first next time."""
     from hypothesis import Phase, Verbosity, settings

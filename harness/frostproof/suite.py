@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from frostproof import profile
 from frostproof.device import chosen, is_accelerator, placed
 from frostproof.errors import UsageError
 from frostproof.invariants import Violation
 from frostproof.options import Run
-from frostproof.profile import SEARCH, for_meta
 from frostproof.subject import AUTOGRAD, Subject
 from frostproof.target import ONLY_ON, resolve, torch_optimizers
 from frostproof.verification import Verification
@@ -26,9 +26,7 @@ def parameters(test: str, run: Run) -> list[Any]:
 
 def budget(test: str, run: Run) -> int:
     """How many examples the test called `test` may try."""
-    if test == "test_known_failure":
-        return max(run.examples, SEARCH)
-    return for_meta(run.examples) if test.endswith("_on_meta") else run.examples
+    return profile.budget(run.examples, meta=test.endswith("_on_meta"), sought=test == "test_known_failure")
 
 
 def optimizers(run: Run) -> Iterator[Verification]:
