@@ -12,8 +12,9 @@ from hypothesis import Phase, find, given, settings
 
 from frostproof import layers, mask
 from frostproof.case import Case
-from frostproof.generation import MAX_LAYERS, cases
+from frostproof.generation import cases
 from frostproof.layers import Layer, Linear, ReLU, Sequential
+from frostproof.menus import MAX_LAYERS
 from frostproof.subject import Kind, Subject
 from frostproof.target import resolve
 

@@ -15,104 +15,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from frostproof import mask as masks
-from frostproof.architecture import Architecture, Input
+from frostproof.architecture import Architecture
 from frostproof.case import Case, Group
-from frostproof.layers import (
-    GELU,
-    AnyLayer,
-    BatchNorm1d,
-    BatchNorm2d,
-    Conv1d,
-    Conv2d,
-    Dropout,
-    Embedding,
-    Flatten,
-    GroupNorm,
-    Layer,
-    LayerNorm,
-    Linear,
-    ParameterSpec,
-    PReLU,
-    ReLU,
-    Sequential,
-    Shape,
-    Tanh,
-)
+from frostproof.layers import ParameterSpec
+from frostproof.menus import GENES, INPUTS_OF, MAX_LAYERS, layers_from, nested
 from frostproof.program import AnyEvent, BackwardUnderNoGrad, Program, Step, ZeroGrad
 from frostproof.subject import Kind, Options, Subject
 
-WIDE = 67
-"""A width past the vector registers and past 64, and no multiple of either."""
-
-ACTIVATIONS: tuple[AnyLayer, ...] = (Tanh(), GELU(), ReLU(), ReLU(inplace=True), Dropout(), Dropout(0.2))
-VECTOR: tuple[AnyLayer, ...] = (
-    *(Linear(width, bias) for width in (2, 1, 3, 5) for bias in (False, True)),
-    *(Linear(width) for width in (2, 3, 4, 6, WIDE)),
-    *ACTIVATIONS,
-    PReLU(),
-    LayerNorm(),
-    *[BatchNorm1d()] * 5,
-    GroupNorm(1),
-    GroupNorm(2),
-)
-SEQUENCE: tuple[AnyLayer, ...] = (
-    Flatten(),
-    *(Conv1d(channels, kernel, bias=bias) for channels, kernel in ((2, 1), (3, 3)) for bias in (False, True)),
-    Conv1d(2, 3, stride=2),
-    Conv1d(WIDE),
-    Linear(2),
-    Linear(3, bias=False),
-    *ACTIVATIONS,
-    PReLU(),
-    LayerNorm(),
-    *[BatchNorm1d()] * 5,
-    GroupNorm(1),
-    GroupNorm(2),
-)
-IMAGE: tuple[AnyLayer, ...] = (
-    Flatten(),
-    *(Conv2d(channels, kernel, bias=bias) for channels, kernel in ((2, 1), (3, 3)) for bias in (False, True)),
-    Conv2d(2, 3, stride=2),
-    Conv2d(WIDE, stride=2),
-    *ACTIVATIONS,
-    PReLU(),
-    LayerNorm(),
-    *[BatchNorm2d()] * 5,
-    GroupNorm(1),
-    GroupNorm(2),
-)
-MENUS = {1: VECTOR, 2: SEQUENCE, 3: IMAGE}
-"""Rank of one sample -> layers that can take it, all of them after `fitted`."""
-
 Choices = tuple[Any, tuple[Any, ...]]
-
-GENES = 128  # finer than the longest menu
-
-
-def _start(shape: Shape, *first: AnyLayer, vocabulary: int = 0) -> tuple[Input, tuple[AnyLayer, ...]]:
-    return Input(shape, vocabulary), first
-
-
-INPUTS: tuple[tuple[Input, tuple[AnyLayer, ...]], ...] = (
-    *(_start((width,)) for width in (2, 1, 3, 4, 6, WIDE)),
-    _start((2, 3)),
-    _start((3, 4)),
-    _start((1, 3, 3)),
-    _start((2, 4, 4)),
-    _start((2,), Embedding(3, 2), vocabulary=3),
-    _start((3,), Embedding(5, 4), vocabulary=5),
-)
-FLAT_INPUTS = tuple(start for start in INPUTS if len(start[0].shape) == 1)
-SPARSE_INPUTS = tuple(
-    _start((tokens,), Embedding(rows, width, sparse=True), vocabulary=rows)
-    for tokens, rows, width in ((1, 1, 1), (1, 2, 1), (2, 3, 2), (3, 5, 4), (2, WIDE, WIDE))
-)
-INPUTS_OF: dict[Kind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
-    "any": INPUTS,
-    "up-to-2d": FLAT_INPUTS,
-    "matrices": FLAT_INPUTS,
-    "sparse": SPARSE_INPUTS,
-}
 
 EVENTS: tuple[AnyEvent, ...] = (
     *[Step()] * 6,
@@ -127,7 +37,7 @@ EVENTS: tuple[AnyEvent, ...] = (
     ZeroGrad(set_to_none=False),
 )
 MASKS = tuple((kind, by_layer) for kind in masks.KINDS for by_layer in (True, False) if by_layer or kind != "none")
-MAX_LAYERS, MAX_EVENTS = 8, 5
+MAX_EVENTS = 5
 
 
 @cache
@@ -153,46 +63,6 @@ ASPECTS: dict[str, Choices] = {
     "input": (False, (False, True)),
 }
 """What is beside the point of most cases: the simplest value, and the others."""
-
-
-def layers_from(genes: Sequence[int], shape: Shape, first: Sequence[AnyLayer], kind: Kind) -> tuple[AnyLayer, ...]:
-    """The layers that `genes` stand for, each read from the menu of the shape that reaches it."""
-    layers: list[Layer] = list(first)
-    for layer in first:
-        shape = layer.output(shape)
-    overwritable = bool(first)  # the samples themselves may be a leaf that requires grad
-    for gene in genes[len(first) :]:
-        menu = _menu(kind, len(shape))
-        drawn: Layer = menu[gene * len(menu) // GENES].fitted(shape)
-        if isinstance(drawn, ReLU) and drawn.inplace and not overwritable:
-            drawn = ReLU()
-        if drawn.overwritable is not None:
-            overwritable = drawn.overwritable
-        layers.append(drawn)
-        shape = drawn.output(shape)
-    if not any(layer.parameters((1,) * 3) for layer in layers):
-        layers.insert(0, Linear(2, bias=False))
-    return tuple(layers[:MAX_LAYERS])  # type: ignore[arg-type]
-
-
-@cache
-def _menu(kind: Kind, rank: int) -> tuple[AnyLayer, ...]:
-    """The layers for a sample of `rank` whose parameters a subject of `kind` can train."""
-    shape = (2,) * rank
-    largest = {"any": 9, "sparse": 9, "up-to-2d": 2, "matrices": 2}[kind]
-    smallest = 2 if kind == "matrices" else 0
-    return tuple(layer for layer in MENUS[rank] if all(smallest <= len(p.shape) <= largest for p in layer.parameters(shape)))
-
-
-def nested(layers: tuple[AnyLayer, ...], nesting: str) -> tuple[AnyLayer, ...]:
-    """The same layers with some of them inside Sequentials."""
-    if nesting == "flat" or len(layers) < 2:
-        return layers
-    if nesting == "tail":
-        return (layers[0], Sequential(layers[1:]))
-    if nesting == "pairs":
-        return tuple(Sequential(layers[i : i + 2]) for i in range(0, len(layers), 2))
-    return (Sequential((layers[0], Sequential(layers[1:]))),)
 
 
 def groups_of(names: Sequence[str], options: Sequence[Options], interleaved: bool) -> tuple[Group, ...]:
