@@ -13,7 +13,7 @@ from hypothesis import Phase, find, given, settings
 from frostproof import layers, mask
 from frostproof.case import Case
 from frostproof.generation import cases
-from frostproof.layers import Layer, Linear, ReLU, Sequential
+from frostproof.layers import Checkpointed, Layer, Linear, ReLU, Residual, Sequential
 from frostproof.menus import MAX_LAYERS
 from frostproof.subject import Kind, Subject
 from frostproof.target import resolve
@@ -44,7 +44,7 @@ def kinds_in(layers: Iterable[Layer]) -> set[str]:
     found = set()
     for layer in layers:
         found.add(type(layer).__name__)
-        if isinstance(layer, Sequential):
+        if isinstance(layer, (Sequential, Residual, Checkpointed)):
             found |= kinds_in(layer.layers)
     return found
 
@@ -52,7 +52,7 @@ def kinds_in(layers: Iterable[Layer]) -> set[str]:
 LAYER_KINDS = [
     name
     for name, found in vars(layers).items()
-    if isinstance(found, type) and issubclass(found, Layer) and found.__module__ == layers.__name__
+    if isinstance(found, type) and issubclass(found, Layer) and found.__module__.startswith(layers.__name__)
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 
 from frostproof.errors import CaseError
-from frostproof.layers import AnyLayer, Embedding, Layer, ParameterSpec, Sequential, Shape
+from frostproof.layers import AnyLayer, Embedding, Layer, Linear, ParameterSpec, Sequential, Shape, TiedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,18 +27,20 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Place(NamedTuple):
-    """A layer where it stands: its dotted path in the network and the shape of one sample that it receives."""
+    """A layer where it stands: its dotted path in the network, the shape of one sample that it receives, and the
+    positions in `architecture.parameters` of all parameters that it computes with, shared ones included."""
 
     path: str
     layer: Layer
     shape: Shape
+    uses: tuple[int, ...]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """An `nn.Sequential` as data.
 
-    >>> Architecture(Input((2,)), (Linear(3), Tanh())).parameters
-    (ParameterSpec(name='0.weight', shape=(3, 2), sparse=False), ParameterSpec(name='0.bias', shape=(3,), sparse=False))
+    >>> [parameter.name for parameter in Architecture(Input((2,)), (Linear(3), Tanh())).parameters]
+    ['0.weight', '0.bias']
     """
 
     input: Input
@@ -47,7 +49,14 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
     @cached_property
     def places(self) -> tuple[Place, ...]:
         """Every layer that computes something, in the order of the forward pass; a nested Sequential is opened."""
-        return tuple(self._walk(self.layers, self.input.shape, ""))
+        places: list[Place] = []
+        count = 0
+        for path, layer, shape in self._walk(self.layers, self.input.shape, ""):
+            end = count + len(layer.parameters(shape))
+            shared = (_tied(path, layer, shape, places),) if isinstance(layer, TiedLinear) else ()
+            places.append(Place(path, layer, shape, (*shared, *range(count, end))))
+            count = end
+        return tuple(places)
 
     @cached_property
     def parameters(self) -> tuple[ParameterSpec, ...]:
@@ -63,14 +72,37 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
         """The shape of one sample after the last layer."""
         return self.places[-1].layer.output(self.places[-1].shape)
 
-    def _walk(self, layers: tuple[Layer, ...], shape: Shape, prefix: str) -> Iterator[Place]:
+    def _walk(self, layers: tuple[Layer, ...], shape: Shape, prefix: str) -> Iterator[tuple[str, Layer, Shape]]:
         for index, layer in enumerate(layers):
             path = f"{prefix}{index}"
             if isinstance(layer, Sequential):
                 yield from self._walk(layer.layers, shape, f"{path}.")
             else:
-                yield Place(path, layer, shape)
+                yield path, layer, shape
             shape = layer.output(shape)
+
+    def graph(self, frozen: Collection[int], upstream: bool) -> tuple[bool, ...]:
+        """For each place whether its output requires grad.
+
+        `frozen`: positions of the parameters with requires_grad=False. `upstream`: whether the samples require grad.
+        """
+        outputs = []
+        for place in self.places:
+            trains = any(i not in frozen for i in place.uses)
+            upstream = upstream or (trains and place.layer.reaches(upstream))
+            outputs.append(upstream)
+        return tuple(outputs)
+
+    def reached(self, frozen: Collection[int], upstream: bool) -> frozenset[int]:
+        """Positions of the parameters that a backward pass gives a gradient; arguments as for `graph`."""
+        inputs = (upstream, *self.graph(frozen, upstream))
+        return frozenset(
+            i
+            for place, requires_grad in zip(self.places, inputs, strict=False)
+            if place.layer.reaches(requires_grad)
+            for i in place.uses
+            if i not in frozen
+        )
 
     def check(self) -> None:
         """Raise CaseError, in one line, where this is no network that torch can build."""
@@ -80,7 +112,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
             raise CaseError(f"the architecture has {scalars:,} weights: at most {MAX_SCALARS:,} are allowed")
         for place in self.places:
             tokens = place is self.places[0] and self.input.vocabulary > 0
-            if tokens != isinstance(place.layer, Embedding):
+            if tokens != place.layer.takes_tokens:
                 raise CaseError(f"layer {place.path} is {place.layer!r}: an Embedding stands first, on an Input with a vocabulary")
 
     def build(self, device: str, dtype: Any) -> nn.Sequential:
@@ -89,6 +121,10 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
 
         network = Sequential(self.layers).build(self.input.shape, device, dtype)
         assert isinstance(network, nn.Sequential)
+        for place in self.places:
+            if isinstance(place.layer, TiedLinear):
+                source = network.get_submodule(self.places[place.layer.of].path)
+                network.get_submodule(place.path).weight = source.weight
         return network
 
     def batch(self, size: int, generator: Any, device: str, dtype: Any) -> tuple[Tensor, Tensor]:
@@ -105,3 +141,16 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
             samples = torch.randn(shape, generator=generator, dtype=dtype)
         targets = torch.randn((size, *self.output), generator=generator, dtype=dtype)
         return (samples, targets) if device == "cpu" else (samples.to(device), targets.to(device))
+
+
+def _tied(path: str, layer: TiedLinear, shape: Shape, earlier: Sequence[Place]) -> int:
+    """The position of the weight that `layer` shares. Raises CaseError where it does not fit."""
+    if layer.of >= len(earlier):
+        raise CaseError(f"layer {path} is {layer!r}: choose the number of an earlier layer, below {len(earlier)}")
+    source = earlier[layer.of]
+    wanted = (layer.out_features, shape[-1])
+    if not isinstance(source.layer, (Linear, Embedding)) or wanted != (weight := source.layer.parameters(source.shape)[0]).shape:
+        raise CaseError(f"layer {path} is {layer!r}: layer {source.path} has no weight of shape {wanted} to share")
+    if weight.sparse:
+        raise CaseError(f"layer {path} is {layer!r}: layer {source.path} has a sparse gradient, and the sum of both would be dense")
+    return source.uses[0]

@@ -12,23 +12,44 @@ from functools import cache
 from frostproof.architecture import Input
 from frostproof.layers import (
     GELU,
+    GRU,
+    LSTM,
+    AdaptiveAvgPool2d,
     AnyLayer,
+    AvgPool1d,
+    AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
+    Checkpointed,
     Conv1d,
     Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
     Dropout,
     Embedding,
+    EmbeddingBag,
     Flatten,
     GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
     Layer,
     LayerNorm,
     Linear,
+    LoRALinear,
+    MaxPool1d,
+    MaxPool2d,
     PReLU,
     ReLU,
+    Residual,
+    RMSNorm,
+    SelfAttention,
     Sequential,
     Shape,
+    SpectralNormLinear,
     Tanh,
+    TiedLinear,
+    TransformerEncoderLayer,
+    WeightNormLinear,
 )
 from frostproof.subject import Kind
 
@@ -36,15 +57,31 @@ WIDE = 67
 """A width past the vector registers and past 64, and no multiple of either."""
 
 ACTIVATIONS: tuple[AnyLayer, ...] = (Tanh(), GELU(), ReLU(), ReLU(inplace=True), Dropout(), Dropout(0.2))
+NORMS: tuple[AnyLayer, ...] = (LayerNorm(), RMSNorm(), GroupNorm(1), GroupNorm(2))
+TIED: tuple[AnyLayer, ...] = (TiedLinear(2, bias=False), TiedLinear(2))
+COMPOSITES: tuple[AnyLayer, ...] = (
+    Residual((Linear(2), Tanh())),
+    Residual((LayerNorm(), Linear(3), GELU(), Linear(2))),
+    Checkpointed((Linear(2),)),
+    Checkpointed((Linear(3), Dropout(), Tanh())),
+    Checkpointed((Linear(2),), reentrant=True),
+    Checkpointed((LayerNorm(), Linear(3), Tanh()), reentrant=True),
+)
+"""None of them with what a second forward pass would change: batch or spectral norm, an in-place activation, max_norm."""
+
 VECTOR: tuple[AnyLayer, ...] = (
     *(Linear(width, bias) for width in (2, 1, 3, 5) for bias in (False, True)),
     *(Linear(width) for width in (2, 3, 4, 6, WIDE)),
     *ACTIVATIONS,
     PReLU(),
-    LayerNorm(),
+    *NORMS,
     *[BatchNorm1d()] * 5,
-    GroupNorm(1),
-    GroupNorm(2),
+    *TIED,
+    *(WeightNormLinear(3, legacy) for legacy in (False, True)),
+    *(SpectralNormLinear(3, legacy) for legacy in (False, True)),
+    LoRALinear(3),
+    LoRALinear(4, rank=2),
+    *COMPOSITES,
 )
 SEQUENCE: tuple[AnyLayer, ...] = (
     Flatten(),
@@ -55,10 +92,19 @@ SEQUENCE: tuple[AnyLayer, ...] = (
     Linear(3, bias=False),
     *ACTIVATIONS,
     PReLU(),
-    LayerNorm(),
+    *NORMS,
     *[BatchNorm1d()] * 5,
-    GroupNorm(1),
-    GroupNorm(2),
+    *[MaxPool1d()] * 2,
+    *[AvgPool1d()] * 2,
+    *(ConvTranspose1d(channels, 3, stride) for channels, stride in ((2, 1), (3, 2))),
+    *[InstanceNorm1d()] * 2,
+    *TIED,
+    *(LSTM(hidden) for hidden in (2, 3)),
+    *(GRU(hidden) for hidden in (2, 3)),
+    *(SelfAttention(heads) for heads in (1, 2)),
+    TransformerEncoderLayer(2),
+    TransformerEncoderLayer(1, 3, dropout=0.2),
+    *COMPOSITES,
 )
 IMAGE: tuple[AnyLayer, ...] = (
     Flatten(),
@@ -67,10 +113,16 @@ IMAGE: tuple[AnyLayer, ...] = (
     Conv2d(WIDE, stride=2),
     *ACTIVATIONS,
     PReLU(),
-    LayerNorm(),
+    *NORMS,
     *[BatchNorm2d()] * 5,
-    GroupNorm(1),
-    GroupNorm(2),
+    *[MaxPool2d()] * 2,
+    *[AvgPool2d()] * 2,
+    AdaptiveAvgPool2d(),
+    AdaptiveAvgPool2d(2),
+    *(ConvTranspose2d(channels, 3, stride) for channels, stride in ((2, 1), (3, 2))),
+    *[InstanceNorm2d()] * 2,
+    Residual((Conv2d(2, 3), Tanh())),
+    Checkpointed((Conv2d(2), GELU())),
 )
 MENUS = {1: VECTOR, 2: SEQUENCE, 3: IMAGE}
 """Rank of one sample -> layers that can take it, all of them after `fitted`."""
@@ -90,11 +142,18 @@ INPUTS: tuple[tuple[Input, tuple[AnyLayer, ...]], ...] = (
     _start((2, 4, 4)),
     _start((2,), Embedding(3, 2), vocabulary=3),
     _start((3,), Embedding(5, 4), vocabulary=5),
+    _start((2,), Embedding(3, 2, max_norm=0.5), vocabulary=3),
+    _start((2,), EmbeddingBag(3, 2, "sum"), vocabulary=3),
+    _start((3,), EmbeddingBag(5, 4), vocabulary=5),
 )
 FLAT_INPUTS = tuple(start for start in INPUTS if len(start[0].shape) == 1)
-SPARSE_INPUTS = tuple(
-    _start((tokens,), Embedding(rows, width, sparse=True), vocabulary=rows)
-    for tokens, rows, width in ((1, 1, 1), (1, 2, 1), (2, 3, 2), (3, 5, 4), (2, WIDE, WIDE))
+SPARSE_INPUTS = (
+    *(
+        _start((tokens,), Embedding(rows, width, sparse=True), vocabulary=rows)
+        for tokens, rows, width in ((1, 1, 1), (1, 2, 1), (2, 3, 2), (3, 5, 4), (2, WIDE, WIDE))
+    ),
+    _start((2,), EmbeddingBag(3, 2, "sum", sparse=True), vocabulary=3),
+    _start((3,), EmbeddingBag(5, 4, sparse=True), vocabulary=5),
 )
 INPUTS_OF: dict[Kind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
     "any": INPUTS,
@@ -108,22 +167,41 @@ MAX_LAYERS = 8
 
 def layers_from(genes: Sequence[int], shape: Shape, first: Sequence[AnyLayer], kind: Kind) -> tuple[AnyLayer, ...]:
     """The layers that `genes` stand for, each read from the menu of the shape that reaches it."""
-    layers: list[Layer] = list(first)
-    for layer in first:
+    layers: list[Layer] = []
+    received: list[Shape] = []
+
+    def add(layer: Layer) -> None:
+        nonlocal shape
+        layers.append(layer)
+        received.append(shape)
         shape = layer.output(shape)
+
+    for layer in first:
+        add(layer)
     overwritable = bool(first)  # the samples themselves may be a leaf that requires grad
     for gene in genes[len(first) :]:
         menu = _menu(kind, len(shape))
         drawn: Layer = menu[gene * len(menu) // GENES].fitted(shape)
+        if isinstance(drawn, TiedLinear):
+            drawn = _resolved(drawn, shape, layers, received)
         if isinstance(drawn, ReLU) and drawn.inplace and not overwritable:
             drawn = ReLU()
         if drawn.overwritable is not None:
             overwritable = drawn.overwritable
-        layers.append(drawn)
-        shape = drawn.output(shape)
-    if not any(layer.parameters((1,) * 3) for layer in layers):
+        add(drawn)
+    if not any(layer.parameters(shape) for layer, shape in zip(layers, received, strict=True)):
         layers.insert(0, Linear(2, bias=False))
     return tuple(layers[:MAX_LAYERS])  # type: ignore[arg-type]
+
+
+def _resolved(drawn: TiedLinear, shape: Shape, layers: Sequence[Layer], received: Sequence[Shape]) -> Layer:
+    """`drawn` with the weight of the last of `layers` that has one for `shape`, or else a Linear with a weight of its own."""
+    for of in reversed(range(len(layers))):
+        if isinstance(layers[of], (Linear, Embedding)):
+            weight = layers[of].parameters(received[of])[0]
+            if weight.shape[1] == shape[-1] and not weight.sparse:
+                return TiedLinear(weight.shape[0], of, drawn.bias)
+    return Linear(drawn.out_features, drawn.bias)
 
 
 @cache

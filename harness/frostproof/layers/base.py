@@ -1,0 +1,131 @@
+"""What every layer spec is: a piece of data that knows its shapes, its parameters and the call that builds it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+
+import msgspec
+
+from frostproof.errors import CaseError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+"""A number of features, channels, groups, rows: bounded, so that a case from a file cannot ask for all memory."""
+
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+Shape = tuple[Size, ...]
+
+
+class ParameterSpec(NamedTuple):
+    """A parameter before it exists: its dotted name in the network, its shape, whether its gradient is sparse, and
+    whether the forward pass itself rewrites it."""
+
+    name: str
+    shape: Shape
+    sparse: bool = False
+    renormed: bool = False
+
+
+class Constructor(NamedTuple):
+    """The call that builds a module: `nn.<name>(*args, **kwargs)`, where an argument may be such a call itself."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+    takes_factory: bool = True  # accepts device= and dtype=
+    ours: bool = False  # the class is in frostproof.modules, not in torch.nn
+    wrapper: str = ""  # the function in torch.nn.utils that the module then goes through
+
+    def __str__(self) -> str:
+        words = [str(a) if isinstance(a, Constructor) else repr(a) for a in self.args]
+        words += [f"{key}={value!r}" for key, value in self.kwargs.items()]
+        call = f"{'' if self.ours else 'nn.'}{self.name}({', '.join(words)})"
+        return f"nn.utils.{self.wrapper}({call})" if self.wrapper else call
+
+    def build(self, device: str, dtype: Any) -> nn.Module:
+        """The module. Arguments that are calls must have been replaced by what they build."""
+        from torch import nn
+
+        if self.ours:
+            from frostproof import modules
+
+            found = getattr(modules, self.name)
+        else:
+            found = getattr(nn, self.name)
+        factory = {"device": device, "dtype": dtype} if self.takes_factory else {}
+        module: nn.Module = found(*self.args, **self.kwargs, **factory)
+        return _wrapped(module, self.wrapper) if self.wrapper else module
+
+
+def _wrapped(module: nn.Module, wrapper: str) -> nn.Module:
+    from torch.nn import utils
+    from torch.nn.utils import parametrizations
+
+    owner, _, name = wrapper.rpartition(".")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the old functions are deprecated, and in wide use
+        wrapped: nn.Module = getattr(parametrizations if owner else utils, name)(module)
+    return wrapped
+
+
+class Layer(msgspec.Struct, frozen=True, tag_field="kind", tag=True, forbid_unknown_fields=True):
+    """What every layer spec can say of itself, given the shape of one sample that it receives.
+
+    `overwritable` tells whether an in-place activation may follow: True where the output is a fresh tensor that
+    backward does not need, False where backward needs it, None where the layer may hand its input through.
+    """
+
+    overwritable: ClassVar[bool | None] = True
+    random_affine: ClassVar[bool] = False  # torch starts it at ones and zeros, which hide a stray weight decay
+
+    @property
+    def needs_many(self) -> bool:
+        """Whether it raises in train mode on one value per channel."""
+        return False
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether it stands first, on an input with a vocabulary."""
+        return False
+
+    def reaches(self, upstream: bool) -> bool:
+        """Whether backward gets to this layer's own parameters; `upstream`: whether the layer's input requires grad."""
+        return True
+
+    def output(self, shape: Shape) -> Shape:
+        """The shape of one sample after this layer. Raises CaseError where the layer cannot take `shape`."""
+        return shape
+
+    def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
+        """The layer's parameters in torch's own order, names relative to the layer."""
+        return ()
+
+    def constructor(self, shape: Shape) -> Constructor:
+        raise NotImplementedError
+
+    def fitted(self, shape: Shape) -> Layer:
+        """The nearest spec that can take `shape`: of this kind, where any can."""
+        return self
+
+    def build(self, shape: Shape, device: str, dtype: Any) -> nn.Module:
+        module = self.constructor(shape).build(device, dtype)
+        if self.random_affine:
+            from torch import nn
+
+            for name, parameter in module.named_parameters():
+                if parameter.dim() == 1:
+                    low, high = (0.5, 1.5) if name.endswith("weight") else (0.25, 0.75)
+                    nn.init.uniform_(parameter, low, high)
+        return module
+
+
+def need(rank: int, layer: Layer, shape: Shape) -> None:
+    """Raise CaseError unless samples have `rank` dimensions."""
+    if len(shape) != rank:
+        raise CaseError(f"{layer!r} takes samples of {rank} dimensions, and receives {shape}: insert or drop a Flatten")
