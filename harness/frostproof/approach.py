@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
+
+from frostproof.case import Case
+from frostproof.program import SaveLoad
 
 Parameters = Sequence[nn.Parameter]
 
@@ -17,9 +21,15 @@ class Approach:
     """A way to freeze. Subclass it to describe another: the trial knows no more than these methods."""
 
     name: str
+    follows: Literal["nothing", "edit", "rebuild"] = "edit"
+    """What becomes of the optimizer when a layer is frozen or thawed midway: nothing; its parameter groups are edited, and
+    groups that it never had are added, while its state is kept; or it is built anew."""
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
-        """Called once, on the new model."""
+        """Called on the new model with what is frozen, and again with what is frozen midway."""
+
+    def thaw(self, thawed: Parameters) -> None:
+        """Called with what is thawed midway."""
 
     def owns(self, frozen: bool) -> bool:
         """Whether the optimizer is handed a parameter that is frozen, or is not."""
@@ -30,7 +40,7 @@ class Approach:
         return members
 
     def companion(self, frozen: Parameters) -> Optimizer | None:
-        """A second optimizer, built once, of which nothing is asked but to zero its gradients."""
+        """A second optimizer, of which nothing is asked but to zero the gradients of what is frozen."""
         return None
 
     def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
@@ -38,16 +48,24 @@ class Approach:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=set_to_none)
 
+    def between_passes(self, frozen: Parameters) -> None:
+        """Called between the backward passes of one step, whose gradients add up."""
+
 
 @dataclass(frozen=True)
 class RequiresGrad(Approach):
     """A: `requires_grad=False` on what is frozen, all parameters to the optimizer."""
 
     name: str = "A"
+    follows: Literal["nothing", "edit", "rebuild"] = "nothing"
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         for parameter in frozen:
             parameter.requires_grad_(False)
+
+    def thaw(self, thawed: Parameters) -> None:
+        for parameter in thawed:
+            parameter.requires_grad_(True)
 
     def owns(self, frozen: bool) -> bool:
         return True
@@ -72,12 +90,15 @@ class OptimizerSubset(Approach):
 
 @dataclass(frozen=True)
 class SubsetCleared(OptimizerSubset):
-    """B with every gradient of the model cleared each step."""
+    """B with every gradient of what is frozen cleared before each backward pass."""
 
     name: str = "B-cleared"
 
     def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
         super().clear(optimizers, frozen, set_to_none)
+        self.between_passes(frozen)
+
+    def between_passes(self, frozen: Parameters) -> None:
         for parameter in frozen:
             parameter.grad = None
 
@@ -93,15 +114,26 @@ class SubsetSecondOptimizer(OptimizerSubset):
 
 
 @dataclass(frozen=True)
+class SubsetRebuilt(OptimizerSubset):
+    """B with a new optimizer for each mask, which knows nothing of what the old one had learnt."""
+
+    name: str = "B-rebuilt"
+    follows: Literal["nothing", "edit", "rebuild"] = "rebuild"
+
+
+@dataclass(frozen=True)
 class Approaches:
-    """What a trial runs in lockstep: A and B always, the others where the case draws them."""
+    """What a trial runs in lockstep: A and B always, the others where the case draws them or its program calls for them."""
 
     a: Approach = RequiresGrad()
     b: Approach = OptimizerSubset()
     cleared: Approach = SubsetCleared()
     second: Approach = SubsetSecondOptimizer()
+    rebuilt: Approach = SubsetRebuilt()
 
-    def of(self, extras: Sequence[str]) -> dict[str, Approach]:
-        """Role -> approach. The role `again` is A once more, to see whether it repeats itself."""
-        roles = {"a": self.a, "b": self.b, "cleared": self.cleared, "second": self.second, "again": self.a}
-        return {role: approach for role, approach in roles.items() if role in ("a", "b", *extras)}
+    def of(self, case: Case) -> dict[str, Approach]:
+        """Role -> approach. The role `again` is A once more, to see whether it repeats itself; `resumed` and `resumed-b` are A
+        and B, and go through every checkpoint."""
+        roles = {"a": self.a, "b": self.b, "cleared": self.cleared, "second": self.second, "rebuilt": self.rebuilt, "again": self.a}
+        chosen = {role: approach for role, approach in roles.items() if role in ("a", "b", *case.extras)}
+        return {**chosen, "resumed": self.a, "resumed-b": self.b} if case.has(SaveLoad) else chosen

@@ -81,6 +81,16 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
                 yield path, layer, shape
             shape = layer.output(shape)
 
+    @cached_property
+    def cuts(self) -> bool:
+        """Whether it has a layer that gradients reach under a condition only."""
+        return not all(place.layer.reaches(False) for place in self.places)
+
+    @cached_property
+    def rounds(self) -> bool:
+        """Whether it has a layer whose kernel depends on what is frozen."""
+        return any(place.layer.rounds for place in self.places)
+
     def graph(self, frozen: Collection[int], upstream: bool) -> tuple[bool, ...]:
         """For each place whether its output requires grad.
 

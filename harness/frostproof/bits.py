@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from ctypes import string_at
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +40,19 @@ def gradient_bits(parameters: Iterable[Tensor]) -> tuple[Bits | None, ...]:
     return tuple([None if (grad := parameter.grad) is None else bits(grad) for parameter in parameters])
 
 
+def fingerprint(value: Any) -> Bits:
+    """The values in a nested state of dicts, lists, tensors and numbers, as bytes; of anything else, that it is there."""
+    if isinstance(value, Tensor):
+        return b"tensor" + bits(value)
+    if isinstance(value, Mapping):
+        return b"{" + b",".join(repr(key).encode() + b":" + fingerprint(item) for key, item in value.items()) + b"}"
+    if isinstance(value, list | tuple | deque):
+        return b"[" + b",".join(map(fingerprint, value)) + b"]"
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return repr(value).encode()
+    return type(value).__name__.encode()
+
+
 def added(left: Bits, right: Bits, dtype: str) -> Bits:
     """The bits of left + right, added in `dtype` (a torch dtype's name)."""
     kind = getattr(torch, dtype)
@@ -50,6 +65,13 @@ def values(data: Bits, dtype: str) -> list[float]:
         return []
     numbers: list[float] = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype)).double().tolist()
     return numbers
+
+
+def ulps(left: Sequence[float], right: Sequence[float], dtype: str) -> float:
+    """The largest difference between the two, in units in the last place of the largest value, or of 1 where that is larger."""
+    largest = max(1.0, *(abs(x) for x in left if math.isfinite(x)), 0.0)
+    unit = ulp(largest, dtype)
+    return max((0.0 if x == y or (x != x and y != y) else abs(x - y) / unit for x, y in zip(left, right, strict=True)), default=0.0)
 
 
 def ulp(value: float, dtype: str) -> float:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from frostproof.architecture import Architecture
 from frostproof.errors import CaseError
 from frostproof.layers import ParameterSpec
-from frostproof.program import BackwardUnderNoGrad, Program, Step
+from frostproof.program import AnyEvent, BackwardUnderNoGrad, Clip, Freeze, Program, Step, Thaw, changes, masks
 
 Value = bool | int | float | str | tuple[float, ...] | None
 DType = Literal["float32", "float64", "bfloat16"]
-Extra = Literal["cleared", "second", "again"]
+Extra = Literal["cleared", "second", "again", "rebuilt"]
+Positions = tuple[int, ...]
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,10 +27,24 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: tuple[tuple[str, Value], ...] = ()
 
 
+class Frozen(NamedTuple):
+    """Positions of the parameters that are frozen in the course of one event, and of those that are not.
+
+    `forward`, `backward` and `step`: at that point of a step; the last holds after the event too. `trainable`: the rest at
+    the step. `never`: frozen during all events so far, this one included.
+    """
+
+    forward: Positions
+    backward: Positions
+    step: Positions
+    trainable: Positions
+    never: Positions
+
+
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """An architecture, what of it is frozen, how it is optimized and the events of its training.
 
-    `mask` holds the names of the frozen parameters. `groups` partition all parameters; an approach that hands only some
+    `mask` holds the names of what is frozen at first. `groups` partition all parameters; an approach that hands only some
     of them to the optimizer leaves the others out. `frozen_in_eval` puts modules that are frozen as a whole into eval mode.
     `extras` are the ways to run beside A and B. The repr is Python that builds an equal case.
     """
@@ -45,16 +61,50 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
 
     @cached_property
-    def frozen(self) -> tuple[int, ...]:
-        """Positions of the frozen parameters in `architecture.parameters`."""
-        mask = frozenset(self.mask)
-        return tuple(i for i, parameter in enumerate(self.parameters) if parameter.name in mask)
+    def positions(self) -> dict[str, int]:
+        """Name of each parameter -> its position in `architecture.parameters`."""
+        return {parameter.name: i for i, parameter in enumerate(self.parameters)}
 
     @cached_property
-    def trainable(self) -> tuple[int, ...]:
-        """Positions of the trainable parameters in `architecture.parameters`."""
-        mask = frozenset(self.mask)
-        return tuple(i for i, parameter in enumerate(self.parameters) if parameter.name not in mask)
+    def frozen(self) -> Positions:
+        """Positions of what is frozen at first."""
+        return self._at(self.mask)
+
+    @cached_property
+    def trainable(self) -> Positions:
+        """Positions of what is trainable at first."""
+        frozen = set(self.frozen)
+        return tuple(i for i in range(len(self.parameters)) if i not in frozen)
+
+    @cached_property
+    def course(self) -> tuple[Frozen, ...]:
+        """What is frozen during each event of the program."""
+        found, never = [], set(self.frozen)
+        everything = range(len(self.parameters))
+        for mask in masks(self.program, self.mask):
+            forward, backward, step = map(self._at, mask)
+            never &= {*forward} & {*backward} & {*step}
+            frozen = set(step)
+            trainable = tuple(i for i in everything if i not in frozen)
+            found.append(Frozen(forward, backward, step, trainable, tuple(sorted(never))))
+        return tuple(found)
+
+    @cached_property
+    def frozen_midway(self) -> Positions:
+        """Positions of what some event of the program freezes."""
+        return self._at({name for event in self.program for each in changes(event) if isinstance(each, Freeze) for name in each.names})
+
+    @cached_property
+    def thawed(self) -> Positions:
+        """Positions of what some event of the program thaws."""
+        return self._at({name for event in self.program for each in changes(event) if isinstance(each, Thaw) for name in each.names})
+
+    def _at(self, names: Iterable[str]) -> Positions:
+        return tuple(sorted(map(self.positions.__getitem__, names)))
+
+    def has(self, *kinds: type[AnyEvent]) -> bool:
+        """Whether the program has an event of one of these kinds."""
+        return any(isinstance(event, kinds) for event in self.program)
 
     @property
     def differentiable_input(self) -> bool:
@@ -69,25 +119,26 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     def size(self) -> tuple[int, ...]:
         """Smaller is simpler: layers, events, scalar parameters, groups, ways to run beside A and B, seed."""
         scalars = sum(prod(parameter.shape) for parameter in self.parameters)
-        return (len(self.architecture.places), len(self.program), scalars, len(self.groups), len(self.extras), self.seed)
+        events = sum(1 + len(changes(event)) for event in self.program)
+        return (len(self.architecture.places), len(self.program), events, scalars, len(self.groups), len(self.extras), self.seed)
 
     def replaced(self, **fields: Any) -> Case:
         """A copy with other values for some fields."""
         return msgspec.structs.replace(self, **fields)
 
     def control(self, closure: bool | None = None) -> Case:
-        """The same training with nothing frozen and no gradient dropped, run twice; `closure`, where given, for every step.
+        """The same training with nothing ever frozen and no gradient dropped, run twice; `closure`, where given, for every step.
 
-        Parameters beside a sparse one stay frozen: an optimizer of sparse gradients could not train them.
+        Events keep their numbers. Parameters beside a sparse one stay frozen: an optimizer of sparse gradients could not
+        train them.
         """
         sparse = any(parameter.sparse for parameter in self.parameters)
         mask = tuple(p.name for p in self.parameters if not p.sparse) if sparse else ()
-        program = tuple(
-            Step(event.closure if closure is None else closure, event.set_to_none) if isinstance(event, Step) else event
-            for event in self.program
-            if not isinstance(event, BackwardUnderNoGrad)
-        )
-        return self.replaced(mask=mask, extras=("again",), program=program)
+        return self.replaced(mask=mask, extras=("again",), program=tuple(_unfrozen(event, closure) for event in self.program))
+
+    def without(self, kind: type[Freeze | Thaw]) -> Case:
+        """The same case with no event of this kind, inside a step neither; events keep their numbers."""
+        return self.replaced(program=tuple(_without(event, kind) for event in self.program))
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -106,12 +157,40 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         """Raise CaseError, in one line, where the parts do not fit together."""
         self.architecture.check()
         names = [parameter.name for parameter in self.parameters]
-        for name in self.mask:
+        named = [(name, "the mask") for name in self.mask]
+        named += [(name, repr(event)) for event in self.program for each in changes(event) for name in each.names]
+        for name, where in named:
             if name not in names:
-                raise CaseError(f"the mask names {name!r}: the parameters are {', '.join(names)}")
+                raise CaseError(f"{where} names {name!r}: the parameters are {', '.join(names)}")
         if sorted(name for group in self.groups for name in group.parameters) != sorted(names):
             raise CaseError(f"the groups must hold each parameter exactly once: {', '.join(names)}")
         if not self.program:
             raise CaseError("the program is empty: add a Step()")
+        for event in self.program:
+            if isinstance(event, Step) and event.closure and (changes(event) or event.scaled):
+                raise CaseError(
+                    f"{event!r}: a step through a closure freezes and thaws nothing, and takes no GradScaler: set closure=False"
+                )
         if self.batch < 1 + any(place.layer.needs_many for place in self.architecture.places):
             raise CaseError(f"a batch of {self.batch} is too small: batch normalisation needs 2, anything else 1")
+
+
+def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
+    """The event without what freezes, and without a backward pass that raises."""
+    if isinstance(event, Freeze | Thaw | BackwardUnderNoGrad):
+        return Thaw(())
+    if not isinstance(event, Step):
+        return event
+    clips = tuple(each for each in event.after_backward if isinstance(each, Clip))
+    closure = event.closure if closure is None else closure
+    return msgspec.structs.replace(event, closure=closure, drop="none", after_forward=(), after_backward=clips)
+
+
+def _without(event: AnyEvent, kind: type[Freeze | Thaw]) -> AnyEvent:
+    if isinstance(event, kind):
+        return Thaw(())
+    if not isinstance(event, Step):
+        return event
+    forward = tuple(each for each in event.after_forward if not isinstance(each, kind))
+    backward = tuple(each for each in event.after_backward if not isinstance(each, kind))
+    return msgspec.structs.replace(event, after_forward=forward, after_backward=backward)

@@ -54,6 +54,12 @@ def finding(verification: Verification) -> Finding:
     elif any(row.status == "violated" and (row.severity != "cost" or verification.strict) for row in rows):
         status = "violated"
     facts: dict[str, Any] = {}
+    if verification.moves_on_zero_grad is not None:
+        facts["moves-on-zero-grad"] = verification.moves_on_zero_grad
+    if verification.partings:
+        facts["partings"] = dict(sorted(verification.partings.items()))
+    if subject.unable:
+        facts["unable"] = list(subject.unable)
     if verification.rejected:
         facts["rejected-cases"] = verification.rejected
     if verification.relaxed:

@@ -19,25 +19,14 @@ from frostproof.architecture import Architecture
 from frostproof.case import Case, Group
 from frostproof.layers import ParameterSpec
 from frostproof.menus import GENES, INPUTS_OF, MAX_LAYERS, layers_from, nested
-from frostproof.program import AnyEvent, BackwardUnderNoGrad, Program, Step, ZeroGrad
+from frostproof.program import Program, Thaw, changes
+from frostproof.scripts import EVENT_END, EVENT_GENES, MAX_EVENTS, by_layer, program_from
 from frostproof.subject import Kind, Options, Subject
 
 Choices = tuple[Any, tuple[Any, ...]]
 
-EVENTS: tuple[AnyEvent, ...] = (
-    *[Step()] * 6,
-    *[Step(set_to_none=False)] * 2,
-    *[Step(closure=True)] * 2,
-    *[Step(drop="first")] * 2,
-    *[Step(drop="last")] * 2,
-    *[Step(drop="all")] * 2,
-    Step(drop="all", set_to_none=False),
-    *[BackwardUnderNoGrad()] * 2,
-    ZeroGrad(),
-    ZeroGrad(set_to_none=False),
-)
-MASKS = tuple((kind, by_layer) for kind in masks.KINDS for by_layer in (True, False) if by_layer or kind != "none")
-MAX_EVENTS = 5
+MASKS = tuple((kind, whole) for kind in masks.KINDS for whole in (True, False) if whole or kind != "none")
+"""Kinds of masks, over whole layers and over single parameters."""
 
 
 @cache
@@ -54,7 +43,7 @@ END = GENES // 6
 """After the first, a gene below this ends the list: a list then costs one draw per element, and loses any by shrinking."""
 
 ASPECTS: dict[str, Choices] = {
-    "extras": ((), (("cleared", "second"), ("cleared",), ("second",), ("again",), ("cleared", "second", "again"))),
+    "extras": ((), (("cleared", "second"), ("cleared",), ("second",), ("again",), ("rebuilt",), ("cleared", "second", "again", "rebuilt"))),
     "eval": (False, (True,)),
     "dtype": (0, (1, 2)),
     "groups": ((1, False), ((2, False), (2, True), (3, False), (3, True))),
@@ -74,6 +63,23 @@ def groups_of(names: Sequence[str], options: Sequence[Options], interleaved: boo
         cuts = [i * len(names) // n for i in range(n + 1)]
         members = [names[cuts[i] : cuts[i + 1]] for i in range(n)]
     return tuple(Group(tuple(member), choice) for member, choice in zip(members, options, strict=False))
+
+
+def late(groups: Sequence[Group], mask: Sequence[str], program: Program) -> tuple[Group, ...]:
+    """The groups, with what is frozen at first and thawed later in groups of its own behind them, in the order of thawing.
+
+    B adds such a group when it is thawed; A has it from the start, so that both have the same groups in the same order.
+    """
+    thawed: dict[str, int] = {}
+    for number, event in enumerate(program):
+        for each in changes(event):
+            if isinstance(each, Thaw):
+                thawed |= {name: number for name in each.names if name in mask and name not in thawed}
+    found = [(number, group) for group in groups for number in {thawed.get(name, -1): None for name in group.parameters}]
+    found.sort(key=lambda pair: pair[0])
+    return tuple(
+        Group(tuple(name for name in group.parameters if thawed.get(name, -1) == number), group.options) for number, group in found
+    )
 
 
 def _unfit(parameter: ParameterSpec, kind: Kind) -> bool:
@@ -102,6 +108,15 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         place = start + longest + 1
         return genes
 
+    def paired(longest: int) -> list[tuple[int, int]]:
+        """Up to `longest` pairs of genes, the list ended as above."""
+        nonlocal place
+        genes, start = [(pick(EVENT_GENES), pick(EVENT_GENES))], place
+        while (gene := (pick(EVENT_GENES), pick(EVENT_GENES)))[0] >= EVENT_END and len(genes) < longest:
+            genes.append(((gene[0] - EVENT_END) * EVENT_GENES // (EVENT_GENES - EVENT_END), gene[1]))
+        place = start + 2 * longest
+        return genes
+
     kind = subject.parameters
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
@@ -111,20 +126,22 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     parameters = architecture.parameters
     names = [parameter.name for parameter in parameters]
 
-    mask_kind, by_layer = MASKS[pick(len(MASKS))]
-    frozen = set(masks.frozen(mask_kind, _by_layer(names) if by_layer else [[name] for name in names], pick(256)))
+    mask_kind, whole = MASKS[pick(len(MASKS))]
+    frozen = set(masks.frozen(mask_kind, by_layer(names) if whole else [[name] for name in names], pick(256)))
     mask = tuple(parameter.name for parameter in parameters if parameter.name in frozen or _unfit(parameter, kind))
 
-    program = _program_from(listed(MAX_EVENTS), subject)
+    unfit = frozenset(parameter.name for parameter in parameters if _unfit(parameter, kind))
+    program = program_from(paired(MAX_EVENTS), [name for name in names if name not in unfit], mask, subject)
     seed = pick(1 << 16)
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
     count, interleaved = aspect["groups"] if subject.groups else (1, False)
     space = [(choice[0], choice[1:] or choice) for choice in subject.space]
     options = [sum(varied(space, pick), ()) for _ in range(min(count, len(names)))]
+    groups = groups_of(names, options, interleaved)
     return Case(
         architecture,
         mask,
-        groups_of(names, options, interleaved),
+        late(groups, mask, program) if subject.groups else groups,
         program,
         dtype=subject.dtypes[min(aspect["dtype"], len(subject.dtypes) - 1)],
         batch=(2 if any(place.layer.needs_many for place in architecture.places) else 1) + aspect["batch"],
@@ -154,23 +171,3 @@ def varied(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:
 def cases(subject: Subject) -> st.SearchStrategy[Case]:
     """Cases that `subject` can train. A subject must have been probed, or have every capability stated."""
     return _cases(subject)
-
-
-def _program_from(numbers: Sequence[int], subject: Subject) -> Program:
-    events = tuple(_event(EVENTS[gene * len(EVENTS) // GENES], subject) for gene in numbers)
-    return events if any(isinstance(event, Step) for event in events) else (*events[: MAX_EVENTS - 1], _event(Step(), subject))
-
-
-def _event(event: AnyEvent, subject: Subject) -> AnyEvent:
-    if not isinstance(event, Step) or event.closure == (subject.closure == "required"):
-        return event
-    if subject.closure == "required":
-        return Step(True, event.set_to_none, event.drop)
-    return event if subject.closure == "optional" else Step(False, event.set_to_none, event.drop)
-
-
-def _by_layer(names: Sequence[str]) -> list[list[str]]:
-    layers: dict[str, list[str]] = {}
-    for name in names:
-        layers.setdefault(name.rpartition(".")[0], []).append(name)
-    return list(layers.values())

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
-from frostproof.case import Case
+from frostproof.case import Case, Frozen, Positions
 from frostproof.program import AnyEvent
 
 Bits = bytes
 """The values of a tensor, as `frostproof.bits` reads them."""
 
 Grads = tuple[Bits | None, ...]
-Phase = Literal["build", "zero_grad", "forward", "backward", "step"]
+Phase = Literal["build", "zero_grad", "forward", "backward", "step", "regroup", "load", "schedule"]
+"""Where a training is: `regroup` is when the optimizer follows a mask that changes, `load` when a checkpoint is."""
 
 
 class Activation(NamedTuple):
@@ -37,27 +39,52 @@ class ClosureUse:
     returned: Any = None
 
 
+class Clipped(NamedTuple):
+    """Clipping by norm over the whole model: the norm that torch found, and that of the trainable gradients alone, as bits."""
+
+    norm: Bits
+    trainable: Bits
+
+
 @dataclass(slots=True)
 class Observation:
     """One twin during one event. Tuples run over all parameters, in the order of the model.
 
-    `cleared`: gradients right after zero_grad; `gradients`: after the backward pass; `had_gradient`: at the call of
-    step(); `has_gradient`: after it. `weights`, `buffers`, `requires_grad`, `grad_enabled`, `groups_kept`, `stateful`
-    (parameters with non-empty optimizer state) and `generators` are read after the event.
+    `zeroed`: what the optimizer owned at zero_grad, and `cleared`: gradients right after it. `gradients`: after the
+    backward passes; `passes`: after each of them, where there are several. `handed`: at the call of step(); `stepped`:
+    whether there was an optimizer to call; `weights_at_step`: where the forward pass rewrites some. `has_gradient`:
+    after it. `added`: members of groups that were added to the optimizer; `forgot`: whether one was built anew without
+    what the old one knew. `held`: buffers of frozen modules in eval mode. The rest is read after the event: `owned` by the
+    optimizer, `stateful`: parameters with non-empty optimizer state, `states`: that of parameters that the program freezes,
+    `rates`: learning rates, where the program changes them, `flipped`: parameters whose requires_grad is not as the
+    approach left it.
     """
 
+    zeroed: Positions = ()
     cleared: Grads | None = None
     losses: list[Bits] = field(default_factory=list)
     gradients: Grads | None = None
+    passes: list[Grads] = field(default_factory=list)
     backward_error: str | None = None
-    had_gradient: tuple[bool, ...] | None = None
+    handed: Grads | None = None
+    weights_at_step: tuple[Bits, ...] | None = None
+    stepped: bool = False
+    clipped: list[Clipped] = field(default_factory=list)
+    scaler_error: str | None = None
+    scheduler_error: str | None = None
+    added: Positions = ()
+    forgot: bool = False
+    held: Positions = ()
+    owned: Positions = ()
     has_gradient: tuple[bool, ...] = ()
     weights: tuple[Bits, ...] = ()
     buffers: tuple[Bits, ...] = ()
-    requires_grad: tuple[bool, ...] = ()
+    flipped: Positions = ()
     grad_enabled: bool = True
     groups_kept: bool = True
-    stateful: tuple[int, ...] = ()
+    stateful: Positions = ()
+    states: dict[int, Bits] = field(default_factory=dict)
+    rates: tuple[Any, ...] = ()
     generators: Bits = b""
     closure: ClosureUse | None = None
     activations: list[Activation] | None = None
@@ -83,28 +110,30 @@ class Start:
 
     weights: tuple[Bits, ...]
     buffers: tuple[Bits, ...]
-    requires_grad: tuple[bool, ...]
-    owned: tuple[int, ...]
-    held_buffers: tuple[int, ...]  # of frozen modules in eval mode
-    has_optimizer: bool
 
 
 class Moment(NamedTuple):
-    """One event: its position in the program, whether it is the last, and each role's observation.
+    """One event: its number in the program, what is frozen during it, whether it is the last, and each role's observation.
 
-    The roles `a` and `b` are always there; `cleared`, `second` and `again` where the case draws them. `before` holds
-    the observations of the moment before.
+    The roles `a` and `b` are always there; the others where the case draws them, or where its program has a checkpoint.
+    `before` holds the observations of the moment before.
     """
 
     number: int
     event: AnyEvent
+    frozen: Frozen
     last: bool
     seen: dict[str, Observation]
     before: dict[str, Observation] | None
 
 
 class Trial:
-    """One run of a case under the approaches, in lockstep, as far as it went without a violation."""
+    """One run of a case under the approaches, in lockstep, as far as it went without a violation.
+
+    `parted` holds the pairs of roles that legitimately train apart, each with the cause that was seen; `stuck` the
+    parameters, each with an event, that a judge expected to move there; `moved_on_zero_grad` what an optimizer did with
+    zeros in the place of a missing gradient, where that was seen.
+    """
 
     def __init__(self, case: Case, names: dict[str, str], allows_rounding: bool) -> None:
         self.case = case
@@ -114,14 +143,22 @@ class Trial:
         self.starts: dict[str, Start] = {}
         self.moments: list[Moment] = []
         self.crash: Crash | None = None
-        self.take_frozen = picker(case.frozen)
-        self.take_trainable = picker(case.trainable)
+        self.parted: dict[tuple[str, str], str] = {}
+        self.stuck: set[tuple[int, int]] = set()
+        self.moved_on_zero_grad: bool | None = None
 
     def weights_before(self, moment: Moment, role: str) -> tuple[Bits, ...]:
-        """A twin's weights before `moment`."""
+        """A twin's weights before `moment`; before its step, where the forward pass rewrites weights."""
+        at_step = moment.seen[role].weights_at_step
+        if at_step is not None:
+            return at_step
         return moment.before[role].weights if moment.before else self.starts[role].weights
 
+    def buffers_before(self, moment: Moment, role: str) -> tuple[Bits, ...]:
+        return moment.before[role].buffers if moment.before else self.starts[role].buffers
 
-def picker(positions: tuple[int, ...]) -> Callable[[Sequence[Any]], Any]:
+
+@lru_cache(maxsize=4096)
+def picker(positions: Positions) -> Callable[[Sequence[Any]], Any]:
     """A function that takes the items at `positions`, as something comparable."""
     return itemgetter(*positions) if positions else lambda items: ()

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import isfinite
+from typing import get_args
+
+import msgspec
 
 from frostproof.approach import Approaches
 from frostproof.architecture import Architecture, Input
@@ -14,8 +17,8 @@ from frostproof.case import Case, DType, Group
 from frostproof.invariants import INVARIANTS
 from frostproof.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
 from frostproof.observation import Moment, Trial
-from frostproof.program import Step
-from frostproof.subject import Kind, Options, Subject
+from frostproof.program import Clip, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
+from frostproof.subject import Ability, Kind, Options, Subject
 from frostproof.trial import Outcome, run_trial
 
 NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
@@ -26,6 +29,18 @@ NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
 }
 STEPS = 3
 MOVES = tuple(invariant for invariant in INVARIANTS if invariant.id == "trainable-moves")
+RESUMES = tuple(invariant for invariant in INVARIANTS if invariant.id == "checkpoint-resumes")
+
+
+ABILITIES: dict[Ability, Program] = {
+    "SaveLoad": (Step(), Step(), SaveLoad(), Step(), Step()),
+    "SetLr": (Step(), SetLr(), Step()),
+    "Schedule": tuple(event for name in get_args(Scheduler) for event in (Schedule(name), Step())),
+    "Clip": (Step(after_backward=(Clip("norm"), Clip("value"))),) * 2,
+    "autocast": (Step(amp="autocast"),) * 2,
+    "scaler": (Step(amp="scaler"), Step(amp="overflow"), Step(amp="scaler")),
+}
+"""What not every optimizer can do -> a program that needs it."""
 
 
 class Unusable(Exception):
@@ -52,9 +67,10 @@ def probe(subject: Subject, device: str) -> Subject:
     first = subject.dtypes[0]
     groups = found.groups and found.parameters != "sparse" and not _fault(found, device, first, closure, groups=2)
     if device == "meta":
-        return replace(found, groups=groups)  # where there are no values, a dtype is a label
+        return replace(found, groups=groups, unable=tuple(ABILITIES))  # where there are no values, a dtype is a label
     dtypes: tuple[DType, ...] = tuple(dtype for dtype in found.dtypes if dtype == first or not _fault(found, device, dtype, closure))
-    return replace(found, groups=groups, dtypes=dtypes)
+    found = replace(found, groups=groups, dtypes=dtypes)
+    return replace(found, unable=tuple(ability for ability, program in ABILITIES.items() if _cannot(found, device, program)))
 
 
 def _simplest(subject: Subject) -> Options:
@@ -72,6 +88,17 @@ def _fault(subject: Subject, device: str, dtype: DType, closure: bool, groups: i
     if outcome.violated:
         return f"moves no parameter in {STEPS} steps with nothing frozen"
     return _not_finite(outcome)
+
+
+def _cannot(subject: Subject, device: str, program: Program) -> bool:
+    """Whether a program raises, or a checkpoint does not resume, with nothing frozen."""
+    if subject.closure == "required":
+        if any(isinstance(event, Step) and event.scaled for event in program):
+            return True  # a GradScaler takes no closure
+        program = tuple(msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event for event in program)
+    case = _case(subject, subject.dtypes[0], False, 1, 1).replaced(program=program)
+    outcome = run_trial(case, subject, device, RESUMES, Approaches())
+    return outcome.trial.crash is not None or bool(outcome.violated)
 
 
 def _not_finite(outcome: Outcome) -> str:

@@ -9,6 +9,9 @@ from typing import Any, Literal
 from frostproof.case import DType, Value
 
 Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
+Ability = Literal["SaveLoad", "SetLr", "Schedule", "Clip", "autocast", "scaler"]
+"""What some optimizers cannot do: kinds of events, and ways to take a step in mixed precision."""
+
 Options = tuple[tuple[str, Value], ...]
 Choice = tuple[Options, ...]
 """Alternatives for hyperparameters that only make sense together, the simplest first."""
@@ -18,7 +21,7 @@ Choice = tuple[Options, ...]
 class Subject:
     """An optimizer and its capability record.
 
-    Constructed by hand, every field may be given; for a bare class the probe finds them (see `frostproof.discovery`).
+    Constructed by hand, every field may be given; for a bare class the probe finds them (see `frostproof.probe`).
     """
 
     target: str
@@ -44,6 +47,12 @@ class Subject:
 
     groups: bool = True
     """Whether it takes more than one parameter group."""
+
+    regroups: bool = True
+    """Whether param_groups may be edited between steps. Where not, B builds the optimizer anew for each mask."""
+
+    unable: tuple[Ability, ...] = ()
+    """What it cannot do even with nothing frozen, so that no program asks for it."""
 
     dtypes: tuple[DType, ...] = ("float32", "float64", "bfloat16")
     """Parameter dtypes that it steps, the simplest first."""

@@ -9,10 +9,13 @@ import torch
 
 from frostproof.approach import Approaches
 from frostproof.case import Case
+from frostproof.facts import note
 from frostproof.invariants import NOT_JUDGED, Invariant
 from frostproof.observation import Crash, Moment, Observation, Trial
+from frostproof.parting import part
 from frostproof.program import Step
 from frostproof.subject import Subject
+from frostproof.training import Batches
 from frostproof.twin import Twin
 
 
@@ -30,13 +33,13 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
 
     Events after that would only show consequences. An exception from the optimizer ends the trial as its `crash`.
     """
-    ways = approaches.of(case.extras)
+    ways = approaches.of(case)
     trial = Trial(case, {role: approach.name for role, approach in ways.items()}, subject.rounding is not None)
     outcome = Outcome(trial)
     twins: dict[str, Twin] = {}
     for role, approach in ways.items():
         try:
-            twins[role] = Twin(case, subject, approach, device)
+            twins[role] = Twin(case, subject, approach, device, resumes=role.startswith("resumed"))
         except Exception as error:  # whatever an optimizer raises is for the caller to judge
             trial.crash = Crash(role, -1, "build", error)
             return outcome
@@ -48,21 +51,23 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
     before: dict[str, Observation] | None = None
     for index, event in enumerate(case.program):
         seed = case.seed * 1000 + index + 1
-        samples, targets = case.architecture.batch(case.batch, generator.manual_seed(seed), device, getattr(torch, case.dtype))
+        batches = batches_of(case, index, generator.manual_seed(seed), device)
         trace = subject.factory is None and isinstance(event, Step)
         seen: dict[str, Observation] = {}
         for role, twin in twins.items():
             try:
-                seen[role] = twin.run(event, seed, samples, targets, trace and role == "a")
+                seen[role] = twin.observed(event, seed, batches, trace=trace and role == "a")
             except Exception as error:
                 torch.set_grad_enabled(True)
                 trial.crash = Crash(role, index, twin.phase, error)
                 break
         if trial.crash is not None:
             break
-        moment = Moment(index, event, index == last, seen, before)
+        moment = Moment(index, event, case.course[index], index == last, seen, before)
         trial.moments.append(moment)
         before = seen
+        note(trial, moment)
+        part(trial, moment)
         for invariant in invariants:
             judgement = invariant.judge(trial, moment)
             if judgement is NOT_JUDGED:
@@ -74,3 +79,11 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
             break
     outcome.judged = [invariant for invariant in invariants if invariant.id in judged]
     return outcome
+
+
+def batches_of(case: Case, index: int, generator: torch.Generator, device: str) -> Batches:
+    """Samples and targets for each forward pass of the event with this number."""
+    event = case.program[index]
+    passes = event.micro_batches if isinstance(event, Step) else 1
+    dtype = getattr(torch, case.dtype)
+    return [case.architecture.batch(case.batch, generator, device, dtype) for _ in range(passes)]

@@ -1,121 +1,181 @@
-"""A twin: the network of a case under one approach, with its optimizer, going through events."""
+"""A twin: a training that is looked at, event by event."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from frostproof.approach import Approach
-from frostproof.bits import bits, bits_of, gradient_bits
+from frostproof.bits import bits, bits_of, fingerprint, gradient_bits
 from frostproof.case import Case
-from frostproof.observation import Activation, ClosureUse, Observation, Phase, Start
-from frostproof.program import AnyEvent, BackwardUnderNoGrad, Step, ZeroGrad
-from frostproof.randomness import generator_state, seed_everything
+from frostproof.observation import Activation, Clipped, ClosureUse, Observation, Start
+from frostproof.program import AnyEvent, Schedule, SetLr, Step
+from frostproof.randomness import generator_state
 from frostproof.subject import Subject
+from frostproof.training import Batches, Training
 
 
-class Twin:
-    """Raises whatever the optimizer raises; `phase` then tells where it was."""
+class Twin(Training):
+    """Keeps plain values of what happens, for the invariants to judge."""
 
-    def __init__(self, case: Case, subject: Subject, approach: Approach, device: str) -> None:
-        self.phase: Phase = "forward"
-        self.case, self.subject, self.approach, self.device = case, subject, approach, device
-        seed_everything(case.seed, device)
-        self.model = case.architecture.build(device, getattr(torch, case.dtype))
-        self.parameters = list(self.model.parameters())
-        self.frozen = [self.parameters[i] for i in case.frozen]
-        approach.freeze(self.model, self.frozen)
-        held = self._eval_frozen_modules() if case.frozen_in_eval else set()
-        buffers = list(self.model.named_buffers())
-        self.buffers = [buffer for _, buffer in buffers]
-        owned = tuple(i for i in range(len(self.parameters)) if approach.owns(i in case.frozen))
-        self.owned = [self.parameters[i] for i in owned]
-        self.start = Start(
-            weights=bits_of(self.parameters),
-            buffers=bits_of(self.buffers),
-            requires_grad=tuple([p.requires_grad for p in self.parameters]),
-            owned=owned,
-            held_buffers=tuple(i for i, (name, _) in enumerate(buffers) if name.rpartition(".")[0] in held),
-            has_optimizer=bool(owned) and subject.factory is not None,
-        )
-        self.optimizer = self._build_optimizer(owned) if self.start.has_optimizer else None
-        companion = approach.companion(self.frozen)
-        self.optimizers = [optimizer for optimizer in (self.optimizer, companion) if optimizer is not None]
-        if self.optimizer is not None:
-            self.grouping = [id(p) for group in self.optimizer.param_groups for p in group["params"]]
+    def __init__(self, case: Case, subject: Subject, approach: Approach, device: str, *, resumes: bool = False) -> None:
+        self.rated = case.has(SetLr, Schedule)
+        self.renormed = any(parameter.renormed for parameter in case.parameters)
+        self.seen = Observation()
+        self.tracing = False
+        self.grew = False
+        self.event: AnyEvent = Step()
+        super().__init__(case, subject, approach, device, resumes=resumes)
 
-    def _eval_frozen_modules(self) -> set[str]:
-        frozen = set(map(id, self.frozen))
-        held = set()
-        for path, module in self.model.named_modules():
-            own = list(module.parameters(recurse=False))
-            if own and frozen.issuperset(map(id, own)):
-                module.eval()
-                held.add(path)
-        return held
-
-    def _build_optimizer(self, owned: tuple[int, ...]) -> Any:
-        positions = {parameter.name: i for i, parameter in enumerate(self.case.parameters)}
-        groups = []
-        for group in self.case.groups:
-            members = [i for i in map(positions.__getitem__, group.parameters) if i in owned]
-            if members:
-                groups.append({"params": self.approach.arranged([self.parameters[i] for i in members]), **dict(group.options)})
-        arguments = {**self.subject.arguments, **dict(self.case.groups[0].options)}
-        assert self.subject.factory is not None
-        return self.subject.factory(groups[0]["params"] if len(self.case.groups) == 1 else groups, **arguments)
-
-    def run(self, event: AnyEvent, seed: int, samples: Tensor, targets: Tensor, trace: bool) -> Observation:
-        """Go through one event. `samples` and `targets` are shared with the other twins and left as they are."""
-        seed_everything(seed, self.device)
-        seen = Observation()
-        if isinstance(event, Step):
-            self._step(event, seen, samples, targets, trace)
-        elif isinstance(event, ZeroGrad):
-            self._zero_grad(event, seen)
-        else:
-            self._backward_under_no_grad(event, seen, samples, targets)
-        self._look(seen)
-        return seen
-
-    def _look(self, seen: Observation) -> None:
+    def observed(self, event: AnyEvent, seed: int, batches: Batches, *, trace: bool) -> Observation:
+        """Go through one event; `trace`: look at the output of every layer."""
+        seen = self.seen = Observation()
+        self.event, self.tracing = event, trace
+        self.run(event, seed, batches)
         parameters, optimizer = self.parameters, self.optimizer
         seen.grad_enabled = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
         seen.weights = bits_of(parameters)
         seen.buffers = bits_of(self.buffers)
-        seen.requires_grad = tuple([p.requires_grad for p in parameters])
+        flags = [p.requires_grad for p in parameters]
+        if flags != self.flags:
+            seen.flipped = tuple([i for i, flag in enumerate(flags) if flag != self.flags[i]])
         seen.has_gradient = tuple([p.grad is not None for p in parameters])
+        seen.held = self.held
+        seen.owned = self.ownership
         if optimizer is not None:
             seen.groups_kept = self.grouping == [id(p) for group in optimizer.param_groups for p in group["params"]]
             state = getattr(optimizer, "state", {})
             # .get and not []: state is often a defaultdict, and looking would leave an entry behind.
             seen.stateful = tuple([i for i, p in enumerate(parameters) if state.get(p)])
+            for i in self.case.frozen_midway:
+                seen.states[i] = fingerprint(state.get(parameters[i]) or None)
+            if self.rated:
+                seen.rates = self._rates()
         seen.generators = generator_state(self.device)
+        return seen
 
-    def _clear(self, set_to_none: bool) -> None:
-        self.phase = "zero_grad"
-        self.approach.clear(self.optimizers, self.frozen, set_to_none)
-        if self.optimizer is None:
-            for parameter in self.owned:
-                parameter.grad = None
+    def _rates(self) -> tuple[Any, ...]:
+        rates: list[Any] = [None] * len(self.parameters)
+        for group, (_, members) in zip(self.optimizer.param_groups, self.layout, strict=False):
+            for i in members:
+                rates[i] = float(group["lr"]) if isinstance(group.get("lr"), float | Tensor) else None
+        return tuple(rates)
 
-    def _forward(self, samples: Tensor, targets: Tensor, seen: Observation, trace: bool = False) -> Tensor:
-        self.phase = "forward"
-        if not self.case.architecture.input.vocabulary:
-            samples = samples.clone()  # an in-place first layer would overwrite the other twins' batch
-            if self.case.input_requires_grad:
-                samples.requires_grad_()
-        loss = mse_loss(self._trace(samples, seen) if trace else self.model(samples), targets)
-        seen.losses.append(bits(loss))
+    def on_built(self) -> None:
+        self._look_at_model()
+        self.start = Start(bits_of(self.parameters), bits_of(self.buffers))
+
+    def _look_at_model(self) -> None:
+        self.buffers = list(self.model.buffers())
+        self.flags = [p.requires_grad for p in self.parameters]
+        self._look_at_modes()
+
+    def _look_at_modes(self) -> None:
+        if not self.buffers:
+            self.held: tuple[int, ...] = ()
+            return
+        paths = tuple(f"{path}." for path in self.frozen_paths() if not self.model.get_submodule(path).training)
+        self.held = tuple(i for i, (name, _) in enumerate(self.model.named_buffers()) if name.startswith(paths)) if paths else ()
+
+    def _pair(self) -> None:
+        super()._pair()
+        self.ownership = tuple(sorted(self.owned)) if self.subject.factory is not None else ()
+        self.grouping = [id(p) for _, members in self.layout for p in self.approach.arranged(self._of(members))]
+
+    def on_changed(self) -> None:
+        self.flags = [p.requires_grad for p in self.parameters]
+        self._look_at_modes()
+
+    def on_mode(self) -> None:
+        self._look_at_modes()
+
+    def on_resumed(self) -> None:
+        self._look_at_model()
+
+    def on_added(self, members: Sequence[int]) -> None:
+        self.grew = True
+        self.seen.added = (*self.seen.added, *members)
+
+    def on_rebuilt(self, old: Any, groups: Sequence[int]) -> None:
+        new = {number: place for place, (number, _) in enumerate(self.layout)}
+        for number, group in zip(groups, getattr(old, "param_groups", ()), strict=False):
+            known = _options(self.optimizer.param_groups[new[number]]) if number in new else None
+            if known is not None and known != _options(group):
+                self.seen.forgot = True
+        if old is not None and any(state for state in getattr(old, "state", {}).values()):
+            self.seen.forgot = True
+
+    def on_cleared(self) -> None:
+        if self.seen.cleared is None:
+            self.seen.zeroed = self.ownership
+            self.seen.cleared = gradient_bits(self.parameters)
+
+    def on_loss(self, loss: Tensor) -> None:
+        self.seen.losses.append(bits(loss))
+
+    def on_refused(self, text: str) -> None:
+        self.seen.backward_error = text
+
+    def on_pass(self) -> None:
+        if self.seen.gradients is None:
+            self.seen.passes.append(gradient_bits(self.parameters))
+
+    def on_gradients(self) -> None:
+        if self.seen.gradients is None:
+            self.seen.gradients = self.seen.passes[-1]
+
+    def on_clip(self, clip: Callable[[], Tensor]) -> None:
+        trainable = [p.grad for i, p in enumerate(self.parameters) if i not in self.frozen and p.grad is not None]
+        norm = get_total_norm(trainable) if trainable else torch.zeros(())
+        self.seen.clipped.append(Clipped(bits(clip()), bits(norm)))
+
+    def on_handed(self) -> None:
+        seen = self.seen
+        if seen.handed is None:
+            seen.stepped = self.stepping is not None
+            event = self.event
+            as_they_are = isinstance(event, Step) and event.drop == "none" and not event.after_backward
+            seen.handed = seen.gradients if as_they_are else gradient_bits(self.parameters)
+            if self.renormed:
+                seen.weights_at_step = bits_of(self.parameters)
+
+    def on_closure(self, compute: Callable[[], Tensor]) -> Tensor:
+        use = self.seen.closure
+        if use is None:
+            use = self.seen.closure = ClosureUse()
+        use.calls += 1
+        use.grad_enabled = use.grad_enabled and torch.is_grad_enabled()
+        loss = compute()
+        use.losses.append(bits(loss))
         return loss
 
-    def _trace(self, samples: Tensor, seen: Observation) -> Tensor:
-        """The forward pass of the model, looking at the output of each layer, and counting what it saves for backward."""
-        activations = seen.activations = []
+    def on_returned(self, returned: Any) -> None:
+        if self.seen.closure is None:
+            self.seen.closure = ClosureUse()
+        self.seen.closure.returned = bits(returned) if isinstance(returned, Tensor) else returned
+
+    def on_scaler_refused(self, text: str) -> None:
+        self.seen.scaler_error = text
+
+    def on_schedule(self, step: Callable[[], Any]) -> None:
+        try:
+            step()
+        except Exception as error:  # torch's schedulers break on groups that they were not built with
+            if not self.grew:
+                raise
+            self.seen.scheduler_error = f"{type(error).__name__}: {error}"
+
+    def outputs(self, samples: Tensor) -> Tensor:
+        """The forward pass, looking at the output of each layer, and counting what it saves for backward."""
+        if not self.tracing:
+            return super().outputs(samples)
+        self.tracing = False  # the first pass of an event is enough
+        activations = self.seen.activations = []
         saved = 0
 
         def count(tensor: Tensor) -> Tensor:
@@ -133,82 +193,11 @@ class Twin:
             for place in self.case.architecture.places
         ]
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            output: Tensor = self.model(samples)
+            outputs = super().outputs(samples)
         for hook in hooks:
             hook.remove()
-        return output
+        return outputs
 
-    def _backward(self, loss: Tensor, seen: Observation) -> None:
-        self.phase = "backward"
-        try:
-            loss.backward()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            if loss.requires_grad:
-                raise
-            seen.backward_error = str(error)
 
-    def _step(self, event: Step, seen: Observation, samples: Tensor, targets: Tensor, trace: bool) -> None:
-        def compute() -> Tensor:
-            self._clear(event.set_to_none)
-            if seen.cleared is None:
-                seen.cleared = gradient_bits(self.parameters)
-            loss = self._forward(samples, targets, seen, trace and seen.gradients is None)
-            self._backward(loss, seen)
-            if seen.gradients is None:
-                seen.gradients = gradient_bits(self.parameters)
-            for parameter in self._dropped(event):
-                parameter.grad = None
-            if seen.had_gradient is None:
-                seen.had_gradient = tuple([p.grad is not None for p in self.parameters])
-            return loss
-
-        if not event.closure or self.optimizer is None:
-            compute()
-            self.phase = "step"
-            if self.optimizer is not None:
-                self.optimizer.step()
-            return
-
-        use = seen.closure = ClosureUse()
-
-        def closure() -> Tensor:
-            use.calls += 1
-            use.grad_enabled = use.grad_enabled and torch.is_grad_enabled()
-            loss = compute()
-            use.losses.append(bits(loss))
-            self.phase = "step"
-            return loss
-
-        self.phase = "step"
-        returned = self.optimizer.step(closure)
-        use.returned = bits(returned) if isinstance(returned, Tensor) else returned
-
-    def _dropped(self, event: Step) -> list[nn.Parameter]:
-        positions = self.case.trainable
-        if event.drop == "none" or not positions:
-            return []
-        if event.drop == "all":
-            return [self.parameters[i] for i in positions]
-        return [self.parameters[positions[0 if event.drop == "first" else -1]]]
-
-    def _zero_grad(self, event: ZeroGrad, seen: Observation) -> None:
-        for parameter in self.owned:
-            parameter.grad = torch.ones_like(parameter)
-        self._clear(event.set_to_none)
-        seen.cleared = gradient_bits(self.parameters)
-        for parameter in self.owned:
-            parameter.grad = None
-
-    def _backward_under_no_grad(self, event: BackwardUnderNoGrad, seen: Observation, samples: Tensor, targets: Tensor) -> None:
-        self._clear(set_to_none=True)
-        before = [p.grad is not None for p in self.parameters]
-        with torch.no_grad():
-            loss = self._forward(samples, targets, seen)
-        self._backward(loss, seen)
-        seen.had_gradient = tuple(before)
-        self.phase = "step"
-        if self.optimizer is not None:
-            if self.subject.closure == "required":
-                self.optimizer.step(lambda: loss)
-            else:
-                self.optimizer.step()
+def _options(group: dict[str, Any]) -> bytes:
+    return fingerprint({name: value for name, value in group.items() if name != "params"})

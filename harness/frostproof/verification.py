@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.approach import Approaches, RequiresGradReversed
+from frostproof.blame import blamed
 from frostproof.case import Case
 from frostproof.device import is_accelerator
 from frostproof.generation import cases
 from frostproof.invariants import INVARIANTS, Invariant
-from frostproof.observation import Crash
+from frostproof.observation import Crash, Trial
 from frostproof.probe import Unusable, probe
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
@@ -57,6 +59,8 @@ class Verification:
         self.relaxed = 0
         self.rejected = 0
         self.rejection = ""
+        self.partings: Counter[str] = Counter()
+        self.moves_on_zero_grad: bool | None = None
         self.reason: str | None = None
         applicable = (i for i in INVARIANTS if i.applies(optimizer=subject.factory is not None, values=device != "meta"))
         self.invariants: tuple[Invariant, ...] = tuple(i for i in applicable if sought in (None, i.id))
@@ -109,7 +113,7 @@ class Verification:
         return "crash" if self.tallies[invariant.id].crashed else invariant.severity
 
     def _judge(self, case: Case) -> Mapping[Invariant, str]:
-        outcome = run_trial(case, self.subject, self.place, self.invariants, self.approaches)
+        outcome = self._run(case)
         if outcome.trial.crash or any(self._matters(invariant) for invariant in outcome.violated):
             outcome = self._against_control(case, outcome)
             if outcome.trial.crash and not outcome.violated:
@@ -118,6 +122,9 @@ class Verification:
                 return {}
         self.trials += 1
         self.rounding = max(self.rounding, outcome.trial.rounding)
+        self.partings.update(set(outcome.trial.parted.values()))
+        if outcome.trial.moved_on_zero_grad is not None:
+            self.moves_on_zero_grad = bool(self.moves_on_zero_grad) or outcome.trial.moved_on_zero_grad
         for invariant in outcome.judged:
             self.tallies[invariant.id].judged += 1
         for invariant, message in outcome.violated.items():
@@ -140,24 +147,31 @@ class Verification:
                 self._add(outcome, repeats, control.violated[repeats])
         elif self.subject.rounding is not None and self._amplifies_rounding(case):
             outcome = _without_comparisons(outcome)
+        stuck_too = outcome.trial.stuck and not any(_moves(control.trial, i, number) for i, number in outcome.trial.stuck)
+        no_bug = {"checkpoint-resumes"} & {invariant.id for invariant in control.violated}
+        no_bug |= {"thaw-resumes", "group-added-trains"} if stuck_too else set()
+        outcome = _without(outcome, lambda invariant: invariant.id in no_bug)
         crash = outcome.trial.crash
         if crash is None:
             return outcome
         text = f"{crash.phase} raised {crash} {_where(crash, case)}, approach {outcome.trial.names[crash.role]}"
         if control.trial.crash is None:
-            broken = next(invariant for invariant in INVARIANTS if crash.phase in invariant.crashes)
-            self._add(outcome, broken, f"{text}; with nothing frozen and every gradient there it does not raise")
+            broken = blamed(outcome.trial, lambda other: self._run(other).trial.crash is not None)
+            self._add(outcome, _named(broken), f"{text}; with nothing frozen and every gradient there it does not raise")
         elif any(e.closure for e in case.program if isinstance(e, Step)) and self._control(case, closure=False).trial.crash is None:
             self._add(outcome, _named("closure-is-honoured"), f"{text}; without a closure it does not raise")
         return outcome
+
+    def _run(self, case: Case) -> Outcome:
+        return run_trial(case, self.subject, self.place, self.invariants, self.approaches)
 
     def _control(self, case: Case, closure: bool | None = None) -> Outcome:
         return run_trial(case.control(closure), self.subject, self.place, self.invariants, Approaches())
 
     def _kernels_vary(self, case: Case) -> bool:
-        """Whether forward and backward alone, without any optimizer, differ from run to run on an accelerator."""
-        if not is_accelerator(self.device):
-            return False
+        """Whether forward and backward alone, without any optimizer, differ from run to run."""
+        if self.subject.factory is None:
+            return is_accelerator(self.device)
         repeats = _named("repeats-itself")
         return repeats in run_trial(case.control(), AUTOGRAD, self.place, (repeats,), Approaches()).violated
 
@@ -176,9 +190,21 @@ class Verification:
 
 def _without_comparisons(outcome: Outcome) -> Outcome:
     """The outcome less every judgement that compares two runs."""
-    judged = [invariant for invariant in outcome.judged if not invariant.compares]
-    violated = {invariant: message for invariant, message in outcome.violated.items() if not invariant.compares}
+    return _without(outcome, lambda invariant: invariant.compares)
+
+
+def _without(outcome: Outcome, left_out: Callable[[Invariant], bool]) -> Outcome:
+    judged = [invariant for invariant in outcome.judged if not left_out(invariant)]
+    violated = {invariant: message for invariant, message in outcome.violated.items() if not left_out(invariant)}
     return Outcome(outcome.trial, judged, violated)
+
+
+def _moves(trial: Trial, i: int, number: int) -> bool:
+    """Whether parameter `i` moves at the event with this number."""
+    for moment in trial.moments:
+        if moment.number == number:
+            return moment.seen["a"].weights[i] != trial.weights_before(moment, "a")[i]
+    return False
 
 
 def _named(identity: str) -> Invariant:

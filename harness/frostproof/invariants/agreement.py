@@ -1,20 +1,22 @@
 """Whether A and B agree: bit for bit, unless the subject has a stated reason to round differently."""
 
-from frostproof.observation import Bits, Trial
+from frostproof.case import Positions
+from frostproof.observation import Bits, Trial, picker
 
 ROUNDING = 1e-6
 """The largest difference that counts as rounding, relative to the largest value of the tensor or to 1. In float64, in
 which such subjects run, it is far above what a few iterations make of one ulp, and far below any update."""
 
 
-def disagreement(trial: Trial, left: tuple[Bits | None, ...], right: tuple[Bits | None, ...]) -> int | None:
-    """The first trainable position at which the two differ by more than is allowed; None where they agree.
+def disagreement(trial: Trial, positions: Positions, left: tuple[Bits | None, ...], right: tuple[Bits | None, ...]) -> int | None:
+    """The first of `positions` at which the two differ by more than is allowed; None where they agree.
 
     A difference of rounding size is noted in `trial.rounding`, in units in the last place.
     """
-    if trial.take_trainable(left) == trial.take_trainable(right):
+    take = picker(positions)
+    if take(left) == take(right):
         return None
-    for i in trial.case.trainable:
+    for i in positions:
         if left[i] != right[i] and not is_rounding(trial, left[i], right[i]):
             return i
     return None

@@ -8,9 +8,9 @@ from frostproof.observation import Moment, Trial
 def judge(trial: Trial, moment: Moment) -> Judgement:
     judgement = NOT_JUDGED
     for role, seen in moment.seen.items():
-        start = trial.starts[role]
-        for i in start.held_buffers:
-            if seen.buffers[i] != start.buffers[i]:
+        before = trial.buffers_before(moment, role)
+        for i in seen.held:
+            if seen.buffers[i] != before[i]:
                 return f"a buffer of a frozen module in eval mode changed {at(moment)}, approach {trial.names[role]}"
             judgement = HELD
     return judgement

@@ -7,11 +7,9 @@ from frostproof.observation import Moment, Trial
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     for role, seen in moment.seen.items():
-        before = trial.starts[role].requires_grad
-        if seen.requires_grad != before:
-            i = next(i for i, flag in enumerate(before) if flag != seen.requires_grad[i])
-            name = trial.case.parameters[i].name
-            return f"the optimizer set requires_grad={seen.requires_grad[i]} on {name} {at(moment)}, approach {trial.names[role]}"
+        if seen.flipped:
+            name = trial.case.parameters[seen.flipped[0]].name
+            return f"the optimizer flipped requires_grad of {name} {at(moment)}, approach {trial.names[role]}"
         if not seen.grad_enabled:
             return f"the optimizer left gradients disabled (torch.is_grad_enabled() is False) {at(moment)}, approach {trial.names[role]}"
         if not seen.groups_kept:

@@ -8,9 +8,11 @@ from frostproof.observation import Moment, Trial
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     a, b = moment.seen["a"].gradients, moment.seen["b"].gradients
-    if a is None or b is None or not trial.case.trainable:
+    during = moment.frozen
+    trained = tuple(i for i in during.trainable if i not in during.forward and i not in during.backward)
+    if a is None or b is None or not trained or ("a", "b") in trial.parted:
         return NOT_JUDGED
-    i = disagreement(trial, b, a)
+    i = disagreement(trial, trained, b, a)
     if i is not None:
         return f"freezing changes the gradient of a trainable parameter {at(moment)} (nothing frozen -> A): {change(trial, i, b[i], a[i])}"
     return HELD

@@ -4,16 +4,18 @@ from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgeme
 from frostproof.invariants.wording import at, change
 from frostproof.observation import Moment, Trial
 
+NO_INF_CHECKS = "No inf checks were recorded for this optimizer."
+"""What a GradScaler says of an optimizer without a single gradient."""
+
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     judgement = NOT_JUDGED
     for role, seen in moment.seen.items():
-        start = trial.starts[role]
-        if seen.had_gradient is None or not start.has_optimizer or all(seen.had_gradient):
+        if seen.handed is None or not seen.stepped or None not in seen.handed:
             continue
         before = trial.weights_before(moment, role)
-        for i in start.owned:
-            if seen.had_gradient[i]:
+        for i in seen.owned:
+            if seen.handed[i] is not None:
                 continue
             if seen.weights[i] != before[i]:
                 what = change(trial, i, before[i], seen.weights[i])
@@ -22,6 +24,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
                 name = trial.case.parameters[i].name
                 return f"step() allocated a gradient for {name}, whose grad was None, {at(moment)}, approach {trial.names[role]}"
             judgement = HELD
+        if seen.scaler_error is not None and NO_INF_CHECKS not in seen.scaler_error:
+            return f"GradScaler raised {seen.scaler_error!r} {at(moment)}, and not {NO_INF_CHECKS!r}"
     return judgement
 
 
@@ -32,5 +36,4 @@ INVARIANT = Invariant(
     source="https://github.com/pytorch/pytorch/issues/116471",
     judge=judge,
     needs_values=False,
-    crashes=("build", "forward", "backward", "step"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from frostproof.observation import Moment, Phase, Trial
+from frostproof.observation import Moment, Trial
 
 Severity = Literal["wrong", "crash", "cost"]
 Judgement = str | None
@@ -24,9 +24,8 @@ class Invariant:
     """A statement, how bad it is when broken, where it comes from, and the function that judges a moment of a trial.
 
     `needs_values`: compares numbers, so that nothing can be judged on the device meta. `needs_optimizer`: says nothing of
-    autograd alone; `autograd_only`: says nothing of an optimizer. `crashes`: the phases in which an exception from the
-    optimizer, with something frozen and not with everything trainable, breaks it. `compares`: sets two runs side by side,
-    which means nothing where a run does not repeat itself.
+    autograd alone; `autograd_only`: says nothing of an optimizer. `compares`: sets two runs side by side, which means
+    nothing where a run does not repeat itself.
     """
 
     id: str
@@ -37,7 +36,6 @@ class Invariant:
     needs_values: bool = True
     needs_optimizer: bool = True
     autograd_only: bool = False
-    crashes: tuple[Phase, ...] = ()
     compares: bool = False
     violation: type[Violation] = field(init=False)
 

@@ -6,20 +6,19 @@ from frostproof.observation import Moment, Trial
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    gradients = moment.seen["a"].gradients
-    if gradients is None or not trial.case.frozen:
+    seen = moment.seen["a"]
+    if seen.gradients is None or seen.cleared is None or not moment.frozen.backward:
         return NOT_JUDGED
-    for i in trial.case.frozen:
-        if gradients[i] is not None:
-            return (
-                f"backward allocated the gradient of {trial.case.parameters[i].name}, which is frozen by requires_grad=False, {at(moment)}"
-            )
+    for i in moment.frozen.backward:
+        if seen.gradients[i] != seen.cleared[i]:
+            what = "allocated" if seen.cleared[i] is None else "changed"
+            return f"backward {what} the gradient of {trial.case.parameters[i].name}, which is frozen by requires_grad=False, {at(moment)}"
     return HELD
 
 
 INVARIANT = Invariant(
     id="no-grad-allocated",
-    statement="A: after any backward, p.grad is None for all p frozen before it",
+    statement="A: backward allocates no p.grad for any p frozen before it, and changes none that was left",
     severity="wrong",
     source="https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
     judge=judge,

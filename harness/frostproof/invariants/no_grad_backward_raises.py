@@ -11,7 +11,7 @@ TEXT = "element 0 of tensors does not require grad and does not have a grad_fn"
 def judge(trial: Trial, moment: Moment) -> Judgement:
     if isinstance(moment.event, BackwardUnderNoGrad):
         roles, why = list(moment.seen), "under no_grad"
-    elif isinstance(moment.event, Step) and not trial.case.trainable and not trial.case.differentiable_input:
+    elif isinstance(moment.event, Step) and not _reaches_something(trial, moment):
         roles, why = ["a"], "with every leaf frozen"
     else:
         return NOT_JUDGED
@@ -21,7 +21,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             return f"backward of a forward pass {why} did not raise {at(moment)}, approach {trial.names[role]}"
         if TEXT not in seen.backward_error:
             return f"backward of a forward pass {why} raised {seen.backward_error!r} {at(moment)}, and not {TEXT!r}"
-        allocated = [i for i, (had, has) in enumerate(zip(seen.had_gradient or (), seen.has_gradient, strict=True)) if has and not had]
+        had = seen.cleared if seen.handed is None else seen.handed
+        allocated = [i for i, (before_it, has) in enumerate(zip(had or (), seen.has_gradient, strict=False)) if has and before_it is None]
         if allocated:
             return (
                 f"a gradient of {trial.case.parameters[allocated[0]].name} was allocated {why} {at(moment)}, approach {trial.names[role]}"
@@ -30,6 +31,11 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             i = first_difference(range(len(before)), before, seen.weights)
             return f"a weight moved {why} {at(moment)}, approach {trial.names[role]}: {change(trial, i, before[i], seen.weights[i])}"
     return HELD
+
+
+def _reaches_something(trial: Trial, moment: Moment) -> bool:
+    """Whether A's loss has a graph: a trainable leaf, or samples that require grad, upstream of it."""
+    return trial.case.architecture.graph(moment.frozen.forward, trial.case.differentiable_input)[-1]
 
 
 INVARIANT = Invariant(

@@ -9,16 +9,15 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     activations = moment.seen["a"].activations
     if activations is None:
         return NOT_JUDGED
-    mask = frozenset(trial.case.mask)
-    trained = {name.rpartition(".")[0] for name in (p.name for p in trial.case.parameters) if name not in mask}
-    upstream = trial.case.differentiable_input
-    for activation in activations:
-        upstream = upstream or activation.path in trained
+    architecture = trial.case.architecture
+    graph = architecture.graph(moment.frozen.forward, trial.case.differentiable_input)
+    for place, activation, upstream in zip(architecture.places, activations, graph, strict=True):
         where = f"the output of layer {activation.path} {at(moment)}"
         if activation.requires_grad != upstream:
             leaf = "a leaf upstream requires grad" if upstream else "no leaf upstream requires grad"
             return f"{where} has requires_grad={activation.requires_grad}, though {leaf}"
-        if not upstream and (not activation.is_leaf or activation.has_grad_fn or activation.saved):
+        saved = activation.saved if not place.layer.keeps_inputs else 0
+        if not upstream and (not activation.is_leaf or activation.has_grad_fn or saved):
             return (
                 f"{where} needs no gradient, yet is_leaf={activation.is_leaf}, has_grad_fn={activation.has_grad_fn}, "
                 f"and {activation.saved} tensors were saved for backward"

@@ -6,10 +6,11 @@ from frostproof.observation import Moment, Trial
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    if not trial.case.frozen or not trial.starts["a"].has_optimizer:
+    seen = moment.seen["a"]
+    if not moment.frozen.never or not seen.owned:
         return NOT_JUDGED
-    for i in trial.case.frozen:
-        if i in moment.seen["a"].stateful:
+    for i in moment.frozen.never:
+        if i in seen.stateful:
             return f"the optimizer holds state for {trial.case.parameters[i].name}, which never had a gradient, {at(moment)}"
     return HELD
 

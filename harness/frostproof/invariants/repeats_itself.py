@@ -3,6 +3,7 @@
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
 from frostproof.invariants.wording import at, change, first_difference
 from frostproof.observation import Moment, Trial
+from frostproof.program import Step
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
@@ -15,7 +16,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         if (a.losses, a.gradients, a.buffers, a.generators) != (again.losses, again.gradients, again.buffers, again.generators):
             return f"A run twice with one seed differs in loss, gradients, buffers or random state {at(moment)}"
         judgement = HELD
-    if trial.starts["a"].has_optimizer == trial.starts["b"].has_optimizer:
+    if ("a", "b") not in trial.parted and (isinstance(moment.event, Step) and a.stepped and b.stepped):
         if a.generators != b.generators:
             return f"A and B leave the random number generators in different states {at(moment)}: one draws where the other does not"
         judgement = HELD

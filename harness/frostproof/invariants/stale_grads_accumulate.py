@@ -7,20 +7,35 @@ from frostproof.program import Step
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    if "cleared" not in moment.seen or not isinstance(moment.event, Step):
+    event = moment.event
+    if "cleared" not in moment.seen or not isinstance(event, Step):
         return NOT_JUDGED
-    dense = [i for i in trial.case.frozen if not trial.case.parameters[i].sparse]
-    if not dense:
+    case, during = trial.case, moment.frozen
+    dense = [i for i in during.forward if i in during.backward and not case.parameters[i].sparse]
+    b, cleared = moment.seen["b"], moment.seen["cleared"]
+    if not dense or b.cleared is None or b.gradients is None or ("b", "cleared") in trial.parted:
         return NOT_JUDGED
-    earlier = [m.seen["b"] for m in trial.moments[: moment.number] if isinstance(m.event, Step)]
-    fresh, stale = moment.seen["cleared"].gradients, moment.seen["b"].gradients
-    if fresh is None or stale is None or any(len(seen.losses) != 1 for seen in earlier):
-        return NOT_JUDGED  # a closure that ran more than once, or never, gives no gradients to look at one by one
-    due = fresh if not earlier else _added(trial, dense, earlier[-1].gradients or (), fresh)
-    if any(stale[i] != due[i] for i in dense):
-        i = first_difference(dense, due, stale)
-        return f"the gradient that B leaves is not the sum of the steps' {at(moment)} (due -> found): {change(trial, i, due[i], stale[i])}"
+    if event.zeroed_by == "optimizer":
+        left = _left_before(trial, moment)
+        for i in dense:
+            if left is not None and left[i] != b.cleared[i]:
+                return f"the gradient that B left was touched before backward {at(moment)}: {change(trial, i, left[i], b.cleared[i])}"
+    due = b.cleared
+    for fresh in cleared.passes:
+        due = _added(trial, dense, due, fresh)
+    if any(b.gradients[i] != due[i] for i in dense):
+        i = first_difference(dense, due, b.gradients)
+        what = change(trial, i, due[i], b.gradients[i])
+        return f"the gradient that B leaves is not the sum of the steps' {at(moment)} (due -> found): {what}"
     return HELD
+
+
+def _left_before(trial: Trial, moment: Moment) -> Grads | None:
+    """The gradients of B as its last step was handed them, where nothing else can have changed them since."""
+    if moment.number == 0 or not isinstance(trial.case.program[moment.number - 1], Step):
+        return None
+    seen = trial.moments[moment.number - 1].seen["b"]
+    return None if seen.closure is not None and seen.closure.calls > 1 else seen.handed
 
 
 def _added(trial: Trial, positions: list[int], old: Grads, fresh: Grads) -> Grads:

@@ -2,29 +2,32 @@
 
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
 from frostproof.invariants.wording import at, change, first_difference
-from frostproof.observation import Moment, Trial
+from frostproof.observation import Moment, Trial, picker
 from frostproof.program import Step
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    if not trial.case.trainable or not trial.case.frozen or not isinstance(moment.event, Step):
+    trainable = moment.frozen.trainable
+    if not trainable or not moment.frozen.step or not isinstance(moment.event, Step):
         return NOT_JUDGED
-    judgement = NOT_JUDGED
+    judgement, take = NOT_JUDGED, picker(trainable)
     b = moment.seen["b"].weights
-    for role in ("cleared", "second"):
-        if role in moment.seen:
-            other = moment.seen[role].weights
-            if trial.take_trainable(b) != trial.take_trainable(other):
-                i = first_difference(trial.case.trainable, b, other)
-                return f"B and {trial.names[role]} differ {at(moment)} (B -> {trial.names[role]}): {change(trial, i, b[i], other[i])}"
-            judgement = HELD
+    for role in ("cleared", "second", "rebuilt"):
+        if role not in moment.seen or ("b", role) in trial.parted:
+            continue
+        other = moment.seen[role].weights
+        if take(b) != take(other):
+            i = first_difference(trainable, b, other)
+            return f"B and {trial.names[role]} differ {at(moment)} (B -> {trial.names[role]}): {change(trial, i, b[i], other[i])}"
+        judgement = HELD
     return judgement
 
 
 INVARIANT = Invariant(
     id="stale-grads-harmless",
     statement=(
-        "B, B with every grad cleared each step, and B with a second optimizer that only zeroes what is frozen: same bits on trainable p"
+        "B, B with every grad cleared each step, B with a second optimizer that only zeroes what is frozen, and B with a new "
+        "optimizer for each mask until that forgets something: same bits on trainable p"
     ),
     severity="wrong",
     source="https://discuss.pytorch.org/t/58156",

@@ -8,10 +8,13 @@ from frostproof.program import Step
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    if not trial.case.trainable or not isinstance(moment.event, Step):
+    trainable = moment.frozen.trainable
+    if not trainable or not isinstance(moment.event, Step) or ("a", "b") in trial.parted:
         return NOT_JUDGED
+    if any(each.seen["b"].added for each in trial.moments):
+        return NOT_JUDGED  # from then on, it is for group-added-trains to judge
     a, b = moment.seen["a"], moment.seen["b"]
-    i = disagreement(trial, a.weights, b.weights)
+    i = disagreement(trial, trainable, a.weights, b.weights)
     if i is not None:
         return f"A and B update a trainable parameter differently {at(moment)} (A -> B): {change(trial, i, a.weights[i], b.weights[i])}"
     if a.losses != b.losses:
@@ -20,12 +23,17 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         for left, right in zip(a.losses, b.losses, strict=True):
             if left != right and not is_rounding(trial, left, right):
                 return f"A and B differ in the loss {at(moment)} (A -> B): loss{numbers(trial.case.dtype, left, right)}"
+    if a.buffers != b.buffers and not trial.allows_rounding:
+        return f"A and B differ in the buffers of the model {at(moment)}"
     return HELD
 
 
 INVARIANT = Invariant(
     id="trainable-updates-match",
-    statement="for all trainable p, all steps: bits(p in A) = bits(p in B), and the losses too",
+    statement=(
+        "for all trainable p, all steps at which A and B hand their optimizers the same: bits(p in A) = bits(p in B), and the losses "
+        "and buffers too; where they hand them something else, its cause is seen"
+    ),
     severity="wrong",
     source="https://discuss.pytorch.org/t/58156",
     judge=judge,

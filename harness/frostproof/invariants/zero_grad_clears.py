@@ -3,20 +3,19 @@
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
 from frostproof.invariants.wording import at
 from frostproof.observation import Moment, Trial
-from frostproof.program import BackwardUnderNoGrad, ZeroGrad
+from frostproof.program import Step, ZeroGrad
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     event = moment.event
-    if isinstance(event, BackwardUnderNoGrad):
+    if not isinstance(event, ZeroGrad) and not (isinstance(event, Step) and event.zeroed_by == "optimizer"):
         return NOT_JUDGED
     judgement = NOT_JUDGED
     for role, seen in moment.seen.items():
-        start = trial.starts[role]
-        if seen.cleared is None or not start.has_optimizer:
+        if seen.cleared is None or not seen.zeroed:
             continue
         judgement = HELD
-        for i in start.owned:
+        for i in seen.zeroed:
             gradient = seen.cleared[i]
             if gradient is None:
                 continue
@@ -35,5 +34,4 @@ INVARIANT = Invariant(
     source="https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html",
     judge=judge,
     needs_values=False,
-    crashes=("zero_grad",),
 )

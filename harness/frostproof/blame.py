@@ -1,0 +1,29 @@
+"""Which invariant a crash breaks: what had happened before it, and whether it crashes without that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from frostproof.case import Case
+from frostproof.observation import Trial
+from frostproof.program import Freeze, Thaw
+
+
+def blamed(trial: Trial, crashes: Callable[[Case], bool]) -> str:
+    """The id of the invariant that `trial.crash` breaks; `crashes` tells whether another case crashes too."""
+    crash, case = trial.crash, trial.case
+    assert crash is not None
+    if crash.phase == "zero_grad":
+        return "zero-grad-clears"
+    if crash.role.startswith("resumed"):
+        return "checkpoint-resumes"
+    if crash.index < 0:
+        return "gradless-step-is-noop"
+    so_far = case.replaced(program=case.program[: crash.index + 1])
+    if so_far.thawed and not crashes(so_far.without(Thaw)):
+        follows = crash.role != "a" and crash.role != "again"  # A owned from the start what was thawed
+        never_owned = any(i in case.frozen for i in so_far.thawed)
+        return "group-added-trains" if follows and never_owned else "thaw-resumes"
+    if so_far.frozen_midway and not crashes(so_far.without(Freeze)):
+        return "freeze-midway-holds" if crash.role not in ("a", "again") else "gradless-step-is-noop"
+    return "gradless-step-is-noop"

@@ -1,0 +1,31 @@
+"""A checkpoint holds what training needs: the same mask, a new optimizer, and it goes on as if nothing had been."""
+
+from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
+from frostproof.invariants.wording import at, change, first_difference
+from frostproof.observation import Moment, Trial
+from frostproof.program import SaveLoad, Step
+
+
+def judge(trial: Trial, moment: Moment) -> Judgement:
+    resumed = [each.number for each in trial.moments if isinstance(each.event, SaveLoad)]
+    if not resumed or not isinstance(moment.event, Step | SaveLoad):
+        return NOT_JUDGED
+    for role, other in (("a", "resumed"), ("b", "resumed-b")):
+        one, two = moment.seen[role], moment.seen[other]
+        where = f"approach {trial.names[role]}, resumed from its checkpoint of event {resumed[-1]}, differs {at(moment)}"
+        if one.weights != two.weights:
+            i = first_difference(range(len(one.weights)), one.weights, two.weights)
+            return f"{where} (goes on -> resumed): {change(trial, i, one.weights[i], two.weights[i])}"
+        if (one.losses, one.buffers) != (two.losses, two.buffers):
+            return f"{where} in its losses or buffers"
+    return HELD if isinstance(moment.event, Step) and moment.seen["a"].stepped else NOT_JUDGED
+
+
+INVARIANT = Invariant(
+    id="checkpoint-resumes",
+    statement="state_dict into a new optimizer with the same mask, frozen parameters included: continues bitwise",
+    severity="wrong",
+    source="https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.load_state_dict.html",
+    judge=judge,
+    compares=True,
+)

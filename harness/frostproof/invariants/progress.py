@@ -1,0 +1,58 @@
+"""Whether what ought to train moves, and when that can be expected."""
+
+from frostproof.case import Positions
+from frostproof.observation import Bits, Moment, Trial
+from frostproof.program import Step
+
+NOTICEABLE = 0.1
+"""A gradient of this size moves a weight by more than its rounding at the learning rates that are drawn, even where an
+update goes with a power of the gradient."""
+
+
+def due(trial: Trial, moment: Moment, role: str, i: int) -> bool:
+    """Whether a step of this role ought to move parameter `i`: it was handed a gradient that is large enough.
+
+    Never in bfloat16, where a small update may round away, nor where a line search may reject every step, nor under a
+    GradScaler, which hands scaled gradients or skips the step.
+    """
+    seen, event, dtype = moment.seen[role], moment.event, trial.case.dtype
+    if not isinstance(event, Step) or event.scaled or dtype == "bfloat16" or not seen.stepped or seen.handed is None:
+        return False
+    if seen.closure is not None and seen.closure.calls > 1:
+        return False
+    return i in seen.owned and _noticeable(seen.handed[i], dtype)
+
+
+def stuck(trial: Trial, role: str, since: int, positions: Positions) -> tuple[int, int] | None:
+    """The first of `positions` that never moved from event `since` on, though it ought to have, with the number of that event.
+
+    One with a history may legitimately skip a step, as in Rprop where its gradient has changed its sign: it is given two.
+    """
+    for i in positions:
+        untrained = i in (trial.case.course[since - 1].never if since else trial.case.frozen)
+        patience = 1 if untrained else 2
+        missed = []
+        for moment in trial.moments[since:]:
+            if _moves(trial, moment, role, i):
+                break
+            if due(trial, moment, role, i):
+                missed.append(moment.number)
+        else:
+            if len(missed) >= patience:
+                return i, missed[-1]
+    return None
+
+
+def moved(trial: Trial, role: str, since: int, positions: Positions) -> bool:
+    """Whether any of `positions` moved from event `since` on."""
+    return any(_moves(trial, moment, role, i) for moment in trial.moments[since:] for i in positions)
+
+
+def _moves(trial: Trial, moment: Moment, role: str, i: int) -> bool:
+    return moment.seen[role].weights[i] != trial.weights_before(moment, role)[i]
+
+
+def _noticeable(gradient: Bits | None, dtype: str) -> bool:
+    from frostproof.bits import values
+
+    return gradient is not None and max(map(abs, values(gradient, dtype)), default=0.0) >= NOTICEABLE

@@ -1,0 +1,44 @@
+"""Unfrozen, a parameter trains: with the state that it had, or with none."""
+
+from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
+from frostproof.invariants.progress import moved, stuck
+from frostproof.invariants.wording import at
+from frostproof.observation import Moment, Trial
+from frostproof.program import Thaw, changes
+
+
+def judge(trial: Trial, moment: Moment) -> Judgement:
+    if not moment.last:
+        return NOT_JUDGED
+    judgement = NOT_JUDGED
+    for earlier in trial.moments:
+        names = [name for each in changes(earlier.event) if isinstance(each, Thaw) for name in each.names]
+        thawed = tuple(i for i in map(trial.case.positions.__getitem__, names) if _trains_since(trial, earlier.number, i))
+        for role in ("a", "b"):
+            found = stuck(trial, role, earlier.number, thawed)
+            if found is not None:
+                i, number = found
+                trial.stuck.add(found)
+                name, handed = trial.case.parameters[i].name, at(trial.moments[number])
+                return (
+                    f"{name}, thawed at event {earlier.number}, does not train in approach {trial.names[role]}: "
+                    f"it had a gradient {handed}, and has not moved since it was thawed"
+                )
+            if moved(trial, role, earlier.number, thawed):
+                judgement = HELD
+    return judgement
+
+
+def _trains_since(trial: Trial, number: int, i: int) -> bool:
+    """Whether parameter `i` was frozen before the event with this number, and is trainable from then to the end."""
+    frozen = trial.case.frozen if number == 0 else trial.case.course[number - 1].step
+    return i in frozen and all(i in moment.frozen.trainable for moment in trial.moments[number:])
+
+
+INVARIANT = Invariant(
+    id="thaw-resumes",
+    statement="unfrozen later: step() does not raise, and the parameter trains again",
+    severity="wrong",
+    source="https://discuss.pytorch.org/t/71917",
+    judge=judge,
+)

@@ -1,0 +1,143 @@
+"""Where two approaches legitimately train apart, and how that is known.
+
+Two twins must agree bit for bit as long as their optimizers are handed the same. Here are the ways in which they may be
+handed something else. Each is told by its cause, which has to be seen: what differs without one is a violation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from frostproof.observation import Bits, Moment, Observation, Trial, picker
+from frostproof.program import Clip, Step, Thaw
+
+FEW_ULPS = 1024.0
+"""What counts as rounding between two kernels, in units in the last place of the largest value, or of 1."""
+
+PAIRS = (("a", "b"), ("b", "cleared"), ("b", "second"), ("b", "rebuilt"))
+"""The roles that are compared step by step."""
+
+
+def part(trial: Trial, moment: Moment) -> None:
+    """Note in `trial.parted` which pairs of twins train apart from this moment on, and why."""
+    for left, right in PAIRS:
+        if right in moment.seen and (left, right) not in trial.parted:
+            for name, cause in CAUSES.items():
+                if cause(trial, moment, left, right):
+                    trial.parted[left, right] = name
+                    break
+
+
+def _kept_gradient(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """An optimizer is handed a gradient for what is frozen: it trains it, as torch's optimizers look at gradients alone."""
+    for role in (left, right):
+        seen = moment.seen[role]
+        if seen.handed is not None and seen.stepped and any(seen.handed[i] is not None for i in moment.frozen.step if i in seen.owned):
+            return True
+    return False
+
+
+def _thawed_within(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """Thawed after its forward pass: A has no gradient for it at this step, B the sum of those that it left behind."""
+    event = moment.event
+    if not isinstance(event, Step):
+        return False
+    names = {name for each in (*event.after_forward, *event.after_backward) if isinstance(each, Thaw) for name in each.names}
+    one, other = moment.seen[left], moment.seen[right]
+    positions = [trial.case.positions[name] for name in names]
+    return any(_handed(one, i) != _handed(other, i) and _stale(trial, moment, i) for i in positions)
+
+
+def _stale(trial: Trial, moment: Moment, i: int) -> bool:
+    return i in moment.frozen.forward or i in moment.frozen.backward
+
+
+def _clipped_by_leftovers(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """Clipped by the norm over the whole model: the trainable gradients have one norm in both, and B's leftovers add to it."""
+    event = moment.event
+    if not isinstance(event, Step) or not any(isinstance(each, Clip) and each.over == "all" for each in event.after_backward):
+        return False
+    one, other = moment.seen[left], moment.seen[right]
+    take = picker(moment.frozen.trainable)
+    if one.handed is None or other.handed is None or (not event.closure and take(one.handed) == take(other.handed)):
+        return False
+    for first, second in zip(one.clipped, other.clipped, strict=False):
+        if first.norm != second.norm:  # those before clipped both alike
+            return first.trainable == second.trainable and (first.norm, second.norm) != (first.trainable, second.trainable)
+    return False
+
+
+def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """A reentrant checkpoint, none of whose inputs requires grad, is cut off: A has no gradient there, B has."""
+    case = trial.case
+    if not isinstance(moment.event, Step) or left != "a" or not case.architecture.cuts:
+        return False
+    reached = case.architecture.reached(moment.frozen.forward, case.differentiable_input)
+    everything = case.architecture.reached((), case.differentiable_input)
+    one, other = moment.seen[left].gradients, moment.seen[right].gradients
+    cut = [i for i in moment.frozen.trainable if i in everything - reached]
+    return one is not None and other is not None and any(one[i] is None and other[i] is not None for i in cut)
+
+
+def _rounded(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """A kernel is another one where something is frozen: gradients and losses differ, by rounding alone."""
+    case = trial.case
+    one, other = moment.seen[left], moment.seen[right]
+    if left != "a" or not case.architecture.rounds or one.gradients is None or other.gradients is None:
+        return False
+    pairs = [(one.gradients[i], other.gradients[i]) for i in moment.frozen.trainable]
+    pairs += zip(one.losses, other.losses, strict=False)
+    differing = [(x, y) for x, y in pairs if x != y and x is not None and y is not None]
+    return bool(differing) and all(_differ_by_rounding(trial, x, y) for x, y in differing)
+
+
+def _differ_by_rounding(trial: Trial, one: Bits, other: Bits) -> bool:
+    from frostproof.bits import ulps, values
+
+    dtype = trial.case.dtype
+    size = ulps(values(one, dtype), values(other, dtype), dtype)
+    if size > FEW_ULPS:
+        return False
+    trial.rounding = max(trial.rounding, size)
+    return True
+
+
+def _rates_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """A scheduler does not follow a group that was added after it was built: the learning rates are no longer the same."""
+    one, other = moment.seen[left], moment.seen[right]
+    added = any(each.seen[role].added for each in trial.moments for role in (left, right))
+    take = picker(moment.frozen.trainable)
+    return added and bool(one.rates and other.rates) and take(one.rates) != take(other.rates)
+
+
+def _forgot(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """An optimizer was built anew, and has lost state or settings that the other one kept."""
+    return moment.seen[left].forgot != moment.seen[right].forgot
+
+
+def _zeroed_in_place(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """Thawed with a leftover gradient in one, which zero_grad(set_to_none=False) left as zeros: 0 + -0.0 is not -0.0."""
+    one, other = moment.seen[left], moment.seen[right]
+    if one.cleared is None or other.cleared is None or not isinstance(moment.event, Step):
+        return False
+    for i in moment.frozen.trainable:
+        if (one.cleared[i] is None) != (other.cleared[i] is None) and _handed(one, i) != _handed(other, i):
+            return True
+    return False
+
+
+def _handed(seen: Observation, i: int) -> bytes | None:
+    return None if seen.handed is None else seen.handed[i]
+
+
+CAUSES: dict[str, Callable[[Trial, Moment, str, str], bool]] = {
+    "a frozen parameter still has a gradient": _kept_gradient,
+    "thawed between forward and step": _thawed_within,
+    "clipped over the whole model, leftover gradients included": _clipped_by_leftovers,
+    "a reentrant checkpoint without an input that requires grad": _cut_off,
+    "a kernel that rounds otherwise where something is frozen": _rounded,
+    "a scheduler that does not follow an added group": _rates_differ,
+    "an optimizer built anew has forgotten": _forgot,
+    "thawed with a leftover gradient, which was zeroed in place": _zeroed_in_place,
+}
+"""Cause -> whether it is seen at this moment. Reports count them by these names."""
