@@ -9,21 +9,34 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
+def _time_first(x: Tensor) -> Tensor:
+    """(batch, length, features) to (length, batch, features), or back.
+
+    Torch's own `batch_first` hands a transposed view to `linear`, which multiplies it in another way, with another
+    rounding, where the weight does not require grad.
+    """
+    return x.transpose(0, 1).contiguous()
+
+
 class LSTM(nn.LSTM):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        output: Tensor = super().forward(x)[0]
-        return output
+        return _time_first(super().forward(_time_first(x))[0])
 
 
 class GRU(nn.GRU):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        output: Tensor = super().forward(x)[0]
-        return output
+        return _time_first(super().forward(_time_first(x))[0])
 
 
 class SelfAttention(nn.MultiheadAttention):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(x, x, x, need_weights=False)[0]
+        x = _time_first(x)
+        return _time_first(super().forward(x, x, x, need_weights=False)[0])
+
+
+class TransformerEncoderLayer(nn.TransformerEncoderLayer):
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return _time_first(super().forward(_time_first(x)))
 
 
 class LoRALinear(nn.Module):

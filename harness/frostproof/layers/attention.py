@@ -38,7 +38,7 @@ class SelfAttention(_Attending, frozen=True):
         return _attention(shape[-1])
 
     def constructor(self, shape: Shape) -> Constructor:
-        return Constructor("SelfAttention", (shape[-1], self.num_heads), {"batch_first": True}, ours=True)
+        return Constructor("SelfAttention", (shape[-1], self.num_heads), ours=True)
 
     def fitted(self, shape: Shape) -> Layer:
         return SelfAttention(self.heads_for(shape))
@@ -61,7 +61,7 @@ class TransformerEncoderLayer(_Attending, frozen=True):
 
     def constructor(self, shape: Shape) -> Constructor:
         args = (shape[-1], self.num_heads, self.dim_feedforward, self.dropout)
-        return Constructor("TransformerEncoderLayer", args, {"batch_first": True})
+        return Constructor("TransformerEncoderLayer", args, ours=True)
 
     def fitted(self, shape: Shape) -> Layer:
         return TransformerEncoderLayer(self.heads_for(shape), self.dim_feedforward, self.dropout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
@@ -117,6 +117,7 @@ class Checkpointed(_Segment, frozen=True):
     """Layers whose activations backward computes again, by `torch.utils.checkpoint`."""
 
     reentrant: bool = False
+    overwritable: ClassVar[bool | None] = False
 
     def reaches(self, upstream: bool) -> bool:
         """A reentrant segment none of whose inputs requires grad is detached."""

@@ -28,7 +28,7 @@ class _Recurrent(Layer, frozen=True):
         )
 
     def constructor(self, shape: Shape) -> Constructor:
-        return Constructor(type(self).__name__, (shape[-1], self.hidden_size), {"batch_first": True}, ours=True)
+        return Constructor(type(self).__name__, (shape[-1], self.hidden_size), ours=True)
 
 
 class LSTM(_Recurrent, frozen=True):
