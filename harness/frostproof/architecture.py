@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import msgspec
 
 from frostproof.errors import CaseError
-from frostproof.layers import AnyLayer, Embedding, Layer, Linear, ParameterSpec, Sequential, Shape, TiedLinear
+from frostproof.layers import AnyLayer, Checkpointed, Embedding, Layer, Linear, ParameterSpec, Sequential, Shape, TiedLinear
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -87,9 +87,14 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
         return not all(place.layer.reaches(False) for place in self.places)
 
     @cached_property
-    def rounds(self) -> bool:
-        """Whether it has a layer whose kernel depends on what is frozen."""
-        return any(place.layer.rounds for place in self.places)
+    def autocasts(self) -> bool:
+        """Whether each of its layers can run under autocast."""
+        return all(place.layer.autocasts for place in self.places)
+
+    @cached_property
+    def recomputes(self) -> bool:
+        """Whether backward runs a part of the forward pass again, which must find what it found before."""
+        return any(isinstance(place.layer, Checkpointed) for place in self.places)
 
     def graph(self, frozen: Collection[int], upstream: bool) -> tuple[bool, ...]:
         """For each place whether its output requires grad.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from ctypes import string_at
 from typing import Any
 
@@ -65,13 +65,6 @@ def values(data: Bits, dtype: str) -> list[float]:
         return []
     numbers: list[float] = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype)).double().tolist()
     return numbers
-
-
-def ulps(left: Sequence[float], right: Sequence[float], dtype: str) -> float:
-    """The largest difference between the two, in units in the last place of the largest value, or of 1 where that is larger."""
-    largest = max(1.0, *(abs(x) for x in left if math.isfinite(x)), 0.0)
-    unit = ulp(largest, dtype)
-    return max((0.0 if x == y or (x != x and y != y) else abs(x - y) / unit for x, y in zip(left, right, strict=True)), default=0.0)
 
 
 def ulp(value: float, dtype: str) -> float:

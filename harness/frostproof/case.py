@@ -140,6 +140,10 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         """The same case with no event of this kind, inside a step neither; events keep their numbers."""
         return self.replaced(program=tuple(_without(event, kind) for event in self.program))
 
+    def without_drops(self) -> Case:
+        """The same case with no gradient dropped."""
+        return self.replaced(program=tuple(msgspec.structs.replace(e, drop="none") if isinstance(e, Step) else e for e in self.program))
+
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
 

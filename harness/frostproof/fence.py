@@ -7,6 +7,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -15,20 +16,29 @@ from frostproof.device import is_accelerator
 
 @contextmanager
 def fenced(device: str) -> Iterator[None]:
-    """One torch thread, no warnings, and deterministic kernels on accelerators; RNG, grad mode and defaults restored."""
+    """One torch thread, no warnings, deterministic kernels, no fused attention; RNG, grad mode and defaults restored.
+
+    Fused attention is chosen by requires_grad, and rounds otherwise.
+    """
     threads, grad, dtype = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
     deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     cpu_state, python_state = torch.get_rng_state(), random.getstate()
     device_state = torch.get_device_module(device).get_rng_state() if is_accelerator(device) else None
+    memory: Any = torch.utils.deterministic
+    fill, fast_path = memory.fill_uninitialized_memory, torch.backends.mha.get_fastpath_enabled()
     torch.set_num_threads(1)
+    torch.backends.mha.set_fastpath_enabled(False)
     if is_accelerator(device):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        memory.fill_uninitialized_memory = fill
+        torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_rng_state(cpu_state)
         random.setstate(python_state)

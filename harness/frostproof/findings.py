@@ -17,7 +17,7 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
     ("torch.optim.lbfgs.LBFGS", None): {
         "rounding": "A pads LBFGS's flat vector with zeros for frozen parameters, which shifts where SIMD reductions split",
         "dtypes": ("float64",),
-        "regroups": False,
+        "per_parameter": False,
         "expected_failures": {
             "gradless-step-is-noop": (
                 "a None gradient counts as zeros in the flat vector, and the direction from earlier steps still moves the parameter "
@@ -35,6 +35,10 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
             "gradless-step-is-noop": (
                 "with momentum, the kernel raises TypeError once one parameter has a momentum buffer and another, that had no gradient "
                 "yet, has none (torch 2.13)"
+            ),
+            "repeats-itself": (
+                "with momentum, a first step that a GradScaler skips leaves the momentum buffers allocated and never written, and the "
+                "next step reads them (torch 2.13)"
             ),
             "thaw-resumes": (
                 "with momentum, thawing a parameter that never had a gradient raises TypeError, since its momentum buffer is None while "

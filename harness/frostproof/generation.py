@@ -131,7 +131,7 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     mask = tuple(parameter.name for parameter in parameters if parameter.name in frozen or _unfit(parameter, kind))
 
     unfit = frozenset(parameter.name for parameter in parameters if _unfit(parameter, kind))
-    program = program_from(paired(MAX_EVENTS), [name for name in names if name not in unfit], mask, subject)
+    program = program_from(paired(MAX_EVENTS), architecture, [name for name in names if name not in unfit], mask, subject)
     seed = pick(1 << 16)
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
     count, interleaved = aspect["groups"] if subject.groups else (1, False)

@@ -135,9 +135,10 @@ class Trial:
     zeros in the place of a missing gradient, where that was seen.
     """
 
-    def __init__(self, case: Case, names: dict[str, str], allows_rounding: bool) -> None:
+    def __init__(self, case: Case, names: dict[str, str], *, allows_rounding: bool, per_parameter: bool) -> None:
         self.case = case
         self.allows_rounding = allows_rounding
+        self.per_parameter = per_parameter
         self.rounding = 0.0  # the largest difference that passed as rounding, in units in the last place
         self.names = names
         self.starts: dict[str, Start] = {}

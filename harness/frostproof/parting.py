@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from frostproof.observation import Bits, Moment, Observation, Trial, picker
+from frostproof.invariants.agreement import is_rounding
+from frostproof.observation import Moment, Observation, Trial, picker
 from frostproof.program import Clip, Step, Thaw
-
-FEW_ULPS = 1024.0
-"""What counts as rounding between two kernels, in units in the last place of the largest value, or of 1."""
 
 PAIRS = (("a", "b"), ("b", "cleared"), ("b", "second"), ("b", "rebuilt"))
 """The roles that are compared step by step."""
@@ -63,7 +61,8 @@ def _clipped_by_leftovers(trial: Trial, moment: Moment, left: str, right: str) -
         return False
     for first, second in zip(one.clipped, other.clipped, strict=False):
         if first.norm != second.norm:  # those before clipped both alike
-            return first.trainable == second.trainable and (first.norm, second.norm) != (first.trainable, second.trainable)
+            alike = first.trainable == second.trainable or is_rounding(trial, first.trainable, second.trainable)
+            return alike and (first.norm, second.norm) != (first.trainable, second.trainable)
     return False
 
 
@@ -77,29 +76,6 @@ def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     one, other = moment.seen[left].gradients, moment.seen[right].gradients
     cut = [i for i in moment.frozen.trainable if i in everything - reached]
     return one is not None and other is not None and any(one[i] is None and other[i] is not None for i in cut)
-
-
-def _rounded(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """A kernel is another one where something is frozen: gradients and losses differ, by rounding alone."""
-    case = trial.case
-    one, other = moment.seen[left], moment.seen[right]
-    if left != "a" or not case.architecture.rounds or one.gradients is None or other.gradients is None:
-        return False
-    pairs = [(one.gradients[i], other.gradients[i]) for i in moment.frozen.trainable]
-    pairs += zip(one.losses, other.losses, strict=False)
-    differing = [(x, y) for x, y in pairs if x != y and x is not None and y is not None]
-    return bool(differing) and all(_differ_by_rounding(trial, x, y) for x, y in differing)
-
-
-def _differ_by_rounding(trial: Trial, one: Bits, other: Bits) -> bool:
-    from frostproof.bits import ulps, values
-
-    dtype = trial.case.dtype
-    size = ulps(values(one, dtype), values(other, dtype), dtype)
-    if size > FEW_ULPS:
-        return False
-    trial.rounding = max(trial.rounding, size)
-    return True
 
 
 def _rates_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
@@ -135,7 +111,6 @@ CAUSES: dict[str, Callable[[Trial, Moment, str, str], bool]] = {
     "thawed between forward and step": _thawed_within,
     "clipped over the whole model, leftover gradients included": _clipped_by_leftovers,
     "a reentrant checkpoint without an input that requires grad": _cut_off,
-    "a kernel that rounds otherwise where something is frozen": _rounded,
     "a scheduler that does not follow an added group": _rates_differ,
     "an optimizer built anew has forgotten": _forgot,
     "thawed with a leftover gradient, which was zeroed in place": _zeroed_in_place,

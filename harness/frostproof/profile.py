@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PROFILES = {"dev": 100, "ci": 400, "nightly": 4000}
 """Profile -> examples per optimizer and device."""
 
-SEARCH = 400
+SEARCH = 1000
 """Examples within which a known failure must show; its test ends at the first."""
 
 

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import msgspec
 
 from frostproof import mask as masks
+from frostproof.architecture import Architecture
 from frostproof.program import (
     AnyEvent,
     BackwardUnderNoGrad,
@@ -47,7 +48,7 @@ STEPS: tuple[Step, ...] = (
     *(Step(after_backward=(clip,)) for clip in CLIPS),
     Step(amp="autocast"),
     Step(amp="scaler"),
-    Step(amp="overflow"),
+    *[Step(amp="overflow")] * 3,
     *(Step(drop=drop, set_to_none=False) for drop in ("first", "all")),
     *(Step(closure=True, **each) for each in ({"micro_batches": 2}, {"set_to_none": False}, {"drop": "first"}, {"drop": "all"})),
     *(Step(closure=True, after_backward=(clip,)) for clip in CLIPS[:3]),
@@ -138,7 +139,9 @@ MENU: tuple[Draft, ...] = (
 """What an event may be, weighted; at most as many as there are genes."""
 
 
-def program_from(genes: Sequence[tuple[int, int]], fit: Sequence[str], mask: Iterable[str], subject: Subject) -> Program:
+def program_from(
+    genes: Sequence[tuple[int, int]], architecture: Architecture, fit: Sequence[str], mask: Iterable[str], subject: Subject
+) -> Program:
     """The program that `genes` stand for, a pair for each event: which, and its details.
 
     `fit`: names of the parameters that the subject can train; `mask`: of those that are frozen at first. A program ends
@@ -147,18 +150,18 @@ def program_from(genes: Sequence[tuple[int, int]], fit: Sequence[str], mask: Ite
     events: list[AnyEvent] = []
     frozen = frozenset(mask)
     for which, detail in genes:
-        event = able(MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen)), subject)
+        event = able(MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen)), subject, architecture)
         frozen = course((event,), frozen)[0].step
         events.append(event)
     if not isinstance(events[-1], Step):
-        events.append(able(Step(), subject))
+        events.append(able(Step(), subject, architecture))
     return tuple(events)
 
 
-def able(event: AnyEvent, subject: Subject) -> AnyEvent:
-    """The event, or the nearest to it that the subject can do."""
+def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEvent:
+    """The event, or the nearest to it that the subject and the network can do."""
     if not isinstance(event, Step):
-        return able(Step(), subject) if type(event).__name__ in subject.unable else event
+        return able(Step(), subject, architecture) if type(event).__name__ in subject.unable else event
     if subject.closure == "required":
         clips = tuple(each for each in event.after_backward if isinstance(each, Clip))
         event = msgspec.structs.replace(
@@ -168,6 +171,8 @@ def able(event: AnyEvent, subject: Subject) -> AnyEvent:
         event = msgspec.structs.replace(event, closure=False)
     if event.after_backward and (subject.parameters == "sparse" or "Clip" in subject.unable):
         event = msgspec.structs.replace(event, after_backward=tuple(e for e in event.after_backward if not isinstance(e, Clip)))
-    if ("scaler" if event.scaled else event.amp) in subject.unable:
+    if event.after_forward and architecture.recomputes:
+        event = msgspec.structs.replace(event, after_forward=())
+    if ("scaler" if event.scaled else event.amp) in subject.unable or not architecture.autocasts:
         event = msgspec.structs.replace(event, amp="none")
     return event

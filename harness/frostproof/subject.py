@@ -48,8 +48,9 @@ class Subject:
     groups: bool = True
     """Whether it takes more than one parameter group."""
 
-    regroups: bool = True
-    """Whether param_groups may be edited between steps. Where not, B builds the optimizer anew for each mask."""
+    per_parameter: bool = True
+    """Whether what it knows of a parameter stays with it, so that param_groups may be edited between steps. Where not, B builds
+    the optimizer anew for each mask."""
 
     unable: tuple[Ability, ...] = ()
     """What it cannot do even with nothing frozen, so that no program asks for it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from typing import Any
 
 import msgspec
@@ -34,7 +35,7 @@ from frostproof.schedulers import SCHEDULERS
 from frostproof.subject import Subject
 
 Batches = Sequence[tuple[Tensor, Tensor]]
-SCALE, OVERFLOW = 1024.0, 2.0**127
+SCALE, OVERFLOW = 1024.0, inf
 
 
 class Training:
@@ -131,7 +132,7 @@ class Training:
     def _follow(self) -> None:
         if self.subject.factory is None or self.approach.follows == "nothing":
             self.layout = self._layout()
-        elif self.optimizer is None or self.approach.follows == "rebuild" or not self.subject.regroups:
+        elif self.optimizer is None or self.approach.follows == "rebuild" or not self.subject.per_parameter:
             self._rebuild()
         else:
             self._edit()
@@ -147,14 +148,21 @@ class Training:
             if number not in present:
                 self.optimizer.add_param_group(self._group(number, members))
                 self.layout.append((number, members))
-                for factor in self.rates:
-                    _scale_rate(self.optimizer.param_groups[-1], factor)
+                self._catch_up(self.optimizer.param_groups[-1])
                 self.on_added(members)
+
+    def _catch_up(self, group: dict[str, Any]) -> None:
+        """Give a new group the learning rate that it would have, had it been there from the start."""
+        for factor in self.rates:
+            _scale_rate(group, factor)
 
     def _rebuild(self) -> None:
         old, groups = self.optimizer, [number for number, _ in self.layout]
         self.layout = self._layout()
         self._build_optimizer()
+        if old is None and self.optimizer is not None:
+            for group in self.optimizer.param_groups:
+                self._catch_up(group)
         self.schedulers = {}
         self.on_rebuilt(old, groups)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -34,7 +36,8 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
     Events after that would only show consequences. An exception from the optimizer ends the trial as its `crash`.
     """
     ways = approaches.of(case)
-    trial = Trial(case, {role: approach.name for role, approach in ways.items()}, subject.rounding is not None)
+    names = {role: approach.name for role, approach in ways.items()}
+    trial = Trial(case, names, allows_rounding=subject.rounding is not None, per_parameter=subject.per_parameter)
     outcome = Outcome(trial)
     twins: dict[str, Twin] = {}
     for role, approach in ways.items():
@@ -56,7 +59,8 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
         seen: dict[str, Observation] = {}
         for role, twin in twins.items():
             try:
-                seen[role] = twin.observed(event, seed, batches, trace=trace and role == "a")
+                with _memory_filled() if role == "again" else nullcontext():
+                    seen[role] = twin.observed(event, seed, batches, trace=trace and role == "a")
             except Exception as error:
                 torch.set_grad_enabled(True)
                 trial.crash = Crash(role, index, twin.phase, error)
@@ -79,6 +83,17 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
             break
     outcome.judged = [invariant for invariant in invariants if invariant.id in judged]
     return outcome
+
+
+@contextmanager
+def _memory_filled() -> Iterator[None]:
+    """New memory holds NaN in here, so that what is read before it is written shows, whatever was there by chance."""
+    settings: Any = torch.utils.deterministic
+    fill, settings.fill_uninitialized_memory = settings.fill_uninitialized_memory, True
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = fill
 
 
 def batches_of(case: Case, index: int, generator: torch.Generator, device: str) -> Batches:

@@ -113,6 +113,8 @@ class Verification:
         return "crash" if self.tallies[invariant.id].crashed else invariant.severity
 
     def _judge(self, case: Case) -> Mapping[Invariant, str]:
+        if self.sought == "repeats-itself" and "again" not in case.extras:
+            case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case)
         if outcome.trial.crash or any(self._matters(invariant) for invariant in outcome.violated):
             outcome = self._against_control(case, outcome)

@@ -4,7 +4,7 @@ from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgeme
 from frostproof.invariants.wording import at, change
 from frostproof.observation import Moment, Trial
 
-NO_INF_CHECKS = "No inf checks were recorded for this optimizer."
+NO_INF_CHECKS = "No inf checks were recorded"
 """What a GradScaler says of an optimizer without a single gradient."""
 
 

@@ -35,7 +35,8 @@ def stuck(trial: Trial, role: str, since: int, positions: Positions) -> tuple[in
         for moment in trial.moments[since:]:
             if _moves(trial, moment, role, i):
                 break
-            if due(trial, moment, role, i):
+            plain = isinstance(moment.event, Step) and not moment.event.closure
+            if plain and due(trial, moment, role, i):
                 missed.append(moment.number)
         else:
             if len(missed) >= patience:

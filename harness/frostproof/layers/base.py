@@ -82,7 +82,7 @@ class Layer(msgspec.Struct, frozen=True, tag_field="kind", tag=True, forbid_unkn
     """
 
     overwritable: ClassVar[bool | None] = True
-    rounds: ClassVar[bool] = False  # torch takes another kernel where something in it is frozen, which rounds otherwise
+    autocasts: ClassVar[bool] = True  # has a kernel for bfloat16 samples and float32 weights
     keeps_inputs: ClassVar[bool] = False  # keeps its inputs for backward, whatever is frozen
     random_affine: ClassVar[bool] = False  # torch starts it at ones and zeros, which hide a stray weight decay
 

@@ -117,6 +117,7 @@ class Checkpointed(_Segment, frozen=True):
     """Layers whose activations backward computes again, by `torch.utils.checkpoint`."""
 
     reentrant: bool = False
+    keeps_inputs: ClassVar[bool] = True
     overwritable: ClassVar[bool | None] = False
 
     def reaches(self, upstream: bool) -> bool:

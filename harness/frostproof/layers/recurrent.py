@@ -33,6 +33,7 @@ class _Recurrent(Layer, frozen=True):
 
 class LSTM(_Recurrent, frozen=True):
     gates: ClassVar[int] = 4
+    autocasts: ClassVar[bool] = False
 
 
 class GRU(_Recurrent, frozen=True):
