@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, cast
 
 import torch
@@ -66,5 +67,7 @@ class Checkpointed(nn.Sequential):
         self.reentrant = reentrant
 
     def forward(self, x: Tensor) -> Tensor:
-        output: Tensor = checkpoint(super().forward, x, use_reentrant=self.reentrant)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "None of the inputs have requires_grad")  # what a case may be about
+            output: Tensor = checkpoint(super().forward, x, use_reentrant=self.reentrant)
         return output
