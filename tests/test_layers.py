@@ -137,11 +137,13 @@ def test_every_kind_is_here() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_fused_attention() -> Iterator[None]:
-    before = torch.backends.mha.get_fastpath_enabled()
+def _one_thread_and_no_fused_attention() -> Iterator[None]:
+    threads, fast = torch.get_num_threads(), torch.backends.mha.get_fastpath_enabled()
+    torch.set_num_threads(1)  # networks this small only wait for the others, on a busy machine for seconds
     torch.backends.mha.set_fastpath_enabled(False)
     yield
-    torch.backends.mha.set_fastpath_enabled(before)
+    torch.set_num_threads(threads)
+    torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def built(architecture: Architecture, dtype: str = "float32") -> nn.Sequential:
