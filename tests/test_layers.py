@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from frostproof import layers
 from frostproof.architecture import Architecture, Input
 from frostproof.errors import CaseError
+from frostproof.fence import fenced
 from frostproof.layers import (
     GELU,
     GRU,
@@ -137,13 +138,12 @@ def test_every_kind_is_here() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread_and_no_fused_attention() -> Iterator[None]:
-    threads, fast = torch.get_num_threads(), torch.backends.mha.get_fastpath_enabled()
-    torch.set_num_threads(1)  # networks this small only wait for the others, on a busy machine for seconds
+def _fenced_and_no_fused_attention() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    yield
-    torch.set_num_threads(threads)
-    torch.backends.mha.set_fastpath_enabled(fast)
+    with fenced("cpu"):
+        yield
+    torch.backends.mha.set_fastpath_enabled(before)
 
 
 def built(architecture: Architecture, dtype: str = "float32") -> nn.Sequential:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, cast
 
 import torch
@@ -67,7 +66,5 @@ class Checkpointed(nn.Sequential):
         self.reentrant = reentrant
 
     def forward(self, x: Tensor) -> Tensor:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "None of the inputs have requires_grad")  # what a case may be about
-            output: Tensor = checkpoint(super().forward, x, use_reentrant=self.reentrant)
+        output: Tensor = checkpoint(super().forward, x, use_reentrant=self.reentrant)
         return output
