@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from frostproof import layers
 from frostproof.architecture import Architecture, Input
 from frostproof.errors import CaseError
+from frostproof.fence import fenced
 from frostproof.layers import (
     GELU,
     GRU,
@@ -109,6 +110,8 @@ ALONE: tuple[tuple[Input, AnyLayer], ...] = (
 )
 """Each kind, in an architecture of its own."""
 
+OVERWRITABLE = [(given, layer) for given, layer in ALONE if layer.overwritable and not isinstance(layer, Sequential)]
+
 TIED = Architecture(TOKENS, (Embedding(5, 3), Tanh(), TiedLinear(5), GELU(), Linear(5), TiedLinear(5, of=4, bias=False)))
 
 
@@ -135,10 +138,11 @@ def test_every_kind_is_here() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_fused_attention() -> Iterator[None]:
+def _fenced_and_no_fused_attention() -> Iterator[None]:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    yield
+    with fenced("cpu"):
+        yield
     torch.backends.mha.set_fastpath_enabled(before)
 
 
@@ -148,16 +152,16 @@ def built(architecture: Architecture, dtype: str = "float32") -> nn.Sequential:
 
 
 def run(
-    architecture: Architecture, dtype: str, frozen: frozenset[int], upstream: bool, train: bool = True
+    architecture: Architecture, dtype: str, frozen: frozenset[int], upstream: bool, train: bool = True, batch: int = 2
 ) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
-    """Two passes with a step between them, of which the second is kept: the output and the gradients."""
+    """Output, gradients of the parameters and of the samples, in the second of two passes: the first may change buffers."""
     model = built(architecture, dtype).train(train)
     parameters = list(model.parameters())
     for i in frozen:
         parameters[i].requires_grad_(False)
     generator = torch.Generator().manual_seed(2)
     for _ in range(2):
-        samples, targets = architecture.batch(2, generator, "cpu", getattr(torch, dtype))
+        samples, targets = architecture.batch(batch, generator, "cpu", getattr(torch, dtype))
         samples.requires_grad_(upstream)
         model.zero_grad()
         output = model(samples)
@@ -208,13 +212,13 @@ def test_freezing_a_parameter_changes_no_bit_of_the_output_and_of_other_gradient
     architecture: Architecture, dtype: str, train: bool
 ) -> None:
     everything = frozenset(range(len(architecture.parameters)))
-    masks = [frozenset({i}) for i in everything] + [everything - {i} for i in everything]
-    masks += [frozenset(range(i)) for i in everything] + [frozenset(range(i, len(everything))) for i in everything]
-    for upstream in (False,) if architecture.input.vocabulary else (True, False):
-        output, gradients, _ = run(architecture, dtype, frozenset(), upstream, train)
-        for frozen in {*masks, everything}:
-            changed, found, _ = run(architecture, dtype, frozen, upstream, train)
+    masks = {everything, *(frozenset({i}) for i in everything), *(everything - {i} for i in everything)}
+    for upstream in (True, False) if train and not architecture.input.vocabulary else (False,):
+        output, gradients, below = run(architecture, dtype, frozenset(), upstream, train)
+        for frozen in masks:
+            changed, found, found_below = run(architecture, dtype, frozen, upstream, train)
             assert same(output, changed), f"the output, with {frozen} frozen"
+            assert same(below, found_below), f"the gradient of the samples, with {frozen} frozen"
             for i in architecture.reached(frozen, upstream):
                 assert same(gradients[i], found[i]), f"{architecture.parameters[i].name}, with {frozen} frozen"
 
@@ -252,21 +256,24 @@ def test_gradients_are_sparse_and_weights_rewritten_where_the_spec_says_so(archi
         assert same(parameter.detach(), old) != spec.renormed
 
 
-@pytest.mark.parametrize(("given", "layer"), ALONE, ids=[repr(layer) for _, layer in ALONE])
+@pytest.mark.parametrize(("given", "layer"), OVERWRITABLE, ids=[repr(layer) for _, layer in OVERWRITABLE])
 @each_dtype
-@pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
-def test_an_in_place_activation_may_follow_where_the_spec_says_so(given: Input, layer: AnyLayer, dtype: str, train: bool) -> None:
-    """And changes no bit: an activation out of place gives the same gradients."""
-    if layer.overwritable is None or isinstance(layer, Sequential):
-        pytest.skip("what is before it decides")
+def test_an_in_place_activation_may_follow_where_the_spec_says_so(given: Input, layer: AnyLayer, dtype: str) -> None:
+    """It raises nothing, and gives the gradients of one that is not in place."""
     before = () if given.vocabulary else (Linear(given.shape[-1]), Linear(given.shape[-1]))
-    if layer.overwritable:
-        results = [
-            run(Architecture(given, (*before, layer, ReLU(inplace), Linear(2))), dtype, frozenset(), False, train)
-            for inplace in (True, False)
-        ]
-        assert same(results[0][0], results[1][0])
-        assert all(map(same, results[0][1], results[1][1]))
+    networks = [Architecture(given, (*before, layer, ReLU(inplace), Linear(2))) for inplace in (True, False)]
+    for train in (True, False):
+        for batch in (2,) if layer.needs_many else (1, 2):
+            here, there = (run(network, dtype, frozenset(), False, train, batch) for network in networks)
+            assert same(here[0], there[0])
+            assert all(map(same, here[1], there[1]))
+
+
+@pytest.mark.parametrize("layer", [Tanh(), Checkpointed((Linear(2),), reentrant=True)])
+def test_an_in_place_activation_raises_where_backward_needs_what_it_overwrites(layer: AnyLayer) -> None:
+    assert layer.overwritable is False
+    with pytest.raises(RuntimeError, match="inplace"):
+        run(Architecture(SEQUENCE, (Linear(4), layer, ReLU(inplace=True))), "float32", frozenset(), False)
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,12 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict
 
     def _walk(self, layers: tuple[Layer, ...], shape: Shape, prefix: str) -> Iterator[tuple[str, Layer, Shape]]:
         for index, layer in enumerate(layers):
-            path = f"{prefix}{index}"
+            path, after = f"{prefix}{index}", layer.output(shape)
             if isinstance(layer, Sequential):
                 yield from self._walk(layer.layers, shape, f"{path}.")
             else:
                 yield path, layer, shape
-            shape = layer.output(shape)
+            shape = after
 
     @cached_property
     def cuts(self) -> bool:
