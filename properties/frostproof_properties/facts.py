@@ -113,10 +113,14 @@ def loss_of(model: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     return model(inputs).square().mean()
 
 
+def backward(loss: Tensor) -> None:
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
 def train(model: nn.Module, optimizer: Optimizer, inputs: Tensor, steps: int = 1) -> None:
     for _ in range(steps):
         optimizer.zero_grad()
-        loss_of(model, inputs).backward()
+        backward(loss_of(model, inputs))
         optimizer.step()
 
 

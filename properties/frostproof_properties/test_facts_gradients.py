@@ -21,6 +21,7 @@ from frostproof_properties.facts import (
     STEPS,
     Mask,
     Optimizing,
+    backward,
     batch,
     chosen,
     loss_of,
@@ -104,14 +105,14 @@ def test_freezing_between_backward_and_step_is_one_step_late(optimizing: Optimiz
     """
     frozen, other = parameter(seed), parameter(seed + 1)
     optimizer = optimizing([frozen, other])
-    (frozen * other).sum().backward()
+    backward((frozen * other).sum())
     frozen.requires_grad_(False)
     before = bits(frozen)
     optimizer.step()
     late = bits(frozen)
     assert late != before
     optimizer.zero_grad()
-    (frozen * other).sum().backward()
+    backward((frozen * other).sum())
     optimizer.step()
     assert bits(frozen) == late
 
@@ -148,9 +149,9 @@ def test_masking_rows_by_a_hook_freezes_them_if_nothing_decays_or_remembers(
         _warm(optimizer, value, seed, 2)
         optimizer.zero_grad()
     masked = torch.tensor(rows)
-    value.register_hook(lambda gradient: gradient * ~masked[:, None])
+    value.register_hook(lambda gradient: gradient * ~masked[:, None])  # type: ignore[no-untyped-call]
     before = bits(value[masked]), bits(value[~masked])
-    value.square().sum().backward()
+    backward(value.square().sum())
     optimizer.step()
     after = bits(value[masked]), bits(value[~masked])
     assert (after[0] != before[0]) == (optimizing.decays or (warm and optimizing.remembers))
@@ -180,7 +181,7 @@ def test_gradients_outside_the_optimizer_pile_up_until_all_are_handed_over(seed:
         else:
             for each in chosen(model, mask, frozen=False):
                 each.grad = None
-        loss_of(model, batch(seed)).backward()
+        backward(loss_of(model, batch(seed)))
         optimizer.step()
         results.append(weights(model))
     assert results[0] == results[1]
@@ -219,7 +220,7 @@ def test_gradients_accumulated_over_parts_of_a_batch_agree(seed: int, mask: Mask
     for model, owned in ((a, list(a.parameters())), (b, chosen(b, mask, frozen=False))):
         optimizer = torch.optim.Adam(owned, lr=0.1)
         for part in range(parts):
-            loss_of(model, batch(seed + part)).backward()
+            backward(loss_of(model, batch(seed + part)))
         optimizer.step()
     assert weights(a) == weights(b) != weights(network(seed))
 
