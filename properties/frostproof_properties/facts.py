@@ -17,7 +17,7 @@ from frostproof.observation import Bits
 
 FACT = settings(max_examples=20, deadline=None, database=None, derandomize=True)
 BRIEF = settings(FACT, max_examples=5)
-"""For a fact that is asserted of each optimizer in turn."""
+"""For a fact that is asserted of each member of a long list in turn."""
 
 SEEDS = st.integers(0, 1 << 16)
 WIDTHS = st.integers(1, 5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from frostproof.bits import bits, bits_of
-from frostproof_properties.facts import FACT, SEEDS, STEPS, WIDTHS, backward, everything, loss_of, train, weights
+from frostproof_properties.facts import BRIEF, FACT, SEEDS, STEPS, WIDTHS, backward, everything, loss_of, train, weights
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BatchNorm1d": lambda width: nn.BatchNorm1d(width),
@@ -34,7 +34,7 @@ def _inputs(seed: int, width: int) -> Tensor:
 
 @pytest.mark.parametrize("mode", GRAD_MODES)
 @pytest.mark.parametrize("norm", NORMS)
-@FACT
+@BRIEF
 @given(seed=SEEDS, width=st.integers(2, 4), training=st.booleans(), forwards=STEPS)
 def test_statistics_of_a_frozen_norm_drift_in_train_mode(
     norm: str, mode: str, seed: int, width: int, training: bool, forwards: int

@@ -62,7 +62,7 @@ def test_clipping_the_norm_of_what_is_trainable_agrees(seed: int, mask: Mask, li
 def test_clipping_values_agrees_and_clamps_what_piled_up(seed: int, mask: Mask, limit: float) -> None:
     """Clipped by value over `model.parameters()`, B's trainable gradients have A's bits, and those of its frozen parameters are clamped.
 
-    Row 17: https://discuss.pytorch.org/t/58156
+    Row 17: no public report
     """
     a, b, trainable_a, trainable_b = _with_gradients(seed, mask)
     clip_value(a.parameters(), limit)
@@ -103,7 +103,7 @@ def test_unscaling_leaves_frozen_gradients_scaled(seed: int, mask: Mask, over: s
 def test_one_bad_frozen_gradient_spoils_the_norm_of_everything(seed: int, mask: Mask, bad: float) -> None:
     """In B, one inf in a frozen gradient clips every trainable one to zero, and a NaN makes them all NaN; A has no such gradient.
 
-    Row 19: https://discuss.pytorch.org/t/58156
+    Row 19: no public report
     """
     a, b, trainable_a, trainable_b = _with_gradients(seed, mask)
     spoilt = chosen(b, mask, frozen=True)[0].grad

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from frostproof.bits import bits, gradient_bits
-from frostproof_properties.facts import FACT, MASKS, SEEDS, Mask, backward, batch, chosen, loss_of, network, twins, weights
+from frostproof_properties.facts import BRIEF, FACT, MASKS, SEEDS, Mask, backward, batch, chosen, loss_of, network, twins, weights
 
 
 class _Scaled(nn.Module):
@@ -55,7 +55,7 @@ FREEZES: dict[str, tuple[Callable[[nn.Module], object], set[str]]] = {
 
 
 @pytest.mark.parametrize("way", FREEZES)
-@FACT
+@BRIEF
 @given(seed=SEEDS)
 def test_look_alikes_freeze_nothing(way: str, seed: int) -> None:
     """An attribute of the module, a misspelt one, and eval() freeze nothing, and a loop over children misses direct parameters.
@@ -112,7 +112,7 @@ MOVES: dict[str, Callable[[nn.Sequential], nn.Module]] = {
 
 
 @pytest.mark.parametrize("move", MOVES)
-@FACT
+@BRIEF
 @given(mask=MASKS)
 def test_flags_survive_loading_copying_and_moving(move: str, mask: Mask) -> None:
     """Loading, copying, pickling and moving a model keep every flag; only a trainer that sets them changes them.
@@ -133,7 +133,7 @@ PARAMETRIZATIONS: dict[str, tuple[Callable[[nn.Module], nn.Module], bool]] = {
 
 
 @pytest.mark.parametrize("api", PARAMETRIZATIONS)
-@FACT
+@BRIEF
 @given(seed=SEEDS, frozen=st.booleans())
 def test_the_old_weight_norm_thaws(api: str, seed: int, frozen: bool) -> None:
     """The old nn.utils.weight_norm makes a frozen layer's weight trainable; the other parametrizations keep it frozen.
@@ -208,7 +208,7 @@ ASKS: dict[str, tuple[Callable[[Tensor, Tensor], object], str]] = {
 
 
 @pytest.mark.parametrize("ask", ASKS)
-@FACT
+@BRIEF
 @given(mask=MASKS, place=st.integers(0, 5))
 def test_asking_a_frozen_parameter_for_its_gradient_raises(ask: str, mask: Mask, place: int) -> None:
     """Hooks, retain_grad, and autograd.grad or backward of a chosen parameter raise exactly if that parameter is frozen.
@@ -303,7 +303,7 @@ def test_a_flag_must_stand_from_forward_to_backward(seed: int, mask: Mask, thaw:
 def test_a_copy_has_no_gradients(seed: int, mask: Mask) -> None:
     """deepcopy of a model drops every `.grad`, so that a copy of B does not carry what piled up.
 
-    Row 68: https://discuss.pytorch.org/t/58156
+    Row 68: no public report
     """
     a, _ = twins(seed, mask)
     backward(loss_of(a, batch(seed)))

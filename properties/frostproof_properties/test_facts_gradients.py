@@ -194,7 +194,7 @@ def test_gradients_outside_the_optimizer_pile_up_until_all_are_handed_over(seed:
 def test_the_optimizer_may_be_built_before_or_after_freezing(optimizing: Optimizing, seed: int, steps: int) -> None:
     """In approach A it makes no difference, to the bit, whether the optimizer is built before or after the flags are set.
 
-    Row 32: https://discuss.pytorch.org/t/58156
+    Row 32: no public report
     """
     mask = [False, True] * 3 if optimizing.kind is torch.optim.Muon else [True, False, True, True, False, False]
     early, late = network(seed), network(seed)
@@ -214,7 +214,7 @@ def test_the_optimizer_may_be_built_before_or_after_freezing(optimizing: Optimiz
 def test_gradients_accumulated_over_parts_of_a_batch_agree(seed: int, mask: Mask, parts: int) -> None:
     """Accumulating gradients over several backward passes leaves A and B the same bits.
 
-    Row 27: https://discuss.pytorch.org/t/58156
+    Row 27: no public report
     """
     a, b = twins(seed, mask)
     for model, owned in ((a, list(a.parameters())), (b, chosen(b, mask, frozen=False))):
@@ -230,7 +230,7 @@ def test_gradients_accumulated_over_parts_of_a_batch_agree(seed: int, mask: Mask
 def test_logged_gradient_norms_of_the_whole_model_differ(seed: int, mask: Mask, steps: int) -> None:
     """The gradient norm over all parameters that a log shows is larger in B than in A, though both train alike.
 
-    Row 66: https://discuss.pytorch.org/t/58156
+    Row 66: no public report
     """
 
     def norm(values: list[Tensor]) -> Tensor:

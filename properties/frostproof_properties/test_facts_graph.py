@@ -40,7 +40,7 @@ class _Root(nn.Module):
 def test_anomaly_mode_finds_what_happens_in_frozen_layers_of_b(seed: int, approach: str, anomaly: bool) -> None:
     """A NaN that arises in the backward pass of a frozen layer raises under anomaly mode in B; A never computes it.
 
-    Row 20: https://discuss.pytorch.org/t/58156
+    Row 20: no public report
     """
     torch.manual_seed(seed)
     frozen, head = nn.Linear(3, 3).requires_grad_(approach == "B"), nn.Linear(3, 1)
@@ -116,7 +116,7 @@ def test_an_optimizer_in_backward_misses_what_thaws_later(seed: int, mask: Mask)
 def test_a_differentiable_optimizer_steps_frozen_leaves_only(name: str, frozen: bool) -> None:
     """With differentiable=True, a step updates a leaf in place, which raises exactly if the leaf requires grad.
 
-    Row 56: https://discuss.pytorch.org/t/58156
+    Row 56: no public report
     """
     value = nn.Parameter(torch.ones(2), requires_grad=not frozen)
     value.grad = torch.ones(2)
@@ -213,7 +213,7 @@ def test_gradients_with_a_graph_keep_every_step_alive_in_b(seed: int, steps: int
 def test_second_derivatives_agree(seed: int, mask: Mask) -> None:
     """A gradient penalty over what is trainable gives A and B the same bits.
 
-    Row 58: https://discuss.pytorch.org/t/58156
+    Row 58: https://pytorch.org/docs/stable/generated/torch.Tensor.backward.html
     """
     found = []
     for model in twins(seed, mask):

@@ -134,7 +134,7 @@ def test_the_state_of_a_frozen_parameter_waits(seed: int, mask: Mask, before: in
     """In A, the state of a parameter that is frozen midway keeps its bits, the count of steps included, and goes on at the thaw;
     in B a group added at the thaw starts from nothing.
 
-    Row 35: https://discuss.pytorch.org/t/71917
+    Row 35: no public report
     """
     model = network(seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
@@ -169,7 +169,7 @@ def test_the_state_of_a_frozen_parameter_waits(seed: int, mask: Mask, before: in
 def test_adagrad_allocates_state_for_what_is_frozen(mask: Mask) -> None:
     """Adagrad has state for every parameter from its constructor on, frozen ones too; Adam has none before a gradient comes.
 
-    Row 35: https://discuss.pytorch.org/t/71917
+    Row 35: no public report
     """
     a, _ = twins(0, mask)
     adagrad, adam = torch.optim.Adagrad(a.parameters()), torch.optim.Adam(a.parameters())

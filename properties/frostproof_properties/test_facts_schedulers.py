@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD, lr_scheduler
 
-from frostproof_properties.facts import FACT
+from frostproof_properties.facts import BRIEF, FACT
 
 Make = Callable[[SGD], Any]
 FOLLOWS: dict[str, Make] = {
@@ -74,7 +74,7 @@ def test_every_scheduler_is_looked_at() -> None:
 
 
 @pytest.mark.parametrize("name", FOLLOWS)
-@FACT
+@BRIEF
 @given(before=st.integers(0, 4), after=st.integers(1, 4), lr=st.sampled_from((0.0, 0.02)))
 def test_some_schedulers_take_an_added_group_along(name: str, before: int, after: int, lr: float) -> None:
     """These schedulers change the rate of a group that is added later by the factor of the first one's.
@@ -90,7 +90,7 @@ def test_some_schedulers_take_an_added_group_along(name: str, before: int, after
 
 
 @pytest.mark.parametrize("name", RAISES)
-@FACT
+@BRIEF
 @given(before=st.integers(2, 4))
 def test_some_schedulers_raise_after_a_group_is_added(name: str, before: int) -> None:
     """These schedulers raise at their first step after a group was added.
