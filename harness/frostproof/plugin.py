@@ -104,6 +104,15 @@ class Guest:
         self.devices = chosen(self.run.devices)
         metafunc.parametrize("verification", values)
 
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """With targets, leave out the facts of torch: an author asks about the author's optimizer."""
+        if not self.run.optimizers:
+            return
+        facts = [item for item in items if _is_ours(item) and _verification(item) is None]
+        if facts:
+            config.hook.pytest_deselected(items=facts)
+            items[:] = [item for item in items if item not in facts]
+
     def pytest_report_collectionfinish(self) -> list[str]:
         return self._header(self.devices) if self.found else []
 
@@ -135,11 +144,15 @@ class Guest:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        verification = item.callspec.params.get("verification") if item.path.parent.name == PACKAGE and hasattr(item, "callspec") else None
-        if verification is None:
+        if not _is_ours(item):
             return (yield)
         from frostproof.fence import fenced
         from frostproof.probe import Unusable
+
+        verification = _verification(item)
+        if verification is None:
+            with fenced("cpu"):
+                return (yield)
 
         self._watch()
         try:
@@ -216,6 +229,15 @@ class Guest:
 
             terminalreporter.section("frostproof")
             terminalreporter.write(table(self.rows, self.total))
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return item.path.parent.name == PACKAGE
+
+
+def _verification(item: pytest.Item) -> Any:
+    """What one of our tests verifies; None of a test that states a fact of torch."""
+    return item.callspec.params.get("verification") if hasattr(item, "callspec") else None
 
 
 def _importable_from(config: pytest.Config) -> None:

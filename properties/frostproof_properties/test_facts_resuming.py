@@ -1,0 +1,179 @@
+"""Facts of torch: an optimizer's state is kept by position, and that of a frozen parameter waits."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from frostproof.bits import bits, bits_of
+from frostproof_properties.facts import FACT, MASKS, SEEDS, STEPS, Mask, batch, chosen, network, state_bits, train, twins, weights
+
+
+def _square(seed: int) -> nn.Sequential:
+    """Three layers of one shape, whose states can be taken for one another."""
+    torch.manual_seed(seed)
+    return nn.Sequential(*(nn.Linear(3, 3, bias=False) for _ in range(3)))
+
+
+@FACT
+@given(seed=SEEDS, mask=MASKS, steps=STEPS, approach=st.sampled_from("AB"))
+def test_a_checkpoint_resumes_with_the_same_mask(seed: int, mask: Mask, steps: int, approach: str) -> None:
+    """With the same mask, weights and optimizer state from a checkpoint go on with the bits of the uninterrupted run.
+
+    Row 34: https://github.com/pytorch/pytorch/issues/1489
+    """
+
+    def start() -> tuple[nn.Sequential, torch.optim.Adam]:
+        model = twins(seed, mask)["AB".index(approach)]
+        return model, torch.optim.Adam(model.parameters() if approach == "A" else chosen(model, mask, frozen=False), lr=0.1)
+
+    (model, optimizer), (resumed, other) = start(), start()
+    train(model, optimizer, batch(seed), steps)
+    resumed.load_state_dict(model.state_dict())
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    middle = weights(resumed)
+    train(model, optimizer, batch(seed), steps)
+    train(resumed, other, batch(seed), steps)
+    assert weights(resumed) == weights(model) != middle
+    assert state_bits(other) == state_bits(optimizer)
+
+
+@FACT
+@given(seed=SEEDS, saved=MASKS, loaded=MASKS, approach=st.sampled_from("AB"))
+def test_a_checkpoint_of_another_mask_raises_by_number_only(seed: int, saved: Mask, loaded: Mask, approach: str) -> None:
+    """B refuses the optimizer state of another mask exactly if the number of trainable parameters differs; A never does.
+
+    Row 34: https://github.com/STVIR/pysot/issues/92
+    """
+    optimizers = []
+    for mask in (saved, loaded):
+        model = twins(seed, mask)["AB".index(approach)]
+        owned = list(model.parameters()) if approach == "A" else chosen(model, mask, frozen=False)
+        optimizers.append(torch.optim.Adam(owned, lr=0.1))
+        train(model, optimizers[-1], batch(seed))
+    state = optimizers[0].state_dict()
+    if approach == "B" and sum(saved) != sum(loaded):
+        with pytest.raises(
+            ValueError, match="loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+        ):
+            optimizers[1].load_state_dict(state)
+    else:
+        optimizers[1].load_state_dict(state)
+        assert state_bits(optimizers[1]) == state_bits(optimizers[0])
+
+
+@FACT
+@given(seed=SEEDS, saved=st.integers(0, 2), loaded=st.integers(0, 2), named=st.booleans())
+def test_state_of_another_mask_lands_on_the_wrong_parameter(seed: int, saved: int, loaded: int, named: bool) -> None:
+    """In B, a mask of the same size and other members loads without complaint, and state goes by position: named parameters
+    take over the saved names.
+
+    Row 34: https://github.com/pytorch/pytorch/issues/134107
+    """
+
+    def start(frozen: int) -> tuple[nn.Sequential, list[tuple[str, nn.Parameter]], torch.optim.Adam]:
+        model = _square(seed)
+        owned = [each for place, each in enumerate(model.named_parameters()) if place != frozen]
+        given: Any = owned if named else [value for _, value in owned]
+        return model, owned, torch.optim.Adam(given, lr=0.1)
+
+    model, first, optimizer = start(saved)
+    train(model, optimizer, batch(seed))
+    _, second, other = start(loaded)
+    other.load_state_dict(optimizer.state_dict())
+    moments = {name: bits(optimizer.state[value]["exp_avg"]) for name, value in first}
+    landed = {name: bits(other.state[value]["exp_avg"]) for name, value in second}
+    assert (landed == moments) == (saved == loaded)
+    assert list(landed.values()) == list(moments.values())
+    if named:
+        assert other.param_groups[0]["param_names"] == [name for name, _ in first]
+
+
+@FACT
+@given(seed=SEEDS, other=st.booleans())
+def test_state_of_another_shape_loads_and_fails_at_the_step(seed: int, other: bool) -> None:
+    """State of a parameter of another shape is accepted, and the next step raises.
+
+    Row 34: https://github.com/pytorch/pytorch/issues/1489
+    """
+    torch.manual_seed(seed)
+    saved, loaded = (nn.Parameter(torch.randn(size)) for size in (3, 4 if other else 3))
+    optimizers = [torch.optim.Adam([each], foreach=False) for each in (saved, loaded)]
+    for each, optimizer in zip((saved, loaded), optimizers, strict=True):
+        each.grad = torch.ones_like(each)
+        optimizer.step()
+    optimizers[1].load_state_dict(optimizers[0].state_dict())
+    if other:
+        with pytest.raises(RuntimeError, match="must match the size of tensor"):
+            optimizers[1].step()
+    else:
+        optimizers[1].step()
+        assert bits(optimizers[1].state[loaded]["step"]) == bits(torch.tensor(2.0))
+
+
+def test_state_of_another_number_of_groups_is_refused() -> None:
+    """A checkpoint with another number of parameter groups, as after add_param_group, does not load.
+
+    Row 34: https://github.com/pytorch/pytorch/issues/1489
+    """
+    one, two = (torch.optim.Adam([nn.Parameter(torch.zeros(1))]) for _ in range(2))
+    two.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+    with pytest.raises(ValueError, match="loaded state dict has a different number of parameter groups"):
+        one.load_state_dict(two.state_dict())
+
+
+@FACT
+@given(seed=SEEDS, mask=MASKS, before=STEPS, during=STEPS)
+def test_the_state_of_a_frozen_parameter_waits(seed: int, mask: Mask, before: int, during: int) -> None:
+    """In A, the state of a parameter that is frozen midway keeps its bits, the count of steps included, and goes on at the thaw;
+    in B a group added at the thaw starts from nothing.
+
+    Row 35: no public report
+    """
+    model = network(seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    train(model, optimizer, batch(seed), before)
+    frozen = chosen(model, mask, frozen=True)
+
+    def kept() -> list[tuple[bytes, ...]]:
+        return [bits_of(optimizer.state[each].values()) for each in frozen]
+
+    def counted(optimizer: torch.optim.Adam, parameters: list[nn.Parameter]) -> set[float]:
+        return {float(optimizer.state[each]["step"]) for each in parameters}
+
+    for each in frozen:
+        each.requires_grad_(False)
+    state = kept()
+    train(model, optimizer, batch(seed), during)
+    assert kept() == state
+    assert counted(optimizer, chosen(model, mask, frozen=False)) == {before + during}
+    model.requires_grad_(True)
+    train(model, optimizer, batch(seed))
+    assert counted(optimizer, frozen) == {before + 1}
+
+    subset = torch.optim.Adam(chosen(model, mask, frozen=False))
+    train(model, subset, batch(seed), before)
+    subset.add_param_group({"params": frozen})
+    train(model, subset, batch(seed))
+    assert counted(subset, frozen) == {1.0}
+
+
+@FACT
+@given(mask=MASKS)
+def test_adagrad_allocates_state_for_what_is_frozen(mask: Mask) -> None:
+    """Adagrad has state for every parameter from its constructor on, frozen ones too; Adam has none before a gradient comes.
+
+    Row 35: no public report
+    """
+    a, _ = twins(0, mask)
+    adagrad, adam = torch.optim.Adagrad(a.parameters()), torch.optim.Adam(a.parameters())
+    for optimizer in (adagrad, adam):
+        train(a, optimizer, batch(0))
+    sizes = [sum(isinstance(state.get("step"), Tensor) for state in optimizer.state.values()) for optimizer in (adagrad, adam)]
+    assert sizes == [6, 6 - sum(mask)]
