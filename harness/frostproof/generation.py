@@ -48,6 +48,7 @@ ASPECTS: dict[str, Choices] = {
     "dtype": (0, (1, 2)),
     "groups": ((1, False), ((2, False), (2, True), (3, False), (3, True))),
     "batch": (0, (1, 2, 3)),
+    "late": (False, (True,)),
     "nesting": ("flat", ("tail", "pairs", "deep")),
     "input": (False, (False, True)),
 }
@@ -68,7 +69,7 @@ def groups_of(names: Sequence[str], options: Sequence[Options], interleaved: boo
 def late(groups: Sequence[Group], mask: Sequence[str], program: Program) -> tuple[Group, ...]:
     """The groups, with what is frozen at first and thawed later in groups of its own behind them, in the order of thawing.
 
-    B adds such a group when it is thawed; A has it from the start, so that both have the same groups in the same order.
+    B adds such a group when it is thawed; A then has it from the start, and both have the same groups in the same order.
     """
     thawed: dict[str, int] = {}
     for number, event in enumerate(program):
@@ -97,23 +98,23 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         return draw(_numbers(place, n)) & 0xFFFFF
 
     def listed(longest: int) -> list[int]:
-        """Up to `longest` genes, stretched so that those after the first use the whole range too.
+        """Up to `longest` genes, stretched so that those which do not end the list use the whole range.
 
         The list ends with a draw of its own even where it is full, so that deleting any gene leaves a list that ends.
         """
         nonlocal place
-        genes, start = [pick(GENES)], place
+        genes, start = [_stretched(pick(GENES), END, GENES)], place
         while (gene := pick(GENES)) >= END and len(genes) < longest:
-            genes.append((gene - END) * GENES // (GENES - END))
+            genes.append(_stretched(gene, END, GENES))
         place = start + longest + 1
         return genes
 
     def paired(longest: int) -> list[tuple[int, int]]:
         """Up to `longest` pairs of genes, the list ended as above."""
         nonlocal place
-        genes, start = [(pick(EVENT_GENES), pick(EVENT_GENES))], place
+        genes, start = [(_stretched(pick(EVENT_GENES), EVENT_END, EVENT_GENES), pick(EVENT_GENES))], place
         while (gene := (pick(EVENT_GENES), pick(EVENT_GENES)))[0] >= EVENT_END and len(genes) < longest:
-            genes.append(((gene[0] - EVENT_END) * EVENT_GENES // (EVENT_GENES - EVENT_END), gene[1]))
+            genes.append((_stretched(gene[0], EVENT_END, EVENT_GENES), gene[1]))
         place = start + 2 * longest
         return genes
 
@@ -141,7 +142,7 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     return Case(
         architecture,
         mask,
-        late(groups, mask, program) if subject.groups else groups,
+        late(groups, mask, program) if aspect["late"] and subject.groups else groups,
         program,
         dtype=subject.dtypes[min(aspect["dtype"], len(subject.dtypes) - 1)],
         batch=(2 if any(place.layer.needs_many for place in architecture.places) else 1) + aspect["batch"],
@@ -150,6 +151,12 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         extras=aspect["extras"],
         seed=seed,
     )
+
+
+def _stretched(gene: int, end: int, genes: int) -> int:
+    """A gene that does not end a list, over the whole range. The first of a list, which cannot end it, is read in the same way,
+    so that the others mean the same where shrinking deletes it."""
+    return max(gene - end, 0) * genes // (genes - end)
 
 
 def varied(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:

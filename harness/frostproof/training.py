@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -64,7 +64,7 @@ class Training:
     @property
     def owned(self) -> list[int]:
         """Positions of the parameters that the optimizer holds, in its order."""
-        return [i for _, members in self.layout for i in members]
+        return [i for place in range(len(self.layout)) for i in self._members(place)]
 
     def _take(self, model: nn.Sequential) -> None:
         self.model, self.parameters = model, list(model.parameters())
@@ -73,19 +73,28 @@ class Training:
         return [self.parameters[i] for i in positions]
 
     def _layout(self) -> list[tuple[int, list[int]]]:
-        """For each group of the optimizer the group of the case that it comes from, and its members."""
-        groups = [(number, self._members(number)) for number in range(len(self.case.groups))]
-        return [(number, members) for number, members in groups if members]
+        """For each group of a new optimizer the group of the case that it comes from, and its members."""
+        return self._newcomers(frozenset())
 
-    def _members(self, number: int) -> list[int]:
-        positions = map(self.case.positions.__getitem__, self.case.groups[number].parameters)
-        return [i for i in positions if self.approach.owns(i in self.frozen)]
+    def _newcomers(self, known: Collection[int]) -> list[tuple[int, list[int]]]:
+        """What the optimizer is to own and does not know, by the groups of the case."""
+        found = []
+        for number, group in enumerate(self.case.groups):
+            positions = map(self.case.positions.__getitem__, group.parameters)
+            members = [i for i in positions if i not in known and self.approach.owns(i in self.frozen)]
+            if members:
+                found.append((number, members))
+        return found
+
+    def _members(self, place: int) -> list[int]:
+        """What the optimizer's group at this place holds now: of what it ever held, what is to be owned."""
+        return [i for i in self.layout[place][1] if self.approach.owns(i in self.frozen)]
 
     def _build_optimizer(self) -> None:
         self.optimizer = None
         if not self.layout or self.subject.factory is None:
             return
-        groups = [self._group(number, members) for number, members in self.layout]
+        groups = [self._group(number, self._members(place)) for place, (number, _) in enumerate(self.layout)]
         arguments = {**self.subject.arguments, **dict(self.case.groups[0].options)}
         self.optimizer = self.subject.factory(groups[0]["params"] if len(self.case.groups) == 1 else groups, **arguments)
         self._optimizer_mode(train=True)
@@ -130,26 +139,28 @@ class Training:
             self.phase = phase
 
     def _follow(self) -> None:
+        newcomers = self._newcomers({i for _, members in self.layout for i in members})
         if self.subject.factory is None or self.approach.follows == "nothing":
             self.layout = self._layout()
-        elif self.optimizer is None or self.approach.follows == "rebuild" or not self.subject.per_parameter:
+        elif (
+            self.optimizer is None
+            or self.approach.follows == "rebuild"
+            or not self.subject.per_parameter
+            or (newcomers and not self.subject.groups)
+        ):
             self._rebuild()
         else:
-            self._edit()
+            self._edit(newcomers)
 
-    def _edit(self) -> None:
-        for place, (number, _) in enumerate(self.layout):
-            members = self._members(number)
-            self.layout[place] = (number, members)
+    def _edit(self, newcomers: Iterable[tuple[int, list[int]]]) -> None:
+        for place, group in enumerate(self.optimizer.param_groups):
             # In place: an optimizer may hold on to the list.
-            self.optimizer.param_groups[place]["params"][:] = self.approach.arranged(self._of(members))
-        present = {number for number, _ in self.layout}
-        for number, members in self._layout():
-            if number not in present:
-                self.optimizer.add_param_group(self._group(number, members))
-                self.layout.append((number, members))
-                self._catch_up(self.optimizer.param_groups[-1])
-                self.on_added(members)
+            group["params"][:] = self.approach.arranged(self._of(self._members(place)))
+        for number, members in newcomers:
+            self.optimizer.add_param_group(self._group(number, members))
+            self.layout.append((number, members))
+            self._catch_up(self.optimizer.param_groups[-1])
+            self.on_added(members)
 
     def _catch_up(self, group: dict[str, Any]) -> None:
         """Give a new group the learning rate that it would have, had it been there from the start."""
@@ -394,7 +405,7 @@ class Training:
 
         Gradients are no part of a checkpoint, and are carried over by hand, so that nothing else tells the two apart.
         """
-        if self.optimizer is not None and any(not members for _, members in self.layout):
+        if self.optimizer is not None and not all(map(self._members, range(len(self.layout)))):
             return  # one would not save an optimizer with an empty group
         self.phase = "load"
         saved = io.BytesIO()

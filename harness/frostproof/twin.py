@@ -61,8 +61,8 @@ class Twin(Training):
 
     def _rates(self) -> tuple[Any, ...]:
         rates: list[Any] = [None] * len(self.parameters)
-        for group, (_, members) in zip(self.optimizer.param_groups, self.layout, strict=False):
-            for i in members:
+        for place, group in enumerate(self.optimizer.param_groups):
+            for i in self._members(place):
                 rates[i] = float(group["lr"]) if isinstance(group.get("lr"), float | Tensor) else None
         return tuple(rates)
 
@@ -85,7 +85,8 @@ class Twin(Training):
     def _pair(self) -> None:
         super()._pair()
         self.ownership = tuple(sorted(self.owned)) if self.subject.factory is not None else ()
-        self.grouping = [id(p) for _, members in self.layout for p in self.approach.arranged(self._of(members))]
+        members = map(self._members, range(len(self.layout)))
+        self.grouping = [id(p) for each in members for p in self.approach.arranged(self._of(each))]
 
     def on_changed(self) -> None:
         self.flags = [p.requires_grad for p in self.parameters]

@@ -13,7 +13,7 @@ from frostproof.approach import Approaches, RequiresGradReversed
 from frostproof.blame import blamed
 from frostproof.case import Case
 from frostproof.device import is_accelerator
-from frostproof.generation import cases
+from frostproof.generation import cases, late
 from frostproof.invariants import INVARIANTS, Invariant
 from frostproof.observation import Crash, Trial
 from frostproof.probe import Unusable, probe
@@ -147,7 +147,9 @@ class Verification:
                 self.relaxed += 1
             else:
                 self._add(outcome, repeats, control.violated[repeats])
-        elif self.subject.rounding is not None and self._amplifies_rounding(case):
+        elif (self.subject.rounding is not None and self._amplifies_rounding(case)) or (
+            not outcome.trial.crash and self._depends_on_grouping(case)
+        ):
             outcome = _without_comparisons(outcome)
         stuck_too = outcome.trial.stuck and not any(_moves(control.trial, i, number) for i, number in outcome.trial.stuck)
         no_bug = {"checkpoint-resumes"} & {invariant.id for invariant in control.violated}
@@ -169,6 +171,14 @@ class Verification:
 
     def _control(self, case: Case, closure: bool | None = None) -> Outcome:
         return run_trial(case.control(closure), self.subject, self.place, self.invariants, Approaches())
+
+    def _depends_on_grouping(self, case: Case) -> bool:
+        """Whether, with nothing frozen, this optimizer trains otherwise where what is thawed later has groups of its own."""
+        grouped = case.replaced(groups=late(case.groups, case.mask, case.program))
+        if grouped.groups == case.groups:
+            return False
+        one, other = self._control(case).trial, self._control(grouped).trial
+        return [moment.seen["a"].weights for moment in one.moments] != [moment.seen["a"].weights for moment in other.moments]
 
     def _kernels_vary(self, case: Case) -> bool:
         """Whether forward and backward alone, without any optimizer, differ from run to run."""
