@@ -30,6 +30,12 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
             "no-state-for-frozen": "the state of the whole optimizer is kept under its first parameter, frozen or not (torch 2.13)",
         },
     },
+    ("torch.optim.sgd.SGD", "foreach"): {
+        "rounding": (
+            "while one member of a group has no momentum buffer yet, the others are updated one by one, which rounds otherwise in bfloat16 "
+            "(torch 2.13)"
+        ),
+    },
     ("torch.optim.sgd.SGD", "fused"): {
         "expected_failures": {
             "gradless-step-is-noop": (

@@ -53,8 +53,9 @@ class Observation:
     `zeroed`: what the optimizer owned at zero_grad, and `cleared`: gradients right after it. `gradients`: after the
     backward passes; `passes`: after each of them, where there are several. `handed`: at the call of step(); `stepped`:
     whether there was an optimizer to call; `weights_at_step`: where the forward pass rewrites some. `has_gradient`:
-    after it. `added`: members of groups that were added to the optimizer; `forgot`: whether one was built anew without
-    what the old one knew. `held`: buffers of frozen modules in eval mode. The rest is read after the event: `owned` by the
+    after it. `added`: members of groups that were added to the optimizer; `built`: whether the first one was built;
+    `forgot`: whether one was built anew without what the old one knew; `cast`: whether loading a checkpoint changed the
+    dtype of its state. `held`: buffers of frozen modules in eval mode. The rest is read after the event: `owned` by the
     optimizer, `stateful`: parameters with non-empty optimizer state, `states`: that of parameters that the program freezes,
     `rates`: learning rates, where the program changes them, `flipped`: parameters whose requires_grad is not as the
     approach left it.
@@ -73,7 +74,9 @@ class Observation:
     scaler_error: str | None = None
     scheduler_error: str | None = None
     added: Positions = ()
+    built: bool = False
     forgot: bool = False
+    cast: bool = False
     held: Positions = ()
     owned: Positions = ()
     has_gradient: tuple[bool, ...] = ()

@@ -12,7 +12,7 @@ from frostproof.invariants.agreement import is_rounding
 from frostproof.observation import Moment, Observation, Trial, picker
 from frostproof.program import Clip, Step, Thaw
 
-PAIRS = (("a", "b"), ("b", "cleared"), ("b", "second"), ("b", "rebuilt"))
+PAIRS = (("a", "b"), ("b", "cleared"), ("b", "second"), ("b", "rebuilt"), ("a", "resumed"), ("b", "resumed-b"))
 """The roles that are compared step by step."""
 
 
@@ -79,16 +79,21 @@ def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
 
 
 def _rates_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """A scheduler does not follow a group that was added after it was built: the learning rates are no longer the same."""
+    """A scheduler knows nothing of a group, or an optimizer, that came after it: the learning rates are no longer the same."""
     one, other = moment.seen[left], moment.seen[right]
-    added = any(each.seen[role].added for each in trial.moments for role in (left, right))
+    late = any(each.seen[role].added or each.seen[role].built for each in trial.moments for role in (left, right))
     take = picker(moment.frozen.trainable)
-    return added and bool(one.rates and other.rates) and take(one.rates) != take(other.rates)
+    return late and bool(one.rates and other.rates) and take(one.rates) != take(other.rates)
 
 
 def _forgot(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """An optimizer was built anew, and has lost state or settings that the other one kept."""
     return moment.seen[left].forgot != moment.seen[right].forgot
+
+
+def _cast_on_load(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """load_state_dict casts floating point state, all but `step`, to the dtype of its parameter, and so loses digits."""
+    return moment.seen[right].cast and not moment.seen[left].cast
 
 
 def _zeroed_in_place(trial: Trial, moment: Moment, left: str, right: str) -> bool:
@@ -111,8 +116,9 @@ CAUSES: dict[str, Callable[[Trial, Moment, str, str], bool]] = {
     "thawed between forward and step": _thawed_within,
     "clipped over the whole model, leftover gradients included": _clipped_by_leftovers,
     "a reentrant checkpoint without an input that requires grad": _cut_off,
-    "a scheduler that does not follow an added group": _rates_differ,
+    "a scheduler that does not follow what came after it": _rates_differ,
     "an optimizer built anew has forgotten": _forgot,
+    "loading casts the optimizer's state to the dtype of the parameters": _cast_on_load,
     "thawed with a leftover gradient, which was zeroed in place": _zeroed_in_place,
 }
 """Cause -> whether it is seen at this moment. Reports count them by these names."""

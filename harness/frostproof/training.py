@@ -96,7 +96,8 @@ class Training:
             return
         groups = [self._group(number, self._members(place)) for place, (number, _) in enumerate(self.layout)]
         arguments = {**self.subject.arguments, **dict(self.case.groups[0].options)}
-        self.optimizer = self.subject.factory(groups[0]["params"] if len(self.case.groups) == 1 else groups, **arguments)
+        plain = len(groups) == len(self.case.groups) == 1
+        self.optimizer = self.subject.factory(groups[0]["params"] if plain else groups, **arguments)
         self._optimizer_mode(train=True)
 
     def _group(self, number: int, members: Iterable[int]) -> dict[str, Any]:
@@ -294,7 +295,7 @@ class Training:
         return scaled
 
     def _clip(self, event: Clip) -> None:
-        positions = self.owned if event.over == "owned" else range(len(self.parameters))
+        positions = sorted(self.owned) if event.over == "owned" else range(len(self.parameters))
         parameters = self._of(positions)
         if event.by == "value":
             if any(parameter.grad is not None for parameter in parameters):  # else torch raises
@@ -408,6 +409,7 @@ class Training:
         if self.optimizer is not None and not all(map(self._members, range(len(self.layout)))):
             return  # one would not save an optimizer with an empty group
         self.phase = "load"
+        dtypes = self._state_dtypes()
         saved = io.BytesIO()
         aside = self._set_aside()
         parts = {name: part for name, part in (("optimizer", self.optimizer), ("scaler", self.scaler)) if part is not None}
@@ -439,7 +441,12 @@ class Training:
             self.scaler = torch.amp.GradScaler(self.device.partition(":")[0], init_scale=SCALE)
             self.scaler.load_state_dict(loaded["scaler"])
         self._pair()
-        self.on_resumed()
+        self.on_resumed(cast=dtypes != self._state_dtypes())
+
+    def _state_dtypes(self) -> list[torch.dtype]:
+        """The dtypes of all tensors that the optimizer keeps for its parameters."""
+        states = [getattr(self.optimizer, "state", {}).get(parameter) or {} for parameter in self.parameters]
+        return [value.dtype for state in states for value in state.values() if isinstance(value, Tensor)]
 
     def _set_aside(self) -> dict[int, Any]:
         """Take from the optimizer the state of what its groups no longer hold: with it, state_dict() raises KeyError."""
@@ -461,8 +468,8 @@ class Training:
     def on_rebuilt(self, old: Any, groups: Sequence[int]) -> None:
         """There is a new optimizer in the place of `old`, which may be None, and had these groups of the case."""
 
-    def on_resumed(self) -> None:
-        """Model and optimizer are new, and loaded."""
+    def on_resumed(self, *, cast: bool) -> None:
+        """Model and optimizer are new, and loaded. `cast`: loading changed the dtype of some state."""
 
     def on_mode(self) -> None:
         """Modules changed between train and eval mode."""

@@ -95,7 +95,8 @@ class Twin(Training):
     def on_mode(self) -> None:
         self._look_at_modes()
 
-    def on_resumed(self) -> None:
+    def on_resumed(self, *, cast: bool) -> None:
+        self.seen.cast = cast
         self._look_at_model()
 
     def on_added(self, members: Sequence[int]) -> None:
@@ -108,6 +109,7 @@ class Twin(Training):
             known = _options(self.optimizer.param_groups[new[number]]) if number in new else None
             if known is not None and known != _options(group):
                 self.seen.forgot = True
+        self.seen.built = old is None
         if old is not None and any(state for state in getattr(old, "state", {}).values()):
             self.seen.forgot = True
 

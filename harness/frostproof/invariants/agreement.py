@@ -3,9 +3,9 @@
 from frostproof.case import Positions
 from frostproof.observation import Bits, Trial, picker
 
-ROUNDING = 1e-6
-"""The largest difference that counts as rounding, relative to the largest value of the tensor or to 1. In float64, in
-which such subjects run, it is far above what a few iterations make of one ulp, and far below any update."""
+ROUNDING = {"float64": 1e-6, "float32": 1e-6, "bfloat16": 0.03}
+"""The largest difference that counts as rounding, by dtype, relative to the largest value of the tensor or to 1. In float64 it
+is far above what a few iterations make of one ulp, and far below any update; in bfloat16 it is a few ulp."""
 
 
 def disagreement(trial: Trial, positions: Positions, left: tuple[Bits | None, ...], right: tuple[Bits | None, ...]) -> int | None:
@@ -29,7 +29,7 @@ def is_rounding(trial: Trial, left: Bits | None, right: Bits | None) -> bool:
     from frostproof.bits import ulp, values
 
     old, new = values(left, trial.case.dtype), values(right, trial.case.dtype)
-    bound = ROUNDING * max(1.0, *map(abs, old))
+    bound = ROUNDING[trial.case.dtype] * max(1.0, *map(abs, old))
     if not all(abs(x - y) <= bound for x, y in zip(old, new, strict=True)):
         return False
     unit = ulp(max(1.0, *map(abs, old)), trial.case.dtype)

@@ -11,6 +11,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     if not resumed or not isinstance(moment.event, Step | SaveLoad):
         return NOT_JUDGED
     for role, other in (("a", "resumed"), ("b", "resumed-b")):
+        if (role, other) in trial.parted:
+            continue
         one, two = moment.seen[role], moment.seen[other]
         where = f"approach {trial.names[role]}, resumed from its checkpoint of event {resumed[-1]}, differs {at(moment)}"
         if one.weights != two.weights:
@@ -18,7 +20,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             return f"{where} (goes on -> resumed): {change(trial, i, one.weights[i], two.weights[i])}"
         if (one.losses, one.buffers) != (two.losses, two.buffers):
             return f"{where} in its losses or buffers"
-    return HELD if isinstance(moment.event, Step) and moment.seen["a"].stepped else NOT_JUDGED
+    resumed_bitwise = isinstance(moment.event, Step) and moment.seen["a"].stepped and ("a", "resumed") not in trial.parted
+    return HELD if resumed_bitwise else NOT_JUDGED
 
 
 INVARIANT = Invariant(
