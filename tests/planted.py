@@ -414,11 +414,15 @@ class SubsetThatClamps(OptimizerSubset):
 
 
 class Planted(NamedTuple):
-    """A bug: what breaks, the invariant that must tell, and whether that is hard. Without an optimizer: autograd alone."""
+    """A bug: what breaks, the invariant that must tell, and whether that is hard. Without an optimizer: autograd alone.
+
+    `smallest`: layers and events of the smallest case that shows it.
+    """
 
     invariant: str
     optimizer: type[Optimizer] | None
     hard: bool = False
+    smallest: tuple[int, int] = (1, 1)
     a: Approach = RequiresGrad()
     b: Approach = OptimizerSubset()
     cleared: Approach = SubsetCleared()

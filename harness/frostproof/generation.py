@@ -50,7 +50,7 @@ ASPECTS: dict[str, Choices] = {
     "batch": (0, (1, 2, 3)),
     "late": (False, (True,)),
     "nesting": ("flat", ("tail", "pairs", "deep")),
-    "input": (False, (False, True)),
+    "input": (False, (True, False, True)),
 }
 """What is beside the point of most cases: the simplest value, and the others."""
 

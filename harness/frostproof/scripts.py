@@ -36,12 +36,12 @@ from frostproof.subject import Subject
 
 MAX_EVENTS = 6
 EVENT_GENES = 128  # from larger ranges, Hypothesis prefers small numbers
-EVENT_END = EVENT_GENES // 7
+EVENT_END = EVENT_GENES // 9
 
 CLIPS = tuple(Clip(by, over) for over in ("owned", "all") for by in ("norm", "value"))
 STEPS: tuple[Step, ...] = (
     *[Step(set_to_none=False)] * 2,
-    *[Step(closure=True)] * 2,
+    *[Step(closure=True)] * 4,
     *[Step(drop=drop) for drop in ("first", "last", "all")] * 2,
     *(Step(micro_batches=count) for count in (2, 3, 4)),
     *(Step(zeroed_by="model", set_to_none=to_none) for to_none in (True, False)),
@@ -119,9 +119,9 @@ def _among(events: Sequence[AnyEvent]) -> Draft:
 
 
 MENU: tuple[Draft, ...] = (
-    *[_among((Step(),))] * 30,
-    *[_freezing()] * 16,
-    *[_thawing()] * 18,
+    *[_among((Step(),))] * 23,
+    *[_freezing()] * 15,
+    *[_thawing()] * 15,
     *[_among(STEPS)] * 38,
     *[_freezing("left")] * 2,
     *[_freezing("zeros", "backward")] * 2,
@@ -132,9 +132,9 @@ MENU: tuple[Draft, ...] = (
     _thawing("forward"),
     *[_among((ZeroGrad(), ZeroGrad(set_to_none=False)))] * 2,
     *[_among((BackwardUnderNoGrad(),))] * 3,
-    *[_among((SaveLoad(),))] * 4,
-    *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 3,
-    *[_among((Eval(only_frozen=True), Eval(), Train()))] * 2,
+    *[_among((SaveLoad(),))] * 10,
+    *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 5,
+    *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 5,
 )
 """What an event may be, weighted; at most as many as there are genes."""
 

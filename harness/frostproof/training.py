@@ -428,6 +428,7 @@ class Training:
             module.training = mode
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
+        self.on_built()
         self._build_optimizer()
         self.schedulers = {name: SCHEDULERS[name](self.optimizer) for name in self.schedulers}
         if self.optimizer is not None:
@@ -441,12 +442,13 @@ class Training:
             self.scaler = torch.amp.GradScaler(self.device.partition(":")[0], init_scale=SCALE)
             self.scaler.load_state_dict(loaded["scaler"])
         self._pair()
-        self.on_resumed(cast=dtypes != self._state_dtypes())
+        loaded_dtypes = self._state_dtypes()
+        self.on_resumed(cast=any(loaded_dtypes.get(key, dtype) != dtype for key, dtype in dtypes.items()))
 
-    def _state_dtypes(self) -> list[torch.dtype]:
-        """The dtypes of all tensors that the optimizer keeps for its parameters."""
+    def _state_dtypes(self) -> dict[tuple[int, Any], torch.dtype]:
+        """The dtypes of the tensors that the optimizer keeps for its parameters, by position and key."""
         states = [getattr(self.optimizer, "state", {}).get(parameter) or {} for parameter in self.parameters]
-        return [value.dtype for state in states for value in state.values() if isinstance(value, Tensor)]
+        return {(i, key): value.dtype for i, state in enumerate(states) for key, value in state.items() if isinstance(value, Tensor)}
 
     def _set_aside(self) -> dict[int, Any]:
         """Take from the optimizer the state of what its groups no longer hold: with it, state_dict() raises KeyError."""
@@ -457,7 +459,7 @@ class Training:
     # For those who look on
 
     def on_built(self) -> None:
-        """The model is built and frozen; the optimizer is not built yet."""
+        """The model, or the new one that a checkpoint is loaded into, is frozen; its optimizer is not built yet."""
 
     def on_changed(self) -> None:
         """Something was frozen or thawed, and the optimizer has followed."""
@@ -469,7 +471,7 @@ class Training:
         """There is a new optimizer in the place of `old`, which may be None, and had these groups of the case."""
 
     def on_resumed(self, *, cast: bool) -> None:
-        """Model and optimizer are new, and loaded. `cast`: loading changed the dtype of some state."""
+        """The checkpoint is loaded. `cast`: that changed the dtype of some state."""
 
     def on_mode(self) -> None:
         """Modules changed between train and eval mode."""

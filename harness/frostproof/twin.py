@@ -67,13 +67,10 @@ class Twin(Training):
         return tuple(rates)
 
     def on_built(self) -> None:
-        self._look_at_model()
-        self.start = Start(bits_of(self.parameters), bits_of(self.buffers))
-
-    def _look_at_model(self) -> None:
         self.buffers = list(self.model.buffers())
         self.flags = [p.requires_grad for p in self.parameters]
         self._look_at_modes()
+        self.start = Start(bits_of(self.parameters), bits_of(self.buffers))
 
     def _look_at_modes(self) -> None:
         if not self.buffers:
@@ -97,7 +94,6 @@ class Twin(Training):
 
     def on_resumed(self, *, cast: bool) -> None:
         self.seen.cast = cast
-        self._look_at_model()
 
     def on_added(self, members: Sequence[int]) -> None:
         self.grew = True

@@ -20,6 +20,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             return f"{where} (goes on -> resumed): {change(trial, i, one.weights[i], two.weights[i])}"
         if (one.losses, one.buffers) != (two.losses, two.buffers):
             return f"{where} in its losses or buffers"
+        if isinstance(moment.event, SaveLoad) and one.states != two.states:
+            i = next(i for i in one.states if one.states[i] != two.states.get(i))
+            return f"{where} in what the optimizer knows of {trial.case.parameters[i].name}"
     resumed_bitwise = isinstance(moment.event, Step) and moment.seen["a"].stepped and ("a", "resumed") not in trial.parted
     return HELD if resumed_bitwise else NOT_JUDGED
 

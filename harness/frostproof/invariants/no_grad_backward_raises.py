@@ -1,7 +1,7 @@
 """Freezing everything stops training loudly: there is nothing to differentiate, and torch says so."""
 
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at, change, first_difference
+from frostproof.invariants.wording import at, change
 from frostproof.observation import Moment, Trial
 from frostproof.program import BackwardUnderNoGrad, Step
 
@@ -27,8 +27,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             return (
                 f"a gradient of {trial.case.parameters[allocated[0]].name} was allocated {why} {at(moment)}, approach {trial.names[role]}"
             )
-        if seen.weights != before:
-            i = first_difference(range(len(before)), before, seen.weights)
+        moved = [i for i, weight in enumerate(seen.weights) if weight != before[i] and not (i in seen.owned and had and had[i] is not None)]
+        if moved:  # by a gradient that was there before, it may move
+            i = moved[0]
             return f"a weight moved {why} {at(moment)}, approach {trial.names[role]}: {change(trial, i, before[i], seen.weights[i])}"
     return HELD
 
