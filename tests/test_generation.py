@@ -15,6 +15,7 @@ from frostproof.case import Case
 from frostproof.generation import cases
 from frostproof.layers import Checkpointed, Layer, Linear, ReLU, Residual, Sequential
 from frostproof.menus import MAX_LAYERS
+from frostproof.program import Clip, Eval, SaveLoad, Schedule, SetLr, Step, Train, changes
 from frostproof.subject import Kind, Subject
 from frostproof.target import resolve
 
@@ -38,6 +39,14 @@ def drawn() -> list[Case]:
 
 def share(what: Iterable[bool]) -> float:
     return sum(what) / len(drawn())
+
+
+def steps(case: Case) -> list[Step]:
+    return [event for event in case.program if isinstance(event, Step)]
+
+
+def clips(case: Case) -> list[Clip]:
+    return [each for event in steps(case) for each in event.after_backward if isinstance(each, Clip)]
 
 
 def kinds_in(layers: Iterable[Layer]) -> set[str]:
@@ -83,9 +92,9 @@ def test_one_to_three_groups_are_drawn_in_at_least_10_percent_of_cases_each(coun
     assert share(len(case.groups) == count for case in drawn()) >= 0.10
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
-def test_one_to_five_events_are_drawn_in_at_least_5_percent_of_cases_each(steps: int) -> None:
-    assert share(len(case.program) == steps for case in drawn()) >= 0.05
+@pytest.mark.parametrize("events", [1, 2, 3, 4, 5, 6, 7])
+def test_one_to_seven_events_are_drawn_in_at_least_5_percent_of_cases_each(events: int) -> None:
+    assert share(len(case.program) == events for case in drawn()) >= 0.05
 
 
 @pytest.mark.parametrize("depth", range(1, MAX_LAYERS + 1))
@@ -106,6 +115,20 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
         ("no bias", 0.15, lambda case: any(isinstance(p.layer, Linear) and not p.layer.bias for p in case.architecture.places)),
         ("momentum", 0.30, lambda case: any(dict(group.options).get("momentum") for group in case.groups)),
         ("no momentum", 0.30, lambda case: any(not dict(group.options).get("momentum") for group in case.groups)),
+        ("frozen midway", 0.40, lambda case: bool(case.frozen_midway)),
+        ("thawed", 0.30, lambda case: bool(case.thawed)),
+        ("thawed, never owned by B", 0.20, lambda case: not set(case.frozen).isdisjoint(case.thawed)),
+        ("frozen within a step", 0.10, lambda case: any(isinstance(e, Step) and changes(e) for e in case.program)),
+        ("a checkpoint", 0.20, lambda case: case.has(SaveLoad)),
+        ("a learning rate that changes", 0.10, lambda case: case.has(SetLr, Schedule)),
+        ("a mode that changes", 0.10, lambda case: case.has(Train, Eval)),
+        ("a closure", 0.20, lambda case: any(e.closure for e in steps(case))),
+        ("accumulation", 0.15, lambda case: any(e.micro_batches > 1 for e in steps(case))),
+        ("clipping of what is owned", 0.10, lambda case: any(clip.over == "owned" for clip in clips(case))),
+        ("clipping over the model", 0.08, lambda case: any(clip.over == "all" for clip in clips(case))),
+        ("autocast", 0.05, lambda case: any(e.amp == "autocast" for e in steps(case))),
+        ("a GradScaler", 0.15, lambda case: any(e.scaled for e in steps(case))),
+        ("B-rebuilt", 0.10, lambda case: "rebuilt" in case.extras),
         ("B-cleared", 0.20, lambda case: "cleared" in case.extras),
         ("B-second", 0.20, lambda case: "second" in case.extras),
     ],

@@ -12,13 +12,14 @@ from frostproof.subject import AUTOGRAD
 from frostproof.target import subjects_of
 from frostproof.verification import Verification
 from tests.planted import BUGS, Planted
+from tests.planted_programs import PROGRAM_BUGS
 from tests.search import search
 from tests.suspicious import CORRECT
 
 SEEDS = range(20)
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: f"{bug.invariant}-{bug.name}")
+@pytest.mark.parametrize("bug", [*BUGS, *PROGRAM_BUGS], ids=lambda bug: f"{bug.invariant}-{bug.name}")
 def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(bug: Planted) -> None:
     missed = []
     for seed in SEEDS:
@@ -27,11 +28,11 @@ def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(bug: Planted) -
         search(verification, seed, wanted=bug.invariant)
         if not verification.tallies[bug.invariant].violated:
             missed.append(seed)
-    assert len(missed) <= 1, f"missed with seeds {missed}"
+    assert len(missed) <= (2 if bug in PROGRAM_BUGS else 1), f"missed with seeds {missed}"
 
 
 def test_every_invariant_has_an_easy_and_a_hard_bug() -> None:
-    planted = Counter((bug.invariant, bug.hard) for bug in BUGS)
+    planted = Counter((bug.invariant, bug.hard) for bug in (*BUGS, *PROGRAM_BUGS))
     assert all(planted[invariant.id, hard] for invariant in INVARIANTS for hard in (False, True))
 
 

@@ -19,6 +19,7 @@ from frostproof.finding import finding
 from frostproof.generation import cases
 from frostproof.invariants import INVARIANTS, Violation
 from frostproof.layers import Linear
+from frostproof.profile import SEARCH
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD
 from frostproof.target import resolve, subjects_of
@@ -93,8 +94,11 @@ def test_rounding_is_reported_with_its_size_and_is_no_violation(target: str) -> 
     [
         ("torch.optim:Adagrad", "foreach", "no-state-for-frozen"),
         ("torch.optim:LBFGS", "default", "gradless-step-is-noop"),
+        ("torch.optim:LBFGS", "default", "freeze-midway-holds"),
         ("torch.optim:LBFGS", "strong_wolfe", "no-state-for-frozen"),
         ("torch.optim:SGD", "fused", "gradless-step-is-noop"),
+        ("torch.optim:SGD", "fused", "repeats-itself"),
+        ("torch.optim:SGD", "fused", "thaw-resumes"),
     ],
 )
 def test_known_findings_shrink_to_few_parameters_and_events(target: str, variant: str, invariant: str) -> None:
@@ -103,7 +107,7 @@ def test_known_findings_shrink_to_few_parameters_and_events(target: str, variant
     verification.prepare()
 
     @hypothesis.seed(1)
-    @settings(max_examples=400, database=None, deadline=None)
+    @settings(max_examples=SEARCH, database=None, deadline=None)
     @given(cases(verification.subject))
     def holds(case: Case) -> None:
         verification.judge(case)

@@ -20,7 +20,8 @@ def blamed(trial: Trial, crashes: Callable[[Case], bool]) -> str:
     if crash.index < 0:
         return "gradless-step-is-noop"
     so_far = case.replaced(program=case.program[: crash.index + 1])
-    if not crashes(so_far.without_drops()):
+    undropped = so_far.without_drops()
+    if undropped != so_far and not crashes(undropped):
         return "gradless-step-is-noop"
     if so_far.thawed and not crashes(so_far.without(Thaw)):
         follows = crash.role != "a" and crash.role != "again"  # A owned from the start what was thawed

@@ -46,7 +46,10 @@ ASPECTS: dict[str, Choices] = {
     "extras": ((), (("cleared", "second"), ("cleared",), ("second",), ("again",), ("rebuilt",), ("cleared", "second", "again", "rebuilt"))),
     "eval": (False, (True,)),
     "dtype": (0, (1, 2)),
-    "groups": ((1, False), ((2, False), (2, True), (3, False), (3, True))),
+    "groups": (
+        (1, False, False),
+        ((2, False, False), (2, True, False), (3, False, False), (3, True, False), (2, False, True), (3, True, True)),
+    ),
     "batch": (0, (1, 2, 3)),
     "late": (False, (True,)),
     "nesting": ("flat", ("tail", "pairs", "deep")),
@@ -135,10 +138,11 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     program = program_from(paired(MAX_EVENTS), architecture, [name for name in names if name not in unfit], mask, subject)
     seed = pick(1 << 16)
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
-    count, interleaved = aspect["groups"] if subject.groups else (1, False)
+    count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
+    count = min(count, len(names))
     space = [(choice[0], choice[1:] or choice) for choice in subject.space]
-    options = [sum(varied(space, pick), ()) for _ in range(min(count, len(names)))]
-    groups = groups_of(names, options, interleaved)
+    options = [sum(varied(space, pick), ()) for _ in range(count if unlike else 1)]
+    groups = groups_of(names, options if unlike else options * count, interleaved)
     return Case(
         architecture,
         mask,

@@ -96,8 +96,10 @@ SEQUENCE: tuple[AnyLayer, ...] = (
     *[InstanceNorm1d()] * 2,
     *TIED,
     LSTM(2),
+    LSTM(3),
     GRU(3),
     SelfAttention(2),
+    SelfAttention(1),
     TransformerEncoderLayer(2, 3, dropout=0.2),
     *COMPOSITES,
 )
