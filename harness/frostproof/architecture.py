@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_SCALARS = 10_000_000
 
 
-class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Input(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True):
     """What one sample looks like: floats of `shape`, or, with a vocabulary, `shape` tokens below it."""
 
     shape: Shape
@@ -36,7 +36,7 @@ class Place(NamedTuple):
     uses: tuple[int, ...]
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True):
     """An `nn.Sequential` as data.
 
     >>> [parameter.name for parameter in Architecture(Input((2,)), (Linear(3), Tanh())).parameters]

@@ -20,7 +20,7 @@ Extra = Literal["cleared", "second", "again", "rebuilt"]
 Positions = tuple[int, ...]
 
 
-class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Group(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True):
     """A parameter group: names of its parameters and its own hyperparameters, as (name, value) pairs."""
 
     parameters: tuple[str, ...]
@@ -41,7 +41,7 @@ class Frozen(NamedTuple):
     never: Positions
 
 
-class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True):
     """An architecture, what of it is frozen, how it is optimized and the events of its training.
 
     `mask` holds the names of what is frozen at first. `groups` partition all parameters; an approach that hands only some

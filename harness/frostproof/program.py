@@ -12,7 +12,7 @@ Scheduler = Literal["StepLR", "LambdaLR", "OneCycleLR", "ReduceLROnPlateau", "Se
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
-class Event(msgspec.Struct, frozen=True, tag_field="kind", tag=True, forbid_unknown_fields=True):
+class Event(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kind", tag=True, forbid_unknown_fields=True):
     """Something that happens in training. All approaches go through it in lockstep."""
 
 

@@ -74,7 +74,7 @@ def _wrapped(module: nn.Module, wrapper: str) -> nn.Module:
     return wrapped
 
 
-class Layer(msgspec.Struct, frozen=True, tag_field="kind", tag=True, forbid_unknown_fields=True):
+class Layer(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kind", tag=True, forbid_unknown_fields=True):
     """What every layer spec can say of itself, given the shape of one sample that it receives.
 
     `overwritable` tells whether an in-place activation may follow: True where the output is a fresh tensor that
