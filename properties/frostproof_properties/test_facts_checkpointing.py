@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from contextlib import nullcontext
+from itertools import product
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointError, checkpoint
 
 from frostproof.bits import bits, gradient_bits
 from frostproof_properties.facts import FACT, SEEDS, backward, batch, network
@@ -107,3 +108,29 @@ def test_a_checkpointed_dropout_is_drawn_once(seed: int, frozen: bool) -> None:
         found.append((gradient_bits(model.parameters()), bits(torch.get_rng_state())))
     assert found[0] == found[1]
     assert (found[0][0][0] is None) == frozen
+
+
+@FACT
+@given(
+    seed=SEEDS,
+    layers=st.sets(st.sampled_from((0, 2, 4)), min_size=1),
+    kinds=st.sampled_from((("weight",), ("bias",), ("weight", "bias"))),
+    again=st.booleans(),
+    inputs=st.booleans(),
+)
+def test_freezing_a_weight_after_the_forward_pass_breaks_its_segment(
+    seed: int, layers: set[int], kinds: tuple[str, ...], again: bool, inputs: bool
+) -> None:
+    """Frozen between the forward and the backward pass, a weight of a linear layer breaks the non-reentrant segment that it is in,
+    which saves a tensor less when it is run again; biases, which save none, do not, and without a checkpoint nothing does.
+
+    Row 74: no public report
+    """
+    model, samples = network(seed), batch(seed).requires_grad_(inputs)
+    outputs = checkpoint(model, samples, use_reentrant=False) if again else model(samples)
+    loss = outputs.square().mean()
+    for layer, kind in product(layers, kinds):
+        model.get_parameter(f"{layer}.{kind}").requires_grad_(False)
+    raised = pytest.raises(CheckpointError, match="A different number of tensors was saved during the original forward and recomputation")
+    with raised if again and "weight" in kinds else nullcontext():
+        backward(loss)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from frostproof.bits import gradient_bits
-from frostproof_properties.facts import FACT, MASKS, SEEDS, Mask, backward, batch, chosen, loss_of, twins
+from frostproof.bits import bits, gradient_bits
+from frostproof_properties.facts import FACT, MASKS, SEEDS, Mask, backward, batch, chosen, loss_of, parameter, twins
 
 clip_norm, clip_value = nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_
 
@@ -70,6 +74,27 @@ def test_clipping_values_agrees_and_clamps_what_piled_up(seed: int, mask: Mask, 
     assert gradient_bits(trainable_a) == gradient_bits(trainable_b)
     frozen = [each.grad for each in chosen(b, mask, frozen=True)]
     assert all(each is not None and float(each.abs().max()) <= torch.tensor(limit).item() for each in frozen)
+
+
+@FACT
+@given(seed=SEEDS, mask=MASKS, frozen=st.booleans(), foreach=st.sampled_from((None, True, False)))
+def test_clipping_values_refuses_to_clip_nothing(seed: int, mask: Mask, frozen: bool, foreach: bool | None) -> None:
+    """clip_grad_value_ raises exactly if no parameter has a gradient, as when all are frozen; clip_grad_norm_ then returns zero.
+
+    Row 70: https://github.com/xingyizhou/UniDet/issues/24
+    """
+    a, *_ = _with_gradients(seed, mask)
+    parameters = chosen(a, mask, frozen=frozen)
+    norm = float(clip_norm(parameters, 1.0, foreach=foreach))
+    assert (norm == 0.0) == frozen
+    if frozen:
+        with pytest.raises(RuntimeError, match=r"Expected !nested_tensorlist\[0\]\.empty\(\) to be true"):
+            clip_value(parameters, norm, foreach=foreach)
+    else:
+        before = gradient_bits(parameters)
+        clip_value(parameters, norm / 100, foreach=foreach)
+        assert gradient_bits(parameters) != before
+    clip_value(a.parameters(), 1.0, foreach=foreach)  # some have one
 
 
 @FACT
@@ -157,6 +182,52 @@ def test_a_scaler_refuses_an_optimizer_without_gradients(seed: int, mask: Mask, 
         before = [each.detach().clone() for each in trainable]
         scaler.step(optimizer)
         assert not all(map(torch.equal, before, trainable))
+
+
+@contextmanager
+def _memory_filled() -> Iterator[None]:
+    """New memory holds NaN in here, so that what is read before it is written shows."""
+    settings: Any = torch.utils.deterministic
+    before, strict = settings.fill_uninitialized_memory, torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    settings.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        settings.fill_uninitialized_memory = before
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+
+
+IMPLEMENTATIONS: dict[str, dict[str, Any]] = {"for-loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@FACT
+@given(seed=SEEDS, skipped=st.booleans(), momentum=st.sampled_from((0.0, 0.9)))
+def test_fused_momentum_is_never_written_if_its_first_step_is_skipped(
+    implementation: str, seed: int, skipped: bool, momentum: float
+) -> None:
+    """Where a GradScaler skips the first step, SGD(fused=True) with momentum has allocated its buffers, and has not written them:
+    the next step trains on whatever the memory held. Other implementations allocate nothing, and no other case is affected.
+
+    Row 75: https://github.com/LibreYOLO/libreyolo/pull/771
+    """
+    value = parameter(seed)
+    before = bits(value)
+    optimizer = torch.optim.SGD([value], lr=0.1, momentum=momentum, **IMPLEMENTATIONS[implementation])
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with _memory_filled():
+        for bad in (skipped, False):
+            optimizer.zero_grad()
+            loss = scaler.scale(value.square().sum())
+            backward(loss * float("inf") if bad else loss)
+            scaler.step(optimizer)
+            scaler.update()
+            assert (bits(value) == before) == bad  # skipped, as it should be
+    lost = implementation == "fused" and skipped and momentum > 0
+    assert bool(value.isnan().all()) == lost
+    assert bool(value.isfinite().all()) == (not lost)
 
 
 class _GlobalNorm(torch.optim.SGD):

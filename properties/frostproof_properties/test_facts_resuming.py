@@ -10,9 +10,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from frostproof.bits import bits, bits_of
-from frostproof_properties.facts import FACT, MASKS, SEEDS, STEPS, Mask, batch, chosen, network, state_bits, train, twins, weights
+from frostproof_properties.facts import (
+    BRIEF,
+    FACT,
+    MASKS,
+    OPTIMIZING,
+    SEEDS,
+    STEPS,
+    Mask,
+    Optimizing,
+    batch,
+    chosen,
+    network,
+    parameter,
+    state_bits,
+    train,
+    twins,
+    weights,
+)
 
 
 def _square(seed: int) -> nn.Sequential:
@@ -177,3 +195,89 @@ def test_adagrad_allocates_state_for_what_is_frozen(mask: Mask) -> None:
         train(a, optimizer, batch(0))
     sizes = [sum(isinstance(state.get("step"), Tensor) for state in optimizer.state.values()) for optimizer in (adagrad, adam)]
     assert sizes == [6, 6 - sum(mask)]
+
+
+@pytest.mark.parametrize("optimizing", OPTIMIZING, ids=str)
+@FACT
+@given(seed=SEEDS, removed=st.booleans(), popped=st.booleans(), steps=STEPS)
+def test_state_without_a_group_cannot_be_saved(optimizing: Optimizing, seed: int, removed: bool, popped: bool, steps: int) -> None:
+    """Taken out of its group, as B would a parameter that it freezes, one that still has state makes `state_dict()` raise KeyError;
+    popped with it, the state does not, and neither does an optimizer without any.
+
+    Row 72: https://github.com/pytorch/pytorch/issues/42428
+    """
+    frozen, other = parameter(seed), parameter(seed + 1)
+    optimizer = optimizing([frozen, other])
+    for _ in range(steps):
+        frozen.grad, other.grad = torch.ones_like(frozen), torch.ones_like(other)
+        optimizer.step()
+    stateful = bool(optimizer.state[frozen])
+    assert stateful or not optimizing.remembers
+    if removed:
+        optimizer.param_groups[0]["params"][:] = [other]
+    if popped or not stateful:
+        del optimizer.state[frozen]
+    if removed and stateful and not popped:
+        with pytest.raises(KeyError, match=str(id(frozen))):
+            optimizer.state_dict()
+    else:
+        assert len(optimizer.state_dict()["state"]) == len(optimizer.state)
+
+
+def _resumed(optimizing: Optimizing, value: nn.Parameter, seed: int, steps: int) -> tuple[nn.Parameter, Optimizer, nn.Parameter, Optimizer]:
+    """A parameter after `steps` steps with its optimizer, and the same two from a checkpoint."""
+    optimizer = optimizing([value])
+    for step in range(steps):
+        _step(value, optimizer, seed + step)
+    resumed = nn.Parameter(value.detach().clone())
+    other = optimizing([resumed])
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    return value, optimizer, resumed, other
+
+
+def _step(value: nn.Parameter, optimizer: Optimizer, seed: int) -> None:
+    value.grad = torch.randn(value.shape, generator=torch.Generator().manual_seed(seed)).to(value.dtype)
+    optimizer.step()
+
+
+CASTS = {"NAdam": {"mu_product"}, "ASGD": {"eta", "mu"}}
+"""Optimizer -> what it keeps in float32 whatever the dtype of its parameters, `step` aside."""
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("optimizing", OPTIMIZING, ids=str)
+@BRIEF
+@given(seed=SEEDS, steps=STEPS)
+def test_loading_casts_state_to_the_dtype_of_the_parameter(optimizing: Optimizing, dtype: torch.dtype, seed: int, steps: int) -> None:
+    """load_state_dict casts floating point state, all but `step`, to the dtype of its parameter: what NAdam and ASGD keep in float32
+    changes its dtype exactly if the parameters have another, and nothing else does.
+
+    Row 73: https://github.com/pytorch/pytorch/issues/75224
+    """
+    value, optimizer, resumed, other = _resumed(optimizing, parameter(seed, dtype), seed, steps)
+    saved, loaded = (
+        {name: kept.dtype for name, kept in state.items() if isinstance(kept, Tensor)}
+        for state in (optimizer.state[value], other.state[resumed])
+    )
+    assert saved.keys() == loaded.keys()
+    cast = {name for name in saved if saved[name] != loaded[name]}
+    assert cast == (CASTS.get(optimizing.kind.__name__, set()) if dtype != torch.float32 else set())
+    assert all(loaded[name] == dtype for name in cast)
+    assert loaded.get("step", torch.float32) == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@FACT
+@given(seed=SEEDS, momentum=st.booleans())
+def test_what_is_cast_on_loading_trains_apart(dtype: torch.dtype, seed: int, momentum: bool) -> None:
+    """NAdam, resumed after one step, takes another second step where its float32 product was cast, to bfloat16 or to float64, and the
+    same one in float32. SGD, whose momentum has the parameter's dtype, goes on with the same bits in each.
+
+    Row 73: https://github.com/pytorch/pytorch/issues/75224
+    """
+    optimizing = Optimizing(torch.optim.SGD, {"momentum": 0.9}) if momentum else Optimizing(torch.optim.NAdam)
+    start = nn.Parameter(torch.zeros(256, dtype=dtype))
+    value, optimizer, resumed, other = _resumed(optimizing, start, seed, 1)
+    _step(value, optimizer, seed + 1)
+    _step(resumed, other, seed + 1)
+    assert (bits(resumed) == bits(value)) == (momentum or dtype == torch.float32)
