@@ -90,6 +90,10 @@ def test_what_belongs_to_freezing_can_be_taken_out_and_events_keep_their_numbers
     assert not any(each.names for event in control.program for each in changes(event))
     assert control.program[1] == Step(after_backward=(Clip(),))
     assert case.without(Thaw).program[2] == Thaw(())
+    assert case.without(Freeze, ("0.bias", "1.weight")).program[:2] == (
+        Freeze(("0.weight",)),
+        Step(drop="first", after_backward=(Freeze(("1.bias",)), Clip())),
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ def blamed(trial: Trial, crashes: Callable[[Case], bool]) -> str:
     if undropped != so_far and not crashes(undropped):
         return "gradless-step-is-noop"
     if so_far.thawed and not crashes(so_far.without(Thaw)):
-        follows = crash.role != "a" and crash.role != "again"  # A owned from the start what was thawed
-        never_owned = any(i in case.frozen for i in so_far.thawed)
-        return "group-added-trains" if follows and never_owned else "thaw-resumes"
+        # A owned from the start what was thawed; the others add what was frozen from the start.
+        added = crash.role not in ("a", "again") and not crashes(so_far.without(Thaw, so_far.mask))
+        return "group-added-trains" if added else "thaw-resumes"
     if so_far.frozen_midway and not crashes(so_far.without(Freeze)):
         return "freeze-midway-holds" if crash.role not in ("a", "again") else "gradless-step-is-noop"
     return "gradless-step-is-noop"
