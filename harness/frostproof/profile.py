@@ -32,8 +32,8 @@ def examples(profile: str, max_examples: int | None) -> int:
 
 
 def for_meta(count: int) -> int:
-    """A twelfth of the examples: operations on meta run in Python, many times as slowly, and there are no values to judge."""
-    return max(1, count // 12)
+    """A part of the examples: operations on meta run in Python, many times as slowly, and there are no values to judge."""
+    return max(1, count // 30)
 
 
 def budget(count: int, *, meta: bool = False, sought: bool = False) -> int:

@@ -227,6 +227,8 @@ class Training:
             if self.stepping is not None:  # thawing within the step may have built the first
                 self._optimizer_mode(train=True)
                 self._plain_step(self.stepping, event)
+            elif event.scaled:
+                self.scaler = None  # nothing told it whether the scale was too large
             return
 
         def closure() -> Tensor:

@@ -116,7 +116,8 @@ class Verification:
         if self.sought == "repeats-itself" and "again" not in case.extras:
             case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case)
-        if outcome.trial.crash or any(self._matters(invariant) for invariant in outcome.violated):
+        doubtful = outcome.trial.crash or outcome.trial.stuck or any(invariant.compares for invariant in outcome.violated)
+        if doubtful and (outcome.trial.crash or any(self._matters(invariant) for invariant in outcome.violated)):
             outcome = self._against_control(case, outcome)
             if outcome.trial.crash and not outcome.violated:
                 self.rejected += 1
