@@ -34,7 +34,7 @@ from frostproof.program import (
 )
 from frostproof.subject import Subject
 
-MAX_EVENTS = 7
+MAX_EVENTS = 6
 EVENT_GENES = 128  # from larger ranges, Hypothesis prefers small numbers
 EVENT_END = EVENT_GENES // 9
 

@@ -13,7 +13,10 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         take = picker(each.frozen.trainable)
         if take(each.seen["a"].weights) != take(trial.weights_before(each, "a")):
             return HELD
-    for earlier in trial.moments:
+    stepped = [each for each in trial.moments if each.seen["a"].stepped]
+    for earlier in stepped:
+        if earlier.seen["a"].closure is not None and earlier is not stepped[0]:
+            continue  # what it remembers may tell a line search to stay
         for i in earlier.frozen.trainable:
             if due(trial, earlier, "a", i):
                 name, events = trial.case.parameters[i].name, len(trial.moments)
