@@ -430,7 +430,8 @@ class Planted(NamedTuple):
 
     @property
     def name(self) -> str:
-        broken = [each for each in (self.a, self.b, self.cleared, self.second) if type(each).__module__ == __name__]
+        ways = (self.a, self.b, self.cleared, self.second)
+        broken = [each for each in ways if type(each).__module__ != RequiresGrad.__module__]
         return type(broken[0]).__name__ if broken else self.optimizer.__name__ if self.optimizer else "nothing"
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from frostproof.invariants.agreement import is_rounding
-from frostproof.observation import Moment, Observation, Trial, picker
+from frostproof.observation import Bits, Moment, Observation, Trial, picker
 from frostproof.program import Clip, Step, Thaw
 
 PAIRS = (("a", "b"), ("b", "cleared"), ("b", "second"), ("b", "rebuilt"), ("a", "resumed"), ("b", "resumed-b"))
@@ -43,7 +43,8 @@ def _thawed_within(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     names = {name for each in (*event.after_forward, *event.after_backward) if isinstance(each, Thaw) for name in each.names}
     one, other = moment.seen[left], moment.seen[right]
     positions = [trial.case.positions[name] for name in names]
-    return any(_handed(one, i) != _handed(other, i) and _stale(trial, moment, i) for i in positions)
+    without = (left != "a") or all(_handed(one, i) is None for i in positions if _stale(trial, moment, i))
+    return without and any(_handed(one, i) != _handed(other, i) and _stale(trial, moment, i) for i in positions)
 
 
 def _stale(trial: Trial, moment: Moment, i: int) -> bool:
@@ -101,10 +102,18 @@ def _zeroed_in_place(trial: Trial, moment: Moment, left: str, right: str) -> boo
     one, other = moment.seen[left], moment.seen[right]
     if one.cleared is None or other.cleared is None or not isinstance(moment.event, Step):
         return False
-    for i in moment.frozen.trainable:
-        if (one.cleared[i] is None) != (other.cleared[i] is None) and _handed(one, i) != _handed(other, i):
-            return True
-    return False
+    zeroed = [i for i in moment.frozen.trainable if (one.cleared[i] is None) != (other.cleared[i] is None)]
+    return any(
+        _handed(one, i) != _handed(other, i) and _numbers(trial, _handed(one, i)) == _numbers(trial, _handed(other, i)) for i in zeroed
+    )
+
+
+def _numbers(trial: Trial, gradient: Bits | None) -> list[float] | None:
+    """The values of a gradient, in which 0.0 and -0.0 are equal; None where none is more than zero."""
+    from frostproof.bits import values
+
+    numbers = [] if gradient is None else values(gradient, trial.case.dtype)
+    return numbers if any(numbers) else None
 
 
 def _handed(seen: Observation, i: int) -> bytes | None:
