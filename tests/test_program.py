@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.optim import SGD, Adam, Optimizer, Rprop
+from torch.optim import LBFGS, SGD, Adam, Optimizer, Rprop
 
 from frostproof.approach import Approaches
 from frostproof.architecture import Architecture, Input
@@ -248,6 +248,14 @@ def test_what_an_optimizer_does_with_zeros_for_a_gradient_is_a_fact(optimizer: t
     warm = case_of(Step(), Step(), Freeze(LAST, "left"), Step(set_to_none=False))
     assert outcome_of(warm, optimizer).trial.moved_on_zero_grad is moves
     assert outcome_of(case_of(Step(), Freeze(LAST), Step(set_to_none=False)), optimizer).trial.moved_on_zero_grad is None
+
+
+@pytest.mark.parametrize("optimizer", [LBFGS, SGD])
+def test_the_fact_is_known_of_every_optimizer(optimizer: type[Optimizer]) -> None:
+    verification = Verification(subjects_of(optimizer)[0], "cpu")
+    with fenced("cpu"):
+        verification.prepare()
+    assert finding(verification).row.facts["moves-on-zero-grad"] is (optimizer is LBFGS)
 
 
 def test_the_fact_is_in_the_results() -> None:

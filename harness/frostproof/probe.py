@@ -17,7 +17,7 @@ from frostproof.case import Case, DType, Group
 from frostproof.invariants import INVARIANTS
 from frostproof.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
 from frostproof.observation import Moment, Trial
-from frostproof.program import Clip, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
+from frostproof.program import Clip, Freeze, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
 from frostproof.subject import Ability, Kind, Options, Subject
 from frostproof.trial import Outcome, run_trial
 
@@ -88,6 +88,15 @@ def _fault(subject: Subject, device: str, dtype: DType, closure: bool, groups: i
     if outcome.violated:
         return f"moves no parameter in {STEPS} steps with nothing frozen"
     return _not_finite(outcome)
+
+
+def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:
+    """Whether a parameter that was trained, and is then frozen with zeros for a gradient, moves; None where there are no values."""
+    step = Step(closure=subject.closure == "required")
+    case = _case(subject, subject.dtypes[0], False, 1, 1)
+    last = case.parameters[-1].name
+    program = (step, step, Freeze((last,), "left"), msgspec.structs.replace(step, set_to_none=False))
+    return run_trial(case.replaced(program=program), subject, device, (), Approaches()).trial.moved_on_zero_grad
 
 
 def _cannot(subject: Subject, device: str, program: Program) -> bool:

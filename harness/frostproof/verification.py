@@ -16,7 +16,7 @@ from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
 from frostproof.invariants import INVARIANTS, Invariant
 from frostproof.observation import Crash, Trial
-from frostproof.probe import Unusable, probe
+from frostproof.probe import Unusable, moves_on_zero_grad, probe
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
 from frostproof.trial import Outcome, run_trial
@@ -74,6 +74,8 @@ class Verification:
             self.reason = str(unusable)
             raise
         self.cases = cases(self.subject)
+        if self.subject.factory is not None:
+            self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.place)
         if self.subject.closure == "never":
             self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
             self.tallies.pop("closure-is-honoured", None)
