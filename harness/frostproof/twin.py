@@ -140,8 +140,8 @@ class Twin(Training):
             event = self.event
             as_they_are = isinstance(event, Step) and event.drop == "none" and not event.after_backward
             seen.handed = seen.gradients if as_they_are else gradient_bits(self.parameters)
-            if self.renormed:
-                seen.weights_at_step = bits_of(self.parameters)
+        if self.renormed:  # each time that a closure has run its forward pass
+            seen.weights_at_step = bits_of(self.parameters)
 
     def on_closure(self, compute: Callable[[], Tensor]) -> Tensor:
         use = self.seen.closure

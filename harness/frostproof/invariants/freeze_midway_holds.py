@@ -20,7 +20,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             if seen.weights[i] != before[i]:
                 what = change(trial, i, before[i], seen.weights[i])
                 return f"a parameter that was frozen midway, and has no gradient, moved {at(moment)}, approach {trial.names[role]}: {what}"
-            if seen.stepped and i in states and i in seen.states and states[i] != seen.states[i]:
+            kept = case.parameters[i].renormed or i not in states or states[i] == seen.states.get(i)  # state may alias a weight
+            if seen.stepped and not kept:
                 name = case.parameters[i].name
                 return f"the optimizer's state of {name}, frozen midway, changed {at(moment)}, approach {trial.names[role]}"
             if seen.stepped:
