@@ -40,6 +40,7 @@ from frostproof.trial import Outcome, run_trial
 from frostproof.verification import Verification
 from tests.planted_programs import Heavy
 from tests.search import search
+from tests.suspicious import ClosureOnly
 
 TWO = Architecture(Input((2,)), (Linear(2), Linear(1)))
 SIGNED_ZERO = 0
@@ -197,6 +198,17 @@ def test_a_sound_optimizer_goes_through_every_event(optimizer: type[Optimizer], 
             case_of(Step(), Freeze(FIRST), Step(), extras=("rebuilt",)),
         ),
         (
+            "with everything frozen, B has no optimizer to evaluate a closure again",
+            ("a", "b"),
+            case_of(
+                Step(closure=True),
+                Thaw(("0.weight",)),
+                Step(closure=True),
+                mask=("0.weight", "1.weight", "1.bias"),
+                architecture=Architecture(Input((2,)), (Linear(2, bias=False), BatchNorm1d())),
+            ),
+        ),
+        (
             "thawed with a leftover gradient, which was zeroed in place",
             ("a", "b"),
             case_of(
@@ -213,7 +225,8 @@ def test_a_sound_optimizer_goes_through_every_event(optimizer: type[Optimizer], 
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_approaches_part_for_a_cause_that_is_seen(cause: str, pair: tuple[str, str], case: Case) -> None:
-    assert outcome_of(case).trial.parted == {pair: cause}
+    optimizer = ClosureOnly if "closure" in cause else Heavy
+    assert outcome_of(case, optimizer).trial.parted == {pair: cause}
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,13 @@ def _forgot(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     return moment.seen[left].forgot != moment.seen[right].forgot
 
 
+def _nothing_to_step(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """An optimizer evaluates its closure more than once; with everything frozen, B has none to do so, and one forward pass."""
+    one, other = moment.seen[left], moment.seen[right]
+    through_closure = isinstance(moment.event, Step) and moment.event.closure
+    return through_closure and one.stepped != other.stepped and len(one.losses) != len(other.losses)
+
+
 def _cast_on_load(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """load_state_dict casts floating point state, all but `step`, to the dtype of its parameter, and so loses digits."""
     return moment.seen[right].cast and not moment.seen[left].cast
@@ -129,5 +136,6 @@ CAUSES: dict[str, Callable[[Trial, Moment, str, str], bool]] = {
     "an optimizer built anew has forgotten": _forgot,
     "loading casts the optimizer's state to the dtype of the parameters": _cast_on_load,
     "thawed with a leftover gradient, which was zeroed in place": _zeroed_in_place,
+    "with everything frozen, B has no optimizer to evaluate a closure again": _nothing_to_step,
 }
 """Cause -> whether it is seen at this moment. Reports count them by these names."""
