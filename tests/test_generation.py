@@ -46,7 +46,7 @@ def steps(case: Case) -> list[Step]:
 
 
 def clips(case: Case) -> list[Clip]:
-    return [each for event in steps(case) for each in event.after_backward if isinstance(each, Clip)]
+    return [clip for event in steps(case) for clip in event.clips]
 
 
 def kinds_in(layers: Iterable[Layer]) -> set[str]:

@@ -14,6 +14,7 @@ from frostproof.case import Case
 from frostproof.program import SaveLoad
 
 Parameters = Sequence[nn.Parameter]
+Follows = Literal["nothing", "edit", "rebuild"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Approach:
     """A way to freeze. Subclass it to describe another: the trial knows no more than these methods."""
 
     name: str
-    follows: Literal["nothing", "edit", "rebuild"] = "edit"
+    follows: Follows = "edit"
     """What becomes of the optimizer when a layer is frozen or thawed midway: nothing; its parameter groups are edited, and
     groups that it never had are added, while its state is kept; or it is built anew."""
 
@@ -57,7 +58,7 @@ class RequiresGrad(Approach):
     """A: `requires_grad=False` on what is frozen, all parameters to the optimizer."""
 
     name: str = "A"
-    follows: Literal["nothing", "edit", "rebuild"] = "nothing"
+    follows: Follows = "nothing"
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         for parameter in frozen:
@@ -118,7 +119,7 @@ class SubsetRebuilt(OptimizerSubset):
     """B with a new optimizer for each mask, which knows nothing of what the old one had learnt."""
 
     name: str = "B-rebuilt"
-    follows: Literal["nothing", "edit", "rebuild"] = "rebuild"
+    follows: Follows = "rebuild"
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ def blamed(trial: Trial, crashes: Callable[[Case], bool]) -> str:
     if crash.index < 0:
         return "gradless-step-is-noop"
     so_far = case.replaced(program=case.program[: crash.index + 1])
+    owns_all = crash.role in ("a", "again")
     undropped = so_far.without_drops()
     if undropped != so_far and not crashes(undropped):
         return "gradless-step-is-noop"
     if so_far.thawed and not crashes(so_far.without(Thaw)):
         # A owned from the start what was thawed; the others add what was frozen from the start.
-        added = crash.role not in ("a", "again") and not crashes(so_far.without(Thaw, so_far.mask))
+        added = not owns_all and not crashes(so_far.without(Thaw, so_far.mask))
         return "group-added-trains" if added else "thaw-resumes"
     if so_far.frozen_midway and not crashes(so_far.without(Freeze)):
-        return "freeze-midway-holds" if crash.role not in ("a", "again") else "gradless-step-is-noop"
+        return "gradless-step-is-noop" if owns_all else "freeze-midway-holds"
     return "gradless-step-is-noop"

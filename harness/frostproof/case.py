@@ -185,9 +185,8 @@ def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
         return Thaw(())
     if not isinstance(event, Step):
         return event
-    clips = tuple(each for each in event.after_backward if isinstance(each, Clip))
     closure = event.closure if closure is None else closure
-    return msgspec.structs.replace(event, closure=closure, drop="none", after_forward=(), after_backward=clips)
+    return msgspec.structs.replace(event, closure=closure, drop="none", after_forward=(), after_backward=event.clips)
 
 
 def _without(event: AnyEvent | Clip, kind: type[Freeze | Thaw], names: Collection[str] | None) -> Any:

@@ -100,31 +100,23 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         place += 1
         return draw(_numbers(place, n)) & 0xFFFFF
 
-    def listed(longest: int) -> list[int]:
-        """Up to `longest` genes, stretched so that those which do not end the list use the whole range.
+    def listed(longest: int, genes: int, end: int, width: int = 1) -> list[tuple[int, ...]]:
+        """Up to `longest` tuples of `width` genes, the first of each stretched so that those which do not end the list use the
+        whole range.
 
         The list ends with a draw of its own even where it is full, so that deleting any gene leaves a list that ends.
         """
         nonlocal place
-        genes, start = [_stretched(pick(GENES), END, GENES)], place
-        while (gene := pick(GENES)) >= END and len(genes) < longest:
-            genes.append(_stretched(gene, END, GENES))
-        place = start + longest + 1
-        return genes
-
-    def paired(longest: int) -> list[tuple[int, int]]:
-        """Up to `longest` pairs of genes, the list ended as above."""
-        nonlocal place
-        genes, start = [(_stretched(pick(EVENT_GENES), EVENT_END, EVENT_GENES), pick(EVENT_GENES))], place
-        while (gene := (pick(EVENT_GENES), pick(EVENT_GENES)))[0] >= EVENT_END and len(genes) < longest:
-            genes.append((_stretched(gene[0], EVENT_END, EVENT_GENES), gene[1]))
-        place = start + 2 * longest
-        return genes
+        found, start = [tuple(pick(genes) for _ in range(width))], place
+        while (drawn := tuple(pick(genes) for _ in range(width)))[0] >= end and len(found) < longest:
+            found.append(drawn)
+        place = start + width * longest + 1
+        return [(_stretched(first, end, genes), *others) for first, *others in found]
 
     kind = subject.parameters
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
-    layers = layers_from(listed(MAX_LAYERS), given.shape, first, kind)
+    layers = layers_from([gene for (gene,) in listed(MAX_LAYERS, GENES, END)], given.shape, first, kind)
     aspect = dict(zip(ASPECTS, varied(list(ASPECTS.values()), pick), strict=True))
     architecture = Architecture(given, nested(layers, aspect["nesting"]))
     parameters = architecture.parameters
@@ -135,7 +127,8 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     mask = tuple(parameter.name for parameter in parameters if parameter.name in frozen or _unfit(parameter, kind))
 
     unfit = frozenset(parameter.name for parameter in parameters if _unfit(parameter, kind))
-    program = program_from(paired(MAX_EVENTS), architecture, [name for name in names if name not in unfit], mask, subject)
+    fit = [name for name in names if name not in unfit]
+    program = program_from(listed(MAX_EVENTS, EVENT_GENES, EVENT_END, 2), architecture, fit, mask, subject)
     seed = pick(1 << 16)
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)

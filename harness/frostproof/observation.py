@@ -52,7 +52,8 @@ class Observation:
 
     `zeroed`: what the optimizer owned at zero_grad, and `cleared`: gradients right after it. `gradients`: after the
     backward passes; `passes`: after each of them, where there are several. `handed`: at the call of step(); `stepped`:
-    whether there was an optimizer to call; `weights_at_step`: where the forward pass rewrites some. `has_gradient`:
+    whether there was an optimizer to call; `clipped`: each clipping over the whole model; `scaler_error`: what GradScaler
+    raised for want of a gradient; `weights_at_step`: where the forward pass rewrites some. `has_gradient`:
     after it. `added`: members of groups that were added to the optimizer; `built`: whether the first one was built;
     `forgot`: whether one was built anew without what the old one knew; `cast`: whether loading a checkpoint changed the
     dtype of its state. `held`: buffers of frozen modules in eval mode. The rest is read after the event: `owned` by the
@@ -72,7 +73,6 @@ class Observation:
     stepped: bool = False
     clipped: list[Clipped] = field(default_factory=list)
     scaler_error: str | None = None
-    scheduler_error: str | None = None
     added: Positions = ()
     built: bool = False
     forgot: bool = False
@@ -157,6 +157,10 @@ class Trial:
         if at_step is not None:
             return at_step
         return moment.before[role].weights if moment.before else self.starts[role].weights
+
+    def first_added(self, role: str) -> Moment | None:
+        """The first moment at which a twin added a group to its optimizer."""
+        return next((moment for moment in self.moments if moment.seen[role].added), None)
 
     def buffers_before(self, moment: Moment, role: str) -> tuple[Bits, ...]:
         return moment.before[role].buffers if moment.before else self.starts[role].buffers

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from frostproof.invariants.agreement import is_rounding
 from frostproof.observation import Bits, Moment, Observation, Trial, picker
-from frostproof.program import Clip, Step, Thaw
+from frostproof.program import Step, Thaw
 
 PAIRS = (("a", "b"), ("b", "cleared"), ("b", "second"), ("b", "rebuilt"), ("a", "resumed"), ("b", "resumed-b"))
 """The roles that are compared step by step."""
@@ -40,7 +40,7 @@ def _thawed_within(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     event = moment.event
     if not isinstance(event, Step):
         return False
-    names = {name for each in (*event.after_forward, *event.after_backward) if isinstance(each, Thaw) for name in each.names}
+    names = {name for each in event.changes if isinstance(each, Thaw) for name in each.names}
     one, other = moment.seen[left], moment.seen[right]
     positions = [trial.case.positions[name] for name in names]
     without = (left != "a") or all(_handed(one, i) is None for i in positions if _stale(trial, moment, i))
@@ -54,7 +54,7 @@ def _stale(trial: Trial, moment: Moment, i: int) -> bool:
 def _clipped_by_leftovers(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """Clipped by the norm over the whole model: the trainable gradients have one norm in both, and B's leftovers add to it."""
     event = moment.event
-    if not isinstance(event, Step) or not any(isinstance(each, Clip) and each.over == "all" for each in event.after_backward):
+    if not isinstance(event, Step) or not any(clip.over == "all" for clip in event.clips):
         return False
     one, other = moment.seen[left], moment.seen[right]
     take = picker(moment.frozen.trainable)

@@ -57,6 +57,16 @@ class Step(Event, frozen=True):
     after_backward: tuple[Freeze | Thaw | Clip, ...] = ()
 
     @property
+    def clips(self) -> tuple[Clip, ...]:
+        """What clips its gradients."""
+        return tuple(each for each in self.after_backward if isinstance(each, Clip))
+
+    @property
+    def changes(self) -> tuple[Freeze | Thaw, ...]:
+        """What it freezes and thaws."""
+        return (*self.after_forward, *(each for each in self.after_backward if not isinstance(each, Clip)))
+
+    @property
     def scaled(self) -> bool:
         """Whether the loss is scaled, and the gradients with it."""
         return self.amp in ("scaler", "overflow")
@@ -130,9 +140,7 @@ def changes(event: AnyEvent) -> tuple[Freeze | Thaw, ...]:
     """The freezing and thawing in an event, inside a step too."""
     if isinstance(event, Freeze | Thaw):
         return (event,)
-    if isinstance(event, Step) and (event.after_forward or event.after_backward):
-        return (*event.after_forward, *(each for each in event.after_backward if not isinstance(each, Clip)))
-    return ()
+    return event.changes if isinstance(event, Step) else ()
 
 
 def _changed(frozen: frozenset[str], events: Iterable[Event]) -> frozenset[str]:

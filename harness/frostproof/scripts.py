@@ -64,6 +64,9 @@ STEPS: tuple[Step, ...] = (
 WHICH = ("last", "first", "all", "alternating", "random", "random")
 """Which units an event freezes or thaws: kinds of masks over what it may choose from."""
 
+Within = Literal["", "forward", "backward"]
+"""Where freezing or thawing comes: between steps, or in one after its forward or backward pass."""
+
 Draft = Callable[[int, "Drafting"], AnyEvent]
 
 
@@ -91,7 +94,7 @@ def by_layer(names: Iterable[str]) -> list[list[str]]:
     return list(layers.values())
 
 
-def _freezing(gradient: Literal["none", "left", "zeros"] = "none", within: Literal["", "forward", "backward"] = "") -> Draft:
+def _freezing(gradient: Literal["none", "left", "zeros"] = "none", within: Within = "") -> Draft:
     def draft(gene: int, now: Drafting) -> AnyEvent:
         names = now.chosen(False, gene)
         return _placed(Freeze(names, gradient), within) if names else Step()
@@ -99,7 +102,7 @@ def _freezing(gradient: Literal["none", "left", "zeros"] = "none", within: Liter
     return draft
 
 
-def _thawing(within: Literal["", "forward", "backward"] = "") -> Draft:
+def _thawing(within: Within = "") -> Draft:
     def draft(gene: int, now: Drafting) -> AnyEvent:
         names = now.chosen(True, gene)
         return _placed(Thaw(names), within) if names else Step()
@@ -107,7 +110,7 @@ def _thawing(within: Literal["", "forward", "backward"] = "") -> Draft:
     return draft
 
 
-def _placed(event: Freeze | Thaw, within: Literal["", "forward", "backward"]) -> AnyEvent:
+def _placed(event: Freeze | Thaw, within: Within) -> AnyEvent:
     """The event by itself, or inside a step after its forward or backward pass."""
     if within == "forward":
         return Step(after_forward=(event,))
@@ -140,7 +143,7 @@ MENU: tuple[Draft, ...] = (
 
 
 def program_from(
-    genes: Sequence[tuple[int, int]], architecture: Architecture, fit: Sequence[str], mask: Iterable[str], subject: Subject
+    genes: Iterable[Sequence[int]], architecture: Architecture, fit: Sequence[str], mask: Iterable[str], subject: Subject
 ) -> Program:
     """The program that `genes` stand for, a pair for each event: which, and its details.
 
@@ -163,13 +166,12 @@ def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEv
     if not isinstance(event, Step):
         return able(Step(), subject, architecture) if type(event).__name__ in subject.unable else event
     if subject.closure == "required":
-        clips = tuple(each for each in event.after_backward if isinstance(each, Clip))
         event = msgspec.structs.replace(
-            event, closure=True, amp="autocast" if event.amp == "autocast" else "none", after_forward=(), after_backward=clips
+            event, closure=True, amp="autocast" if event.amp == "autocast" else "none", after_forward=(), after_backward=event.clips
         )
     elif event.closure and subject.closure == "never":
         event = msgspec.structs.replace(event, closure=False)
-    if event.after_backward and (subject.parameters == "sparse" or "Clip" in subject.unable):
+    if event.clips and (subject.parameters == "sparse" or "Clip" in subject.unable):
         event = msgspec.structs.replace(event, after_backward=tuple(e for e in event.after_backward if not isinstance(e, Clip)))
     if event.after_forward and architecture.recomputes:
         event = msgspec.structs.replace(event, after_forward=())

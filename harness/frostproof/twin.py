@@ -164,10 +164,9 @@ class Twin(Training):
     def on_schedule(self, step: Callable[[], Any]) -> None:
         try:
             step()
-        except Exception as error:  # torch's schedulers break on groups that they were not built with
-            if not self.grew:
+        except Exception:
+            if not self.grew:  # torch's schedulers break on groups that they were not built with
                 raise
-            self.seen.scheduler_error = f"{type(error).__name__}: {error}"
 
     def outputs(self, samples: Tensor) -> Tensor:
         """The forward pass, looking at the output of each layer, and counting what it saves for backward."""

@@ -15,7 +15,8 @@ from frostproof.case import Case
 from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
 from frostproof.invariants import INVARIANTS, Invariant
-from frostproof.observation import Crash, Trial
+from frostproof.invariants.progress import moves
+from frostproof.observation import Crash
 from frostproof.probe import Unusable, moves_on_zero_grad, probe
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
@@ -74,7 +75,7 @@ class Verification:
             self.reason = str(unusable)
             raise
         self.cases = cases(self.subject)
-        if self.subject.factory is not None:
+        if self.subject.factory is not None and self.device != "meta":
             self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.place)
         if self.subject.closure == "never":
             self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
@@ -154,7 +155,9 @@ class Verification:
             not outcome.trial.crash and self._depends_on_grouping(case)
         ):
             outcome = _without_comparisons(outcome)
-        stuck_too = outcome.trial.stuck and not any(_moves(control.trial, i, number) for i, number in outcome.trial.stuck)
+        moments = control.trial.moments
+        trains = any(moves(control.trial, moment, "a", i) for i, number in outcome.trial.stuck for moment in moments[number : number + 1])
+        stuck_too = outcome.trial.stuck and not trains
         no_bug = {"checkpoint-resumes"} & {invariant.id for invariant in control.violated}
         no_bug |= {"thaw-resumes", "group-added-trains"} if stuck_too else set()
         outcome = _without(outcome, lambda invariant: invariant.id in no_bug)
@@ -212,14 +215,6 @@ def _without(outcome: Outcome, left_out: Callable[[Invariant], bool]) -> Outcome
     judged = [invariant for invariant in outcome.judged if not left_out(invariant)]
     violated = {invariant: message for invariant, message in outcome.violated.items() if not left_out(invariant)}
     return Outcome(outcome.trial, judged, violated)
-
-
-def _moves(trial: Trial, i: int, number: int) -> bool:
-    """Whether parameter `i` moves at the event with this number."""
-    for moment in trial.moments:
-        if moment.number == number:
-            return moment.seen["a"].weights[i] != trial.weights_before(moment, "a")[i]
-    return False
 
 
 def _named(identity: str) -> Invariant:

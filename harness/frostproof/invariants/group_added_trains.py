@@ -15,7 +15,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         if seen.weights != before:
             i = first_difference(range(len(before)), before, seen.weights)
             return f"add_param_group moved a parameter {at(moment)}: {change(trial, i, before[i], seen.weights[i])}"
-    earlier = next((each for each in trial.moments if each.seen["b"].added), None)
+    earlier = trial.first_added("b")
     if earlier is None:
         return NOT_JUDGED
     if isinstance(moment.event, Step) and ("a", "b") not in trial.parted:

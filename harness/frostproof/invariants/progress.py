@@ -33,7 +33,7 @@ def stuck(trial: Trial, role: str, since: int, positions: Positions) -> tuple[in
         patience = 1 if untrained else 2
         missed = []
         for moment in trial.moments[since:]:
-            if _moves(trial, moment, role, i):
+            if moves(trial, moment, role, i):
                 break
             plain = isinstance(moment.event, Step) and not moment.event.closure
             if plain and due(trial, moment, role, i):
@@ -46,10 +46,11 @@ def stuck(trial: Trial, role: str, since: int, positions: Positions) -> tuple[in
 
 def moved(trial: Trial, role: str, since: int, positions: Positions) -> bool:
     """Whether any of `positions` moved from event `since` on."""
-    return any(_moves(trial, moment, role, i) for moment in trial.moments[since:] for i in positions)
+    return any(moves(trial, moment, role, i) for moment in trial.moments[since:] for i in positions)
 
 
-def _moves(trial: Trial, moment: Moment, role: str, i: int) -> bool:
+def moves(trial: Trial, moment: Moment, role: str, i: int) -> bool:
+    """Whether parameter `i` moved at this event."""
     return moment.seen[role].weights[i] != trial.weights_before(moment, role)[i]
 
 

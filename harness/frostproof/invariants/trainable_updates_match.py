@@ -11,7 +11,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     trainable = moment.frozen.trainable
     if not trainable or not isinstance(moment.event, Step) or ("a", "b") in trial.parted:
         return NOT_JUDGED
-    if any(each.seen["b"].added for each in trial.moments):
+    if trial.first_added("b"):
         return NOT_JUDGED  # from then on, it is for group-added-trains to judge
     a, b = moment.seen["a"], moment.seen["b"]
     i = disagreement(trial, trainable, a.weights, b.weights)
