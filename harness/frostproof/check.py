@@ -16,8 +16,9 @@ from frostproof.device import chosen
 from frostproof.errors import UsageError
 from frostproof.fence import fenced
 from frostproof.finding import finding
-from frostproof.invariants import INVARIANTS, Violation
+from frostproof.invariants import Violation
 from frostproof.probe import Unusable
+from frostproof.subject import faults_of_expected
 from frostproof.suite import exists_on
 from frostproof.target import subjects_of
 from frostproof.verification import Verification
@@ -58,11 +59,8 @@ def check_optimizer(
     gives no reason.
     """
     expected = dict(expected_failures or {})
-    for identity, reason in expected.items():
-        if identity not in {invariant.id for invariant in INVARIANTS}:
-            raise UsageError(f"expected failure {identity!r} is no invariant: `frostproof list invariants` names them")
-        if not reason.strip():
-            raise UsageError(f"expected failure {identity!r} has no reason: say why it fails")
+    for fault in faults_of_expected(expected):
+        raise UsageError(fault)
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []
     for device in chosen(devices):

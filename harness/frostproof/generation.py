@@ -21,7 +21,7 @@ from frostproof.layers import ParameterSpec
 from frostproof.menus import GENES, INPUTS_OF, MAX_LAYERS, layers_from, nested
 from frostproof.program import Program, Thaw, changes
 from frostproof.scripts import EVENT_END, EVENT_GENES, MAX_EVENTS, by_layer, program_from
-from frostproof.subject import Kind, Options, Subject
+from frostproof.subject import Kind, Options, Space, Subject
 
 Choices = tuple[Any, tuple[Any, ...]]
 
@@ -133,8 +133,7 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
     count = min(count, len(names))
-    space = [(choice[0], choice[1:] or choice) for choice in subject.space]
-    options = [sum(varied(space, pick), ()) for _ in range(count if unlike else 1)]
+    options = [_options(draw, subject.space, pick) for _ in range(count if unlike else 1)]
     groups = groups_of(names, options if unlike else options * count, interleaved)
     return Case(
         architecture,
@@ -148,6 +147,13 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         extras=aspect["extras"],
         seed=seed,
     )
+
+
+def _options(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> Options:
+    """Hyperparameters for one group."""
+    if isinstance(space, st.SearchStrategy):
+        return tuple(draw(space).items())
+    return sum(varied([(choice[0], choice[1:] or choice) for choice in space], pick), ())
 
 
 def _stretched(gene: int, end: int, genes: int) -> int:

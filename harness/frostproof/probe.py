@@ -10,11 +10,13 @@ from math import isfinite
 from typing import get_args
 
 import msgspec
+from hypothesis import find, settings
+from hypothesis.strategies import SearchStrategy
 
 from frostproof.approach import Approaches
 from frostproof.architecture import Architecture, Input
 from frostproof.case import Case, DType, Group
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants import BY_ID
 from frostproof.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
 from frostproof.observation import Moment, Trial
 from frostproof.program import Clip, Freeze, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
@@ -28,8 +30,8 @@ NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "sparse": (Input((2,), vocabulary=3), (Embedding(3, 2, sparse=True),)),
 }
 STEPS = 3
-MOVES = tuple(invariant for invariant in INVARIANTS if invariant.id == "trainable-moves")
-RESUMES = tuple(invariant for invariant in INVARIANTS if invariant.id == "checkpoint-resumes")
+MOVES = (BY_ID["trainable-moves"],)
+RESUMES = (BY_ID["checkpoint-resumes"],)
 
 
 ABILITIES: dict[Ability, Program] = {
@@ -74,6 +76,9 @@ def probe(subject: Subject, device: str) -> Subject:
 
 
 def _simplest(subject: Subject) -> Options:
+    if isinstance(subject.space, SearchStrategy):
+        quick = settings(database=None, derandomize=True, deadline=None)
+        return tuple(find(subject.space, lambda _: True, settings=quick).items())
     return tuple(pair for choice in subject.space for pair in choice[0])
 
 

@@ -14,7 +14,7 @@ from frostproof.blame import blamed
 from frostproof.case import Case
 from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
-from frostproof.invariants import INVARIANTS, Invariant
+from frostproof.invariants import BY_ID, INVARIANTS, Invariant
 from frostproof.invariants.progress import moves
 from frostproof.observation import Crash
 from frostproof.probe import Unusable, moves_on_zero_grad, probe
@@ -144,7 +144,7 @@ class Verification:
     def _against_control(self, case: Case, outcome: Outcome) -> Outcome:
         """The outcome less what also happens with nothing frozen and every gradient there: that is no freezing bug."""
         control = self._control(case)
-        repeats = _named("repeats-itself")
+        repeats = BY_ID["repeats-itself"]
         if repeats in control.violated:
             outcome = _without_comparisons(outcome)
             if self._kernels_vary(case):
@@ -167,9 +167,9 @@ class Verification:
         text = f"{crash.phase} raised {crash} {_where(crash, case)}, approach {outcome.trial.names[crash.role]}"
         if control.trial.crash is None:
             broken = blamed(outcome.trial, lambda other: self._run(other).trial.crash is not None)
-            self._add(outcome, _named(broken), f"{text}; with nothing frozen and every gradient there it does not raise")
+            self._add(outcome, BY_ID[broken], f"{text}; with nothing frozen and every gradient there it does not raise")
         elif any(e.closure for e in case.program if isinstance(e, Step)) and self._control(case, closure=False).trial.crash is None:
-            self._add(outcome, _named("closure-is-honoured"), f"{text}; without a closure it does not raise")
+            self._add(outcome, BY_ID["closure-is-honoured"], f"{text}; without a closure it does not raise")
         return outcome
 
     def _run(self, case: Case) -> Outcome:
@@ -190,13 +190,13 @@ class Verification:
         """Whether forward and backward alone, without any optimizer, differ from run to run."""
         if self.subject.factory is None:
             return is_accelerator(self.device)
-        repeats = _named("repeats-itself")
+        repeats = BY_ID["repeats-itself"]
         return repeats in run_trial(case.control(), AUTOGRAD, self.place, (repeats,), Approaches()).violated
 
     def _amplifies_rounding(self, case: Case) -> bool:
         """Whether this case turns another order of the parameters, a rounding difference, into a visible one."""
         reordered = Approaches(b=RequiresGradReversed())
-        matches = _named("trainable-updates-match")
+        matches = BY_ID["trainable-updates-match"]
         return matches in run_trial(case.replaced(extras=()), self.subject, self.place, (matches,), reordered).violated
 
     def _add(self, outcome: Outcome, invariant: Invariant, message: str) -> None:
@@ -215,10 +215,6 @@ def _without(outcome: Outcome, left_out: Callable[[Invariant], bool]) -> Outcome
     judged = [invariant for invariant in outcome.judged if not left_out(invariant)]
     violated = {invariant: message for invariant, message in outcome.violated.items() if not left_out(invariant)}
     return Outcome(outcome.trial, judged, violated)
-
-
-def _named(identity: str) -> Invariant:
-    return next(invariant for invariant in INVARIANTS if invariant.id == identity)
 
 
 def _where(crash: Crash, case: Case) -> str:

@@ -48,4 +48,6 @@ INVARIANTS: tuple[Invariant, ...] = (
 )
 """In the order in which a property raises them: the user's four first, what only costs last."""
 
-__all__ = ["HELD", "INVARIANTS", "NOT_JUDGED", "Invariant", "Judgement", "Severity", "Violation"]
+BY_ID = {invariant.id: invariant for invariant in INVARIANTS}
+
+__all__ = ["BY_ID", "HELD", "INVARIANTS", "NOT_JUDGED", "Invariant", "Judgement", "Severity", "Violation"]
