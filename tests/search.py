@@ -1,7 +1,8 @@
-"""Runs the search for one subject with one seed, as the dev profile does, without shrinking."""
+"""Runs the search for one subject with one seed, as a profile does, without shrinking."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 import hypothesis
@@ -10,25 +11,43 @@ from hypothesis import Phase, given, settings
 from frostproof.fence import fenced
 from frostproof.invariants import Violation
 from frostproof.profile import PROFILES
+from frostproof.subject import AUTOGRAD
+from frostproof.target import subjects_of
 from frostproof.verification import Verification
+from tests.planted import Planted
+
+
+def misses(bug: Planted, seeds: Iterable[int], profile: str = "dev") -> list[int]:
+    """The seeds with which a search does not find that a planted bug violates its invariant."""
+    missed = []
+    for seed in seeds:
+        subject = AUTOGRAD if bug.optimizer is None else subjects_of(bug.optimizer)[0]
+        verification = Verification(subject, "cpu", approaches=bug.approaches)
+        search(verification, seed, bug.invariant, profile)
+        if not verification.tallies[bug.invariant].violated:
+            missed.append(seed)
+    return missed
+
+
+def flagged(verification: Verification) -> dict[str, str]:
+    """Each invariant that was seen violated, with its message."""
+    return {identity: tally.message for identity, tally in verification.tallies.items() if tally.violated}
 
 
 class Found(Exception):
     """What was looked for has been seen."""
 
 
-def search(verification: Verification, seed: int, wanted: str | None = None) -> None:
-    """Judge the dev profile's number of cases, or fewer, until the invariant `wanted` is violated."""
+def search(verification: Verification, seed: int, wanted: str | None = None, profile: str = "dev") -> None:
+    """Judge the profile's number of cases, or fewer, until the invariant `wanted` is violated."""
     with fenced("cpu"):
         verification.prepare()
-        _search(verification, seed, wanted)
+        _search(verification, seed, wanted, PROFILES[profile])
 
 
-def _search(verification: Verification, seed: int, wanted: str | None) -> None:
+def _search(verification: Verification, seed: int, wanted: str | None, examples: int) -> None:
     @hypothesis.seed(seed)
-    @settings(
-        max_examples=PROFILES["dev"], deadline=None, database=None, phases=(Phase.generate,), derandomize=False, suppress_health_check=()
-    )
+    @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,), derandomize=False, suppress_health_check=())
     @given(verification.cases)
     def holds(case):  # type: ignore[no-untyped-def]
         if wanted is None:

@@ -1,0 +1,39 @@
+"""How surely planted bugs are found, and whether correct optimizers are flagged. Usage: python benchmarks/planted.py [SEEDS] [PROFILE]
+
+From the folder of the project. Each search runs as the profile does, in this process, until it has found what was planted.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from frostproof.target import subjects_of
+from frostproof.verification import Verification
+from tests.planted import BUGS
+from tests.planted_programs import PROGRAM_BUGS
+from tests.search import flagged, misses, search
+from tests.suspicious import CORRECT
+
+
+def main(seeds: int, profile: str) -> None:
+    worst = 0
+    for bug in (*BUGS, *PROGRAM_BUGS):
+        started = time.perf_counter()
+        missed = misses(bug, range(seeds), profile)
+        worst = max(worst, len(missed))
+        print(f"{bug.invariant:26} {bug.name:32} {time.perf_counter() - started:6.1f} s  missed {missed}", flush=True)
+    print(f"{len(BUGS) + len(PROGRAM_BUGS)} planted bugs: each found with at least {seeds - worst} of {seeds} seeds, profile {profile}")
+    alarms = 0
+    for optimizer in CORRECT:
+        for seed in range(seeds):
+            verification = Verification(subjects_of(optimizer)[0], "cpu", strict=True)
+            search(verification, seed, profile=profile)
+            if flagged(verification):
+                alarms += 1
+                print(f"{optimizer.__name__}, seed {seed}: {flagged(verification)}", flush=True)
+    print(f"{len(CORRECT)} correct optimizers with {seeds} seeds each: {alarms} false alarms")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20, sys.argv[2] if len(sys.argv) > 2 else "dev")
