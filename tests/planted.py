@@ -7,7 +7,7 @@ group, nesting, or more than one step).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -406,8 +406,8 @@ class SubsetThatClears(SubsetCleared):
 
 @dataclass(frozen=True)
 class SubsetThatClamps(OptimizerSubset):
-    def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
-        super().clear(optimizers, frozen, set_to_none)
+    def clear(self, zero_grads: Iterable[Callable[[], None]], frozen: Parameters) -> None:
+        super().clear(zero_grads, frozen)
         for parameter in frozen:
             if parameter.grad is not None and not parameter.grad.is_sparse:
                 parameter.grad.clamp_(-0.1, 0.1)

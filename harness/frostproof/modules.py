@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
@@ -68,3 +69,17 @@ class Checkpointed(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = checkpoint(super().forward, x, use_reentrant=self.reentrant)
         return output
+
+
+def only(model: nn.Module, names: Iterable[str]) -> nn.Module:
+    """A module with the parameters of `model` that are named, under their names, and nothing else."""
+    found = nn.Module()
+    for name in names:
+        *path, last = name.split(".")
+        holder = found
+        for each in path:
+            if each not in dict(holder.named_children()):
+                holder.add_module(each, nn.Module())
+            holder = holder.get_submodule(each)
+        holder.register_parameter(last, model.get_parameter(name))
+    return found

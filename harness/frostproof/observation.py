@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from frostproof.case import Case, Frozen, Positions
 from frostproof.program import AnyEvent
+
+if TYPE_CHECKING:
+    from frostproof.subject import Subject
 
 Bits = bytes
 """The values of a tensor, as `frostproof.bits` reads them."""
@@ -138,10 +141,9 @@ class Trial:
     zeros in the place of a missing gradient, where that was seen.
     """
 
-    def __init__(self, case: Case, names: dict[str, str], *, allows_rounding: bool, per_parameter: bool) -> None:
+    def __init__(self, case: Case, names: dict[str, str], subject: Subject) -> None:
         self.case = case
-        self.allows_rounding = allows_rounding
-        self.per_parameter = per_parameter
+        self.subject = subject
         self.rounding = 0.0  # the largest difference that passed as rounding, in units in the last place
         self.names = names
         self.starts: dict[str, Start] = {}
@@ -150,6 +152,10 @@ class Trial:
         self.parted: dict[tuple[str, str], str] = {}
         self.stuck: set[tuple[int, int]] = set()
         self.moved_on_zero_grad: bool | None = None
+
+    @property
+    def allows_rounding(self) -> bool:
+        return self.subject.rounding is not None
 
     def weights_before(self, moment: Moment, role: str) -> tuple[Bits, ...]:
         """A twin's weights before `moment`; before its step, where the forward pass rewrites weights."""

@@ -107,12 +107,12 @@ def _cast_on_load(trial: Trial, moment: Moment, left: str, right: str) -> bool:
 def _zeroed_in_place(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """Thawed with a leftover gradient in one, which zero_grad(set_to_none=False) left as zeros: 0 + -0.0 is not -0.0."""
     one, other = moment.seen[left], moment.seen[right]
-    if one.cleared is None or other.cleared is None or not isinstance(moment.event, Step):
+    if one.cleared is None or other.cleared is None or one.gradients is None or other.gradients is None:
         return False
     zeroed = [i for i in moment.frozen.trainable if (one.cleared[i] is None) != (other.cleared[i] is None)]
-    return any(
-        _handed(one, i) != _handed(other, i) and _numbers(trial, _handed(one, i)) == _numbers(trial, _handed(other, i)) for i in zeroed
-    )
+    # Before any is dropped: the gradients differ even where step() sees none of them.
+    pairs = [(one.gradients[i], other.gradients[i]) for i in zeroed]
+    return any(left != right and _numbers(trial, left) == _numbers(trial, right) for left, right in pairs)
 
 
 def _numbers(trial: Trial, gradient: Bits | None) -> list[float] | None:

@@ -165,7 +165,9 @@ def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEv
     """The event, or the nearest to it that the subject and the network can do."""
     if not isinstance(event, Step):
         return able(Step(), subject, architecture) if type(event).__name__ in subject.unable else event
-    if subject.closure == "required":
+    if subject.backward == "fused":
+        return Step(set_to_none=event.set_to_none, zeroed_by=event.zeroed_by)
+    if subject.needs_closure:
         event = msgspec.structs.replace(
             event, closure=True, amp="autocast" if event.amp == "autocast" else "none", after_forward=(), after_backward=event.clips
         )
@@ -173,6 +175,10 @@ def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEv
         event = msgspec.structs.replace(event, closure=False)
     if event.clips and (subject.parameters == "sparse" or "Clip" in subject.unable):
         event = msgspec.structs.replace(event, after_backward=tuple(e for e in event.after_backward if not isinstance(e, Clip)))
+    if event.micro_batches > 1 and "micro-batches" in subject.unable:
+        event = msgspec.structs.replace(event, micro_batches=1)
+    if event.drop != "none" and "drop" in subject.unable:
+        event = msgspec.structs.replace(event, drop="none")
     if event.after_forward and architecture.recomputes:
         event = msgspec.structs.replace(event, after_forward=())
     if ("scaler" if event.scaled else event.amp) in subject.unable or not architecture.autocasts:

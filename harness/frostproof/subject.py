@@ -16,8 +16,8 @@ Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
 Takes = Literal["parameters", "named-parameters", "model", "optimizer"]
 Closure = Literal["never", "optional", "required", "after-backward"]
 Backward = Literal["plain", "create-graph", "fused"]
-Ability = Literal["SaveLoad", "SetLr", "Schedule", "Clip", "ZeroGrad", "micro-batches", "drop", "autocast", "scaler"]
-"""What some optimizers cannot do: kinds of events, and ways to take a step."""
+Ability = Literal["SaveLoad", "SetLr", "Schedule", "Clip", "ZeroGrad", "set_to_none", "micro-batches", "drop", "autocast", "scaler"]
+"""What some optimizers cannot do: kinds of events, `zero_grad(set_to_none=...)`, and ways to take a step."""
 
 Options = tuple[tuple[str, Value], ...]
 Choice = tuple[Options, ...]
@@ -130,6 +130,11 @@ class Subject:
         if self.patience < 1:
             yield f"patience is {self.patience!r}: give a number of steps of at least 1"
         yield from faults_of_expected(self.expected_failures)
+
+    @property
+    def needs_closure(self) -> bool:
+        """Whether every step goes through a closure."""
+        return self.closure in ("required", "after-backward")
 
     @property
     def name(self) -> str:

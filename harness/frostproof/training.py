@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from inspect import signature
 from math import inf
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from frostproof.approach import Approach
 from frostproof.case import Case
+from frostproof.modules import only
 from frostproof.observation import Phase
 from frostproof.program import (
     AnyEvent,
@@ -82,9 +85,21 @@ class Training:
         for number, group in enumerate(self.case.groups):
             positions = map(self.case.positions.__getitem__, group.parameters)
             members = [i for i in positions if i not in known and self.approach.owns(i in self.frozen)]
-            if members:
-                found.append((number, members))
+            found += [(number, alike) for alike in self._alike(members)]
         return found
+
+    def _alike(self, members: list[int]) -> list[list[int]]:
+        """Members of one group, apart where the subject wants other keys for them."""
+        if self.subject.keys is None:
+            return [members] if members else []
+        alike: dict[Any, list[int]] = {}
+        for i in members:
+            alike.setdefault(tuple(self._keys(i).items()), []).append(i)
+        return list(alike.values())
+
+    def _keys(self, i: int) -> dict[str, Any]:
+        spec = self.case.parameters[i]
+        return dict(self.subject.keys(spec.name, spec.shape)) if self.subject.keys is not None else {}
 
     def _members(self, place: int) -> list[int]:
         """What the optimizer's group at this place holds now: of what it ever held, what is to be owned."""
@@ -96,12 +111,23 @@ class Training:
             return
         groups = [self._group(number, self._members(place)) for place, (number, _) in enumerate(self.layout)]
         arguments = {**self.subject.arguments, **dict(self.case.groups[0].options)}
-        plain = len(groups) == len(self.case.groups) == 1
-        self.optimizer = self.subject.factory(groups[0]["params"] if plain else groups, **arguments)
+        plain = len(groups) == len(self.case.groups) == 1 and self.subject.keys is None
+        given = groups[0]["params"] if plain else groups
+        if self.subject.takes == "model":
+            names = [self.case.parameters[i].name for i in sorted(self.owned)]
+            given = self.model if len(names) == len(self.parameters) else only(self.model, names)
+        elif self.subject.base is not None:
+            given = self.subject.base(given)
+        self.optimizer = self.subject.factory(given, **arguments)
         self._optimizer_mode(train=True)
 
-    def _group(self, number: int, members: Iterable[int]) -> dict[str, Any]:
-        return {"params": self.approach.arranged(self._of(members)), **dict(self.case.groups[number].options)}
+    def _group(self, number: int, members: Sequence[int]) -> dict[str, Any]:
+        parameters: Any = self.approach.arranged(self._of(members))
+        if self.subject.takes == "named-parameters":
+            names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+            parameters = [(names[id(parameter)], parameter) for parameter in parameters]
+        keys = self._keys(members[0]) if members else {}
+        return {"params": parameters, **dict(self.case.groups[number].options), **keys}
 
     def _pair(self) -> None:
         """Bring together the optimizers whose gradients are to be cleared."""
@@ -157,6 +183,8 @@ class Training:
         for place, group in enumerate(self.optimizer.param_groups):
             # In place: an optimizer may hold on to the list.
             group["params"][:] = self.approach.arranged(self._of(self._members(place)))
+            if "param_names" in group:
+                group["param_names"][:] = [name for name, _ in self._group(0, self._members(place))["params"]]
         for number, members in newcomers:
             self.optimizer.add_param_group(self._group(number, members))
             self.layout.append((number, members))
@@ -216,29 +244,29 @@ class Training:
             self._clear(event.set_to_none, event.zeroed_by)
             self.on_cleared()
             total = self._passes(event, batches)
-            self._after_backward(event)
-            self.on_handed()
+            if not self.fused:  # else the gradients have come and gone
+                self._after_backward(event)
+                self.on_handed()
             return total
-
-        optimizer = self.stepping
-        if optimizer is None or not event.closure:
-            compute()
-            self.phase = "step"
-            if self.stepping is not None:  # thawing within the step may have built the first
-                self._optimizer_mode(train=True)
-                self._plain_step(self.stepping, event)
-            elif event.scaled:
-                self.scaler = None  # nothing told it whether the scale was too large
-            return
 
         def closure() -> Tensor:
             loss = self.on_closure(compute)
             self.phase = "step"
             return loss
 
+        through_closure = event.closure and self.stepping is not None
+        if not through_closure or self.subject.closure == "after-backward":
+            compute()
         self.phase = "step"
-        self._optimizer_mode(train=True)
-        self.on_returned(optimizer.step(closure))
+        if self.stepping is None:
+            if event.scaled:
+                self.scaler = None  # nothing told it whether the scale was too large
+            return
+        self._optimizer_mode(train=True)  # thawing within the step may have built the first
+        if through_closure:
+            self.on_returned(self.stepping.step(closure))
+        elif self.subject.backward != "fused":
+            self._plain_step(self.stepping, event)
 
     def _passes(self, event: Step, batches: Batches) -> Tensor:
         total: Tensor | None = None
@@ -252,7 +280,8 @@ class Training:
                 for each in event.after_forward:
                     self._change(each)
             self._backward(self._scaled(loss, event))
-            self.on_pass()
+            if not self.fused:
+                self.on_pass()
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None
         return total
@@ -312,7 +341,9 @@ class Training:
         if by == "model":
             self.model.zero_grad(set_to_none=set_to_none)
             return
-        self.approach.clear(self.optimizers, self._of(sorted(self.frozen)), set_to_none)
+        given = {} if "set_to_none" in self.subject.unable else {"set_to_none": set_to_none}
+        zero_grads = [partial(optimizer.zero_grad, **given) for optimizer in self.optimizers]
+        self.approach.clear(zero_grads, self._of(sorted(self.frozen)))
         if self.subject.factory is None:
             for parameter in self._of(self.owned):
                 parameter.grad = None
@@ -340,11 +371,25 @@ class Training:
     def _backward(self, loss: Tensor) -> None:
         self.phase = "backward"
         try:
-            loss.backward()  # type: ignore[no-untyped-call]
+            if self.fused:
+                self._fused_backward(loss)
+            else:
+                create_graph = self.subject.backward == "create-graph"
+                loss.backward(create_graph=create_graph)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             if loss.requires_grad:
                 raise
             self.on_refused(str(error))
+
+    @property
+    def fused(self) -> bool:
+        """Whether the optimizer runs the backward pass, and steps within it."""
+        return self.subject.backward == "fused" and self.stepping is not None
+
+    def _fused_backward(self, loss: Tensor) -> None:
+        optimizer: Any = self.stepping
+        rates = {"lr": optimizer.param_groups[0]["lr"]} if "lr" in signature(optimizer.fused_backward).parameters else {}
+        optimizer.fused_backward(loss, **rates)
 
     def _dropped(self, event: Step) -> list[nn.Parameter]:
         if event.drop == "none":
@@ -368,9 +413,9 @@ class Training:
         self._backward(loss)
         self.on_handed()
         self.phase = "step"
-        if self.stepping is not None:
+        if self.stepping is not None and not self.fused:
             self._optimizer_mode(train=True)
-            if self.subject.closure == "required":
+            if self.subject.needs_closure:
                 self.stepping.step(lambda: loss)
             else:
                 self.stepping.step()

@@ -37,7 +37,7 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
     """
     ways = approaches.of(case)
     names = {role: approach.name for role, approach in ways.items()}
-    trial = Trial(case, names, allows_rounding=subject.rounding is not None, per_parameter=subject.per_parameter)
+    trial = Trial(case, names, subject)
     outcome = Outcome(trial)
     twins: dict[str, Twin] = {}
     for role, approach in ways.items():

@@ -13,7 +13,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     midway = [i for i in case.frozen_midway if i in moment.frozen.step and _warm(trial, moment, i)]
     for role, seen in moment.seen.items():
         before = trial.weights_before(moment, role)
-        states = moment.before[role].states if moment.before and trial.per_parameter and not seen.forgot else {}
+        states = moment.before[role].states if moment.before and trial.subject.per_parameter and not seen.forgot else {}
         for i in midway:
             if i in seen.owned and seen.handed is not None and seen.handed[i] is not None:
                 continue  # a gradient that was left or zeroed trains it, by torch's own semantics

@@ -26,11 +26,12 @@ def due(trial: Trial, moment: Moment, role: str, i: int) -> bool:
 def stuck(trial: Trial, role: str, since: int, positions: Positions) -> tuple[int, int] | None:
     """The first of `positions` that never moved from event `since` on, though it ought to have, with the number of that event.
 
-    One with a history may legitimately skip a step, as in Rprop where its gradient has changed its sign: it is given two.
+    One with a history may legitimately skip a step, as in Rprop where its gradient has changed its sign: it is given two. An
+    optimizer that is known to begin slowly is given as many as it takes.
     """
     for i in positions:
         untrained = i in (trial.case.course[since - 1].never if since else trial.case.frozen)
-        patience = 1 if untrained else 2
+        patience = max(1 if untrained else 2, trial.subject.patience)
         missed = []
         for moment in trial.moments[since:]:
             if moves(trial, moment, role, i):

@@ -1,5 +1,7 @@
 """Something trains: without that, a trial of frozen weights proves nothing."""
 
+from collections import Counter
+
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
 from frostproof.invariants.progress import due
 from frostproof.observation import Moment, Trial, picker
@@ -14,11 +16,13 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         if take(each.seen["a"].weights) != take(trial.weights_before(each, "a")):
             return HELD
     stepped = [each for each in trial.moments if each.seen["a"].stepped]
+    missed: Counter[int] = Counter()
     for earlier in stepped:
         if earlier.seen["a"].closure is not None and earlier is not stepped[0]:
             continue  # what it remembers may tell a line search to stay
         for i in earlier.frozen.trainable:
-            if due(trial, earlier, "a", i):
+            missed[i] += due(trial, earlier, "a", i)
+            if missed[i] >= trial.subject.patience:
                 name, events = trial.case.parameters[i].name, len(trial.moments)
                 return f"no trainable parameter moved in {events} events, though {name} had a gradient at event {earlier.number}"
     return NOT_JUDGED

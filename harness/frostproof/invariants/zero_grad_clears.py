@@ -20,7 +20,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             if gradient is None:
                 continue
             had = isinstance(event, ZeroGrad) or (moment.before is not None and moment.before[role].has_gradient[i])
-            if not had or event.set_to_none or any(gradient):
+            to_none = event.set_to_none and "set_to_none" not in trial.subject.unable
+            if not had or to_none or any(gradient):
                 what = "left a gradient on" if had else "allocated a gradient, where there was none, for"
                 call, name = f"zero_grad(set_to_none={event.set_to_none})", trial.case.parameters[i].name
                 return f"{call} {what} {name} {at(moment)}, approach {trial.names[role]}"
