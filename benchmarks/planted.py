@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
-from frostproof.target import subjects_of
+from frostproof.discovery import subjects
 from frostproof.verification import Verification
 from tests.planted import BUGS
 from tests.planted_programs import PROGRAM_BUGS
@@ -27,7 +27,7 @@ def main(seeds: int, profile: str) -> None:
     alarms = 0
     for optimizer in CORRECT:
         for seed in range(seeds):
-            verification = Verification(subjects_of(optimizer)[0], "cpu", strict=True)
+            verification = Verification(subjects(optimizer)[0], "cpu", strict=True)
             search(verification, seed, profile=profile)
             if flagged(verification):
                 alarms += 1

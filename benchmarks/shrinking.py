@@ -13,11 +13,11 @@ import hypothesis
 from hypothesis import given
 
 from frostproof.case import Case
+from frostproof.discovery import subjects
 from frostproof.fence import fenced
 from frostproof.invariants import Violation
 from frostproof.profile import PROFILES, hypothesis_settings
 from frostproof.subject import AUTOGRAD
-from frostproof.target import subjects_of
 from frostproof.verification import Verification
 from tests.planted import Planted
 from tests.planted_programs import PROGRAM_BUGS
@@ -25,7 +25,7 @@ from tests.planted_programs import PROGRAM_BUGS
 
 def smallest(bug: Planted, seed: int) -> tuple[Case | None, float]:
     """The counterexample to the invariant that the bug breaks, where the search found one, and the seconds that it took."""
-    subject = AUTOGRAD if bug.optimizer is None else subjects_of(bug.optimizer)[0]
+    subject = AUTOGRAD if bug.optimizer is None else subjects(bug.optimizer)[0]
     verification = Verification(subject, "cpu", sought=bug.invariant, approaches=bug.approaches)
     with fenced("cpu"):
         verification.prepare()

@@ -8,11 +8,11 @@ from contextlib import suppress
 import hypothesis
 from hypothesis import Phase, given, settings
 
+from frostproof.discovery import subjects
 from frostproof.fence import fenced
 from frostproof.invariants import Violation
 from frostproof.profile import PROFILES
 from frostproof.subject import AUTOGRAD
-from frostproof.target import subjects_of
 from frostproof.verification import Verification
 from tests.planted import Planted
 
@@ -21,7 +21,7 @@ def misses(bug: Planted, seeds: Iterable[int], profile: str = "dev") -> list[int
     """The seeds with which a search does not find that a planted bug violates its invariant."""
     missed = []
     for seed in seeds:
-        subject = AUTOGRAD if bug.optimizer is None else subjects_of(bug.optimizer)[0]
+        subject = AUTOGRAD if bug.optimizer is None else subjects(bug.optimizer)[0]
         verification = Verification(subject, "cpu", approaches=bug.approaches)
         search(verification, seed, bug.invariant, profile)
         if not verification.tallies[bug.invariant].violated:

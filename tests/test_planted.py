@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from torch.optim import Optimizer
 
+from frostproof.discovery import subjects
 from frostproof.invariants import INVARIANTS
-from frostproof.target import subjects_of
 from frostproof.verification import Verification
 from tests.planted import BUGS, Planted
 from tests.planted_programs import PROGRAM_BUGS
@@ -33,7 +33,7 @@ def test_every_invariant_has_an_easy_and_a_hard_bug() -> None:
 @pytest.mark.parametrize("optimizer", CORRECT, ids=lambda optimizer: optimizer.__name__)
 def test_a_correct_optimizer_is_never_flagged(optimizer: type[Optimizer]) -> None:
     for seed in FEWER:
-        verification = Verification(subjects_of(optimizer)[0], "cpu", strict=True)
+        verification = Verification(subjects(optimizer)[0], "cpu", strict=True)
         search(verification, seed)
         assert not flagged(verification), f"seed {seed}"
         assert verification.trials > 50

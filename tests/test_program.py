@@ -13,6 +13,7 @@ from torch.optim import LBFGS, SGD, Adam, Optimizer, Rprop
 from frostproof.approach import Approaches
 from frostproof.architecture import Architecture, Input
 from frostproof.case import Case, Extra, Group
+from frostproof.discovery import subjects
 from frostproof.errors import CaseError
 from frostproof.fence import fenced
 from frostproof.finding import finding
@@ -35,7 +36,6 @@ from frostproof.program import (
     changes,
     masks,
 )
-from frostproof.target import subjects_of
 from frostproof.trial import Outcome, run_trial
 from frostproof.verification import Verification
 from tests.planted_programs import Heavy
@@ -60,7 +60,7 @@ def case_of(
 def outcome_of(case: Case, optimizer: type[Optimizer] = Heavy) -> Outcome:
     """One trial on the CPU, which may violate nothing and raise nothing."""
     with fenced("cpu"):
-        outcome = run_trial(case, subjects_of(optimizer)[0], "cpu", INVARIANTS, Approaches())
+        outcome = run_trial(case, subjects(optimizer)[0], "cpu", INVARIANTS, Approaches())
     assert not outcome.violated
     assert outcome.trial.crash is None
     return outcome
@@ -265,14 +265,14 @@ def test_what_an_optimizer_does_with_zeros_for_a_gradient_is_a_fact(optimizer: t
 
 @pytest.mark.parametrize("optimizer", [LBFGS, SGD])
 def test_the_fact_is_known_of_every_optimizer(optimizer: type[Optimizer]) -> None:
-    verification = Verification(subjects_of(optimizer)[0], "cpu")
+    verification = Verification(subjects(optimizer)[0], "cpu")
     with fenced("cpu"):
         verification.prepare()
     assert finding(verification).row.facts["moves-on-zero-grad"] is (optimizer is LBFGS)
 
 
 def test_the_fact_is_in_the_results() -> None:
-    verification = Verification(subjects_of(Heavy)[0], "cpu")
+    verification = Verification(subjects(Heavy)[0], "cpu")
     search(verification, seed=0)
     facts = finding(verification).row.facts
     assert facts["moves-on-zero-grad"] is True
@@ -315,7 +315,7 @@ def test_an_optimizer_follows_the_mode_of_the_model() -> None:
             modes.append("eval")
 
     with fenced("cpu"):
-        run_trial(case_of(Step(), Eval(), Step()), subjects_of(Switching)[0], "cpu", (), Approaches())
+        run_trial(case_of(Step(), Eval(), Step()), subjects(Switching)[0], "cpu", (), Approaches())
     assert modes == [*["train"] * 4, *["eval"] * 2, *["train"] * 2]  # A and B are built, step, go to eval, step
 
 
@@ -325,7 +325,7 @@ class Unsavable(Heavy):
 
 
 def test_what_an_optimizer_cannot_do_with_nothing_frozen_is_asked_of_it_no_more() -> None:
-    verification = Verification(subjects_of(Unsavable)[0], "cpu")
+    verification = Verification(subjects(Unsavable)[0], "cpu")
     with fenced("cpu"):
         verification.prepare()
     assert verification.subject.unable == ("SaveLoad",)
@@ -339,7 +339,7 @@ def test_what_an_optimizer_cannot_do_with_nothing_frozen_is_asked_of_it_no_more(
 
 @given(st.data())
 def test_what_is_drawn_freezes_what_trains_and_thaws_what_is_frozen(data: st.DataObject) -> None:
-    case = data.draw(cases(subjects_of(Heavy)[0]))
+    case = data.draw(cases(subjects(Heavy)[0]))
     frozen = set(case.mask)
     assert isinstance(case.program[-1], Step)
     for event in case.program:
@@ -355,5 +355,5 @@ def test_memory_that_is_read_before_it_is_written_shows() -> None:
             super().update(group, parameter, gradient + 0 * torch.empty_like(gradient), scale)
 
     with fenced("cpu"):
-        outcome = run_trial(case_of(Step(), extras=("again",)), subjects_of(Careless)[0], "cpu", INVARIANTS, Approaches())
+        outcome = run_trial(case_of(Step(), extras=("again",)), subjects(Careless)[0], "cpu", INVARIANTS, Approaches())
     assert "repeats-itself" in {invariant.id for invariant in outcome.violated}

@@ -14,6 +14,7 @@ from frostproof.approach import Approaches
 from frostproof.architecture import Architecture, Input
 from frostproof.bits import bits
 from frostproof.case import Case, Group
+from frostproof.discovery import subjects
 from frostproof.fence import fenced
 from frostproof.finding import finding
 from frostproof.generation import cases
@@ -22,7 +23,7 @@ from frostproof.layers import Linear
 from frostproof.profile import SEARCH
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD
-from frostproof.target import resolve, subjects_of
+from frostproof.target import resolve
 from frostproof.trial import run_trial
 from frostproof.verification import Verification
 from tests.planted import DecaysEverything, ReadsMissingGradient, SeedsFromTheSystem, Sound
@@ -45,7 +46,7 @@ def test_bits_tell_what_equality_does_not() -> None:
 
 
 def test_one_trial_is_judged_by_every_invariant_that_applies() -> None:
-    outcome = run_trial(CASE, subjects_of(Sound)[0], "cpu", INVARIANTS, Approaches())
+    outcome = run_trial(CASE, subjects(Sound)[0], "cpu", INVARIANTS, Approaches())
     judged = {invariant.id for invariant in outcome.judged}
     assert {"frozen-weights-unchanged", "trainable-updates-match", "no-grad-allocated", "gradients-pass-through"} <= judged
     assert {"stale-grads-harmless", "stale-grads-accumulate", "repeats-itself", "trainable-moves"} <= judged
@@ -53,7 +54,7 @@ def test_one_trial_is_judged_by_every_invariant_that_applies() -> None:
 
 
 def test_a_violation_names_the_parameter_the_event_and_the_change() -> None:
-    verification = Verification(subjects_of(DecaysEverything)[0], "cpu")
+    verification = Verification(subjects(DecaysEverything)[0], "cpu")
     verification.prepare()
     with pytest.raises(
         Violation, match=r"frozen-weights-unchanged: approach A moved a frozen parameter at event 0 .* 0\.weight\[\d\]: "
@@ -63,7 +64,7 @@ def test_a_violation_names_the_parameter_the_event_and_the_change() -> None:
 
 
 def test_a_crash_is_a_verdict_where_it_comes_from_freezing() -> None:
-    verification = Verification(subjects_of(ReadsMissingGradient)[0], "cpu")
+    verification = Verification(subjects(ReadsMissingGradient)[0], "cpu")
     verification.prepare()
     with pytest.raises(Violation, match=r"AttributeError.*with nothing frozen and every gradient there it does not raise"):
         verification.judge(CASE)
@@ -72,7 +73,7 @@ def test_a_crash_is_a_verdict_where_it_comes_from_freezing() -> None:
 
 
 def test_an_optimizer_that_does_not_repeat_itself_is_accused_of_that_alone() -> None:
-    verification = Verification(subjects_of(SeedsFromTheSystem)[0], "cpu")
+    verification = Verification(subjects(SeedsFromTheSystem)[0], "cpu")
     search(verification, seed=0, wanted="repeats-itself")
     assert {identity for identity, tally in verification.tallies.items() if tally.violated} == {"repeats-itself"}
 
@@ -121,7 +122,7 @@ def test_known_findings_shrink_to_few_parameters_and_events(target: str, variant
 def test_an_expected_failure_that_holds_after_all_is_a_failure() -> None:
     from dataclasses import replace
 
-    subject = replace(subjects_of(Sound)[0], expected_failures={"no-state-for-frozen": "was mended"})
+    subject = replace(subjects(Sound)[0], expected_failures={"no-state-for-frozen": "was mended"})
     verification = Verification(subject, "cpu", sought="no-state-for-frozen")
     search(verification, seed=0)
     row = finding(verification).row
@@ -161,6 +162,6 @@ def test_what_an_optimizer_changes_in_the_process_is_put_back() -> None:
 
     before = settings_of_the_process()
     with fenced("cpu"):
-        run_trial(CASE, subjects_of(Vandal)[0], "cpu", INVARIANTS, Approaches())
+        run_trial(CASE, subjects(Vandal)[0], "cpu", INVARIANTS, Approaches())
         torch.set_grad_enabled(False)
     assert settings_of_the_process() == before

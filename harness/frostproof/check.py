@@ -13,6 +13,7 @@ from hypothesis import given
 from frostproof import profile as profiles
 from frostproof import results
 from frostproof.device import chosen
+from frostproof.discovery import subjects
 from frostproof.errors import UsageError
 from frostproof.fence import fenced
 from frostproof.finding import finding
@@ -20,7 +21,6 @@ from frostproof.invariants import Violation
 from frostproof.probe import Unusable
 from frostproof.subject import faults_of_expected
 from frostproof.suite import exists_on
-from frostproof.target import subjects_of
 from frostproof.verification import Verification
 
 
@@ -64,7 +64,7 @@ def check_optimizer(
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []
     for device in chosen(devices):
-        for subject in subjects_of(optimizer):
+        for subject in subjects(optimizer):
             if not exists_on(subject, device):
                 continue
             known = {**subject.expected_failures, **expected}

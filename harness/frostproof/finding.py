@@ -65,7 +65,9 @@ def finding(verification: Verification) -> Finding:
     if verification.relaxed:
         facts["relaxed-cases"] = verification.relaxed
         facts["relaxed-because"] = f"kernels of {verification.device} do not repeat themselves on these cases, with no optimizer at all"
-    if subject.rounding is not None:
+    if verification.order_dependent:
+        facts["order-dependent-cases"] = verification.order_dependent
+    if subject.rounding is not None or verification.rounding:
         facts["rounding-ulp"] = verification.rounding
     subject_row = SubjectRow(
         subject.target,

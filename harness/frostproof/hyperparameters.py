@@ -6,7 +6,9 @@ that an invalid combination cannot be drawn. Learning rates are large enough for
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
 from frostproof.case import Value
 from frostproof.subject import Choice
@@ -58,12 +60,28 @@ SINGLE: dict[str, Choice] = {
 }
 
 
-def space_of(names: Iterable[str]) -> tuple[Choice, ...]:
-    """The choices for a constructor with these argument names; a name that is not known keeps its default."""
-    left = dict.fromkeys(names)
+def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
+    """The choices for a constructor with these arguments, each with its default; one that is not known keeps it."""
+    left = dict(defaults)
     found: list[Choice] = []
     for joint, choice in JOINT:
-        if joint <= left.keys():
+        if joint <= left.keys() and all(_alike(default, left[name]) for options in choice for name, default in options):
             found.append(choice)
-            left = {name: None for name in left if name not in joint}
-    return (*found, *(SINGLE[name] for name in left if name in SINGLE))
+            left = {name: default for name, default in left.items() if name not in joint}
+    for name, default in left.items():
+        choice = tuple(((name, _as_long_as(default, value)),) for ((_, value),) in SINGLE.get(name, ()))
+        if choice and all(_alike(value, default) for ((_, value),) in choice):
+            found.append(choice)
+    return tuple(found)
+
+
+def _alike(value: Value, default: Any) -> bool:
+    """Whether a value is of the kind of an argument's default: what is a switch here may be a number there."""
+    return default in (None, inspect.Parameter.empty) or isinstance(value, bool) == isinstance(default, bool)
+
+
+def _as_long_as(default: Any, value: Value) -> Value:
+    """A tuple made as long as the default is, with what the default has behind it."""
+    if isinstance(value, tuple) and isinstance(default, tuple | list) and len(default) > len(value):
+        return (*value, *default[len(value) :])
+    return value

@@ -1,27 +1,35 @@
 """The probe: what an optimizer can do with nothing frozen.
 
-What fails here is no freezing bug. The optimizer is then unusable, or usable for some shapes and dtypes only.
+What fails here is no freezing bug. The optimizer is then unusable, or usable for some shapes, dtypes and programs only.
+Of an optimizer that was discovered, the probe also finds how it is built and stepped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
+from inspect import signature
 from math import isfinite
-from typing import get_args
+from typing import Any, NamedTuple, get_args
 
 import msgspec
+import torch
 from hypothesis import find, settings
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.approach import Approaches
+from frostproof.approach import Approaches, RequiresGrad
 from frostproof.architecture import Architecture, Input
+from frostproof.bits import bits_of, values
 from frostproof.case import Case, DType, Group
 from frostproof.invariants import BY_ID
+from frostproof.invariants.agreement import rounding
 from frostproof.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
-from frostproof.observation import Moment, Trial
+from frostproof.observation import Bits
 from frostproof.program import Clip, Freeze, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
-from frostproof.subject import Ability, Kind, Options, Subject
-from frostproof.trial import Outcome, run_trial
+from frostproof.subject import Ability, Kind, Options, Space, Subject
+from frostproof.training import Training
+from frostproof.trial import batches_of, run_trial
 
 NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "any": (Input((1, 3, 3)), (Conv2d(2, 3), Tanh(), Flatten(), LayerNorm(), Linear(2))),
@@ -30,112 +38,222 @@ NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "sparse": (Input((2,), vocabulary=3), (Embedding(3, 2, sparse=True),)),
 }
 STEPS = 3
-MOVES = (BY_ID["trainable-moves"],)
-RESUMES = (BY_ID["checkpoint-resumes"],)
+PATIENCE = 24
+"""Steps after which every parameter must have moved; some optimizers begin with next to nothing."""
 
+RESUMES = (BY_ID["checkpoint-resumes"],)
 
 ABILITIES: dict[Ability, Program] = {
     "SaveLoad": (Step(), Step(), SaveLoad(), Step(), Step()),
     "SetLr": (Step(), SetLr(), Step()),
     "Schedule": tuple(event for name in get_args(Scheduler) for event in (Schedule(name), Step())),
     "Clip": (Step(after_backward=(Clip("norm"), Clip("value"))),) * 2,
+    "micro-batches": (Step(micro_batches=2),) * 2,
     "autocast": (Step(amp="autocast"),) * 2,
     "scaler": (Step(amp="scaler"), Step(amp="overflow"), Step(amp="scaler")),
 }
 """What not every optimizer can do -> a program that needs it."""
+
+BY_STEP: tuple[Ability, ...] = ("Clip", "ZeroGrad", "micro-batches", "drop", "autocast", "scaler")
+"""What takes a moment between backward and step, which a fused backward does not have."""
+
+
+class Fault(NamedTuple):
+    """Why a way to use an optimizer does not work, and the number of steps that it reached; -1 where it cannot be built."""
+
+    reached: int
+    text: str
+    still: bool = False
 
 
 class Unusable(Exception):
     """The optimizer cannot be judged on this device; the message is the reason, one line."""
 
 
+@cache
 def probe(subject: Subject, device: str) -> Subject:
     """`subject` with its capabilities as found on `device`. Raises Unusable."""
     if subject.factory is None:
         return subject
-    found, reasons = None, []
-    for kind in NETWORKS:
-        for closure in {"never": (False,), "optional": (False, True), "required": (True,)}[subject.closure]:
-            reason = _fault(replace(subject, parameters=kind), device, subject.dtypes[0], closure)
-            if not reason:
-                found = replace(subject, parameters=kind, closure="required" if closure else subject.closure)
-                break
-            reasons.append(reason)
-        if found:
+    if subject.needs:
+        raise Unusable(f"needs {', '.join(subject.needs)}: register a Subject (see docs/subjects.md)")
+    plain = replace(subject, space=()) if subject.discovered else subject  # what is drawn may not suit it
+    faults = []
+    for candidate in _candidates(plain, subject.space):
+        found, fault = _tried(candidate, device)
+        if fault is None:
             break
-    if found is None:
-        raise Unusable(reasons[0])
-    closure = found.closure == "required"
-    first = subject.dtypes[0]
-    groups = found.groups and found.parameters != "sparse" and not _fault(found, device, first, closure, groups=2)
+        faults.append(fault)
+    else:
+        raise Unusable(max(faults, key=lambda each: each.reached).text)  # the way that got farthest says best what is missing
+    first = found.dtypes[0]
+    one_group = not found.groups or found.parameters == "sparse" or bool(_fault(found, device, first, groups=2))
+    found = replace(found, groups=not one_group)
     if device == "meta":
-        return replace(found, groups=groups, unable=tuple(ABILITIES))  # where there are no values, a dtype is a label
-    dtypes: tuple[DType, ...] = tuple(dtype for dtype in found.dtypes if dtype == first or not _fault(found, device, dtype, closure))
-    found = replace(found, groups=groups, dtypes=dtypes)
-    return replace(found, unable=tuple(ability for ability, program in ABILITIES.items() if _cannot(found, device, program)))
+        return replace(found, unable=tuple(ABILITIES))  # where there are no values, a dtype is a label
+    found = replace(found, dtypes=tuple(dtype for dtype in found.dtypes if dtype == first or not _fault(found, device, dtype)))
+    unable = tuple(ability for ability, program in ABILITIES.items() if ability not in found.unable and _cannot(found, device, program))
+    found = replace(found, unable=(*found.unable, *unable))
+    if not subject.discovered:
+        return found
+    found = replace(found, per_parameter=found.per_parameter and _keeps_to_parameters(found, device))
+    return replace(found, space=_sound(found, subject.space, device))
 
 
-def _simplest(subject: Subject) -> Options:
+def _candidates(subject: Subject, space: Space) -> Iterator[Subject]:
+    """Ways to use it, the likeliest first: as it is stated; where nobody stated any, other ways, and values for arguments whose
+    defaults do not work."""
+    stated = [subject]
+    if subject.closure == "optional":
+        stated.append(replace(subject, closure="required"))
+    kinds: tuple[Kind, ...] = ("any", "up-to-2d", "matrices", "sparse") if subject.parameters == "any" else (subject.parameters,)
+    yield from (replace(each, parameters=kind) for kind in kinds for each in stated)
+    for way in _OTHERWISE if subject.discovered and subject.takes == "parameters" else ():
+        if "closure" not in way or subject.closure != "never":
+            yield from (replace(subject, parameters=kind, **way) for kind in kinds[:3])
+    for options in (options for choice in space for options in choice) if subject.discovered and isinstance(space, tuple) else ():
+        yield replace(subject, arguments={**subject.arguments, **dict(options)})
+
+
+def _hidden_matrices(name: str, shape: tuple[int, ...]) -> dict[str, bool]:
+    """`use_muon` for matrices, as implementations of Muon ask for it in each group."""
+    return {"use_muon": len(shape) == 2}
+
+
+_OTHERWISE: tuple[dict[str, Any], ...] = (
+    {"closure": "after-backward"},
+    {"backward": "create-graph"},
+    {"takes": "named-parameters"},
+    {"keys": _hidden_matrices},
+)
+
+
+def _tried(subject: Subject, device: str) -> tuple[Subject, Fault | None]:
+    """The subject with what a few steps show of it, and why they do not work with nothing frozen; None where they do."""
+    if "set_to_none" not in subject.unable and not _takes_set_to_none(subject):
+        subject = replace(subject, unable=(*subject.unable, "set_to_none"))
+    if subject.backward == "fused":
+        subject = replace(subject, closure="never", unable=tuple(dict.fromkeys((*subject.unable, *BY_STEP))))
+    fault = _fault(subject, device, subject.dtypes[0])
+    if fault is not None and fault.still and subject.discovered:
+        slow = replace(subject, patience=PATIENCE)
+        return slow, _fault(slow, device, slow.dtypes[0])
+    return subject, fault
+
+
+def _takes_set_to_none(subject: Subject) -> bool:
+    """Whether zero_grad has room for it."""
+    zero_grad = getattr(subject.factory, "zero_grad", None)
+    if zero_grad is None:
+        return True
+    try:
+        parameters = signature(zero_grad).parameters
+    except (TypeError, ValueError):
+        return True
+    return "set_to_none" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def simplest(subject: Subject) -> Options:
+    """The hyperparameters to which a drawn group shrinks."""
     if isinstance(subject.space, SearchStrategy):
         quick = settings(database=None, derandomize=True, deadline=None)
         return tuple(find(subject.space, lambda _: True, settings=quick).items())
     return tuple(pair for choice in subject.space for pair in choice[0])
 
 
-def _fault(subject: Subject, device: str, dtype: DType, closure: bool, groups: int = 1) -> str:
-    """Why a few steps with nothing frozen do not work; empty where they do."""
-    values = device != "meta"
-    case = _case(subject, dtype, closure, groups, steps=STEPS if values else 1)
-    outcome = run_trial(case, subject, device, MOVES if values else (), Approaches())
-    if outcome.trial.crash is not None:
-        crash = outcome.trial.crash
-        return f"cannot be built: {crash}" if crash.phase == "build" else f"cannot {crash.phase} with nothing frozen: {crash}"
-    if outcome.violated:
-        return f"moves no parameter in {STEPS} steps with nothing frozen"
-    return _not_finite(outcome)
+def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None) -> Fault | None:
+    """Why a few steps with nothing frozen do not work; None where they do."""
+    has_values = device != "meta"
+    steps = max(STEPS, subject.patience) if has_values else 1
+    case = _case(subject, dtype, groups, options).replaced(program=(Step(closure=subject.needs_closure),) * steps)
+    trial = run_trial(case, subject, device, (), Approaches()).trial
+    if trial.crash is not None:
+        what = "be built" if trial.crash.phase == "build" else f"{trial.crash.phase} with nothing frozen"
+        return Fault(trial.crash.index, f"cannot {what}: {trial.crash}")
+    if not has_values:
+        return None
+    last = trial.moments[-1].seen["a"].weights
+    for parameter, data in zip(case.parameters, last, strict=True):
+        if not all(map(isfinite, values(data, dtype))):
+            return Fault(steps, f"makes {parameter.name} infinite or NaN in {steps} steps with nothing frozen")
+    if last == trial.starts["a"].weights:
+        return Fault(steps, f"moves no parameter in {steps} steps with nothing frozen", still=True)
+    return None
+
+
+def _cannot(subject: Subject, device: str, program: Program) -> bool:
+    """Whether a program raises, or a checkpoint does not resume, with nothing frozen."""
+    if subject.needs_closure:
+        if any(isinstance(event, Step) and event.scaled for event in program):
+            return True  # a GradScaler takes no closure
+        program = tuple(msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event for event in program)
+    outcome = run_trial(_case(subject, subject.dtypes[0]).replaced(program=program), subject, device, RESUMES, Approaches())
+    return outcome.trial.crash is not None or bool(outcome.violated)
+
+
+def _sound(subject: Subject, space: Space, device: str) -> Space:
+    """What of a discovered space works, each alternative tried by itself and the simplest of all together."""
+    if isinstance(space, SearchStrategy):
+        return space
+    sound = []
+    for choice in space:
+        works = tuple(options for options in choice if not _fault(subject, device, subject.dtypes[0], options=options))
+        if works:
+            sound.append(works)
+    together = tuple(pair for choice in sound for pair in choice[0])
+    return tuple(sound) if not _fault(subject, device, subject.dtypes[0], options=together) else ()
+
+
+def _keeps_to_parameters(subject: Subject, device: str) -> bool:
+    """Whether training goes on alike when its groups hold the same parameters in reverse order, with nothing frozen.
+
+    Where not, something that it knows belongs to a place in the list.
+    """
+    try:
+        one, other = (_trained(subject, device, reverse=reverse) for reverse in (False, True))
+    except Exception:  # whatever it raises, it cannot do this
+        return False
+    return all(rounding(left, right, subject.dtypes[0]) is not None for left, right in zip(one, other, strict=True))
+
+
+def _trained(subject: Subject, device: str, *, reverse: bool) -> tuple[Bits, ...]:
+    """The weights after training, with the order of the parameters in the optimizer reversed on the way."""
+    case, generator = _case(subject, subject.dtypes[0]), torch.Generator()
+    training = Training(case, subject, RequiresGrad(), device)
+    groups = training.optimizer.param_groups
+    if [id(p) for group in groups for p in group["params"]] != [id(p) for p in training.parameters]:
+        raise ValueError("its groups are not those that it was given")
+    for number in range(2 * STEPS):
+        if reverse and number == STEPS:
+            for group in groups:
+                for key in {"params", "param_names"} & group.keys():
+                    group[key].reverse()
+        training.run(Step(closure=subject.needs_closure), number, batches_of(case, 0, generator.manual_seed(number), device))
+    return bits_of(training.parameters)
 
 
 def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:
-    """Whether a parameter that was trained, and is then frozen with zeros for a gradient, moves; None where there are no values."""
-    step = Step(closure=subject.closure == "required")
-    case = _case(subject, subject.dtypes[0], False, 1, 1)
+    """Whether a parameter that was trained, and is then frozen with zeros for a gradient, moves; None where that was not seen."""
+    if subject.backward == "fused":
+        return None
+    step = Step(closure=subject.needs_closure)
+    case = _case(subject, subject.dtypes[0])
     last = case.parameters[-1].name
     program = (step, step, Freeze((last,), "left"), msgspec.structs.replace(step, set_to_none=False))
     return run_trial(case.replaced(program=program), subject, device, (), Approaches()).trial.moved_on_zero_grad
 
 
-def _cannot(subject: Subject, device: str, program: Program) -> bool:
-    """Whether a program raises, or a checkpoint does not resume, with nothing frozen."""
-    if subject.closure == "required":
-        if any(isinstance(event, Step) and event.scaled for event in program):
-            return True  # a GradScaler takes no closure
-        program = tuple(msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event for event in program)
-    case = _case(subject, subject.dtypes[0], False, 1, 1).replaced(program=program)
-    outcome = run_trial(case, subject, device, RESUMES, Approaches())
-    return outcome.trial.crash is not None or bool(outcome.violated)
-
-
-def _not_finite(outcome: Outcome) -> str:
-    from frostproof.bits import values
-
-    trial: Trial = outcome.trial
-    last: Moment = trial.moments[-1]
-    for parameter, data in zip(trial.case.parameters, last.seen["a"].weights, strict=True):
-        if not all(map(isfinite, values(data, trial.case.dtype))):
-            return f"makes {parameter.name} infinite or NaN in {STEPS} steps with nothing frozen"
-    return ""
-
-
-def _case(subject: Subject, dtype: DType, closure: bool, groups: int, steps: int) -> Case:
+def _case(subject: Subject, dtype: DType, groups: int = 1, options: Options | None = None) -> Case:
     given, layers = NETWORKS[subject.parameters]
     architecture = Architecture(given, layers)
     names = [parameter.name for parameter in architecture.parameters]
     members = [names[i::groups] for i in range(groups)]
+    hyperparameters = simplest(subject) if options is None else options
     return Case(
         architecture,
         mask=(),
-        groups=tuple(Group(tuple(member), _simplest(subject)) for member in members),
-        program=(Step(closure=closure),) * steps,
+        groups=tuple(Group(tuple(member), hyperparameters) for member in members),
+        program=(Step(),),
         dtype=dtype,
         batch=2,
         seed=1,

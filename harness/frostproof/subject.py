@@ -26,7 +26,7 @@ Choice = tuple[Options, ...]
 Space = tuple[Choice, ...] | SearchStrategy[dict[str, Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """An optimizer and its capability record.
 
@@ -99,6 +99,9 @@ class Subject:
 
     needs: tuple[str, ...] = ()
     """Constructor arguments without a default that nobody gave."""
+
+    discovered: bool = False
+    """Whether it was made from a signature alone, so that the probe may try other ways to build and step it."""
 
     version: str = ""
     """Version of the distribution that the optimizer comes from."""

@@ -11,7 +11,6 @@ import pytest
 
 from frostproof import profile
 from frostproof.device import chosen, is_accelerator, placed
-from frostproof.errors import UsageError
 from frostproof.invariants import Violation
 from frostproof.options import Run
 from frostproof.subject import AUTOGRAD, Subject
@@ -38,14 +37,9 @@ def optimizers(run: Run) -> Iterator[Verification]:
 
 
 def check_usage(run: Run) -> None:
-    """Raise UsageError where a device is absent, or where a target needs arguments that cannot be guessed."""
+    """Raise UsageError where a device is absent, or a target is no optimizer."""
     chosen(run.devices)
-    for target in run.optimizers:
-        for subject in resolve([target]):
-            if subject.needs:
-                raise UsageError(
-                    f"{target!r} needs {', '.join(subject.needs)}: name a Subject, or a function that builds it from a parameter list"
-                )
+    resolve(run.optimizers)
 
 
 @cache

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
-import importlib.util
-import inspect
 import pkgutil
-import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from types import ModuleType
-from typing import Any
 
 from torch.optim import Optimizer
 
+from frostproof import registry
+from frostproof.discovery import subjects
 from frostproof.errors import UsageError
-from frostproof.findings import FINDINGS
-from frostproof.hyperparameters import SINGLE, space_of
 from frostproof.subject import Subject
-
-IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
-    "foreach": (("forloop", False), ("foreach", True)),
-    "fused": (("fused", True),),
-    "capturable": (("capturable", True),),
-    "differentiable": (("differentiable", True),),
-    "line_search_fn": (("default", None), ("strong_wolfe", "strong_wolfe")),
-}
-"""Constructor argument that chooses an implementation -> variants, each with its value."""
 
 ONLY_ON = {"capturable": "accelerators", "differentiable": "cpu"}
 """Implementations that are looked at on some devices alone: captured graphs exist on accelerators, and what a
@@ -54,12 +39,13 @@ def _subjects(target: str) -> list[Subject]:
         classes = _exported(module)
         if not classes:
             raise UsageError(f"{module_name!r} exports no optimizer class: name one as {module_name}:Name")
-        return [subject for each in classes for subject in _variants(f"{module_name}:{each}", getattr(module, each))]
+        found = {f"{module_name}:{each}": getattr(module, each) for each in classes}
+        return [subject for each, optimizer in found.items() for subject in registry.registered(each) or subjects(optimizer, each)]
     if not hasattr(module, name):
         candidates = _exported(module) or [each for each in vars(module) if not each.startswith("_")]
         has = f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
         raise UsageError(f"unknown optimizer {target!r}: {has}.{_nearest(name, candidates)}")
-    return _variants(target, getattr(module, name))
+    return registry.registered(target) or subjects(getattr(module, name), target)
 
 
 def _import(name: str, target: str) -> ModuleType:
@@ -107,76 +93,3 @@ def _exported(module: ModuleType) -> list[str]:
         ):
             own.setdefault(found, name)
     return sorted(own.values())
-
-
-def subjects_of(found: Any) -> list[Subject]:
-    """The subjects of a class, a function or a Subject that is at hand, each implementation by itself. Raises UsageError."""
-    if isinstance(found, Subject):
-        return [found]
-    return _variants(f"{getattr(found, '__module__', '?')}:{getattr(found, '__qualname__', repr(found))}", found)
-
-
-def _variants(target: str, found: Any) -> list[Subject]:
-    if isinstance(found, Subject):
-        return [replace(found, target=target)]  # reports name it as the user did
-    if not callable(found) or (isinstance(found, type) and not issubclass(found, Optimizer)):
-        kind = "a class" if isinstance(found, type) else f"of type {type(found).__name__}"
-        raise UsageError(
-            f"{target!r} is {kind}, and no optimizer: "
-            f"name a subclass of torch.optim.Optimizer, a Subject, or a function that returns an optimizer"
-        )
-    if found is Optimizer:
-        raise UsageError(f"{target!r} is the abstract base class: name a subclass of it")
-    names = _arguments(found)
-    base = Subject(
-        target=target,
-        factory=found,
-        space=space_of(names),
-        closure=_closure(found),
-        needs=tuple(name for name, required in names.items() if required and name not in SINGLE),
-        version=_version(found),
-        **_known(found, None),
-    )
-    variants = [
-        (variant, argument, value) for argument in IMPLEMENTATIONS if argument in names for variant, value in IMPLEMENTATIONS[argument]
-    ]
-    if not variants:
-        return [base]
-    return [replace(base, variant=variant, arguments={argument: value}, **_known(found, variant)) for variant, argument, value in variants]
-
-
-def _known(found: Any, variant: str | None) -> dict[str, Any]:
-    """What is on record of this optimizer, as fields of its Subject."""
-    name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    return FINDINGS.get((name, variant), {})
-
-
-def _arguments(factory: Any) -> dict[str, bool]:
-    """Names of the keyword arguments after the first, which takes the parameters -> whether each is required."""
-    try:
-        parameters = list(inspect.signature(factory).parameters.values())[1:]
-    except (TypeError, ValueError):
-        return {}
-    return {p.name: p.default is p.empty for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-
-
-def _closure(found: Any) -> Any:
-    """Whether step() has room for a closure; whether it insists on one is for the probe to find."""
-    step = getattr(found, "step", None)
-    if step is None:
-        return "optional"
-    try:
-        parameters = list(inspect.signature(step).parameters.values())[1:]
-    except (TypeError, ValueError):
-        return "optional"
-    if not parameters:
-        return "never"
-    return "required" if parameters[0].default is inspect.Parameter.empty and parameters[0].name == "closure" else "optional"
-
-
-def _version(found: Any) -> str:
-    package = getattr(found, "__module__", "").partition(".")[0]
-    try:
-        return importlib.metadata.version(package)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return str(getattr(sys.modules.get(package), "__version__", ""))

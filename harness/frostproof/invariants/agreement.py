@@ -26,12 +26,18 @@ def is_rounding(trial: Trial, left: Bits | None, right: Bits | None) -> bool:
     """Whether two tensors of one size differ by rounding alone, where the subject allows for it."""
     if not trial.allows_rounding or left is None or right is None or len(left) != len(right):
         return False
+    difference = rounding(left, right, trial.case.dtype)
+    trial.rounding = max(trial.rounding, difference or 0.0)
+    return difference is not None
+
+
+def rounding(left: Bits, right: Bits, dtype: str) -> float | None:
+    """The largest difference between two tensors, in units in the last place; None where it is more than rounding makes."""
     from frostproof.bits import ulp, values
 
-    old, new = values(left, trial.case.dtype), values(right, trial.case.dtype)
-    bound = ROUNDING[trial.case.dtype] * max(1.0, *map(abs, old))
-    if not all(abs(x - y) <= bound for x, y in zip(old, new, strict=True)):
-        return False
-    unit = ulp(max(1.0, *map(abs, old)), trial.case.dtype)
-    trial.rounding = max(trial.rounding, *(abs(x - y) / unit for x, y in zip(old, new, strict=True)))
-    return True
+    if left == right:
+        return 0.0
+    old, new = values(left, dtype), values(right, dtype)
+    largest = max(1.0, *map(abs, old))
+    difference = max(abs(x - y) for x, y in zip(old, new, strict=True))
+    return difference / ulp(largest, dtype) if difference <= ROUNDING[dtype] * largest else None
