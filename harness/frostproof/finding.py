@@ -11,6 +11,11 @@ from frostproof.invariants import INVARIANTS
 from frostproof.results import InvariantRow, Status, SubjectRow
 from frostproof.verification import Verification
 
+ORDER = (
+    "its updates depend on the order of its parameters, with nothing frozen too: "
+    "where that is by design, state the reason as `positional` in a Subject"
+)
+
 
 class Finding(msgspec.Struct):
     """What one test item reports: a subject's row, with the cases of its violations still inside."""
@@ -34,6 +39,8 @@ def finding(verification: Verification) -> Finding:
             row.status = "expected" if invariant.id in subject.expected_failures else "violated"
             if tally.case is not None:
                 cases[invariant.id] = tally.case
+            if row.status == "violated" and verification.depends_on_order and invariant.compares:
+                row.message = f"{row.message}; {ORDER}"
         elif verification.sought is not None and tally.judged:
             row.status = "violated"
             row.message = (
@@ -65,8 +72,8 @@ def finding(verification: Verification) -> Finding:
     if verification.relaxed:
         facts["relaxed-cases"] = verification.relaxed
         facts["relaxed-because"] = f"kernels of {verification.device} do not repeat themselves on these cases, with no optimizer at all"
-    if verification.order_dependent:
-        facts["order-dependent-cases"] = verification.order_dependent
+    if verification.depends_on_order:
+        facts["depends-on-order"] = True
     if subject.rounding is not None or verification.rounding:
         facts["rounding-ulp"] = verification.rounding
     subject_row = SubjectRow(

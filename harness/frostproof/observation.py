@@ -61,7 +61,8 @@ class Observation:
     `forgot`: whether one was built anew without what the old one knew; `cast`: whether loading a checkpoint changed the
     dtype of its state. `held`: buffers of frozen modules in eval mode. The rest is read after the event: `owned` by the
     optimizer, `stateful`: parameters with non-empty optimizer state, `states`: that of parameters that the program freezes,
-    `rates`: learning rates, where the program changes them, `flipped`: parameters whose requires_grad is not as the
+    `rates`: learning rates, where the program changes them, `counts`: the numbers of its group, where the program freezes or
+    thaws, `flipped`: parameters whose requires_grad is not as the
     approach left it.
     """
 
@@ -91,6 +92,7 @@ class Observation:
     stateful: Positions = ()
     states: dict[int, Bits] = field(default_factory=dict)
     rates: tuple[Any, ...] = ()
+    counts: tuple[Any, ...] = ()
     generators: Bits = b""
     closure: ClosureUse | None = None
     activations: list[Activation] | None = None

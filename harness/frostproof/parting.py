@@ -81,10 +81,21 @@ def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
 
 def _rates_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """A scheduler knows nothing of a group, or an optimizer, that came after it: the learning rates are no longer the same."""
-    one, other = moment.seen[left], moment.seen[right]
-    late = any(each.seen[role].added or each.seen[role].built for each in trial.moments for role in (left, right))
+    one, other = moment.seen[left].rates, moment.seen[right].rates
     take = picker(moment.frozen.trainable)
-    return late and bool(one.rates and other.rates) and take(one.rates) != take(other.rates)
+    return _came_late(trial, left, right) and bool(one and other) and take(one) != take(other)
+
+
+def _counts_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
+    """An optimizer keeps count in its groups, or in itself, of the steps that it took: what came late has another count."""
+    one, other = moment.seen[left].counts, moment.seen[right].counts
+    take = picker(moment.frozen.trainable)
+    return _came_late(trial, left, right) and bool(one and other) and take(one) != take(other)
+
+
+def _came_late(trial: Trial, left: str, right: str) -> bool:
+    """Whether a group, or the optimizer itself, came during the training."""
+    return any(each.seen[role].added or each.seen[role].built for each in trial.moments for role in (left, right))
 
 
 def _forgot(trial: Trial, moment: Moment, left: str, right: str) -> bool:
@@ -133,6 +144,7 @@ CAUSES: dict[str, Callable[[Trial, Moment, str, str], bool]] = {
     "clipped over the whole model, leftover gradients included": _clipped_by_leftovers,
     "a reentrant checkpoint without an input that requires grad": _cut_off,
     "a scheduler that does not follow what came after it": _rates_differ,
+    "a group, or an optimizer, counts steps since it came": _counts_differ,
     "an optimizer built anew has forgotten": _forgot,
     "loading casts the optimizer's state to the dtype of the parameters": _cast_on_load,
     "thawed with a leftover gradient, which was zeroed in place": _zeroed_in_place,

@@ -96,7 +96,7 @@ def probe(subject: Subject, device: str) -> Subject:
     found = replace(found, unable=(*found.unable, *unable))
     if not subject.discovered:
         return found
-    found = replace(found, per_parameter=found.per_parameter and _keeps_to_parameters(found, device))
+    found = replace(found, per_parameter=found.per_parameter and _has_its_groups(found, device))
     return replace(found, space=_sound(found, subject.space, device))
 
 
@@ -204,28 +204,34 @@ def _sound(subject: Subject, space: Space, device: str) -> Space:
     return tuple(sound) if not _fault(subject, device, subject.dtypes[0], options=together) else ()
 
 
-def _keeps_to_parameters(subject: Subject, device: str) -> bool:
-    """Whether training goes on alike when its groups hold the same parameters in reverse order, with nothing frozen.
+def _has_its_groups(subject: Subject, device: str) -> bool:
+    """Whether param_groups holds what the optimizer was given, in its order, so that they can be edited."""
+    training = Training(_case(subject, subject.dtypes[0]), subject, RequiresGrad(), device)
+    held = [id(p) for group in training.optimizer.param_groups for p in group["params"]]
+    return held == [id(p) for p in training.parameters]
 
-    Where not, something that it knows belongs to a place in the list.
+
+def depends_on_order(subject: Subject, device: str) -> bool:
+    """Whether training goes on in another way when the groups hold the same parameters in reverse order, with nothing frozen.
+
+    Then something that it knows belongs to a place in the list, and not to a parameter.
     """
+    if not subject.per_parameter:
+        return False  # nobody edits the groups of such a one
     try:
         one, other = (_trained(subject, device, reverse=reverse) for reverse in (False, True))
     except Exception:  # whatever it raises, it cannot do this
-        return False
-    return all(rounding(left, right, subject.dtypes[0]) is not None for left, right in zip(one, other, strict=True))
+        return True
+    return any(rounding(left, right, subject.dtypes[0]) is None for left, right in zip(one, other, strict=True))
 
 
 def _trained(subject: Subject, device: str, *, reverse: bool) -> tuple[Bits, ...]:
     """The weights after training, with the order of the parameters in the optimizer reversed on the way."""
     case, generator = _case(subject, subject.dtypes[0]), torch.Generator()
     training = Training(case, subject, RequiresGrad(), device)
-    groups = training.optimizer.param_groups
-    if [id(p) for group in groups for p in group["params"]] != [id(p) for p in training.parameters]:
-        raise ValueError("its groups are not those that it was given")
     for number in range(2 * STEPS):
         if reverse and number == STEPS:
-            for group in groups:
+            for group in training.optimizer.param_groups:
                 for key in {"params", "param_names"} & group.keys():
                     group[key].reverse()
         training.run(Step(closure=subject.needs_closure), number, batches_of(case, 0, generator.manual_seed(number), device))

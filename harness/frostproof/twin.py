@@ -12,8 +12,8 @@ from torch.nn.utils import get_total_norm
 from frostproof.approach import Approach
 from frostproof.bits import bits, bits_of, fingerprint, gradient_bits
 from frostproof.case import Case
-from frostproof.observation import Activation, Clipped, ClosureUse, Observation, Start
-from frostproof.program import AnyEvent, Schedule, SetLr, Step
+from frostproof.observation import Activation, Bits, Clipped, ClosureUse, Observation, Start
+from frostproof.program import AnyEvent, Schedule, SetLr, Step, changes
 from frostproof.randomness import generator_state
 from frostproof.subject import Subject
 from frostproof.training import Batches, Training
@@ -24,6 +24,7 @@ class Twin(Training):
 
     def __init__(self, case: Case, subject: Subject, approach: Approach, device: str, *, resumes: bool = False) -> None:
         self.rated = case.has(SetLr, Schedule)
+        self.followed = any(map(changes, case.program))
         self.renormed = any(parameter.renormed for parameter in case.parameters)
         self.seen = Observation()
         self.tracing = False
@@ -55,16 +56,20 @@ class Twin(Training):
             for i in self.case.frozen_midway:
                 seen.states[i] = fingerprint(state.get(parameters[i]) or None)
             if self.rated:
-                seen.rates = self._rates()
+                seen.rates = self._of_groups(_rate)
+            if self.followed:
+                own = _numbers(vars(optimizer))
+                seen.counts = self._of_groups(lambda group: own + _numbers(group))
         seen.generators = generator_state(self.device)
         return seen
 
-    def _rates(self) -> tuple[Any, ...]:
-        rates: list[Any] = [None] * len(self.parameters)
-        for place, group in enumerate(self.optimizer.param_groups):
+    def _of_groups(self, what: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
+        """Something about the group of each parameter that the optimizer owns; None for the others."""
+        found: list[Any] = [None] * len(self.parameters)
+        for place, group in enumerate(self.optimizer.param_groups[: len(self.layout)]):
             for i in self._members(place):
-                rates[i] = float(group["lr"]) if isinstance(group.get("lr"), float | Tensor) else None
-        return tuple(rates)
+                found[i] = what(group)
+        return tuple(found)
 
     def on_built(self) -> None:
         self.buffers = list(self.model.buffers())
@@ -195,6 +200,15 @@ class Twin(Training):
         for hook in hooks:
             hook.remove()
         return outputs
+
+
+def _rate(group: dict[str, Any]) -> float | None:
+    return float(group["lr"]) if isinstance(group.get("lr"), float | Tensor) else None
+
+
+def _numbers(settings: dict[str, Any]) -> Bits:
+    """The numbers in a parameter group, or among an optimizer's attributes, but for the learning rate."""
+    return fingerprint({key: value for key, value in settings.items() if key != "lr" and isinstance(value, bool | int | float | Tensor)})
 
 
 def _options(group: dict[str, Any]) -> bytes:

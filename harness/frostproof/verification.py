@@ -17,7 +17,7 @@ from frostproof.generation import cases, late
 from frostproof.invariants import BY_ID, INVARIANTS, Invariant
 from frostproof.invariants.progress import moves
 from frostproof.observation import Crash
-from frostproof.probe import Unusable, moves_on_zero_grad, probe
+from frostproof.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
 from frostproof.trial import Outcome, run_trial
@@ -58,7 +58,7 @@ class Verification:
         self.seconds = 0.0
         self.rounding = 0.0
         self.relaxed = 0
-        self.order_dependent = 0
+        self.depends_on_order = False
         self.rejected = 0
         self.rejection = ""
         self.partings: Counter[str] = Counter()
@@ -78,6 +78,7 @@ class Verification:
         self.cases = cases(self.subject)
         if self.subject.factory is not None and self.device != "meta":
             self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.place)
+            self.depends_on_order = depends_on_order(self.subject, self.place)
         if self.subject.closure == "never":
             self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
             self.tallies.pop("closure-is-honoured", None)
@@ -172,20 +173,16 @@ class Verification:
         return outcome
 
     def _less_what_is_no_bug(self, case: Case, outcome: Outcome) -> Outcome:
-        """The outcome less comparisons of two runs that this optimizer, as it is made, does not repeat to the bit.
-
-        An update may depend on the order of the parameters; sums over all of them then round in another way, or something
-        belongs to a place in the list.
-        """
-        if not outcome.trial.crash and self._depends_on_grouping(case):
+        """The outcome less comparisons of two runs that this optimizer, as it is made, does not repeat to the bit."""
+        if self.subject.positional or (not outcome.trial.crash and self._depends_on_grouping(case)):
             return _without_comparisons(outcome)
-        if self.subject.rounding is None:
-            rounded = self._run(case, replace(self.subject, rounding="seen"))
-            if not any(invariant.compares for invariant in rounded.violated):
-                self.rounding = max(self.rounding, rounded.trial.rounding)
-                return _without_comparisons(outcome)
-        if self._depends_on_order(case):
-            self.order_dependent += 1
+        if self.subject.rounding is not None:
+            return _without_comparisons(outcome) if self._depends_on_order(case) else outcome
+        rounded = self._run(case, replace(self.subject, rounding="seen"))
+        differs = any(invariant.compares for invariant in rounded.violated)
+        # Rounding alone, or rounding that this optimizer makes more of with nothing frozen too.
+        if not differs or (rounded.trial.rounding and self._depends_on_order(case.control())):
+            self.rounding = max(self.rounding, rounded.trial.rounding)
             return _without_comparisons(outcome)
         return outcome
 
@@ -215,8 +212,6 @@ class Verification:
         matches = BY_ID["trainable-updates-match"]
         subject = replace(self.subject, rounding=self.subject.rounding or "seen")
         reordered = Approaches(b=RequiresGradReversed())
-        # With a stated reason to round, what this very case makes of it counts. Else nothing is frozen: that shows no freezing bug.
-        case = case if self.subject.rounding is not None else case.control()
         return matches in run_trial(case.replaced(extras=()), subject, self.place, (matches,), reordered).violated
 
     def _add(self, outcome: Outcome, invariant: Invariant, message: str) -> None:
