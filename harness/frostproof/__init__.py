@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from frostproof.architecture import Architecture, Input
     from frostproof.case import Case, Group
     from frostproof.check import Report, check_optimizer
+    from frostproof.decorator import parametrize
+    from frostproof.discovery import subjects
     from frostproof.errors import CaseError, FrostproofError, UsageError
+    from frostproof.registry import register
     from frostproof.subject import Subject
 
 _HOMES = {
@@ -19,13 +22,30 @@ _HOMES = {
     "Group": "case",
     "Report": "check",
     "check_optimizer": "check",
+    "parametrize": "decorator",
+    "subjects": "discovery",
+    "register": "registry",
     "CaseError": "errors",
     "FrostproofError": "errors",
     "UsageError": "errors",
     "Subject": "subject",
 }
 
-__all__ = ["Architecture", "Case", "CaseError", "FrostproofError", "Group", "Input", "Report", "Subject", "UsageError", "check_optimizer"]
+__all__ = [
+    "Architecture",
+    "Case",
+    "CaseError",
+    "FrostproofError",
+    "Group",
+    "Input",
+    "Report",
+    "Subject",
+    "UsageError",
+    "check_optimizer",
+    "parametrize",
+    "register",
+    "subjects",
+]
 
 
 def __getattr__(name: str) -> Any:

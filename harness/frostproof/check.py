@@ -36,6 +36,12 @@ class Report:
         """Whether something was judged, and nothing violated."""
         return self.totals.judgements > 0 and not self.totals.violated
 
+    def _repr_html_(self) -> str:
+        """The report as a notebook shows it."""
+        from frostproof.notebook import html
+
+        return html(self.rows, self.ok)
+
     def __str__(self) -> str:
         from frostproof.terminal import table
 

@@ -51,7 +51,8 @@ def main() -> None:
 
 
 @main.command(epilog="Whatever follows `--` goes to pytest.")
-@click.argument("targets", nargs=-1, required=True, metavar="TARGET... [-- PYTEST_ARGS]")
+@click.argument("targets", nargs=-1, metavar="TARGET... [-- PYTEST_ARGS]")
+@click.option("--zoo", is_flag=True, help="Every optimizer of the libraries of the extra `zoo` that are installed.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), help="How much to try.  [default: dev]")
 @click.option("--max-examples", type=int, help="Examples per optimizer and device, in place of the profile's.")
 @click.option("--seed", type=int, help="Seed of the search.")
@@ -62,12 +63,16 @@ def main() -> None:
 @click.option("--markdown", help="Write a summary to this file.", metavar="FILE")
 @click.option("--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER")
 @click.pass_context
-def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, **given: Any) -> int:
+def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, zoo: bool, **given: Any) -> int:
     """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
 
     Exit code 0: everything held; 1: something is violated; 2: wrong usage; 5: nothing was judged.
     """
     targets, pytest_args = _split(targets, context)
+    if zoo:
+        targets = (*targets, *_zoo())
+    if not targets:
+        raise click.UsageError("no target: name one as module:Name")
     if not (jobs == "auto" or jobs.isdigit()):
         raise click.BadParameter(f"--jobs is {jobs!r}: give auto or a number")
     options = [f"--frostproof-optimizer={target}" for target in targets]
@@ -88,10 +93,18 @@ def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, .
     """The targets, and what stood behind `--`. click drops the `--`, so it is found in the words as they were given."""
     given: list[str] = context.obj or sys.argv[1:]
     behind = given[given.index("--") + 1 :] if "--" in given else []
-    targets = words[: len(words) - len(behind)] if behind else words
+    return words[: len(words) - len(behind)] if behind else words, behind
+
+
+def _zoo() -> list[str]:
+    from frostproof import zoo
+
+    targets = zoo.targets()
     if not targets:
-        raise click.UsageError("no target: name one as module:Name")
-    return targets, behind
+        raise click.UsageError("nothing of the zoo is installed: pip install 'frostproof[zoo]'")
+    if zoo.missing():
+        click.echo(f"frostproof: not installed, and left out: {', '.join(zoo.missing())}", err=True)
+    return targets
 
 
 @main.command("list")
@@ -110,7 +123,10 @@ def listing(what: str) -> None:
         click.echo("\n".join(available()))
     else:
         with quiet():
+            from frostproof import registry
             from frostproof.target import torch_optimizers
 
-        for subject in torch_optimizers():
+        for subject in [*torch_optimizers(), *(each for target in registry.targets() for each in registry.registered(target))]:
             click.echo(f"{subject.target:28} {subject.variant}")
+        for failure in registry.brought()[1]:
+            click.echo(f"frostproof: {failure}", err=True)

@@ -12,13 +12,16 @@ from typing import Any
 import torch
 
 from frostproof.device import is_accelerator
+from frostproof.quiet import printing_less
 
 
 @contextmanager
 def fenced(device: str) -> Iterator[None]:
-    """One torch thread, no warnings, deterministic kernels, no fused attention; RNG, grad mode and defaults restored.
+    """One torch thread, no warnings, deterministic kernels, no fused attention, nothing compiled, little printed; RNG, grad
+    mode and defaults restored.
 
-    Fused attention is chosen by requires_grad, and rounds otherwise.
+    Fused attention is chosen by requires_grad, and rounds otherwise. To compile what an optimizer wants compiled would take
+    minutes for each of the networks, and show what its eager code shows.
     """
     threads, grad, dtype = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
     deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -33,7 +36,7 @@ def fenced(device: str) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     memory.fill_uninitialized_memory = False
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), printing_less():
             warnings.simplefilter("ignore")
             yield
     finally:

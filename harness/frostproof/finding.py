@@ -9,6 +9,7 @@ import msgspec
 from frostproof.case import Case
 from frostproof.invariants import INVARIANTS
 from frostproof.results import InvariantRow, Status, SubjectRow
+from frostproof.subject import Subject
 from frostproof.verification import Verification
 
 ORDER = (
@@ -22,6 +23,29 @@ class Finding(msgspec.Struct):
 
     row: SubjectRow
     cases: dict[str, Case]
+
+
+def used_as(subject: Subject) -> str:
+    """How the probe found that an optimizer can be used, in one line."""
+    parts = [
+        f"takes {subject.takes}" + ("" if subject.keys is None else " with keys of their own"),
+        f"closure {subject.closure}",
+        *([f"backward {subject.backward}"] if subject.backward != "plain" else []),
+        f"trains {subject.parameters}",
+        "several groups" if subject.groups else "one group",
+        *([] if subject.per_parameter else ["built anew for each mask"]),
+        *([f"moves within {subject.patience} steps"] if subject.patience > 1 else []),
+        " ".join(subject.dtypes),
+        f"draws {_drawn(subject)}",
+    ]
+    return "; ".join(parts)
+
+
+def _drawn(subject: Subject) -> str:
+    if not isinstance(subject.space, tuple):
+        return "from its own strategy"
+    names = dict.fromkeys(name for choice in subject.space for options in choice for name, _ in options)
+    return ", ".join(names) or "no hyperparameters"
 
 
 def finding(verification: Verification) -> Finding:
@@ -61,6 +85,8 @@ def finding(verification: Verification) -> Finding:
     elif any(row.status == "violated" and (row.severity != "cost" or verification.strict) for row in rows):
         status = "violated"
     facts: dict[str, Any] = {}
+    if verification.reason is None and subject.factory is not None:
+        facts["used-as"] = used_as(subject)
     if verification.moves_on_zero_grad is not None:
         facts["moves-on-zero-grad"] = verification.moves_on_zero_grad
     if verification.partings:

@@ -63,7 +63,7 @@ class Observation:
     optimizer, `stateful`: parameters with non-empty optimizer state, `states`: that of parameters that the program freezes,
     `rates`: learning rates, where the program changes them, `counts`: the numbers of its group, where the program freezes or
     thaws, `flipped`: parameters whose requires_grad is not as the
-    approach left it.
+    approach left it, `default_dtype`: torch's, where the optimizer changed it.
     """
 
     zeroed: Positions = ()
@@ -88,6 +88,7 @@ class Observation:
     buffers: tuple[Bits, ...] = ()
     flipped: Positions = ()
     grad_enabled: bool = True
+    default_dtype: str | None = None
     groups_kept: bool = True
     stateful: Positions = ()
     states: dict[int, Bits] = field(default_factory=dict)

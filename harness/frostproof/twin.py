@@ -36,10 +36,14 @@ class Twin(Training):
         """Go through one event; `trace`: look at the output of every layer."""
         seen = self.seen = Observation()
         self.event, self.tracing = event, trace
+        dtype = torch.get_default_dtype()
         self.run(event, seed, batches)
         parameters, optimizer = self.parameters, self.optimizer
         seen.grad_enabled = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
+        if torch.get_default_dtype() != dtype:
+            seen.default_dtype = str(torch.get_default_dtype())
+            torch.set_default_dtype(dtype)
         seen.weights = bits_of(parameters)
         seen.buffers = bits_of(self.buffers)
         flags = [p.requires_grad for p in parameters]

@@ -12,6 +12,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             return f"the optimizer flipped requires_grad of {name} {at(moment)}, approach {trial.names[role]}"
         if not seen.grad_enabled:
             return f"the optimizer left gradients disabled (torch.is_grad_enabled() is False) {at(moment)}, approach {trial.names[role]}"
+        if seen.default_dtype is not None:
+            return f"the optimizer set the default dtype to {seen.default_dtype} {at(moment)}, approach {trial.names[role]}"
         if not seen.groups_kept:
             return f"the optimizer replaced or reordered parameters in param_groups {at(moment)}, approach {trial.names[role]}"
     return HELD
@@ -19,7 +21,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
 
 INVARIANT = Invariant(
     id="flags-untouched",
-    statement="the optimizer flips no requires_grad, no grad mode, replaces no parameter, reorders no group",
+    statement="the optimizer flips no requires_grad, no grad mode, no default dtype, replaces no parameter, reorders no group",
     severity="wrong",
     source="https://docs.pytorch.org/docs/stable/optim.html",
     judge=judge,
