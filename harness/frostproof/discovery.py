@@ -131,6 +131,8 @@ def _closure(found: Any) -> Closure:
     step = getattr(found, "step", None)
     if step is None:
         return "optional"
+    if hasattr(found, "first_step") and hasattr(found, "second_step"):  # as in every implementation of SAM
+        return "after-backward"
     try:
         parameters = list(inspect.signature(step).parameters.values())[1:]
     except (TypeError, ValueError):

@@ -133,11 +133,14 @@ class Guest:
     def _header(self, devices: list[str]) -> list[str]:
         from importlib.metadata import version
 
+        from frostproof.registry import brought
+
         torch, hypothesis = version("torch"), version("hypothesis")
         return [
             f"frostproof {version('frostproof')}: torch {torch}, hypothesis {hypothesis}, devices {', '.join(devices)}, "
             f"dtypes float32, float64, bfloat16",
             f"frostproof: profile {self.run.profile}, {self.run.examples} examples, seed {self.seed}",
+            *(f"frostproof: {failure}; it is left out" for failure in brought()[1]),
         ]
 
     # Running
@@ -228,6 +231,10 @@ class Guest:
             from frostproof.terminal import table
 
             terminalreporter.section("frostproof")
+            if self.config.get_verbosity() > 0:
+                for row in self.rows:
+                    if "used-as" in row.facts:
+                        terminalreporter.write_line(f"{row.name} on {row.device}: {row.facts['used-as']}")
             terminalreporter.write(table(self.rows, self.total))
 
 

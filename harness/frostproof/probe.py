@@ -177,7 +177,10 @@ def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options
         if not all(map(isfinite, values(data, dtype))):
             return Fault(steps, f"makes {parameter.name} infinite or NaN in {steps} steps with nothing frozen")
     if last == trial.starts["a"].weights:
-        return Fault(steps, f"moves no parameter in {steps} steps with nothing frozen", still=True)
+        uses = [moment.seen["a"].closure for moment in trial.moments]
+        without = any(use is not None and not use.grad_enabled for use in uses)
+        why = "calls its closure with gradients disabled, and " if without else ""
+        return Fault(steps, f"{why}moves no parameter in {steps} steps with nothing frozen", still=True)
     return None
 
 
@@ -208,7 +211,7 @@ def _has_its_groups(subject: Subject, device: str) -> bool:
     """Whether param_groups holds what the optimizer was given, in its order, so that they can be edited."""
     training = Training(_case(subject, subject.dtypes[0]), subject, RequiresGrad(), device)
     held = [id(p) for group in training.optimizer.param_groups for p in group["params"]]
-    return held == [id(p) for p in training.parameters]
+    return held == [id(training.parameters[i]) for i in training.owned]
 
 
 def depends_on_order(subject: Subject, device: str) -> bool:

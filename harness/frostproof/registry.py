@@ -11,6 +11,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from frostproof import zoo
 from frostproof.errors import UsageError
 from frostproof.subject import Subject
 
@@ -30,7 +31,7 @@ def register(*subjects: Subject) -> None:
 
 def registered(target: str) -> list[Subject]:
     """The subjects that stand for a target; none where it is not registered."""
-    return _REGISTERED.get(target) or brought()[0].get(target, [])
+    return _REGISTERED.get(target) or brought()[0].get(target) or zoo.subjects_of(target)
 
 
 def targets() -> list[str]:

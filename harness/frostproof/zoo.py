@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
+
+from frostproof.subject import Subject
 
 LIBRARIES = {
     "pytorch_optimizer": "pytorch_optimizer",
@@ -26,3 +30,54 @@ def targets() -> list[str]:
 def missing() -> list[str]:
     """The libraries of the zoo that are not installed."""
     return [package for package in LIBRARIES if find_spec(package) is None]
+
+
+def subjects_of(target: str) -> list[Subject]:
+    """The subjects that stand for a target of the zoo; none where discovery finds out by itself how to use it."""
+    return _RECORDS[target](target) if target in _RECORDS else []
+
+
+def _split(target: str) -> list[Subject]:
+    """SplitOpt takes groups that name their optimizer."""
+    import heavyball
+
+    from frostproof.discovery import subjects
+
+    return subjects(heavyball.SplitOpt, target, keys=lambda name, shape: {"optimizer": heavyball.AdamW, "lr": 0.1}, per_parameter=False)
+
+
+def wsam(model: Any, **arguments: Any) -> Any:
+    """WSAM takes a model, and its parameters too."""
+    import pytorch_optimizer
+    import torch
+
+    return pytorch_optimizer.WSAM(model, list(model.parameters()), torch.optim.SGD, **{"lr": 0.1, **arguments})
+
+
+def _wsam(target: str) -> list[Subject]:
+    from frostproof.discovery import subjects
+
+    return subjects(wsam, target, takes="model", closure="after-backward", per_parameter=False, groups=False, space=_rho())
+
+
+def _rho() -> Any:
+    from hypothesis import strategies as st
+
+    return st.fixed_dictionaries({"rho": st.sampled_from((0.05, 0.5))})
+
+
+def _needs(what: str) -> Callable[[str], list[Subject]]:
+    """A subject that nothing here can run, with what it needs."""
+    return lambda target: [Subject(target, factory=_never, needs=(what,))]
+
+
+def _never(parameters: Any) -> Any:
+    raise NotImplementedError
+
+
+_RECORDS: dict[str, Callable[[str], list[Subject]]] = {
+    "heavyball:SplitOpt": _split,
+    "pytorch_optimizer:WSAM": _wsam,
+    "pytorch_optimizer:DistributedMuon": _needs("an initialised process group of torch.distributed"),
+    "pytorch_optimizer:DeMo": _needs("an initialised process group of torch.distributed"),
+}
