@@ -91,7 +91,7 @@ class Run:
             examples=count,
             seed=given["seed"],
             strict=bool(given["strict"]),
-            timeout=given["timeout"] or 60 + count // 2,
+            timeout=given["timeout"] or 180 + count,
             json=given["json"],
             markdown=given["markdown"],
             cases=given["cases"] or "frostproof-cases",

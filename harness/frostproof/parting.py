@@ -76,6 +76,8 @@ def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     everything = case.architecture.reached((), case.differentiable_input)
     one, other = moment.seen[left].gradients, moment.seen[right].gradients
     cut = [i for i in moment.frozen.trainable if i in everything - reached]
+    if trial.subject.backward == "fused":
+        return bool(cut)  # nobody sees the gradients: what is known is that these are behind the cut
     return one is not None and other is not None and any(one[i] is None and other[i] is not None for i in cut)
 
 
@@ -94,8 +96,9 @@ def _counts_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
 
 
 def _came_late(trial: Trial, left: str, right: str) -> bool:
-    """Whether a group, or the optimizer itself, came during the training."""
-    return any(each.seen[role].added or each.seen[role].built for each in trial.moments for role in (left, right))
+    """Whether a group, or the optimizer itself, came during the training, or was not there at a step because it owned nothing."""
+    pairs = [(each.seen[left], each.seen[right]) for each in trial.moments]
+    return any(seen.added or seen.built for pair in pairs for seen in pair) or any(one.stepped != other.stepped for one, other in pairs)
 
 
 def _forgot(trial: Trial, moment: Moment, left: str, right: str) -> bool:

@@ -198,6 +198,8 @@ class Training:
 
     def _rebuild(self) -> None:
         old, groups = self.optimizer, [number for number, _ in self.layout]
+        if self.subject.backward == "fused":
+            self._unhook()
         self.layout = self._layout()
         self._build_optimizer()
         if old is None and self.optimizer is not None:
@@ -205,6 +207,13 @@ class Training:
                 self._catch_up(group)
         self.schedulers = {}
         self.on_rebuilt(old, groups)
+
+    def _unhook(self) -> None:
+        """Take from the parameters what the old optimizer hung on them, with which it would go on stepping."""
+        for parameter in self.parameters:
+            for hooks in (parameter._backward_hooks, parameter._post_accumulate_grad_hooks):
+                if hooks:
+                    hooks.clear()
 
     # Events
 

@@ -119,12 +119,15 @@ class Twin(Training):
             self.seen.forgot = True
 
     def on_cleared(self) -> None:
+        self.seen.evaluations += 1
         if self.seen.cleared is None:
             self.seen.zeroed = self.ownership
             self.seen.cleared = gradient_bits(self.parameters)
 
     def on_loss(self, loss: Tensor) -> None:
         self.seen.losses.append(bits(loss))
+        if self.renormed:  # the last forward pass before the step says what it starts from
+            self.seen.weights_at_step = bits_of(self.parameters)
 
     def on_refused(self, text: str) -> None:
         self.seen.backward_error = text
@@ -149,8 +152,6 @@ class Twin(Training):
             event = self.event
             as_they_are = isinstance(event, Step) and event.drop == "none" and not event.after_backward
             seen.handed = seen.gradients if as_they_are else gradient_bits(self.parameters)
-        if self.renormed:  # each time that a closure has run its forward pass
-            seen.weights_at_step = bits_of(self.parameters)
 
     def on_closure(self, compute: Callable[[], Tensor]) -> Tensor:
         use = self.seen.closure

@@ -18,7 +18,7 @@ def due(trial: Trial, moment: Moment, role: str, i: int) -> bool:
     seen, event, dtype = moment.seen[role], moment.event, trial.case.dtype
     if not isinstance(event, Step) or event.scaled or dtype == "bfloat16" or not seen.stepped or seen.handed is None:
         return False
-    if seen.closure is not None and seen.closure.calls > 1:
+    if seen.evaluations > (2 if trial.subject.closure == "after-backward" else 1):
         return False
     return i in seen.owned and _noticeable(seen.handed[i], dtype)
 

@@ -35,7 +35,7 @@ def _left_before(trial: Trial, moment: Moment) -> Grads | None:
     if moment.number == 0 or not isinstance(trial.case.program[moment.number - 1], Step):
         return None
     seen = trial.moments[moment.number - 1].seen["b"]
-    return None if seen.closure is not None and seen.closure.calls > 1 else seen.handed
+    return None if seen.evaluations > 1 else seen.handed
 
 
 def _added(trial: Trial, positions: list[int], old: Grads, fresh: Grads) -> Grads:

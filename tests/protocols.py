@@ -1,0 +1,189 @@
+"""Optimizers that are built and stepped in other ways than most, as small as they can be, and right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+
+class Plain(Optimizer):
+    """Gradient descent; the others here say only what is different."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.update(parameter, parameter.grad, group)
+        return loss
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        parameter.add_(gradient, alpha=-group["lr"])
+
+
+class Sam(Plain):
+    """Climbs along the gradient that it finds, has the closure compute another one, and descends along that."""
+
+    def first_step(self) -> None:
+        for parameter in self._owned():
+            if parameter.grad is not None:
+                self.state[parameter]["before"] = parameter.detach().clone()
+                parameter.add_(parameter.grad, alpha=0.05)
+
+    def second_step(self) -> None:
+        for parameter in self._owned():
+            if parameter.grad is not None:
+                parameter.copy_(self.state[parameter]["before"]).add_(parameter.grad, alpha=-0.1)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        assert closure is not None
+        self.first_step()
+        with torch.enable_grad():
+            loss = closure()
+        self.second_step()
+        return loss
+
+    def _owned(self) -> Iterable[nn.Parameter]:
+        return (parameter for group in self.param_groups for parameter in group["params"])
+
+
+class SecondOrder(Plain):
+    """Differentiates the gradient once more."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None if closure is None else closure()
+        found = [(parameter, group["lr"]) for group in self.param_groups for parameter in group["params"]]
+        owned = [(parameter, lr) for parameter, lr in found if parameter.grad is not None and parameter.requires_grad]
+        if any(parameter.grad.grad_fn is None for parameter, _ in owned):
+            raise RuntimeError("call backward with create_graph=True")
+        curvatures = [
+            torch.autograd.grad(parameter.grad.sum(), parameter, retain_graph=True, allow_unused=True)[0] for parameter, _ in owned
+        ]
+        with torch.no_grad():
+            for (parameter, lr), curvature in zip(owned, curvatures, strict=True):
+                scale = 1.0 if curvature is None else 1.0 / (1.0 + curvature.abs())
+                parameter.add_(parameter.grad * scale, alpha=-lr)
+        return loss
+
+
+class Fused(Plain):
+    """Updates each parameter while the backward pass runs, from a model."""
+
+    def __init__(self, model: nn.Module, lr: float = 0.1) -> None:
+        super().__init__(list(model.parameters()), lr)
+        for parameter in self.param_groups[0]["params"]:
+            flag = parameter.requires_grad
+            parameter.requires_grad_(True).register_post_accumulate_grad_hook(self._fuse)  # of what may be thawed, too
+            parameter.requires_grad_(flag)
+
+    @torch.no_grad()
+    def _fuse(self, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        parameter.add_(parameter.grad, alpha=-self.param_groups[0]["lr"])
+        parameter.grad = None
+
+    def fused_backward(self, loss: Tensor, lr: float) -> None:
+        self.param_groups[0]["lr"] = lr
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        return None
+
+
+class Named(Plain):
+    """Wants to know what its parameters are called."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        if any("param_names" not in group for group in self.param_groups):
+            raise ValueError("pass named_parameters()")
+
+
+class Keyed(Plain):
+    """Wants to be told which groups hold matrices."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        if any("use_muon" not in group for group in self.param_groups):
+            raise ValueError("`use_muon` must be set")
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        super().update(parameter, gradient.sign() if group["use_muon"] else gradient, group)
+
+
+class Wrapping(Optimizer):
+    """Steps the optimizer that it wraps."""
+
+    def __init__(self, optimizer: Optimizer, k: int = 2) -> None:
+        self.optimizer = optimizer
+        super().__init__([parameter for group in optimizer.param_groups for parameter in group["params"]], {})
+        self.param_groups = optimizer.param_groups
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        return self.optimizer.step(closure) if closure is not None else self.optimizer.step()
+
+
+class BaseClass(Plain):
+    """Takes the class of another optimizer, and has required arguments that it makes up no values for."""
+
+    def __init__(
+        self, params: Any, base_optimizer: type[Optimizer], num_iterations: int, betas: tuple[float, ...] = (0.9, 0.9, 0.99)
+    ) -> None:
+        if num_iterations < 1 or len(betas) != 3:
+            raise ValueError("num_iterations must be positive, betas three")
+        super().__init__(params)
+        assert base_optimizer is SGD
+
+
+class NeedsMomentum(Plain):
+    """Has a default that it does not support."""
+
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
+        if momentum == 0.0:
+            raise NotImplementedError("momentum is needed")
+        super().__init__(params, lr)
+
+
+class WarmsUp(Plain):
+    """Moves nothing in its first steps."""
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        state = self.state[parameter]
+        state["step"] = state.get("step", 0) + 1
+        if state["step"] > 5:
+            super().update(parameter, gradient, group)
+
+
+class ClearsItsWay(Plain):
+    """Its zero_grad takes no argument."""
+
+    def zero_grad(self) -> None:  # type: ignore[override]
+        super().zero_grad()
+
+
+PROTOCOLS: dict[type[Optimizer], dict[str, Any]] = {
+    Plain: {"takes": "parameters", "closure": "optional", "backward": "plain", "patience": 1},
+    Sam: {"closure": "after-backward"},
+    SecondOrder: {"backward": "create-graph"},
+    Fused: {"takes": "model", "backward": "fused"},
+    Named: {"takes": "named-parameters"},
+    Keyed: {"takes": "parameters", "per_parameter": True},
+    Wrapping: {"takes": "optimizer"},
+    BaseClass: {"arguments": {"base_optimizer": SGD, "num_iterations": 100}},
+    NeedsMomentum: {"arguments": {"momentum": 0.9}},
+    WarmsUp: {"patience": 24},
+    ClearsItsWay: {"unable": ("set_to_none",)},
+}
+"""Optimizer -> fields of its Subject that discovery must find."""
