@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from frostproof.errors import FrostproofError
+from frostproof.errors import FrostproofError, one_line
 from frostproof.profile import PROFILES
 from frostproof.quiet import quiet
 
@@ -92,6 +92,36 @@ def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, .
     if not targets:
         raise click.UsageError("no target: name one as module:Name")
     return targets, behind
+
+
+@main.command("replay")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+def again(files: tuple[Path, ...]) -> int:
+    """Run saved counterexamples again: FIXED or STILL VIOLATED, each.
+
+    Exit code 0: all are fixed; 1: some are violated still; 2: a file is no case; 5: one could not be judged.
+    """
+    from frostproof.casefile import load
+
+    codes = {0}
+    sys.path.insert(0, str(Path.cwd()))
+    for path in files:
+        try:
+            saved = load(path)
+            with quiet():
+                from frostproof.replay import replay
+            verdict = replay(saved)
+        except FrostproofError as error:
+            # The other files are run all the same.
+            text = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+            click.echo(f"frostproof: {one_line(text)}", err=True)
+            codes.add(2)
+            continue
+        click.echo(f"{verdict.outcome} {one_line(f'{path}: {saved.target} on {saved.device}, {saved.invariant}')}")
+        if verdict.text:
+            click.echo(f"    {one_line(verdict.text)}")
+        codes.add({"FIXED": 0, "STILL VIOLATED": 1, "NOT JUDGED": 5}[verdict.outcome])
+    return next(code for code in (1, 2, 5, 0) if code in codes)
 
 
 @main.command("list")
