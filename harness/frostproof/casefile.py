@@ -100,17 +100,21 @@ def _decoded(data: bytes) -> CaseFile:
     if envelope.format != FORMAT:
         raise CaseError(f"no case file, its format is {envelope.format!r}: name a file that `frostproof check` saved")
     if envelope.version > VERSION:
-        raise CaseError(f"saved by a newer frostproof, as version {envelope.version} of the format: this one reads {VERSION}, so upgrade it")
+        raise CaseError(
+            f"saved by a newer frostproof, as version {envelope.version} of the format: this one reads {VERSION}, so upgrade it"
+        )
     if envelope.version < 1:
         raise CaseError(f"version {envelope.version} of the format never was: name a file that `frostproof check` saved")
     try:
         found = msgspec.json.decode(data, type=CaseFile)
         found.case.check()
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, CaseError) as error:
-        raise CaseError(f"no case that this frostproof can run{_saved_by(envelope)}: {error}; search again with `frostproof check`") from None
+        raise CaseError(
+            f"no case that this frostproof can run{_saved_by(envelope)}: {error}; search again with `frostproof check`"
+        ) from None
     return found
 
 
 def _saved_by(envelope: _Envelope) -> str:
     ours = importlib.metadata.version("frostproof")
-    return f" (it is {ours}, and {envelope.frostproof} saved it)" if envelope.frostproof not in ("", ours) else ""
+    return f" by frostproof {ours}, and {envelope.frostproof} saved it" if envelope.frostproof not in ("", ours) else ""

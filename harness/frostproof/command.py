@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from frostproof.errors import FrostproofError, one_line
+from frostproof.errors import FrostproofError, UsageError, one_line
 from frostproof.profile import PROFILES
 from frostproof.quiet import quiet
 
@@ -60,6 +60,7 @@ def main() -> None:
 @click.option("--strict", is_flag=True, help="Findings that only cost memory or time fail too.")
 @click.option("--json", help="Write the results to this file.", metavar="FILE")
 @click.option("--markdown", help="Write a summary to this file.", metavar="FILE")
+@click.option("--html", help="Write one self-contained page to this file.", metavar="FILE")
 @click.option("--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER")
 @click.pass_context
 def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, **given: Any) -> int:
@@ -122,6 +123,33 @@ def again(files: tuple[Path, ...]) -> int:
             click.echo(f"    {one_line(verdict.text)}")
         codes.add({"FIXED": 0, "STILL VIOLATED": 1, "NOT JUDGED": 5}[verdict.outcome])
     return next(code for code in (1, 2, 5, 0) if code in codes)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="RESULTS.json...", type=click.Path(path_type=Path))
+@click.option("--html", help="Write one self-contained page to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--markdown", help="Write a summary to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--json", help="Write the merged results to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--baseline",
+    help="Results of an earlier run: say what is new, fixed, and still there.",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+)
+def report(files: tuple[Path, ...], html: Path | None, markdown: Path | None, json: Path | None, baseline: Path | None) -> None:
+    """Merge the results of shards and machines, and write them for people. Exit code 0, whatever they say; 2: no results."""
+    from frostproof.evidence import located
+    from frostproof.report import write
+    from frostproof.resultsfile import load, together
+
+    for path in (html, markdown, json):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"cannot write {str(path)!r}: make its folder first")
+    old = load(baseline) if baseline is not None else None
+    results = together([located(load(path), path.parent) for path in files])
+    folders = (Path(), *dict.fromkeys(path.parent for path in files))
+    write(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
+    click.echo(f"{results.totals.subjects} subjects, {results.totals.violated} violated, {results.totals.unusable} not judged")
 
 
 @main.command("list")

@@ -210,12 +210,11 @@ class Guest:
         if self.rows and self._left_out() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         outcome = results.Results(results.environment(self.devices, self.run.profile, self.seed), self.rows, self.total)
-        if self.run.json:
-            Path(self.run.json).write_bytes(outcome.to_json())
-        if self.run.markdown:
-            from frostproof.markdown import summary
+        from frostproof.report import write
 
-            Path(self.run.markdown).write_text(summary(outcome), encoding="utf-8")
+        run = self.run
+        json, markdown, html = (Path(file) if file else None for file in (run.json, run.markdown, run.html))
+        write(outcome, json=json, markdown=markdown, html=html, folders=(Path(), Path(run.cases)))
 
     def _left_out(self) -> bool:
         """Whether nothing was judged at all, or nothing of a target that was asked for."""

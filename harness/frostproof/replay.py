@@ -58,7 +58,9 @@ def _judged(verification: Verification, saved: CaseFile) -> str:
         except Violation as violation:
             return str(violation).partition("\n")[0]
         except (Exception, SystemExit) as error:  # the optimizer's own exceptions end a trial, and do not come here
-            raise CaseError(f"cannot be run with {saved.target!r}: {type(error).__name__}: {error}; search again with `frostproof check`") from None
+            raise CaseError(
+                f"cannot be run with {saved.target!r}, {type(error).__name__}: {error}; search again with frostproof check"
+            ) from None
     return ""
 
 

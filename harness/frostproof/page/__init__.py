@@ -1,0 +1,31 @@
+"""One self-contained HTML file: the matrix, and for each counterexample a drawing, its program and the commands.
+
+The template escapes whatever it is given; a policy in the page forbids it to load anything, and to run any script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from frostproof.page.view import STATUSES, view
+from frostproof.results import Results
+
+
+def page(results: Results, folders: Sequence[Path] = (), baseline: Results | None = None) -> str:
+    """The page. `folders`: where case files and scripts may be read; `baseline`: an earlier run, to show what changed since."""
+    templates = Environment(
+        loader=PackageLoader("frostproof", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+    def digest(name: str) -> str:
+        text = templates.get_template(name).render()
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    return templates.get_template("page.html").render(
+        view=view(results, folders, baseline), statuses=STATUSES, style_digest=digest("page.css"), script_digest=digest("page.js")
+    )
