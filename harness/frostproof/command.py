@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ EXIT_CODES = {0: 0, 1: 1, 4: 2, 5: 5}
 SUITE = (
     "--pyargs",
     "frostproof_properties",
-    "-q",
     "--override-ini=python_files=test_*.py",
     "--override-ini=python_functions=test_*",
     "--pythonwarnings=ignore::pytest.PytestAssertRewriteWarning",  # this process has imported the plugin's package already
@@ -57,13 +57,14 @@ def main() -> None:
 @click.option("--seed", type=int, help="Seed of the search.")
 @click.option("--device", multiple=True, help="cpu, meta, cuda, ...; may be repeated.  [default: all that are available]")
 @click.option("--jobs", default="auto", show_default=True, metavar="auto|N", help="Processes to use; 0 runs in this one.")
+@click.option("-v", "--verbose", is_flag=True, help="Show Hypothesis's whole report of each failure.")
 @click.option("--strict", is_flag=True, help="Findings that only cost memory or time fail too.")
 @click.option("--json", help="Write the results to this file.", metavar="FILE")
 @click.option("--markdown", help="Write a summary to this file.", metavar="FILE")
 @click.option("--html", help="Write one self-contained page to this file.", metavar="FILE")
 @click.option("--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER")
 @click.pass_context
-def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, **given: Any) -> int:
+def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbose: bool, **given: Any) -> int:
     """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
 
     Exit code 0: everything held; 1: something is violated; 2: wrong usage; 5: nothing was judged.
@@ -81,7 +82,8 @@ def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, **give
     import pytest
 
     sys.path.insert(0, str(Path.cwd()))
-    code = int(pytest.main([*SUITE, *options, f"--numprocesses={jobs}", *pytest_args]))
+    loud = ["-v"] if verbose else [] if any(re.fullmatch("-v+|--verbose", argument) for argument in pytest_args) else ["-q"]
+    code = int(pytest.main([*SUITE, *loud, *options, f"--numprocesses={jobs}", *pytest_args]))
     return EXIT_CODES.get(code, 1)
 
 
