@@ -74,7 +74,7 @@ def load(path: Path) -> CaseFile:
     try:
         return _decoded(bounded(path, LARGEST, "case"))
     except CaseError as error:
-        raise CaseError(one_line(f"{path}: {error}")) from None
+        raise CaseError(one_line(f"{one_line(str(path), 160)}: {error}")) from None
 
 
 def bounded(path: Path, largest: int, what: str) -> bytes:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from frostproof.errors import FrostproofError, UsageError, one_line
 from frostproof.profile import PROFILES
 from frostproof.quiet import quiet
+
+if TYPE_CHECKING:
+    from frostproof.casefile import CaseFile
+    from frostproof.replay import Verdict
 
 EXIT_CODES = {0: 0, 1: 1, 4: 2, 5: 5}
 """pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 5 nothing was judged."""
@@ -104,20 +108,13 @@ def again(files: tuple[Path, ...]) -> int:
 
     Exit code 0: all are fixed; 1: some are violated still; 2: a file is no case; 5: one could not be judged.
     """
-    from frostproof.casefile import load
-
     codes = {0}
     sys.path.insert(0, str(Path.cwd()))
     for path in files:
         try:
-            saved = load(path)
-            with quiet():
-                from frostproof.replay import replay
-            verdict = replay(saved)
-        except FrostproofError as error:
-            # The other files are run all the same.
-            text = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
-            click.echo(f"frostproof: {one_line(text)}", err=True)
+            saved, verdict = _replayed(path)
+        except FrostproofError as error:  # the other files are run all the same
+            click.echo(f"frostproof: {error}", err=True)
             codes.add(2)
             continue
         click.echo(f"{verdict.outcome} {one_line(f'{path}: {saved.target} on {saved.device}, {saved.invariant}')}")
@@ -125,6 +122,18 @@ def again(files: tuple[Path, ...]) -> int:
             click.echo(f"    {one_line(verdict.text)}")
         codes.add({"FIXED": 0, "STILL VIOLATED": 1, "NOT JUDGED": 5}[verdict.outcome])
     return next(code for code in (1, 2, 5, 0) if code in codes)
+
+
+def _replayed(path: Path) -> tuple[CaseFile, Verdict]:
+    from frostproof.casefile import load
+
+    saved = load(path)
+    with quiet():
+        from frostproof.replay import replay
+    try:
+        return saved, replay(saved)
+    except FrostproofError as error:
+        raise type(error)(one_line(f"{one_line(str(path), 160)}: {error}")) from None
 
 
 @main.command()

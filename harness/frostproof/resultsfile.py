@@ -32,9 +32,11 @@ def load(path: Path) -> Results:
             raise CaseError(f"version {envelope.version} of the format, from a newer frostproof; this one reads {VERSION}: upgrade it")
         return msgspec.json.decode(data, type=Results)
     except CaseError as error:
-        raise UsageError(one_line(f"{path}: {error}")) from None
+        raise UsageError(one_line(f"{one_line(str(path), 160)}: {error}")) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise UsageError(one_line(f"{path}: no results file ({error}): name one that `frostproof check --json` wrote")) from None
+        raise UsageError(
+            one_line(f"{one_line(str(path), 160)}: no results file ({error}): name one that `frostproof check --json` wrote")
+        ) from None
 
 
 def together(parts: Sequence[Results]) -> Results:

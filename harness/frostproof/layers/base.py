@@ -20,7 +20,7 @@ Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
-Shape = Annotated[tuple[Size, ...], msgspec.Meta(max_length=8)]
+Shape = Annotated[tuple[Size, ...], msgspec.Meta(min_length=1, max_length=8)]
 
 
 class ParameterSpec(NamedTuple):
