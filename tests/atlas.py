@@ -31,7 +31,9 @@ def example(number: int) -> Case:
     architecture = ARCHITECTURES[number % len(ARCHITECTURES)]
     names = [parameter.name for parameter in architecture.parameters]
     program = (Freeze((names[2],)), Step(), Thaw((names[2],)), Step(after_backward=(Clip(),)), SaveLoad(), Step())
-    return Case(architecture, tuple(names[:2]), (Group(tuple(names), (("lr", 0.1), ("betas", (0.9, 0.99)))),), program, seed=number)
+    return Case(
+        architecture, tuple(names[:2]), (Group(tuple(names), (("lr", 0.1), ("betas", (0.9, 0.99)))),), program, batch=2, seed=number
+    )
 
 
 def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] = ()) -> Results:
@@ -47,7 +49,7 @@ def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] =
         for place, invariant in enumerate(INVARIANTS):
             each = InvariantRow(invariant.id, "held", invariant.severity, 40 * place + number)
             row.invariants.append(each)
-            if number % 3 == 0 and place in (0, 8) and (count := next(left)) < examples:
+            if number % 3 == 0 and number % 25 != 24 and place in (0, 8) and (count := next(left)) < examples:
                 case = example(count)
                 each.status, each.violated = "expected" if number % 9 == 6 else "violated", 7
                 each.message = MESSAGES[place // 8].format(name=case.mask[0])

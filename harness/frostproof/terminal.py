@@ -37,10 +37,21 @@ def _matrix(rows: list[SubjectRow], width: int) -> str:
         text = "!" * len(INVARIANTS) if row.status == "crashed" else "".join(marks.get(i.id, " ") for i in INVARIANTS)
         lines.append(f"{_end(row.name, name):{name}} {row.device:{device}} {row.trials:>{trials}} {_grouped(text)}".rstrip())
     if plain:
-        names = ", ".join(dict.fromkeys(row.name for row in plain))
-        text = f"all held, {sum(row.trials for row in plain):,} trials of {len(plain)}: {names}"
-        lines += ["", *textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)]
+        lines += ["", f"all held, {sum(row.trials for row in plain):,} trials of these {len(plain)}:"]
+        for text in _named(plain):
+            lines += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
     return "\n".join(lines)
+
+
+def _named(rows: Iterable[SubjectRow]) -> Iterable[str]:
+    """A text for each module with its optimizers and their implementations: `torch.optim: Adam (forloop, fused), Rprop`."""
+    modules: dict[str, dict[str, dict[str, None]]] = {}
+    for row in rows:
+        module, _, name = row.target.rpartition(":")
+        modules.setdefault(module, {}).setdefault(name, {})[row.variant] = None
+    for module, names in modules.items():
+        texts = (f"{name} ({', '.join(variants)})" if [*variants] != ["default"] else name for name, variants in names.items())
+        yield f"{module}: {', '.join(texts)}" if module else ", ".join(texts)
 
 
 def _is_plain(row: SubjectRow) -> bool:

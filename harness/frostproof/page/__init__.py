@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,9 +19,7 @@ from frostproof.results import Results
 
 def page(results: Results, folders: Sequence[Path] = (), baseline: Results | None = None) -> str:
     """The page. `folders`: where case files and scripts may be read; `baseline`: an earlier run, to show what changed since."""
-    templates = Environment(
-        loader=PackageLoader("frostproof", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    templates = _templates()
 
     def digest(name: str) -> str:
         text = templates.get_template(name).render()
@@ -29,3 +28,9 @@ def page(results: Results, folders: Sequence[Path] = (), baseline: Results | Non
     return templates.get_template("page.html").render(
         view=view(results, folders, baseline), statuses=STATUSES, style_digest=digest("page.css"), script_digest=digest("page.js")
     )
+
+
+@cache
+def _templates() -> Environment:
+    loader = PackageLoader("frostproof", "page")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -93,6 +93,15 @@ class Row(NamedTuple):
     facts: tuple[tuple[str, str], ...]
     changes: frozenset[Change]
 
+    @property
+    def module(self) -> str:
+        """The target's module with its colon, which gives way first where there is little room."""
+        return self.subject.target[: len(self.subject.target) - len(self.name)]
+
+    @property
+    def name(self) -> str:
+        return self.subject.target.rpartition(":")[2]
+
 
 class Column(NamedTuple):
     id: str
@@ -121,7 +130,8 @@ def view(results: Results, folders: Sequence[Path], baseline: Results | None) ->
     since = changes(results, baseline) if baseline is not None else {}
     found = {each.id for row in results.subjects for each in row.invariants}
     identities = [*BY_ID, *sorted(found - BY_ID.keys())]
-    subjects = sorted(results.subjects, key=lambda row: (row.target, row.variant, row.device))
+    worst = {"crashed": 0, "violated": 0, "unusable": 2}
+    subjects = sorted(results.subjects, key=lambda row: (worst.get(row.status, 1), row.target, row.variant, row.device))
     rows = tuple(_row(number, subject, identities, folders, since) for number, subject in enumerate(subjects))
     judged, violated = Counter[str](), Counter[str]()
     for subject in subjects:
