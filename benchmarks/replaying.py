@@ -7,6 +7,7 @@ that does not, and are replayed by `frostproof replay` in one process; a replay 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -46,24 +47,27 @@ def _keep(subject: Subject, row: SubjectRow, folder: Path, count: int, paths: li
     keep()
 
 
-def seconds(paths: list[Path]) -> float:
+def seconds(paths: list[Path]) -> tuple[float, float]:
+    """Wall time of this replay, and processor time of all replays so far."""
     command = [str(Path(sys.executable).parent / "frostproof"), "replay", *map(str, paths)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     started = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = time.perf_counter() - started
+    processor = resource.getrusage(resource.RUSAGE_CHILDREN)
     verdicts = [line for line in done.stdout.splitlines() if line.startswith(("FIXED", "STILL", "NOT"))]
     assert len(verdicts) == len(paths), done.stderr
-    return found
+    return found, processor.ru_utime + processor.ru_stime
 
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     with tempfile.TemporaryDirectory() as name, fenced("cpu"):
         paths = drawn(Path(name), count)
-        start = seconds(paths[:1])
-        whole = seconds(paths)
+        start, used = seconds(paths[:1])
+        whole, used_by_both = seconds(paths)
     print(f"{len(paths)} cases: {whole:.1f} s, of which {start:.1f} s are the start; {1000 * (whole - start) / len(paths):.0f} ms a case")
+    print(f"processor time: {used_by_both - used:.1f} s, of which {used:.1f} s are the start")
 
 
 if __name__ == "__main__":

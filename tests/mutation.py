@@ -48,9 +48,9 @@ def spoiled_values(draw: st.DrawFn, document: Any) -> bytes:
         if action == "remove":
             del parent[path[-1]]
         elif action == "replace":
-            parent[path[-1]] = draw(VALUES)
+            parent[path[-1]] = copy.deepcopy(draw(VALUES))
         elif isinstance(parent, dict):
-            parent[draw(st.sampled_from(("unknown\n", "kind", "params", CODE)))] = draw(VALUES)
+            parent[draw(st.sampled_from(("unknown\n", "kind", "params", CODE)))] = copy.deepcopy(draw(VALUES))
         else:
             parent.extend([parent[path[-1]]] * (1000 if action == "repeat" else 1))
     return json.dumps(document).encode()

@@ -188,7 +188,11 @@ class Guest:
 
             verification = _verification(item)
             if verification is not None and is_violation(call.excinfo.value):
-                report.longrepr = short(verification, Path(self.run.cases)) or report.longrepr
+                first, _, rest = short(verification, Path(self.run.cases)).partition("\n")
+                if first:
+                    # Not one text: pytest repeats that in its summary, in CI all of it.
+                    report.longrepr = first
+                    report.sections.insert(0, ("the counterexample", rest))
         return report
 
     def _watch(self) -> None:

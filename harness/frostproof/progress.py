@@ -84,7 +84,8 @@ class Line:
         self._terminal = os.dup(sys.stdout.fileno())  # while a test runs, pytest captures the original
         self._drawn = 0
         self._ended = threading.Event()
-        threading.Thread(target=self._draw, daemon=True).start()
+        self._drawing = threading.Thread(target=self._draw, daemon=True)
+        self._drawing.start()
 
     def finish(self, identity: str) -> None:
         """The test with this node id is done."""
@@ -94,6 +95,7 @@ class Line:
         """Leave the terminal as if there had been no line."""
         if not self._ended.is_set():
             self._ended.set()
+            self._drawing.join()
             self._write("")
             os.close(self._terminal)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -136,7 +138,7 @@ class Live:
         if self.is_worker:
             folder = config.workerinput.get("frostproof_progress")  # type: ignore[attr-defined]
             self.folder = Path(folder) if folder else None
-        elif _is_watched() and config.get_verbosity() <= 0:
+        elif is_watched() and config.get_verbosity() <= 0:
             self.folder = Path(tempfile.gettempdir()) / f"frostproof-{secrets.token_hex(8)}"
         self.line: Line | None = None
         self.meter: Meter | None = None
@@ -192,7 +194,7 @@ class Live:
 _OURS = re.compile(r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[.+@")
 
 
-def _is_watched() -> bool:
+def is_watched() -> bool:
     """Whether there is a terminal to draw in, and a person to look at it."""
     if os.environ.get("CI") or os.environ.get("TERM") == "dumb":
         return False
