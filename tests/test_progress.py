@@ -57,7 +57,7 @@ def test_a_terminal_shows_trials_rate_violations_and_time_left(tmp_path: Path, j
     assert any(line.endswith("left") for line in seen), received
     assert all(len(line) < 100 for line in seen)
     last = received.rindex(seen[-1]) + len(seen[-1])
-    assert re.match(r" *\r +\r", received[last:])  # wiped before the table
+    assert re.match(r"(\x1b\[\d+m)* *(\x1b\[\d+m)*\r +\r", received[last:]), received[last:]  # wiped before the table
     assert "2 passed" in received
 
 

@@ -183,7 +183,7 @@ class Live:
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
         """No letter for ours, which would stand in the middle of the line; they are counted all the same."""
         status = yield
-        return (status[0], "", "") if status and self.line is not None and _OURS.search(report.nodeid) else status
+        return (status[0], "", "") if status and self.line is not None and _SUITE.search(report.nodeid) else status
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
@@ -192,6 +192,9 @@ class Live:
 
 
 _OURS = re.compile(r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[.+@")
+
+_SUITE = re.compile(r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[|test_facts_\w+\.py::")
+"""Ours that run trials, and all of the suite's."""
 
 
 def is_watched() -> bool:
