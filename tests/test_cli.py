@@ -206,6 +206,7 @@ def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None
         (["check", "mylib:Lion", "--jobs", "some"], "auto or a number"),
         (["check", "mylib:Lion", "--json", "no/such/folder/x.json"], "make its folder first"),
         (["check", "mylib:Lion", "--html", "no/such/folder/x.html"], "make its folder first"),
+        (["check", "mylib:Lion", "--html", "."], "name a file"),
         (["replay"], "FILE"),
         (["replay", "none.json"], "name a case file"),
         (["replay", "mylib.py"], "no case file"),

@@ -86,6 +86,8 @@ class Run:
         for name in ("json", "markdown", "html"):
             if given[name] and not Path(given[name]).absolute().parent.is_dir():
                 raise UsageError(f"cannot write {given[name]!r}: make its folder first")
+            if given[name] and Path(given[name]).is_dir():
+                raise UsageError(f"cannot write {given[name]!r}: it is a folder, so name a file in it")
         return cls(
             optimizers=tuple(given["optimizer"] or ()),
             devices=tuple(given["device"] or ()),

@@ -243,7 +243,11 @@ class Guest:
 
         run = self.run
         json, markdown, html = (Path(file) if file else None for file in (run.json, run.markdown, run.html))
-        write(outcome, json=json, markdown=markdown, html=html, folders=(Path(), Path(run.cases)))
+        try:
+            write(outcome, json=json, markdown=markdown, html=html, folders=(Path(), Path(run.cases)))
+        except FrostproofError as error:  # the table is still to come
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
 
     def failing_cases(self) -> list[str]:
         """The case files of what fails this run, each once."""
