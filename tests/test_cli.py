@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from click.testing import CliRunner
+
+from frostproof.command import main
 
 ROOT = Path(__file__).parent.parent
 LION = """
@@ -122,8 +125,11 @@ def consumer(tmp_path_factory: pytest.TempPathFactory) -> Consumer:
     return Consumer(project, scripts)
 
 
+FILES = ("--json", "results.json", "--markdown", "summary.md", "--html", "page.html")
+
+
 def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) -> None:
-    done = consumer.check("mylib:Lion", "mylib:Leaky", "mylib:Loud", "mylib:Nonsense", "--json", "results.json", "--markdown", "summary.md")
+    done = consumer.check("mylib:Lion", "mylib:Leaky", "mylib:Loud", "mylib:Nonsense", *FILES)
     assert done.returncode == 1, done.stdout + done.stderr
     rows = consumer.results("results.json")
     assert {target: row["status"] for target, row in rows.items() if target.startswith("mylib")} == {
@@ -142,9 +148,30 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
     assert "frozen-weights-unchanged" in (consumer.folder / "summary.md").read_text()
     for said in ("profile dev", "seed", "dtypes", "trials/s", "WRONG mylib:Leaky on cpu: frozen-weights-unchanged"):
         assert said in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "nn.Linear(" in done.stdout
+    lines = done.stdout.splitlines()
+    assert "\r" not in done.stdout
+    assert lines[-1].startswith("frostproof replay frostproof-cases")
+    html = (consumer.folder / "page.html").read_text()
+    assert html.count('<svg class="network"') == len([each for row in rows.values() for each in row["invariants"] if each["case"]])  # type: ignore[attr-defined]
+    _replays_until_it_is_mended(consumer, str(leaky["frozen-weights-unchanged"]["case"]), lines[-1])
+    merged = consumer.run("frostproof", "report", "results.json", "--html", "merged.html", "--baseline", "results.json")
+    assert merged.returncode == 0, merged.stderr
+    assert (consumer.folder / "merged.html").read_text().count('<svg class="network"') == html.count('<svg class="network"')
     matrix = [line for line in done.stdout.splitlines() if line.startswith("mylib:")]
     assert len(matrix) == 4
     assert max(map(len, matrix)) <= 80
+
+
+def _replays_until_it_is_mended(consumer: Consumer, case: str, last_words: str) -> None:
+    assert consumer.run(*last_words.split()).returncode == 1
+    again = consumer.run("frostproof", "replay", case)
+    assert (again.returncode, again.stdout.split(" ")[0]) == (1, "STILL"), again.stderr
+    (consumer.folder / "mylib.py").write_text(LION.replace("p.mul_(0.9)", "pass"))
+    again = consumer.run("frostproof", "replay", case)
+    (consumer.folder / "mylib.py").write_text(LION)
+    assert (again.returncode, again.stdout.split(" ")[0]) == (0, "FIXED"), again.stderr
 
 
 def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> None:
@@ -178,6 +205,13 @@ def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None
         (["check", "mylib:Lion", "--profile", "weekly"], "nightly"),
         (["check", "mylib:Lion", "--jobs", "some"], "auto or a number"),
         (["check", "mylib:Lion", "--json", "no/such/folder/x.json"], "make its folder first"),
+        (["check", "mylib:Lion", "--html", "no/such/folder/x.html"], "make its folder first"),
+        (["check", "mylib:Lion", "--html", "."], "name a file"),
+        (["replay"], "FILE"),
+        (["replay", "none.json"], "name a case file"),
+        (["replay", "mylib.py"], "no case file"),
+        (["report"], "RESULTS"),
+        (["report", "mylib.py"], "no results file"),
         (["list", "everything"], "optimizers"),
         (["cheque"], "cheque"),
     ],
@@ -219,3 +253,23 @@ def test_the_same_seed_repeats_the_same_run(consumer: Consumer) -> None:
         row = consumer.results(name)["mylib:Lion"]
         counts.append([(each["id"], each["judged"]) for each in row["invariants"]])  # type: ignore[attr-defined]
     assert counts[0] == counts[1]
+
+
+def test_verbose_shows_all_that_hypothesis_says(consumer: Consumer) -> None:
+    done = consumer.check("mylib:Leaky", "--jobs", "0", "-v")
+    assert done.returncode == 1
+    assert "Failing test case" in done.stdout
+    assert "Draw 1 (case): Case(" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "loudness"), [([], "-q"), (["-v"], "-v"), (["--", "-v"], "-v"), (["--", "-vv"], "-vv")])
+def test_verbose_is_not_taken_back(monkeypatch: pytest.MonkeyPatch, given: list[str], loudness: str) -> None:
+    asked: list[str] = []
+
+    def run(arguments: list[str]) -> int:
+        asked.extend(arguments)
+        return 0
+
+    monkeypatch.setattr("pytest.main", run)
+    CliRunner().invoke(main, ["check", "mylib:Leaky", *given], obj=["check", "mylib:Leaky", *given])
+    assert [each for each in asked if each in ("-q", "-v", "-vv")] == [loudness]

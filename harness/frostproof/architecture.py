@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-MAX_SCALARS = 10_000_000
+MAX_LAYERS, MAX_DEPTH = 256, 16
+MAX_SCALARS = 1_000_000
+"""Bounds on what a case from a file may ask for, far above what is ever drawn: layers, nesting, weights."""
 
 
 class Input(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True):
@@ -120,7 +122,8 @@ class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_
         )
 
     def check(self) -> None:
-        """Raise CaseError, in one line, where this is no network that torch can build."""
+        """Raise CaseError, in one line, where this is no network that torch can build, or one that is absurdly large."""
+        self._check_count()
         if not self.layers or not self.parameters:
             raise CaseError("the architecture has no parameter: add a layer that has one, such as Linear(1)")
         if (scalars := sum(prod(parameter.shape) for parameter in self.parameters)) > MAX_SCALARS:
@@ -129,6 +132,21 @@ class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_
             tokens = place is self.places[0] and self.input.vocabulary > 0
             if tokens != place.layer.takes_tokens:
                 raise CaseError(f"layer {place.path} is {place.layer!r}: an Embedding stands first, on an Input with a vocabulary")
+
+    def _check_count(self) -> None:
+        """Count layers and nesting without recursion, before anything walks down them."""
+        level: list[Layer] = list(self.layers)
+        count = depth = 0
+        while level:
+            count, depth = count + len(level), depth + 1
+            if count > MAX_LAYERS or depth > MAX_DEPTH:
+                raise CaseError(f"the architecture is too large: at most {MAX_LAYERS} layers are allowed, nested at most {MAX_DEPTH} deep")
+            level = [inner for layer in level for inner in getattr(layer, "layers", ())]
+
+    @cached_property
+    def work(self) -> int:
+        """An upper bound on the multiplications of a forward pass of one sample, and on the numbers that it keeps."""
+        return sum(place.layer.work(place.shape) for place in self.places)
 
     def build(self, device: str, dtype: Any) -> nn.Sequential:
         """The network, initialised from torch's global RNG. Parameters of norms start away from ones and zeros."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from frostproof.architecture import Architecture
-from frostproof.errors import CaseError
+from frostproof.errors import CaseError, one_line
 from frostproof.layers import ParameterSpec
 from frostproof.program import AnyEvent, BackwardUnderNoGrad, Clip, Freeze, Program, Step, Thaw, changes, masks
 
@@ -18,6 +18,11 @@ Value = bool | int | float | str | tuple[float, ...] | None
 DType = Literal["float32", "float64", "bfloat16"]
 Extra = Literal["cleared", "second", "again", "rebuilt"]
 Positions = tuple[int, ...]
+MAX_EVENTS = 256
+MAX_WORK = 100_000_000
+MAX_INTEGER = 1_000_000
+"""Bounds on what a case from a file may ask for, far above what is ever drawn: events, multiplications in all forward passes of
+the program, and integers among the hyperparameters, which may be numbers of iterations."""
 
 
 class Group(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True):
@@ -153,14 +158,14 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
         try:
             case = msgspec.json.decode(text, type=cls)
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise CaseError(f"not a case: {error}") from None
+            raise CaseError(f"not a case: {one_line(str(error))}") from None
         case.check()
         return case
 
     def check(self) -> None:
         """Raise CaseError, in one line, where the parts do not fit together."""
         self.architecture.check()
-        names = [parameter.name for parameter in self.parameters]
+        names = {parameter.name: None for parameter in self.parameters}
         named = [(name, "the mask") for name in self.mask]
         named += [(name, repr(event)) for event in self.program for each in changes(event) for name in each.names]
         for name, where in named:
@@ -170,6 +175,7 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
             raise CaseError(f"the groups must hold each parameter exactly once: {', '.join(names)}")
         if not self.program:
             raise CaseError("the program is empty: add a Step()")
+        self._check_size()
         for event in self.program:
             if isinstance(event, Step) and event.closure and (changes(event) or event.scaled):
                 raise CaseError(
@@ -177,6 +183,18 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
                 )
         if self.batch < 1 + any(place.layer.needs_many for place in self.architecture.places):
             raise CaseError(f"a batch of {self.batch} is too small: batch normalisation needs 2, anything else 1")
+
+    def _check_size(self) -> None:
+        if len(self.program) > MAX_EVENTS:
+            raise CaseError(f"the program has {len(self.program):,} events: at most {MAX_EVENTS} are allowed")
+        passes = sum(event.micro_batches if isinstance(event, Step) else 1 for event in self.program)
+        if self.architecture.work * self.batch * passes > MAX_WORK:
+            raise CaseError(f"the case takes more than {MAX_WORK:,} multiplications: make its layers, samples or batches smaller")
+        for name, value in [option for group in self.groups for option in group.options]:
+            if not name.isidentifier() or name == "params":
+                raise CaseError(f"{name!r} is no name of a hyperparameter: give one that the optimizer's constructor takes")
+            if isinstance(value, int) and abs(value) > MAX_INTEGER:
+                raise CaseError(f"the hyperparameter {name} is too large: give an integer of at most {MAX_INTEGER:,}")
 
 
 def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from frostproof.errors import FrostproofError
+from frostproof.errors import FrostproofError, UsageError, one_line
 from frostproof.profile import PROFILES
 from frostproof.quiet import quiet
+
+if TYPE_CHECKING:
+    from frostproof.casefile import CaseFile
+    from frostproof.replay import Verdict
 
 EXIT_CODES = {0: 0, 1: 1, 4: 2, 5: 5}
 """pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 5 nothing was judged."""
@@ -18,7 +23,6 @@ EXIT_CODES = {0: 0, 1: 1, 4: 2, 5: 5}
 SUITE = (
     "--pyargs",
     "frostproof_properties",
-    "-q",
     "--override-ini=python_files=test_*.py",
     "--override-ini=python_functions=test_*",
     "--pythonwarnings=ignore::pytest.PytestAssertRewriteWarning",  # this process has imported the plugin's package already
@@ -58,12 +62,14 @@ def main() -> None:
 @click.option("--seed", type=int, help="Seed of the search.")
 @click.option("--device", multiple=True, help="cpu, meta, cuda, ...; may be repeated.  [default: all that are available]")
 @click.option("--jobs", default="auto", show_default=True, metavar="auto|N", help="Processes to use; 0 runs in this one.")
+@click.option("-v", "--verbose", is_flag=True, help="Show Hypothesis's whole report of each failure.")
 @click.option("--strict", is_flag=True, help="Findings that only cost memory or time fail too.")
 @click.option("--json", help="Write the results to this file.", metavar="FILE")
 @click.option("--markdown", help="Write a summary to this file.", metavar="FILE")
+@click.option("--html", help="Write one self-contained page to this file.", metavar="FILE")
 @click.option("--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER")
 @click.pass_context
-def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, zoo: bool, **given: Any) -> int:
+def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbose: bool, zoo: bool, **given: Any) -> int:
     """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
 
     Exit code 0: everything held; 1: something is violated; 2: wrong usage; 5: nothing was judged.
@@ -85,7 +91,8 @@ def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, zoo: b
     import pytest
 
     sys.path.insert(0, str(Path.cwd()))
-    code = int(pytest.main([*SUITE, *options, f"--numprocesses={jobs}", *pytest_args]))
+    loud = ["-v"] if verbose else [] if any(re.fullmatch("-v+|--verbose", argument) for argument in pytest_args) else ["-q"]
+    code = int(pytest.main([*SUITE, *loud, *options, f"--numprocesses={jobs}", *pytest_args]))
     return EXIT_CODES.get(code, 1)
 
 
@@ -105,6 +112,68 @@ def _zoo() -> list[str]:
     if zoo.missing():
         click.echo(f"frostproof: not installed, and left out: {', '.join(zoo.missing())}", err=True)
     return targets
+
+
+@main.command("replay")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+def again(files: tuple[Path, ...]) -> int:
+    """Run saved counterexamples again: FIXED or STILL VIOLATED, each.
+
+    Exit code 0: all are fixed; 1: some are violated still; 2: a file is no case; 5: one could not be judged.
+    """
+    codes = {0}
+    sys.path.insert(0, str(Path.cwd()))
+    for path in files:
+        try:
+            saved, verdict = _replayed(path)
+        except FrostproofError as error:  # the other files are run all the same
+            click.echo(f"frostproof: {error}", err=True)
+            codes.add(2)
+            continue
+        click.echo(f"{verdict.outcome} {one_line(f'{path}: {saved.target} on {saved.device}, {saved.invariant}')}")
+        if verdict.text:
+            click.echo(f"    {one_line(verdict.text)}")
+        codes.add({"FIXED": 0, "STILL VIOLATED": 1, "NOT JUDGED": 5}[verdict.outcome])
+    return next(code for code in (1, 2, 5, 0) if code in codes)
+
+
+def _replayed(path: Path) -> tuple[CaseFile, Verdict]:
+    from frostproof.casefile import load
+
+    saved = load(path)
+    with quiet():
+        from frostproof.replay import replay
+    try:
+        return saved, replay(saved)
+    except FrostproofError as error:
+        raise type(error)(one_line(f"{one_line(str(path), 160)}: {error}")) from None
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="RESULTS.json...", type=click.Path(path_type=Path))
+@click.option("--html", help="Write one self-contained page to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--markdown", help="Write a summary to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--json", help="Write the merged results to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option(
+    "--baseline",
+    help="Results of an earlier run: say what is new, fixed, and still there.",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+)
+def report(files: tuple[Path, ...], html: Path | None, markdown: Path | None, json: Path | None, baseline: Path | None) -> None:
+    """Merge the results of shards and machines, and write them for people. Exit code 0, whatever they say; 2: no results."""
+    from frostproof.evidence import located
+    from frostproof.report import write
+    from frostproof.resultsfile import load, together
+
+    for path in (html, markdown, json):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"cannot write {str(path)!r}: make its folder first")
+    old = load(baseline) if baseline is not None else None
+    results = together([located(load(path), path.parent) for path in files])
+    folders = (Path(), *dict.fromkeys(path.parent for path in files))
+    write(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
+    click.echo(f"{results.totals.subjects} subjects, {results.totals.violated} violated, {results.totals.unusable} not judged")
 
 
 @main.command("list")

@@ -34,6 +34,7 @@ OPTIONS = (
     Option("timeout", "seconds after which a worker process is ended that is still at one optimizer", int),
     Option("json", "write the results to this file"),
     Option("markdown", "write a summary to this file"),
+    Option("html", "write one self-contained page to this file"),
     Option("cases", "folder for counterexamples (default: frostproof-cases)"),
 )
 
@@ -71,6 +72,7 @@ class Run:
     timeout: int
     json: str | None
     markdown: str | None
+    html: str | None
     cases: str
 
     @classmethod
@@ -81,9 +83,11 @@ class Run:
         count = examples(profile, given["max-examples"])
         if given["timeout"] is not None and given["timeout"] < 1:
             raise UsageError(f"timeout is {given['timeout']}: give a number of seconds of at least 1")
-        for name in ("json", "markdown"):
+        for name in ("json", "markdown", "html"):
             if given[name] and not Path(given[name]).absolute().parent.is_dir():
                 raise UsageError(f"cannot write {given[name]!r}: make its folder first")
+            if given[name] and Path(given[name]).is_dir():
+                raise UsageError(f"cannot write {given[name]!r}: it is a folder, so name a file in it")
         return cls(
             optimizers=tuple(given["optimizer"] or ()),
             devices=tuple(given["device"] or ()),
@@ -94,6 +98,7 @@ class Run:
             timeout=given["timeout"] or 180 + count,
             json=given["json"],
             markdown=given["markdown"],
+            html=given["html"],
             cases=given["cases"] or "frostproof-cases",
         )
 

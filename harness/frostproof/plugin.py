@@ -19,6 +19,7 @@ import pytest
 from frostproof import options
 from frostproof.errors import FrostproofError
 from frostproof.options import Run
+from frostproof.progress import Live
 from frostproof.quiet import quiet
 
 if TYPE_CHECKING:
@@ -36,7 +37,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
         del sys.modules[name]  # of an earlier session in this process: settings stick to the test functions
-    config.pluginmanager.register(Guest(config), "frostproof-guest")
+    guest = Guest(config)
+    config.pluginmanager.register(guest, "frostproof-guest")
+    config.pluginmanager.register(Live(config, guest.run.examples), "frostproof-live")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last words of a failing run: the commands that run its counterexamples again."""
+    guest = config.pluginmanager.get_plugin("frostproof-guest")
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if guest is not None and guest.worker is None and reporter is not None and (paths := guest.failing_cases()):
+        from frostproof.failure import commands
+
+        reporter.write_line("\n".join(["", *commands(paths)]))
 
 
 class Guest:
@@ -169,6 +182,22 @@ class Guest:
             self._unwatch()
             item.user_properties.append((PROPERTY, _sent(verification)))
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, pytest.TestReport]:
+        """A violation in a few lines; with -v, in all that Hypothesis says of it."""
+        report: pytest.TestReport = yield
+        if report.failed and call.when == "call" and call.excinfo is not None and _is_ours(item) and self.config.get_verbosity() <= 0:
+            from frostproof.failure import is_violation, short
+
+            verification = _verification(item)
+            if verification is not None and is_violation(call.excinfo.value):
+                first, _, rest = short(verification, Path(self.run.cases)).partition("\n")
+                if first:
+                    # Not one text: pytest repeats that in its summary, in CI all of it.
+                    report.longrepr = first
+                    report.sections.insert(0, ("the counterexample", rest))
+        return report
+
     def _watch(self) -> None:
         """In a worker, end the process when an optimizer hangs: xdist then blames the item and starts another worker."""
         if self.worker is not None and sys.__stderr__ is not None:
@@ -213,12 +242,20 @@ class Guest:
         if self.rows and self._left_out() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         outcome = results.Results(results.environment(self.devices, self.run.profile, self.seed), self.rows, self.total)
-        if self.run.json:
-            Path(self.run.json).write_bytes(outcome.to_json())
-        if self.run.markdown:
-            from frostproof.markdown import summary
+        from frostproof.report import write
 
-            Path(self.run.markdown).write_text(summary(outcome), encoding="utf-8")
+        run = self.run
+        json, markdown, html = (Path(file) if file else None for file in (run.json, run.markdown, run.html))
+        try:
+            write(outcome, json=json, markdown=markdown, html=html, folders=(Path(), Path(run.cases)))
+        except FrostproofError as error:  # the table is still to come
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
+
+    def failing_cases(self) -> list[str]:
+        """The case files of what fails this run, each once."""
+        grave = (each for row in self.rows for each in row.invariants if each.severity != "cost" or self.run.strict)
+        return list(dict.fromkeys(each.case for each in grave if each.status == "violated" and each.case))
 
     def _left_out(self) -> bool:
         """Whether nothing was judged at all, or nothing of a target that was asked for."""

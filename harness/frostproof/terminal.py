@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import io
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
+from frostproof.errors import one_line
 from frostproof.invariants import INVARIANTS
 from frostproof.results import InvariantRow, SubjectRow, Totals
 
 SYMBOLS = {"held": ".", "violated": "X", "expected": "x", "unreached": "?", "not-applicable": " "}
 COST = "$"
+MANY = 40
 LEGEND = f". held   X violated   x violated, as expected   {COST} costs memory or time   ? never judged"
 
 
@@ -20,23 +22,50 @@ def table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
 
 
 def _matrix(rows: list[SubjectRow], width: int) -> str:
-    from rich.console import Console
-    from rich.table import Table
+    """A line for each row. Of many, those that simply held are named below it, to keep it to what there is to see."""
+    shown = sorted((row for row in rows if row.status != "unusable"), key=lambda row: (row.name, row.device))
+    plain = [row for row in shown if _is_plain(row)] if len(shown) > MANY else []
+    shown = [row for row in shown if row not in plain]
+    device = max([6, *(len(row.device) for row in shown)])
+    trials = max([6, *(len(str(row.trials)) for row in shown)])
+    room = width - device - trials - len(_grouped(" " * len(INVARIANTS))) - 3
+    name = min(room, max([9, *(len(row.name) for row in shown)]))
+    numbers = _grouped("".join(str((number + 1) % 10) for number in range(len(INVARIANTS))))
+    lines = [f"{'optimizer':{name}} {'device':{device}} {'trials':>{trials}} {numbers}"] if shown else []
+    for row in shown:
+        marks = {each.id: _mark(each) for each in row.invariants}
+        text = "!" * len(INVARIANTS) if row.status == "crashed" else "".join(marks.get(i.id, " ") for i in INVARIANTS)
+        lines.append(f"{_end(row.name, name):{name}} {row.device:{device}} {row.trials:>{trials}} {_grouped(text)}".rstrip())
+    if plain:
+        lines += ["", f"all held, {sum(row.trials for row in plain):,} trials of these {len(plain)}:"]
+        for text in _named(plain):
+            lines += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    return "\n".join(lines)
 
-    grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    grid.add_column("optimizer", overflow="fold", max_width=width - 46)
-    grid.add_column("device")
-    grid.add_column("trials", justify="right")
-    for number in range(len(INVARIANTS)):
-        grid.add_column(str((number + 1) % 10), justify="center", width=1)
-    for row in sorted(rows, key=lambda row: (row.name, row.device)):
-        if row.status != "unusable":
-            marks = {each.id: _mark(each) for each in row.invariants}
-            crashed = ["!"] * len(INVARIANTS) if row.status == "crashed" else None
-            grid.add_row(row.name, row.device, f"{row.trials}", *(crashed or [marks.get(i.id, " ") for i in INVARIANTS]))
-    text = io.StringIO()
-    Console(file=text, width=width, color_system=None, highlight=False, markup=False, emoji=False).print(grid)
-    return text.getvalue().rstrip()
+
+def _named(rows: Iterable[SubjectRow]) -> Iterable[str]:
+    """A text for each module with its optimizers and their implementations: `torch.optim: Adam (forloop, fused), Rprop`."""
+    modules: dict[str, dict[str, dict[str, None]]] = {}
+    for row in rows:
+        module, _, name = row.target.rpartition(":")
+        modules.setdefault(module, {}).setdefault(name, {})[row.variant] = None
+    for module, names in modules.items():
+        texts = (f"{name} ({', '.join(variants)})" if [*variants] != ["default"] else name for name, variants in names.items())
+        yield f"{module}: {', '.join(texts)}" if module else ", ".join(texts)
+
+
+def _is_plain(row: SubjectRow) -> bool:
+    return row.status == "held" and all(each.status in ("held", "not-applicable") for each in row.invariants)
+
+
+def _grouped(marks: str) -> str:
+    """In fives, so that the eye finds its column."""
+    return " ".join(marks[i : i + 5] for i in range(0, len(marks), 5))
+
+
+def _end(name: str, longest: int) -> str:
+    """The end of a name that is too long, where what tells it from others stands."""
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 def _mark(row: InvariantRow) -> str:
@@ -58,7 +87,7 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
     for row in rows:
         for each in row.invariants:
             if each.status == "violated":
-                yield f"{each.severity.upper()} {row.name} on {row.device}: {each.id}: {each.message}"
+                yield one_line(f"{each.severity.upper()} {row.name} on {row.device}: {each.id}: {each.message}", 1000)
                 if each.case:
                     yield f"    case: {each.case}"
         if row.status == "crashed":

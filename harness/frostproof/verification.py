@@ -103,12 +103,12 @@ class Verification:
         finally:
             self.seconds += time.perf_counter() - started
         for invariant, message in violated.items():
-            if self._matters(invariant):
+            if self.fails(invariant):
                 raise invariant.violation(
                     f"{invariant.id}: {message}\n{self.subject.name} on {self.device}; it must hold that {invariant.statement}"
                 )
 
-    def _matters(self, invariant: Invariant) -> bool:
+    def fails(self, invariant: Invariant) -> bool:
         """Whether a violation of it fails the property."""
         if self.sought is not None:
             return invariant.id == self.sought
@@ -122,7 +122,7 @@ class Verification:
             case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case)
         doubtful = outcome.trial.crash or outcome.trial.stuck or any(invariant.compares for invariant in outcome.violated)
-        if doubtful and (outcome.trial.crash or any(self._matters(invariant) for invariant in outcome.violated)):
+        if doubtful and (outcome.trial.crash or any(self.fails(invariant) for invariant in outcome.violated)):
             outcome = self._against_control(case, outcome)
             if outcome.trial.crash and not outcome.violated:
                 self.rejected += 1

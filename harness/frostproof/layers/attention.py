@@ -29,6 +29,9 @@ class _Attending(Layer, frozen=True):
             raise CaseError(f"{self!r} cannot divide {shape[-1]} features: choose a divisor of {shape[-1]}")
         return shape
 
+    def work(self, shape: Shape) -> int:
+        return super().work(shape) + 2 * shape[0] ** 2 * shape[1]  # each time attends to each
+
     def heads_for(self, shape: Shape) -> int:
         return self.num_heads if shape[-1] % self.num_heads == 0 else 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from math import prod
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
@@ -19,7 +20,7 @@ Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
-Shape = tuple[Size, ...]
+Shape = Annotated[tuple[Size, ...], msgspec.Meta(min_length=1, max_length=8)]
 
 
 class ParameterSpec(NamedTuple):
@@ -107,6 +108,15 @@ class Layer(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kin
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         """The layer's parameters in torch's own order, names relative to the layer."""
         return ()
+
+    def work(self, shape: Shape) -> int:
+        """An upper bound, for one sample, on the multiplications of a forward pass and on the numbers that it keeps."""
+        weights = sum(prod(parameter.shape) for parameter in self.parameters(shape))
+        return prod(shape) + prod(self.output(shape)) + weights * self.repeats(shape)
+
+    def repeats(self, shape: Shape) -> int:
+        """How often, at most, each weight is used for one sample."""
+        return max(prod(shape), prod(self.output(shape)))
 
     def constructor(self, shape: Shape) -> Constructor:
         raise NotImplementedError

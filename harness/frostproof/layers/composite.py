@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
@@ -51,6 +52,9 @@ class _Composite(Layer, frozen=True):
         for layer in self.layers:
             shape = layer.output(shape)
         return shape
+
+    def work(self, shape: Shape) -> int:
+        return prod(shape) + sum(layer.work(received) for _, layer, received in self.inner(shape))
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         return tuple(

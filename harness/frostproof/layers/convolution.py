@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -35,6 +36,9 @@ class _Convolution(Layer, frozen=True):
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         weight = ParameterSpec("weight", (*self.channels(shape), *(self.kernel_size,) * self.spatial))
         return (weight, ParameterSpec("bias", (self.out_channels,))) if self.bias else (weight,)
+
+    def repeats(self, shape: Shape) -> int:
+        return max(prod(shape[1:]), prod(self.output(shape)[1:]))
 
     def channels(self, shape: Shape) -> tuple[int, int]:
         return (self.out_channels, shape[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -16,6 +17,9 @@ class _ToFeatures(Layer, frozen=True):
 
     def output(self, shape: Shape) -> Shape:
         return (*shape[:-1], self.out_features)
+
+    def repeats(self, shape: Shape) -> int:
+        return prod(shape[:-1])
 
 
 class Linear(_ToFeatures, frozen=True):
@@ -37,6 +41,9 @@ class TiedLinear(_ToFeatures, frozen=True):
 
     of: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
     bias: bool = True
+
+    def work(self, shape: Shape) -> int:
+        return super().work(shape) + self.out_features * prod(shape)  # the weight is no parameter of its own
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         return (ParameterSpec("bias", (self.out_features,)),) if self.bias else ()

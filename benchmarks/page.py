@@ -1,0 +1,55 @@
+"""Time to load the page of 200 optimizers and 50 counterexamples in Chromium, over the time to load an empty page.
+
+Usage: python benchmarks/page.py [RUNS]. Needs Chromium and the dev extra. Loaded means: the load event has fired and a frame
+with the table has been painted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+from frostproof.page import page
+from tests import atlas
+from tests.test_page import ARGUMENTS, CHROMIUM
+
+PAINTED = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
+
+
+def load(browser: Any, path: Path) -> float:
+    tab = browser.new_context().new_page()
+    started = time.perf_counter()
+    tab.goto(path.as_uri())
+    tab.evaluate(PAINTED)
+    seconds = time.perf_counter() - started
+    tab.context.close()
+    return seconds
+
+
+def main() -> None:
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 9
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
+        folder = Path(name)
+        results = atlas.results(200, 50, folder / "frostproof-cases")
+        started = time.perf_counter()
+        full, empty = folder / "page.html", folder / "empty.html"
+        full.write_text(page(results, (folder,)), encoding="utf-8")
+        written = time.perf_counter() - started
+        empty.write_text("<!doctype html><title>empty</title>")
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        load(browser, full), load(browser, empty)
+        pairs = [(load(browser, full), load(browser, empty)) for _ in range(runs)]
+        browser.close()
+        print(f"written in {written:.2f} s, {full.stat().st_size / 1e6:.2f} MB")
+        print(f"the page: median {statistics.median(a for a, _ in pairs):.2f} s, worst {max(a for a, _ in pairs):.2f} s")
+        print(f"an empty page: median {statistics.median(b for _, b in pairs):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

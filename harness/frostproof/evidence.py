@@ -1,0 +1,66 @@
+"""Evidence: the case and the script beside a results file, read for the page.
+
+A results file may come from anywhere. What it points to is read only inside the folder that it is in, or the current one, and
+only where it is a case or a Python file: a page is shown to others, and must not quote other files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from frostproof.casefile import CaseFile, bounded, load
+from frostproof.errors import CaseError
+from frostproof.results import InvariantRow, Results, SubjectRow
+
+LARGEST = 1 << 18
+
+
+class Evidence(NamedTuple):
+    """What there is of one counterexample; `path`: where its case was found."""
+
+    path: Path | None = None
+    case: CaseFile | None = None
+    script: str | None = None
+
+
+def located(results: Results, folder: Path) -> Results:
+    """The results with the names of files as they are found from the current folder; `folder`: where the results file is."""
+    for subject in results.subjects:
+        for row in subject.invariants:
+            row.case = str(_inside(row.case, ".json", (folder, Path())) or row.case or "") or None
+            row.reproducer = str(_inside(row.reproducer, ".py", (folder, Path())) or row.reproducer or "") or None
+    return results
+
+
+def evidence(subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]) -> Evidence:
+    """The case and the script that a row of results names, where they can be read. A case of something else is none."""
+    path, case, script = _inside(row.case, ".json", folders), None, None
+    if path is not None:
+        try:
+            case = load(path)
+        except CaseError:
+            path = None
+    if case is not None and (*subject.key, row.id, row.message) != (case.target, case.variant, case.device, case.invariant, case.message):
+        path = case = None
+    file = _inside(row.reproducer, ".py", folders)
+    if file is not None:
+        try:
+            script = bounded(file, LARGEST, "script").decode("utf-8", "replace")
+        except CaseError:
+            script = None
+    return Evidence(path, case, script)
+
+
+def _inside(name: str | None, suffix: str, folders: Sequence[Path]) -> Path | None:
+    """The file of this name in one of the folders, links followed; None where it is outside."""
+    for folder in folders if name and name.endswith(suffix) and name.isprintable() else ():
+        try:
+            path = folder / name  # type: ignore[operator]
+            real = path.resolve()
+            if real.suffix == suffix and real.is_file() and any(real.is_relative_to(each.resolve()) for each in folders):
+                return path
+        except (OSError, RuntimeError, ValueError):
+            continue
+    return None

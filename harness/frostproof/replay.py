@@ -1,0 +1,93 @@
+"""Replay: a saved counterexample once more, against the optimizer as it is now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Literal, NamedTuple
+
+from hypothesis.strategies import SearchStrategy
+
+from frostproof.casefile import CaseFile
+from frostproof.device import chosen, placed
+from frostproof.errors import CaseError, UsageError
+from frostproof.fence import fenced
+from frostproof.invariants import BY_ID, Violation
+from frostproof.subject import AUTOGRAD, Subject
+from frostproof.target import resolve
+from frostproof.verification import Verification
+
+
+class Verdict(NamedTuple):
+    """What a replay showed, and in words what is violated, or why nothing could be judged."""
+
+    outcome: Literal["FIXED", "STILL VIOLATED", "NOT JUDGED"]
+    text: str = ""
+
+
+def replay(saved: CaseFile) -> Verdict:
+    """Run the case again. Raises UsageError where its optimizer, device or invariant is not there, CaseError where the case is
+    not for this optimizer.
+
+    A case that no longer breaks its invariant, and breaks another instead, is violated still. Of what the file says, only the
+    module of its target is imported, as `check` would; the optimizer is given no argument that it does not declare.
+    """
+    if saved.invariant not in BY_ID:
+        raise CaseError(f"{saved.invariant!r} is no invariant: `frostproof list invariants` names them")
+    chosen([saved.device])
+    subject = _subject(saved)
+    sought = Verification(subject, saved.device, place=placed(saved.device, 0), sought=saved.invariant)
+    if not sought.tallies:
+        raise CaseError(f"{saved.invariant} says nothing of {subject.name} on {saved.device}: search again with `frostproof check`")
+    if text := _judged(sought, saved):
+        return Verdict("STILL VIOLATED", text)
+    whole = Verification(subject, saved.device, place=placed(saved.device, 0), strict=BY_ID[saved.invariant].severity == "cost")
+    if text := _judged(whole, saved):
+        return Verdict("STILL VIOLATED", f"{text} (in place of {saved.invariant})")
+    if whole.rejected:
+        return Verdict("NOT JUDGED", whole.rejection)
+    return Verdict("FIXED")
+
+
+def _judged(verification: Verification, saved: CaseFile) -> str:
+    """What the case violates, in words; empty where nothing is."""
+    with fenced(verification.place):
+        try:
+            verification.judge(saved.case)
+        except Violation as violation:
+            return str(violation).partition("\n")[0]
+        except (Exception, SystemExit) as error:  # the optimizer's own exceptions end a trial, and do not come here
+            raise CaseError(
+                f"cannot be run with {saved.target!r}, {type(error).__name__}: {error}; search again with frostproof check"
+            ) from None
+    return ""
+
+
+def _subject(saved: CaseFile) -> Subject:
+    """The implementation that the file names, with nothing known to fail."""
+    if saved.target == AUTOGRAD.target:
+        return AUTOGRAD
+    if saved.target.endswith(":*"):
+        raise CaseError(f"the target is {saved.target!r}: a case belongs to one optimizer, so name it as module:Name")
+    found = _resolved(saved.target)
+    subject = next((each for each in found if each.variant == saved.variant), None)
+    if subject is None:
+        raise CaseError(f"{saved.target!r} has no implementation {saved.variant!r}: it has {', '.join(each.variant for each in found)}")
+    if subject.needs:
+        raise UsageError(f"{saved.target!r} needs {', '.join(subject.needs)}: name a Subject, or a function of a parameter list")
+    if not isinstance(subject.space, SearchStrategy):
+        known = {name for choice in subject.space for options in choice for name, _ in options}
+        for name in (name for group in saved.case.groups for name, _ in group.options):
+            if name not in known:
+                raise CaseError(f"{saved.target!r} takes no hyperparameter {name!r}: search again with `frostproof check`")
+    return replace(subject, expected_failures={})
+
+
+@cache
+def _resolved(target: str) -> list[Subject]:
+    try:
+        return resolve([target])
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:  # a module may do anything when it is looked at
+        raise UsageError(f"looking up {target!r} raised {type(error).__name__}: {error}; name an optimizer as module:Name") from None

@@ -1,0 +1,51 @@
+"""The files that a run, or a merge of runs, leaves for people and machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from frostproof.errors import UsageError
+from frostproof.markdown import LARGEST, summary
+from frostproof.results import Results
+
+
+def write(
+    results: Results,
+    *,
+    json: Path | None = None,
+    markdown: Path | None = None,
+    html: Path | None = None,
+    folders: Sequence[Path] = (),
+    baseline: Results | None = None,
+) -> None:
+    """Write what is asked for, and the step summary where CI has one. Raises UsageError where a file cannot be written."""
+    if json is not None:
+        _put(json, results.to_json())
+    if markdown is not None:
+        _put(markdown, summary(results, baseline).encode())
+    if html is not None:
+        from frostproof.page import page
+
+        _put(html, page(results, folders, baseline).encode())
+    if step := os.environ.get("GITHUB_STEP_SUMMARY"):
+        _append(Path(step), results, baseline)
+
+
+def _put(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {str(path)!r} ({error.strerror}): name a file that can be written") from None
+
+
+def _append(path: Path, results: Results, baseline: Results | None) -> None:
+    """Add to the summary of CI's step, which is lost as a whole where it grows past its limit."""
+    try:
+        there = path.stat().st_size if path.exists() else 0
+        if there + 4096 < LARGEST:
+            with path.open("ab") as file:
+                file.write(summary(results, baseline, LARGEST - there).encode())
+    except OSError:
+        return  # a summary that cannot be written is no reason to fail a run

@@ -1,0 +1,212 @@
+"""The page in a real browser: what a reader does with it, and what it must never do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from frostproof.page import page as rendered
+from frostproof.results import Results
+from tests import atlas
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.xdist_group("browser"),  # one browser is enough, where xdist is told to heed it
+]
+ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+NAMES = ("evil:<script>document.title='owned'</script>", "a\"b:' onmouseover=alert(1) x='", "mylib.optim:Lion")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of 80 optimizers, with what changed since a run in which one held."""
+    folder = tmp_path_factory.mktemp("page")
+    results = atlas.results(80, 20, folder / "frostproof-cases", NAMES)
+    before = msgspec.json.decode(results.to_json(), type=Results)
+    before.subjects[0].invariants[0].status = "held"
+    path = folder / "page.html"
+    path.write_text(rendered(results, (folder,), before), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Reader:
+    """A reader with the page open, who notes what goes wrong and what the page asks of the network."""
+
+    def __init__(self, browser: Any, file: Path, **options: Any) -> None:
+        self.faults: list[str] = []
+        self.requests: list[str] = []
+        self.context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], **options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(10_000)
+        self.page.on("console", lambda message: self.faults.append(message.text))
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("dialog", self._refuse)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(file.as_uri())
+
+    def _refuse(self, dialog: Any) -> None:
+        self.faults.append(dialog.message)
+        dialog.dismiss()
+
+    @property
+    def rows(self) -> int:
+        return int(self.page.locator("#matrix tbody tr:not([hidden])").count())
+
+    @property
+    def shown(self) -> str:
+        """The heading of the details, where they are open."""
+        visible = self.page.locator("article:visible h2")
+        return visible.inner_text() if visible.count() else ""
+
+    def color(self, selector: str) -> tuple[int, ...]:
+        """Red, green and blue of the background of the first element."""
+        text = self.page.locator(selector).first.evaluate("element => getComputedStyle(element).backgroundColor")
+        return tuple(int(part) for part in text.removeprefix("rgba(").removeprefix("rgb(").rstrip(")").split(",")[:3])
+
+
+@pytest.fixture
+def reader(browser: Any, file: Path) -> Iterator[Reader]:
+    reader = Reader(browser, file, viewport={"width": 1360, "height": 900})
+    yield reader
+    assert not reader.faults
+    assert [url for url in reader.requests if not url.startswith(("file:", "data:"))] == []
+    reader.context.close()
+
+
+def test_search_and_filters(reader: Reader) -> None:
+    page = reader.page
+    assert reader.rows == 80
+    page.keyboard.press("/")
+    page.keyboard.type("optimizer33")
+    assert reader.rows == 1
+    assert page.locator("#shown").inner_text() == "1 of 80 shown"
+    page.keyboard.press("Escape")
+    assert reader.rows == 80
+    page.locator("#search").fill("no such thing")
+    assert page.locator("#none").is_visible()
+    page.locator("#reset").click()
+    page.locator("button[data-value=violated]").click()
+    violated = reader.rows
+    assert 0 < violated < 80
+    page.locator("button[data-value=thaw-resumes]").click()
+    assert 0 < reader.rows <= violated
+    page.locator("select[data-filter=device]").select_option("cuda")
+    assert {row.inner_text() for row in page.locator("#matrix tbody tr:visible td.device").all()} == {"cuda"}
+    page.locator("#reset").evaluate("button => button.click()")
+    page.locator("button[data-value=new]").click()
+    assert reader.rows == 1
+    page.locator("#reset").evaluate("button => button.click()")
+    page.locator("select[data-filter=library]").select_option("mylib")
+    assert reader.rows == 1
+
+
+def test_a_counterexample_is_drawn_told_and_copied(reader: Reader) -> None:
+    page = reader.page
+    page.locator("#matrix td.violated a").first.click()
+    assert reader.shown == "frozen-weights-unchanged"
+    article = page.locator("article:visible")
+    assert article.locator("svg.network .layer").count() >= 5
+    assert article.locator("svg.network .tag.frozen").count() >= 2
+    assert article.locator("svg.network .tag.named").count() == 1
+    assert article.locator("svg.network path.still").count() + article.locator("svg.network path.flow").count() >= 5
+    blue = article.locator("svg.network .layer.frozen rect.box").first.evaluate("box => getComputedStyle(box).fill")
+    red, _, ice = (int(part) for part in blue.removeprefix("rgb(").rstrip(")").split(","))
+    assert ice > red
+    assert article.locator(".timeline li").count() == 7
+    assert article.locator(".timeline li.here code").inner_text() == "Step()"
+    for number, says in enumerate(("nn.Sequential(", "frostproof replay ", "import torch")):
+        article.locator("button.copy").nth(number).click()
+        article.locator("button.copy.done").nth(number).wait_for()
+        assert page.evaluate("navigator.clipboard.readText()").startswith(says)
+    page.keyboard.press("Escape")
+    assert reader.shown == ""
+
+
+def test_the_keyboard_is_enough(reader: Reader) -> None:
+    page = reader.page
+    page.locator("#matrix tbody th[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.cellIndex") == 2
+    page.keyboard.press("Enter")
+    assert reader.shown == "frozen-weights-unchanged"
+    first = page.url
+    page.keyboard.press("n")
+    assert page.url != first
+    page.keyboard.press("p")
+    assert page.url == first
+    page.keyboard.press("Escape")
+    assert reader.shown == ""
+    assert page.evaluate("document.activeElement.cellIndex") == 2
+    page.keyboard.press("Home")
+    for _ in range(40):
+        page.keyboard.press("ArrowDown")
+    name = page.evaluate("document.activeElement.querySelector('a').title")
+    covered = page.evaluate(
+        "document.activeElement.getBoundingClientRect().top < document.querySelector('thead').getBoundingClientRect().bottom"
+    )
+    assert not covered
+    page.keyboard.press("Enter")
+    assert name.startswith(reader.shown)
+
+
+def test_a_hostile_name_is_only_a_name(reader: Reader) -> None:
+    page = reader.page
+    assert "owned" not in page.title()
+    row = page.locator("#matrix tbody tr", has_text="<script>document.title='owned'</script>")
+    row.locator("th a").click()
+    assert reader.shown == NAMES[0]
+    page.locator("#matrix tbody tr", has_text="onmouseover").locator("th").hover(force=True)
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title = 1\">')")
+    assert page.title() != "1"
+    assert any("Content Security Policy" in fault for fault in reader.faults)
+    reader.faults.clear()  # the browser's own words on what it has just refused
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_follow_the_system(browser: Any, file: Path, scheme: str) -> None:
+    reader = Reader(browser, file, color_scheme=scheme)
+    brightness = sum(reader.color("body")) / 3
+    assert brightness > 200 if scheme == "light" else brightness < 60
+    assert not reader.faults
+    reader.context.close()
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Any, file: Path) -> None:
+    reader = Reader(browser, file, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = reader.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.locator("#matrix td.violated a").first.click()
+    article = page.locator("article:visible")
+    assert article.bounding_box()["width"] <= 360
+    assert article.locator("svg.network").bounding_box()["width"] > 250
+    page.locator("a.close").click()
+    assert reader.shown == ""
+    first = page.locator("#matrix tbody th").first
+    left = first.bounding_box()["x"]
+    page.locator(".matrix").evaluate("box => box.scrollLeft = 400")
+    assert first.bounding_box()["x"] == left
+    assert not reader.faults
+    reader.context.close()
+
+
+def test_without_scripts_the_details_still_open(browser: Any, file: Path) -> None:
+    reader = Reader(browser, file, java_script_enabled=False)
+    reader.page.locator("#matrix td.violated a").first.click()
+    assert reader.shown == "frozen-weights-unchanged"
+    reader.context.close()

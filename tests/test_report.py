@@ -1,0 +1,232 @@
+"""Reports: shards merged, runs compared, and the forms in which people read them."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frostproof.changes import changes
+from frostproof.command import main
+from frostproof.errors import UsageError
+from frostproof.markdown import LARGEST, summary
+from frostproof.page import page
+from frostproof.report import write
+from frostproof.results import Results
+from frostproof.resultsfile import load, together
+from frostproof.terminal import table
+from tests import atlas
+from tests.mutation import spoiled_bytes, spoiled_values
+
+NAMES = (
+    "evil:<script>alert(1)</script>",
+    "a\"b:' onmouseover=alert(1) x='",
+    "p|pe:`tick` ![x](http://example.com/x.png) @someone",
+    "{{7*7}}:{%x%}",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return atlas.results(80, 20, folder / "frostproof-cases", NAMES)
+
+
+def copied(results: Results) -> Results:
+    return msgspec.json.decode(results.to_json(), type=Results)
+
+
+def frostproof(*arguments: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(main, [str(each) for each in arguments])
+    return done.exit_code, done.output
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_shards_are_merged_and_written_in_every_form(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the subjects in each shard, and one in both."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    first, second = copied(results), copied(results)
+    first.subjects, second.subjects = first.subjects[:41], second.subjects[40:]
+    second.environment.torch, second.environment.devices, second.environment.seed = "2.14.0", ["cpu", "mps"], 8
+    shards = []
+    for name, shard in (("one", first), ("two", second)):
+        shards.append(folder / f"{name}.json")
+        shards[-1].write_bytes(shard.to_json())
+    names = {form: folder / f"merged.{form}" for form in ("html", "md", "json")}
+    code, output = frostproof(
+        "report", *shards, "--html", names["html"], "--markdown", names["md"], "--json", names["json"], "--baseline", shards[0]
+    )
+    assert code == 0, output
+    merged = load(names["json"])
+    assert (len(merged.subjects), merged.totals.subjects) == (80, 80)
+    assert merged.totals.trials == 81 * 400
+    assert (merged.environment.torch, merged.environment.seed) == ("2.13.0, 2.14.0", None)
+    assert merged.environment.devices == ["cpu", "cuda", "mps"]
+    html = names["html"].read_text()
+    assert html.count('<svg class="network"') == 20
+    assert "frostproof replay" in html
+    assert names["md"].read_text().startswith("## frostproof")
+
+
+def test_whatever_comes_from_outside_is_escaped(results: Results, folder: Path) -> None:
+    html = page(results, (folder,), results)
+    tags = Tags(html).tags
+    assert [tag for tag, _ in tags].count("script") == 1
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert "{{7*7}}" in html
+    targets = [
+        value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href", "action", "data", "xlink:href")
+    ]
+    assert all(value is not None and value.startswith(("#", "data:,")) for value in targets)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+
+
+def test_a_page_quotes_no_file_but_cases_and_scripts_beside_the_results(results: Results, folder: Path, tmp_path: Path) -> None:
+    """A results file from anywhere may name any path; the page that is made of it is shown to others."""
+    for name in ("secret.txt", "secret.py", "secret.json"):
+        (tmp_path / name).write_text("password")
+    inside = folder / "frostproof-cases"
+    (inside / "link.py").unlink(missing_ok=True)
+    (inside / "link.py").symlink_to(tmp_path / "secret.py")
+    paths = [str(tmp_path / "secret.py"), f"../{tmp_path.name}/secret.py", "frostproof-cases/link.py", "/etc/passwd", "a\0b.py", "."]
+    hostile = copied(results)
+    rows = [each for row in hostile.subjects for each in row.invariants if each.case]
+    for each, path in zip(rows, paths, strict=False):
+        each.reproducer, each.case = path, path.replace(".py", ".json")
+    assert "password" not in page(hostile, (folder,))
+    swapped = copied(results)
+    one, other, *_ = (each for row in swapped.subjects for each in row.invariants if each.case)
+    one.case = other.case
+    assert page(swapped, (folder,)).count("was not found beside the results") == 1
+
+
+def test_what_changed_since_the_baseline(results: Results) -> None:
+    before = copied(results)
+    violated = [(row, each) for row in before.subjects for each in row.invariants if each.status == "violated"]
+    (subject, fresh), (_, still) = violated[0], violated[1]
+    fresh.status = "held"
+    held = next(each for each in subject.invariants if each.id == "trainable-moves")
+    held.status = "violated"
+    found = changes(results, before)
+    assert found[*subject.key, fresh.id] == "new"
+    assert found[*subject.key, held.id] == "fixed"
+    assert found[*subject.key, still.id] == "still"
+    text = summary(results, before)
+    assert text.index("**new**") < text.index("**fixed**") < text.index("**still**")
+    html = page(results, (), before)
+    assert all(f'data-filter="change" data-value="{change}"' in html for change in ("new", "fixed", "still"))
+
+
+def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
+    now = copied(results)
+    subject = next(row for row in now.subjects if row.status == "violated")
+    for each in subject.invariants:
+        each.status = "unreached"
+    subject.status = "unusable"
+    assert not [key for key, change in changes(now, results).items() if key[:3] == subject.key]
+
+
+def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
+    lines = summary(results).splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    statuses = [re.split(r"(?<!\\)\|", row)[3].strip() for row in rows]
+    assert statuses == sorted(statuses, key=("crashed", "violated", "unusable", "held").index)
+    assert len({len(re.split(r"(?<!\\)\|", row)) for row in rows}) == 1
+    outside = re.sub(r"(`+) ?.*? ?\1", "", "\n".join(rows))
+    assert not re.search(r"[<@!\[]", outside)
+
+
+def test_the_step_summary_stays_within_its_limit(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = copied(results)
+    many.subjects *= 300
+    file = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
+    for _ in range(3):
+        write(many)
+        assert file.stat().st_size <= LARGEST
+    assert "did not fit here" in file.read_text()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "summary.md"))
+    write(many)
+
+
+def test_the_table_is_readable_at_80_columns_with_200_optimizers(results: Results, folder: Path) -> None:
+    rows = atlas.results(200, 50, folder / "many").subjects
+    text = table(rows, results.totals)
+    matrix = text[: text.index("\n\n  1 ")].splitlines()
+    assert max(map(len, matrix)) <= 80
+    assert len(matrix) < 80
+    assert all(row.target.partition(":")[2] in text for row in rows if row.status == "held")
+    header = matrix[0]
+    assert header.endswith("12345 67890 12345 67890")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no results file"),
+        (b"[" * 100_000, "no results file"),
+        (b"[]", "no results file"),
+        (b'{"format": "frostproof-case", "version": 1}', "no results file"),
+        (b'{"format": "frostproof-results", "version": 2}', "upgrade it"),
+        (None, "name a results file"),
+    ],
+)
+def test_what_is_no_results_file_gets_one_line(content: bytes | None, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_bytes(content)
+    code, output = frostproof("report", path, "--html", tmp_path / "x.html")
+    assert (code, len(output.splitlines())) == (2, 1)
+    assert says in output
+
+
+def test_a_file_that_cannot_be_written_gets_one_line(results: Results, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(results.to_json())
+    for target in (tmp_path / "none" / "x.html", tmp_path):
+        code, output = frostproof("report", path, "--html", target)
+        assert (code, len(output.splitlines())) == (2, 1)
+        assert "cannot write" in output
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(data=st.data())
+def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(data: st.DataObject, results: Results, folder: Path) -> None:
+    few = copied(results)
+    few.subjects = [few.subjects[0], few.subjects[24]]
+    few.subjects[0].invariants = [few.subjects[0].invariants[i] for i in (0, 5, 8)]
+    valid = few.to_json()
+    path = folder / "spoiled.json"
+    path.write_bytes(data.draw(spoiled_values(json.loads(valid)) | spoiled_bytes(valid) | st.binary(max_size=200)))
+    said = ""
+    try:
+        found = together([load(path)])
+    except UsageError as error:
+        said = str(error)
+    assert said.isprintable()
+    if not said:
+        assert Tags(page(found, (folder,), few)).tags
+        assert summary(found, few)
+        assert table(found.subjects, found.totals)
