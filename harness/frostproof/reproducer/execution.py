@@ -1,0 +1,46 @@
+"""A script is run in a process of its own before anybody is shown it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+TIMEOUT = 60
+
+
+class Execution(NamedTuple):
+    """Whether a script fails for the stated reason; `said` is its last line, or why it shows nothing."""
+
+    reproduced: bool
+    said: str
+
+
+def reproduces(path: Path, invariant: str, paths: Sequence[str] = (), timeout: float = TIMEOUT) -> Execution:
+    """Run the script in a fresh Python, from the current folder, with this folder and `paths` to import from.
+
+    It reproduces where it exits 1 and its last line names `invariant`; a traceback, or any other exit, shows nothing.
+    """
+    known = [os.getcwd(), *paths, *filter(None, [os.environ.get("PYTHONPATH")])]  # noqa: PTH109
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(known)}
+    try:
+        done = subprocess.run(
+            [sys.executable, str(path)], env=environment, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Execution(False, f"it took more than {timeout:g} s")
+    return verdict(done.returncode, done.stderr, invariant)
+
+
+def verdict(code: int, errors: str, invariant: str) -> Execution:
+    """What an exit code and the standard error say."""
+    lines = errors.strip().splitlines()
+    last = lines[-1] if lines else ""
+    if code == 0:
+        return Execution(False, "it exits 0")
+    if code == 1 and last.startswith(f"{invariant}: "):
+        return Execution(True, last)
+    return Execution(False, f"it exits {code}: {last:.200}" if last else f"it exits {code}")
