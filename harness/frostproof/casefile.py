@@ -11,8 +11,9 @@ import msgspec
 from frostproof.results import InvariantRow, SubjectRow
 
 
-def save(folder: Path, subject: SubjectRow, invariant: InvariantRow, case: Any) -> Path:
-    """Write one counterexample; the file is named after the subject and the invariant. Returns its path."""
+def save(folder: Path, subject: SubjectRow, invariant: InvariantRow, case: Any, script: str | None = None) -> None:
+    """Write one counterexample, and its script beside it; the files are named after the subject and the invariant, whose row
+    gets their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     name = "-".join((subject.target, subject.variant, subject.device, invariant.id))
     path = folder / (re.sub(r"[^\w.-]+", "_", name) + ".json")
@@ -27,4 +28,10 @@ def save(folder: Path, subject: SubjectRow, invariant: InvariantRow, case: Any) 
         "case": case,
     }
     path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
-    return path
+    invariant.case = str(path)
+    beside = path.with_suffix(".py")
+    if script is None:
+        beside.unlink(missing_ok=True)  # of an earlier run, for another case
+    else:
+        beside.write_text(script, encoding="utf-8")
+        invariant.reproducer = str(beside)

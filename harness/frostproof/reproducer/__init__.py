@@ -2,6 +2,6 @@
 
 from frostproof.reproducer.execution import Execution, reproduces
 from frostproof.reproducer.naming import Unprintable
-from frostproof.reproducer.script import script
+from frostproof.reproducer.script import Fleeting, script
 
-__all__ = ["Execution", "Unprintable", "reproduces", "script"]
+__all__ = ["Execution", "Fleeting", "Unprintable", "reproduces", "script"]

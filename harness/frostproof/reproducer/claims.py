@@ -16,7 +16,7 @@ from frostproof.invariants.stale_grads_accumulate import left_before
 from frostproof.observation import Moment, Trial
 from frostproof.program import Step, Thaw, changes
 from frostproof.reproducer.naming import Unprintable
-from frostproof.reproducer.network import expression, parameters
+from frostproof.reproducer.network import expression
 from frostproof.reproducer.source import Statement, block
 
 FEW = 4
@@ -525,9 +525,9 @@ def _repeats_itself(view: View) -> Claim:
 def _stale_grads_harmless(view: View) -> Claim:
     trainable = view.moment.frozen.trainable
     for role in ("cleared", "second", "rebuilt"):
-        if role in view.moment.seen and ("b", role) not in view.trial.parted:
-            if view.first(view.moment.seen["b"].weights, view.moment.seen[role].weights, trainable) is not None:
-                return _pair(view, "b", role, "gradients left on what the optimizer does not own change nothing for what it trains")
+        compared = role in view.moment.seen and ("b", role) not in view.trial.parted
+        if compared and view.first(view.moment.seen["b"].weights, view.moment.seen[role].weights, trainable) is not None:
+            return _pair(view, "b", role, "gradients left on what the optimizer does not own change nothing for what it trains")
     raise Unprintable("no way of clearing differs")
 
 

@@ -19,16 +19,23 @@ class Execution(NamedTuple):
     said: str
 
 
-def reproduces(path: Path, invariant: str, paths: Sequence[str] = (), timeout: float = TIMEOUT) -> Execution:
-    """Run the script in a fresh Python, from the current folder, with this folder and `paths` to import from.
+def reproduces(path: Path, invariant: str, folder: Path, paths: Sequence[str] = (), timeout: float = TIMEOUT) -> Execution:
+    """Run the script in a fresh Python from `folder`, which it can import from, as from `paths`.
 
     It reproduces where it exits 1 and its last line names `invariant`; a traceback, or any other exit, shows nothing.
     """
-    known = [os.getcwd(), *paths, *filter(None, [os.environ.get("PYTHONPATH")])]  # noqa: PTH109
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(known)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, paths)])}
     try:
         done = subprocess.run(
-            [sys.executable, str(path)], env=environment, capture_output=True, text=True, errors="replace", timeout=timeout, check=False
+            [sys.executable, str(path)],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return Execution(False, f"it took more than {timeout:g} s")

@@ -108,11 +108,11 @@ def adapters(architecture: Architecture) -> tuple[list[str], list[str]]:
 class _Untyped(ast.NodeTransformer):
     """Drops annotations, docstrings and casts."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
         return self._bare(node)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         return self._bare(node)
 
     def _bare(self, node: ast.FunctionDef | ast.ClassDef) -> ast.AST:
@@ -124,15 +124,15 @@ class _Untyped(ast.NodeTransformer):
         node.annotation = None
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         assert node.value is not None
         return ast.Assign([node.target], self.visit(node.value))
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         return node.args[1] if isinstance(node.func, ast.Name) and node.func.id == "cast" else node
 
-    def visit_Name(self, node: ast.Name) -> ast.AST:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.AST:
         node.id = without_underscore(node.id)
         return node
 

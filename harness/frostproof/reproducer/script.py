@@ -19,7 +19,7 @@ from frostproof.reproducer.approaches import functions
 from frostproof.reproducer.claims import CLAIMS, LABELS, Claim, View, quoted
 from frostproof.reproducer.naming import Naming, Unprintable, draws
 from frostproof.reproducer.network import adapters, network, ties
-from frostproof.reproducer.source import WIDTH, Block, Statement, block, merged, rendered
+from frostproof.reproducer.source import WIDTH, Block, Statement, block, merged, refolded, rendered
 from frostproof.reproducer.transcript import Transcript, accumulates
 from frostproof.subject import Subject
 from frostproof.trial import run_trial
@@ -62,7 +62,7 @@ def _broken(case: Case, subject: Subject, invariant: Invariant, device: str, way
                 return trial, CLAIMS[invariant.id](View(trial, invariant, moment))
         if trial.crash is not None:
             return trial, trial.crash
-    raise Unprintable("it does not break again when the case is run once more")
+    raise Fleeting("the same case, run once more, does not break it")
 
 
 def _crashed(trial: Trial, crash: Crash, invariant: Invariant) -> Claim:
@@ -77,6 +77,10 @@ CALLS = {
     "load": "load_state_dict()",
     "regroup": "add_param_group()",
 }
+
+
+class Fleeting(Unprintable):
+    """What happened once, and not again."""
 
 
 class _Script:
@@ -107,12 +111,12 @@ class _Script:
         events = [[each.event(number, event) for each in transcripts] for number, event in enumerate(self.events)]
         if self.compared:
             left, right = LABELS[self.claim.roles[0], self.claim.roles[1]]
-            condition = f"way == {quoted(left)}"
-            start = self._network() + merged(*built, condition)  # type: ignore[call-arg]
+            way = ("way", quoted(left))
+            start = self._network() + merged(built[0], built[1], *way)
             start += [f"torch.utils.deterministic.fill_uninitialized_memory = way == {quoted(right)}  # with NaN"] if self._fills else []
-            steps = _looped([merged(*each, condition) for each in events])  # type: ignore[call-arg]
+            steps = _looped([merged(each[0], each[1], *way) for each in events])
             end = f"return {self.claim.returns}"
-            body: list[Statement] = [block("def train(way):", *start, *self.claim.start, *steps, end), "", ""]
+            body: list[Statement] = [block("def train(way):", *start, *self.claim.start, *steps, end)]
             body += self.claim.verdict
         else:
             start = self._network() + built[0]
@@ -190,10 +194,10 @@ class _Script:
         if "nn." in used.replace("torch.nn.", ""):
             imports.add("from torch import nn")
         settings = list(self._settings())
-        parts = [f'"""{self._docstring()}"""\n', *_sorted(imports), "", *settings, *([""] if settings else [])]
+        parts = [*self._header(), "", *_sorted(imports), "", *settings, *([""] if settings else [])]
         text = "\n".join(parts).rstrip("\n") + "\n"
         for function in helpers:
-            text += f"\n\n{function}"
+            text += "\n\n" + "\n".join(refolded(function)) + "\n"
         spaced = not code.startswith("\n") and not code.startswith("def")
         text += "\n\n" if helpers or code.startswith("def") else ""
         text += ("\n" if spaced and not helpers else "") + (code.lstrip("\n") if helpers else code) + "\n"
@@ -254,11 +258,10 @@ class _Script:
             yield "torch.use_deterministic_algorithms(True, warn_only=True)"
             yield "torch.utils.deterministic.fill_uninitialized_memory = False"
 
-    def _docstring(self) -> str:
+    def _header(self) -> list[str]:
         version = f" {self.subject.version}" if self.subject.version else ""
         text = f"{self.invariant.id}: {self.claim.expected}. Exits 1 while {self.subject.name}{version} breaks this, and 0 once it holds."
-        lines = textwrap.wrap(" ".join(text.replace("\\", "/").replace('"', "'").split()), WIDTH - 6)
-        return lines[0] if len(lines) == 1 else "\n".join(lines) + "\n"
+        return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
 def _draw(line: str) -> tuple[str, str] | None:
@@ -298,7 +301,8 @@ def _pattern(statements: Sequence[Statement]) -> tuple[tuple[Statement, ...], st
 def _sorted(imports: Iterable[str]) -> Iterator[str]:
     """The imports as isort has them: the standard library, then the rest."""
     standard = {"sys", "io", "copy", "random", "contextlib"}
-    known, others = [], []
+    known: list[str] = []
+    others: list[str] = []
     for each in sorted(imports, key=lambda line: (line.startswith("from"), line)):
         (known if each.split()[1] in standard else others).append(each)
     torches = [each for each in others if each.split()[1].partition(".")[0] in ("torch", "numpy")]

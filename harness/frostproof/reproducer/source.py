@@ -6,6 +6,7 @@ import io
 import tokenize
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from itertools import pairwise
 from typing import NamedTuple
 
 WIDTH = 100
@@ -26,91 +27,95 @@ def block(head: str, *body: Statement) -> Block:
     return Block(head, body)
 
 
-def merged(left: Statements, right: Statements, condition: str) -> list[Statement]:
-    """Statements that do what `left` does where `condition` holds, and else what `right` does."""
+def merged(left: Statements, right: Statements, name: str, value: str) -> list[Statement]:
+    """Statements that do what `left` does where the variable `name` has this value, and else what `right` does."""
     found: list[Statement] = []
     for kind, i, j, k, m in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         one, other = left[i:j], right[k:m]
+        pairs = [(a, b) for a, b in zip(one, other, strict=False) if isinstance(a, Block) and isinstance(b, Block) and a.head == b.head]
         if kind == "equal":
             found += one
-        elif _same_heads(one, other):
-            found += [Block(a.head, tuple(merged(a.body, b.body, condition))) for a, b in zip(one, other, strict=True)]  # type: ignore[union-attr]
+        elif len(pairs) == len(one) == len(other):
+            found += [Block(a.head, tuple(merged(a.body, b.body, name, value))) for a, b in pairs]
         elif not one:
-            found.append(
-                Block(f"if not ({condition}):" if " == " not in condition else f"if {condition.replace(' == ', ' != ')}:", tuple(other))
-            )
+            found.append(Block(f"if {name} != {value}:", tuple(other)))
         else:
-            found.append(Block(f"if {condition}:", tuple(one)))
+            found.append(Block(f"if {name} == {value}:", tuple(one)))
             if other:
                 found.append(Block("else:", tuple(other)))
     return found
 
 
-def _same_heads(one: Statements, other: Statements) -> bool:
-    pairs = zip(one, other, strict=False)
-    return len(one) == len(other) and all(isinstance(a, Block) and isinstance(b, Block) and a.head == b.head for a, b in pairs)
-
-
 def rendered(statements: Iterable[Statement], indent: str = "") -> list[str]:
-    """The lines of the statements, none of them longer than WIDTH where brackets allow it."""
+    """The lines of the statements, none of them longer than WIDTH where brackets allow it, with empty lines around functions."""
     lines: list[str] = []
+    gap = [""] * (1 if indent else 2)
+    after = False
     for statement in statements:
+        function = isinstance(statement, Block) and statement.head.startswith("def ")
+        if lines and (function or after):
+            while not lines[-1]:
+                lines.pop()
+            lines += gap
+        after = function
         if isinstance(statement, Block):
-            lines += folded(statement.head, indent)
             empty = all(isinstance(each, str) and each.startswith("#") for each in statement.body)
-            lines += rendered((*statement.body, *["pass"] * empty), indent + "    ")
-        else:
+            lines += [*folded(statement.head, indent), *rendered((*statement.body, *["pass"] * empty), indent + "    ")]
+        elif statement or not (lines and after):
             lines += folded(statement, indent) if statement else [""]
     return lines
 
 
+def refolded(source: str) -> list[str]:
+    """The lines of a source, each of which is a statement, folded where they are too long."""
+    stripped = [(line, line.lstrip()) for line in source.splitlines()]
+    return [part for line, text in stripped for part in folded(text, line[: len(line) - len(text)])]
+
+
 def folded(line: str, indent: str = "") -> list[str]:
-    """The line, or, where it is too long, the same with one argument of its last outermost brackets to a line."""
-    if len(indent) + len(line) <= WIDTH or line.startswith("#"):
-        return [indent + line]
-    spot = _brackets(line)
+    """The line, or, where it is too long, the same with what is in its last outermost brackets on lines of its own."""
+    spot = _brackets(line) if len(indent) + len(line) > WIDTH and not line.startswith("#") else None
     if spot is None:
         return [indent + line]
-    start, commas, end = spot
-    cuts = [start, *commas, end]
-    parts = [line[a + 1 : b].strip() for a, b in zip(cuts, cuts[1:], strict=False)]
-    together = ", ".join(part for part in parts if part)
-    if len(indent) + 4 + len(together) <= WIDTH:
-        return [indent + line[: start + 1], f"{indent}    {together}", indent + line[end:]]
-    inner = [text for part in parts if part for text in _argument(part, indent + "    ", comma=_takes_comma(line, start, parts))]
+    start, cuts, end, separated = spot
+    parts = [part for a, b in pairwise((start + 1, *cuts, end)) if (part := line[a:b].removeprefix(",").strip())]
+    together = (", " if separated else " ").join(parts)
+    deeper = indent + "    "
+    if len(deeper) + len(together) <= WIDTH:
+        inner = [deeper + together]
+    elif separated and (len(parts) > 1 or line[start - 1 : start].isidentifier()):
+        inner = [text for part in parts for text in folded(f"{part},", deeper)]
+    else:
+        inner = [text for part in parts for text in folded(part, deeper)]
     return [indent + line[: start + 1], *inner, indent + line[end:]]
 
 
-def _takes_comma(line: str, start: int, parts: Sequence[str]) -> bool:
-    """Whether a comma may follow the last part: not after a comprehension, nor what would then become a tuple."""
-    return len(parts) > 1 or (" for " not in parts[0] and line[start - 1 : start].isidentifier())
-
-
-def _argument(part: str, indent: str, *, comma: bool) -> list[str]:
-    lines = folded(part + ",", indent)
-    return lines if comma else [*lines[:-1], lines[-1].removesuffix(",")]
-
-
-def _brackets(line: str) -> tuple[int, list[int], int] | None:
-    """Where the last outermost pair of brackets opens, has its commas, and closes."""
-    depth, found, commas, start, whole = 0, None, [], 0, False
+def _brackets(line: str) -> tuple[int, list[int], int, bool] | None:
+    """Where the last outermost pair of brackets opens, can be cut, and closes, and whether commas separate its parts."""
+    found = None
+    depth = start = 0
+    cuts: list[int] = []
+    separated = True
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(line).readline))
-    except tokenize.TokenError:
+    except tokenize.TokenError:  # the head of a block in which a bracket stays open
         return None
     for token in tokens:
-        if token.type == tokenize.NAME and token.string in ("for", "lambda") and depth == 1:
-            whole = True  # its commas separate no arguments
-        if token.type != tokenize.OP:
+        place = token.start[1]
+        if token.type == tokenize.NAME and depth == 1 and token.string in ("for", "lambda") and separated:
+            cuts, separated = [place] if token.string == "for" else [], False
+        elif token.type == tokenize.NAME and depth == 1 and token.string == "if" and cuts and not separated:
+            cuts.append(place)
+        elif token.type != tokenize.OP:
             continue
-        if token.string in "([{":
+        elif token.string in "([{":
             depth += 1
             if depth == 1:
-                start, commas, whole = token.start[1], [], False
+                start, cuts, separated = place, [], True
         elif token.string in ")]}":
             depth -= 1
-            if depth == 0 and token.start[1] > start + 1:
-                found = (start, [] if whole else commas, token.start[1])
-        elif token.string == "," and depth == 1:
-            commas.append(token.start[1])
+            if depth == 0 and place > start + 1:
+                found = (start, cuts, place, separated)
+        elif token.string == "," and depth == 1 and separated:
+            cuts.append(place)
     return found
