@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import frostproof
-from tests.planted import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
+from tests.broken import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
 
 
 def test_a_report_says_whether_everything_held() -> None:

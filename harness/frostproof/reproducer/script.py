@@ -181,7 +181,9 @@ class _Script:
 
     def _assembled(self, body: Sequence[Statement], only: bool) -> str:
         calls = [_draw(line) for line in rendered(body)]
-        self.shared = sum(call is not None for call in calls) > 1
+        # As a function, where that is shorter: it takes an empty line or two, and a line at each place.
+        alone, places = len(self._drawing("", "")), sum(call is not None for call in calls)
+        self.shared = places * alone > alone + 4 + places
         if not self.shared:
             body = self._inlined(body)
         imported, definitions = adapters(self.case.architecture)

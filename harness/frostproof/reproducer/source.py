@@ -81,9 +81,10 @@ def folded(line: str, indent: str = "") -> list[str]:
     parts = [part for a, b in pairwise((start + 1, *cuts, end)) if (part := line[a:b].removeprefix(",").strip())]
     together = (", " if separated else " ").join(parts)
     deeper = indent + "    "
-    if len(deeper) + len(together) <= WIDTH:
+    call = line[start - 1 : start].isidentifier()
+    if len(deeper) + len(together) <= WIDTH and (call or not separated or len(parts) == 1):
         inner = [deeper + together]
-    elif separated and (len(parts) > 1 or line[start - 1 : start].isidentifier()):
+    elif separated and (call or len(parts) > 1):
         inner = [text for part in parts for text in folded(f"{part},", deeper)]
     else:
         inner = [text for part in parts for text in folded(part, deeper)]

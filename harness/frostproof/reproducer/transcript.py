@@ -546,13 +546,15 @@ class Transcript:
             f"torch.save({{{saved}}}, file)",
             "file.seek(0)",
             "saved = torch.load(file, weights_only=False)",
-            "old = model",
+            *(["old = model"] if self._modes or self._kept else []),
             f"model = network({self.case.seed + 1})",
             'model.load_state_dict(saved["model"])',
             *self._freezing(sorted(self.frozen)),
-            block("for new, known in zip(model.modules(), old.modules()):", "new.training = known.training"),
-            block("for p, known in zip(model.parameters(), old.parameters()):", "p.grad = known.grad"),
         ]
+        if self._modes:
+            found.append(block("for new, known in zip(model.modules(), old.modules()):", "new.training = known.training"))
+        if self._kept:
+            found.append(block("for p, known in zip(model.parameters(), old.parameters()):", "p.grad = known.grad"))
         found += self._construction()
         found += [f"{numbers[name]} = torch.optim.lr_scheduler.{SCHEDULERS[name]}" for name in self.schedulers]
         if self.optimizer:
@@ -565,6 +567,18 @@ class Transcript:
             kind = self.device.partition(":")[0]
             found += [f'scaler = torch.amp.GradScaler("{kind}", init_scale={SCALE})', 'scaler.load_state_dict(saved["scaler"])']
         return found + self._companion()
+
+    @property
+    def _modes(self) -> bool:
+        """Whether some module may be in eval mode."""
+        return self.case.frozen_in_eval or self.case.has(Eval)
+
+    @property
+    def _kept(self) -> bool:
+        """Whether a gradient of before a checkpoint may matter after it; it is no part of one."""
+        after = next((event for event in self.case.program[self.number + 1 :] if isinstance(event, Step)), None)
+        cleared = isinstance(self.approach, RequiresGrad) and after is not None and after.set_to_none
+        return not cleared
 
 
 def _why(approach: Approach) -> str:
