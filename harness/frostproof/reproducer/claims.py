@@ -98,9 +98,18 @@ class View:
         """Fails where parameter `i` is no longer what it was `before`."""
         return [f"after = {self.of(i)}.detach()", self.differ("before", "after", text, i)]
 
-    def noted_before(self, i: int) -> tuple[int, str]:
-        """Where to note what parameter `i` was before the event; at its step, where the forward pass rewrites weights."""
-        return self.number, "handed" if any(p.renormed for p in self.case.parameters) else "before"
+    def kept(self, claim: Claim, role: str, i: int, text: str) -> Claim:
+        """The claim that parameter `i` has not moved in the event; in its step, where the forward pass rewrites weights."""
+        if self.moment.seen[role].weights_at_step is None:
+            claim.notes[self.number, "before"] = [self.copy(i)]
+        elif isinstance(self.moment.event, Step) and self.moment.event.closure:
+            claim.notes[self.number, "before"] = ["kept = []"]
+            claim.notes[self.number, "handed"] = [f"kept[:] = [{self.of(i)}.detach().clone()]"]
+            claim.verdict = ["(before,) = kept"]
+        else:
+            claim.notes[self.number, "handed"] = [self.copy(i)]
+        claim.verdict += self.moved(i, text)
+        return claim
 
     def first(self, left: tuple[object, ...], right: tuple[object, ...], positions: range | tuple[int, ...] | None = None) -> int | None:
         places = range(len(left)) if positions is None else positions
@@ -113,11 +122,9 @@ def _frozen_weights_unchanged(view: View) -> Claim:
     i = view.first(before, view.moment.seen[role].weights, view.moment.frozen.never)
     assert i is not None
     claim = Claim((role,), view.number, f"{view.name(i)} is frozen throughout, so no bit of it may change")
-    place = view.noted_before(i)
-    if place[1] == "before":
-        claim.start = [view.copy(i)]
-    else:
-        claim.notes[place] = [view.copy(i)]
+    if view.case.parameters[i].renormed:
+        return view.kept(claim, role, i, "moved the frozen")
+    claim.start = [view.copy(i)]
     claim.verdict = view.moved(i, "moved the frozen")
     return claim
 
@@ -306,9 +313,7 @@ def _no_grad_backward_raises(view: View) -> Claim:
             claim.verdict = [block(f"if {view.of(i)}.grad is not None:", view.leave(f"a gradient of {view.name(i)} was allocated {why}"))]
             return claim
     i = next(i for i, w in enumerate(seen.weights) if w != before[i] and not (i in seen.owned and had and had[i] is not None))
-    claim.notes[view.noted_before(i)] = [view.copy(i)]
-    claim.verdict = view.moved(i, f"step() after a forward pass {why} moved")
-    return claim
+    return view.kept(claim, role, i, f"step() after a forward pass {why} moved")
 
 
 def _gradients_pass_through(view: View) -> Claim:
@@ -324,9 +329,7 @@ def _gradless_step_is_noop(view: View) -> Claim:
             if seen.handed[i] is not None:
                 continue
             if seen.weights[i] != before[i]:
-                claim.notes[view.noted_before(i)] = [view.copy(i)]
-                claim.verdict = view.moved(i, "step() moved, though its grad is None,")
-                return claim
+                return view.kept(claim, role, i, "step() moved, though its grad is None,")
             if seen.has_gradient[i]:
                 claim.verdict = [block(f"if {view.of(i)}.grad is not None:", view.leave(f"step() allocated a gradient for {view.name(i)}"))]
                 return claim
@@ -345,9 +348,7 @@ def _freeze_midway_holds(view: View) -> Claim:
     i = view.first(before, seen.weights, tuple(midway))
     claim = Claim((role,), view.number, "frozen midway, with no gradient: its weights, and what the optimizer knows of it, stay")
     if i is not None and _alone(view, role, i):
-        claim.notes[view.noted_before(i)] = [view.copy(i)]
-        claim.verdict = view.moved(i, "moved, though it was frozen midway and has no gradient,")
-        return claim
+        return view.kept(claim, role, i, "moved, though it was frozen midway and has no gradient,")
     assert view.moment.before is not None
     states = view.moment.before[role].states
     i = next(i for i in midway if i in states and states[i] != seen.states.get(i))

@@ -25,7 +25,7 @@ SPREAD = """def spread(module):  # norms and biases start away from ones and zer
 def network(architecture: Architecture, device: str, dtype: str) -> str:
     """The call that builds the network, before weights are tied."""
     factory = ([] if device == "cpu" else [f'device="{device}"']) + ([] if dtype == "float32" else [f"dtype=torch.{dtype}"])
-    return _call(Sequential(architecture.layers), architecture.input.shape, factory)
+    return _quoted(_call(Sequential(architecture.layers), architecture.input.shape, factory))
 
 
 def ties(architecture: Architecture) -> list[str]:

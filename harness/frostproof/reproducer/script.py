@@ -244,12 +244,14 @@ class _Script:
     def _drawing(self, seed: str, count: str) -> list[Statement]:
         """The statements that draw one batch, or `count` of them."""
         samples, targets = self._batch()
-        drawn = f"x, y = {samples}, {targets}"
+        drawn = [f"x, y = {samples}, {targets}"]
         if accumulates(self.case):
-            drawn = f"batches = [({samples}, {targets}) for _ in range({count})]"
+            drawn = [f"batches = [({samples}, {targets}) for _ in range({count})]"]
+        elif len(drawn[0]) > WIDTH - 8:
+            drawn = [f"x = {samples}", f"y = {targets}"]
         return [
             each.replace("(seed)", f"({seed})") if isinstance(each, str) else each
-            for each in ("torch.manual_seed(seed)", drawn, *self._redraws)
+            for each in ("torch.manual_seed(seed)", *drawn, *self._redraws)
         ]
 
     def _settings(self) -> Iterator[str]:

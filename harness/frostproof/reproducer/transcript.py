@@ -412,8 +412,13 @@ class Transcript:
             backward = f"optimizer.fused_backward({scaled}{rate})"
         else:
             backward = f"{scaled}.backward({'create_graph=True' if self.subject.backward == 'create-graph' else ''})"
-        statement = backward if differentiable else block("if loss.requires_grad:", backward)
-        found += self._guarded("backward", statement) + self._at("pass")
+        if differentiable:
+            statements: list[Statement] = [backward]
+        elif event.scaled:
+            statements = ["scaled = scaler.scale(loss)", block("if scaled.requires_grad:", "scaled.backward()")]
+        else:
+            statements = [block("if loss.requires_grad:", backward)]
+        found += self._guarded("backward", *statements) + self._at("pass")
         return [*found, *(["total += loss.detach()"] if divided and event.closure else [])]
 
     def _has_graph(self) -> bool:
