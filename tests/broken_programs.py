@@ -27,6 +27,16 @@ class Heavy(Sound):
         return parameter.grad is None and bool(self.state.get(parameter))
 
 
+class HeavyInBothModes(Heavy):
+    """Has modes, and does the same in both."""
+
+    def train(self) -> None:
+        pass
+
+    def eval(self) -> None:
+        pass
+
+
 # Frozen midway
 
 

@@ -185,8 +185,16 @@ class SecondOptimizerSteps(SubsetSecondOptimizer):
 
 
 @dataclass(frozen=True)
-class SubsetThatClears(SubsetCleared):
-    name: str = "B"
+class SubsetThatClears(OptimizerSubset):
+    """Leaves no gradient on what is frozen."""
+
+    def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
+        super().clear(optimizers, frozen, set_to_none)
+        self.between_passes(frozen)
+
+    def between_passes(self, frozen: Parameters) -> None:
+        for parameter in frozen:
+            parameter.grad = None
 
 
 @dataclass(frozen=True)
