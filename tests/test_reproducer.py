@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
-from frostproof.approach import OptimizerSubset
+from frostproof.approach import Approaches, OptimizerSubset
 from frostproof.architecture import Architecture, Input
+from frostproof.bits import bits
 from frostproof.case import Case, Group
 from frostproof.fence import fenced
 from frostproof.layers import (
@@ -36,11 +37,15 @@ from frostproof.layers import (
     TransformerEncoderLayer,
     WeightNormLinear,
 )
-from frostproof.program import Clip, Freeze, SaveLoad, Schedule, SetLr, Step, Thaw
+from frostproof.program import Clip, Freeze, SaveLoad, Schedule, Scheduler, SetLr, Step, Thaw
 from frostproof.reproducer import Fleeting, Unprintable, reproduces, script
+from frostproof.reproducer.naming import Naming
 from frostproof.reproducer.network import adapters, network, ties
+from frostproof.reproducer.source import rendered
+from frostproof.reproducer.transcript import Transcript
 from frostproof.subject import AUTOGRAD, Subject
 from frostproof.target import subjects_of
+from frostproof.trial import run_trial
 from frostproof.verification import Verification
 from tests.broken import DecaysEverything, ReadsMissingGradient, Sound
 from tests.planted import BUGS, Planted
@@ -200,17 +205,18 @@ PROGRAM = (
 )
 
 
+PROGRAMS = {
+    "everything": PROGRAM,
+    **{name: (Step(), *(event for _ in range(3) for event in (Schedule(name), Step()))) for name in get_args(Scheduler)},
+}
+
+
 @pytest.mark.parametrize("role", ["a", "b", "cleared", "second", "rebuilt"])
-def test_a_script_trains_bit_for_bit_as_the_trial_does(role: str, tmp_path: Path) -> None:
-    from frostproof.approach import Approaches
-    from frostproof.bits import bits
-    from frostproof.reproducer.naming import Naming
-    from frostproof.reproducer.source import rendered
-    from frostproof.reproducer.transcript import Transcript
-    from frostproof.trial import run_trial
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_script_trains_bit_for_bit_as_the_trial_does(program: str, role: str) -> None:
 
     subject = subjects_of(Sound)[0]
-    case = simplest(*PROGRAM, mask=("0.bias",)).replaced(extras=("cleared", "second", "rebuilt"), seed=3)
+    case = simplest(*PROGRAMS[program], mask=("0.bias",)).replaced(extras=("cleared", "second", "rebuilt"), seed=3)
     trial = run_trial(case, subject, "cpu", (), Approaches()).trial
     assert trial.crash is None
     approach = Approaches().of(case)[role]
@@ -219,6 +225,7 @@ def test_a_script_trains_bit_for_bit_as_the_trial_does(role: str, tmp_path: Path
     transcript = Transcript(case, subject, approach, "cpu", naming, {})
     statements = [*transcript.built(), *(line for number, event in enumerate(case.program) for line in transcript.event(number, event))]
     draw = (
+        "def batch(seed):\n    return draw(seed, 1)[0]\n"
         "def draw(seed, count):\n    torch.manual_seed(seed)\n    return [(torch.randn(1, 2), torch.randn(1, 2)) for _ in range(count)]\n"
     )
     lines = ["import torch", "from torch import nn", *sorted(naming.imports), draw, "torch.manual_seed(3)"]

@@ -171,13 +171,14 @@ class Guest:
             raised = error
         finally:
             self._unwatch()
-            found = reproductions(verification, Path(self.config.invocation_params.dir))
+            interrupted = isinstance(sys.exception(), KeyboardInterrupt)
+            found = {} if interrupted else reproductions(verification, Path(self.config.invocation_params.dir))
             sent = finding(verification, found)
             item.user_properties.append((PROPERTY, _encoded(sent.row, sent.cases, sent.scripts)))
         doubtful = {identity for identity, each in found.items() if each.doubtful}
         if verification.sought is not None or _stands(raised, doubtful):
             raise raised
-        return None
+        return None  # the row says what was doubtful
 
     def _watch(self) -> None:
         """In a worker, end the process when an optimizer hangs: xdist then blames the item and starts another worker."""

@@ -43,8 +43,8 @@ class Claim:
 class View:
     """A trial that broke `invariant` at `moment`, and the words to say so in a script."""
 
-    def __init__(self, trial: Trial, invariant: Invariant, moment: Moment) -> None:
-        self.trial, self.invariant, self.moment = trial, invariant, moment
+    def __init__(self, trial: Trial, invariant: Invariant, moment: Moment, device: str) -> None:
+        self.trial, self.invariant, self.moment, self.device = trial, invariant, moment, device
         self.case: Case = trial.case
         self.number = moment.number
 
@@ -302,7 +302,10 @@ def _no_grad_backward_raises(view: View) -> Claim:
     if seen.backward_error is None or TEXT not in seen.backward_error:
         test: list[Statement] = [
             block("try:", "loss.backward()"),
-            block("except RuntimeError as error:", block(f"if {quoted(TEXT)} not in str(error):", view.leave("backward raised {error}"))),
+            block(
+                "except RuntimeError as error:",
+                block(f"if {quoted(TEXT)} not in str(error):", view.leave("backward raised {error!r:.200}")),
+            ),
             block("else:", view.leave(f"backward of a forward pass {why} did not raise")),
         ]
         claim.notes[view.number, "backward" if under else "pass"] = test
@@ -333,7 +336,9 @@ def _gradless_step_is_noop(view: View) -> Claim:
             if seen.has_gradient[i]:
                 claim.verdict = [block(f"if {view.of(i)}.grad is not None:", view.leave(f"step() allocated a gradient for {view.name(i)}"))]
                 return claim
-    claim.notes[view.number, "refused"] = [block(f"if {quoted(NO_INF_CHECKS)} not in str(error):", view.leave("GradScaler raised {error}"))]
+    claim.notes[view.number, "refused"] = [
+        block(f"if {quoted(NO_INF_CHECKS)} not in str(error):", view.leave("GradScaler raised {error!r:.200}"))
+    ]
     return claim
 
 
@@ -471,13 +476,18 @@ def _closure_is_honoured(view: View) -> Claim:
     event = view.moment.event
     loss = "total" if isinstance(event, Step) and event.micro_batches > 1 else "loss"
     claim.notes[view.number, "before"] = ["losses = []"]
-    claim.notes[view.number, "returning"] = [f"losses.append({loss}.item())"]
+    claim.notes[view.number, "returning"] = [f"losses.append({loss}{'.item()' if view.device != 'meta' else ''})"]
     claim.notes[view.number, "stepped"] = ["returned = optimizer.step(closure)"]
     if use.calls == 0:
         claim.verdict = [block("if not losses:", view.leave("step(closure) never called the closure"))]
+    elif view.device == "meta":  # there are no values to compare
+        test = "if not isinstance(returned, torch.Tensor):"
+        claim.verdict = [block(test, view.leave("step(closure) returned {returned!r:.200}, and the closure a loss"))]
     else:
         value = "returned.item() if isinstance(returned, torch.Tensor) else returned"
-        claim.verdict = [block(f"if ({value}) not in losses:", view.leave("step(closure) returned {returned!r}, and the closure {losses}"))]
+        claim.verdict = [
+            block(f"if ({value}) not in losses:", view.leave("step(closure) returned {returned!r:.200}, and the closure {losses}"))
+        ]
     return claim
 
 

@@ -59,7 +59,7 @@ def _broken(case: Case, subject: Subject, invariant: Invariant, device: str, way
         trial = run_trial(each, subject, device, (invariant,), ways).trial
         for moment in trial.moments:
             if invariant.judge(trial, moment) not in (HELD, NOT_JUDGED):
-                return trial, CLAIMS[invariant.id](View(trial, invariant, moment))
+                return trial, CLAIMS[invariant.id](View(trial, invariant, moment, device))
         if trial.crash is not None:
             return trial, trial.crash
     raise Fleeting("the same case, run once more, does not break it")
@@ -130,9 +130,8 @@ class _Script:
         guard = None
         if self.crash is not None:
             what = CALLS.get(self.crash.phase, self.crash.phase)
-            crash = Crash(self.crash.role, self.crash.index, self.crash.phase, self.crash.error)
-            message = f'sys.exit(f"{self.invariant.id}: {what} raised {{type(error).__name__}}: {{str(error):.200}}")'
-            guard = (crash, message)
+            message = f'sys.exit(f"{self.invariant.id}: {what} raised {{error!r:.200}}")'
+            guard = (self.crash, message)
         return Transcript(
             self.case,
             self.subject,

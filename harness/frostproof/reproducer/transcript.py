@@ -358,8 +358,6 @@ class Transcript:
         first = self._compute(event) if self.subject.closure == "after-backward" else []
         closure = block("def closure():", *self._at("called"), *self._compute(event), *self._at("returning"), f"return {_loss(event)}")
         call: list[Statement] = self._at("stepped") or ["optimizer.step(closure)"]
-        if self.guard is not None and self.guard[0].phase in ("zero_grad", "forward", "backward"):
-            self.guard[0].phase = "step"
         return [drawn, *first, closure, *self._switched("train"), *self._guarded("step", *call)]
 
     def _compute(self, event: Step) -> list[Statement]:
