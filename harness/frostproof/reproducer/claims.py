@@ -130,104 +130,75 @@ def _frozen_weights_unchanged(view: View) -> Claim:
 
 
 def _pair(view: View, one: str, other: str, why: str) -> Claim:
-    """Compares the weights of two trainings, or else their losses, buffers or gradients, whichever differs first."""
+    """Compares two trainings: their weights, or else their losses, buffers, gradients or states, whichever differs first."""
     a, b = view.moment.seen[one], view.moment.seen[other]
     left, right = LABELS[one, other]
     claim = Claim((one, other), view.number, why)
-    trainable = view.moment.frozen.trainable if (one, other) in (("a", "b"), ("b", "cleared"), ("b", "second"), ("b", "rebuilt")) else None
+    claim.verdict = [_both(left, right)]
+    trainable = None if other in ("again", "resumed", "resumed-b") else view.moment.frozen.trainable
     i = view.first(a.weights, b.weights, trainable)
-    where = f"{{name}} differs: {left} -> {right}"
     if i is not None:
-        # A second model in the place of the first would hide what depends on where its parameters are.
-        both = other == "again"
-        claim.returns = f"{view.of(i)}.detach()" + ", model" * both
-        claim.verdict = [
-            f"({left}, _), ({right}, _) = train({quoted(left)}), train({quoted(right)})"
-            if both
-            else f"{left}, {right} = train({quoted(left)}), train({quoted(right)})",
-            view.differ(left, right, f"{left} -> {right} differ in", i),
-        ]
-        return claim
-    if a.losses != b.losses:
-        if len(a.losses) != len(b.losses):
-            claim.notes[view.number, "pass"] = ["losses.append(loss)"]
-            claim.start = ["losses = []"]
-            claim.returns = "len(losses)"
-            text = f"{left} evaluated the loss {{{left}}} times, {right} {{{right}}} times"
-            claim.verdict = [
-                f"{left}, {right} = train({quoted(left)}), train({quoted(right)})",
-                block(f"if {left} != {right}:", view.leave(text)),
-            ]
-            return claim
-        claim.returns = "loss.detach()"
-        claim.verdict = [
-            f"{left}, {right} = train({quoted(left)}), train({quoted(right)})",
-            block(
-                f"if {view.unlike(left, right)}:  # bitwise",
-                view.leave(f"the losses differ: {{{left}:.9g}} in {left}, {{{right}:.9g}} in {right}"),
-            ),
-        ]
-        return claim
-    if a.buffers != b.buffers:
+        claim.returns = f"{view.of(i)}.detach()"
+        if other == "again":
+            # A second model in the place of the first would hide what depends on where its parameters are.
+            claim.returns += ", model"
+            claim.verdict = [f"({left}, _), ({right}, _) = train({quoted(left)}), train({quoted(right)})"]
+        claim.verdict.append(view.differ(left, right, f"{left} -> {right} differ in", i))
+    elif len(a.losses) != len(b.losses):
+        claim.start = ["losses = []"]
+        claim.notes[view.number, "pass"] = ["losses.append(loss)"]
+        claim.returns = "len(losses)"
+        text = f"{left} evaluated the loss {{{left}}} times, {right} {{{right}}} times"
+        claim.verdict.append(block(f"if {left} != {right}:", view.leave(text)))
+    elif a.losses != b.losses:
+        claim.start = ["losses = []"]
+        claim.notes[view.number, "pass"] = ["losses.append(loss.detach())"]
+        claim.returns = "torch.stack(losses)"
+        text = f"the losses differ: {{{left}.tolist()}} in {left}, {{{right}.tolist()}} in {right}"
+        claim.verdict.append(block(f"if {view.unlike(left, right)}:  # bitwise", view.leave(text)))
+    elif a.buffers != b.buffers:
         claim.returns = "[buffer.clone() for buffer in model.buffers()]"
-        claim.verdict = [
-            f"{left}, {right} = train({quoted(left)}), train({quoted(right)})",
-            block(
-                f"for one, other in zip({left}, {right}):",
-                block("if not torch.equal(one, other):", view.leave("buffers differ: {one.tolist()} -> {other.tolist()}")),
-            ),
-        ]
-        return claim
-    if one in ("a", "b") and a.gradients != b.gradients:
-        return _gradients(view, one, other, why)
-    if a.states != b.states:
+        test = block("if not torch.equal(old, new):", view.leave("buffers differ: {old.tolist()} -> {new.tolist()}"))
+        claim.verdict.append(block(f"for old, new in zip({left}, {right}):", test))
+    elif a.gradients != b.gradients and a.gradients is not None and b.gradients is not None:
+        return _gradients(view, one, other, why, tuple(range(len(a.gradients))))
+    elif a.states != b.states:
         i = next(i for i in a.states if a.states[i] != b.states.get(i))
         claim.returns = _state(view, i)
-        claim.verdict = [
-            f"{left}, {right} = train({quoted(left)}), train({quoted(right)})",
-            block(f"if {left} != {right}:", view.leave(f"the state of {view.name(i)} differs: {{{left}}} -> {{{right}}}")),
-        ]
-        return claim
-    if a.generators != b.generators:
+        text = f"the state of {view.name(i)} differs: {{{left}}} -> {{{right}}}"
+        claim.verdict.append(block(f"if {left} != {right}:", view.leave(text)))
+    elif a.generators != b.generators:
         claim.returns = "torch.get_rng_state()"
-        claim.verdict = [
-            f"{left}, {right} = train({quoted(left)}), train({quoted(right)})",
-            block(
-                f"if not torch.equal({left}, {right}):",
-                view.leave(f"{left} and {right} leave the random number generator in different states"),
-            ),
-        ]
-        return claim
-    raise Unprintable(f"{where}: nothing differs that a script could compare")
+        text = f"{left} and {right} leave the random number generator in different states"
+        claim.verdict.append(block(f"if not torch.equal({left}, {right}):", view.leave(text)))
+    else:
+        raise Unprintable(f"{left} and {right} differ in nothing that a script could compare")
+    return claim
 
 
-def _gradients(view: View, one: str, other: str, why: str) -> Claim:
+def _both(left: str, right: str) -> str:
+    return f"{left}, {right} = train({quoted(left)}), train({quoted(right)})"
+
+
+def _gradients(view: View, one: str, other: str, why: str, positions: tuple[int, ...]) -> Claim:
     a, b = view.moment.seen[one].gradients, view.moment.seen[other].gradients
     assert a is not None
     assert b is not None
     left, right = LABELS[one, other]
-    during = view.moment.frozen
-    trained = tuple(i for i in during.trainable if i not in during.forward and i not in during.backward)
-    i = view.first(a, b, trained)
+    i = view.first(a, b, positions)
     assert i is not None
     claim = Claim((one, other), view.number, why)
-    claim.notes[view.number, "gradients"] = [
-        f"grad = {view.of(i)}.grad",
-        "grad = None if grad is None else grad.detach().to_dense().clone()",
-    ]
-    if any(isinstance(event, Step) and event.closure for event in view.case.program):
-        claim.notes[view.number, "gradients"] = [
-            f"grads.append({view.of(i)}.grad)",
-            "grads[:] = [g if g is None else g.to_dense().clone() for g in grads[:1]]",
-        ]
-        claim.start = ["grads = []"]
-    claim.returns = "grads[0]" if claim.start else "grad"
-    claim.verdict = [f"{left}, {right} = train({quoted(left)}), train({quoted(right)})"]
+    # In a list, since a closure has names of its own; the first counts, as it may be called again.
+    claim.start = ["grads = []"]
+    claim.notes[view.number, "gradients"] = [f"grads.append({view.of(i)}.grad)"]
     if a[i] is None or b[i] is None:
-        text = f"whether {view.name(i)} has a gradient differs: {{{left} is not None}} in {left}, {{{right} is not None}} in {right}"
-        claim.verdict.append(block(f"if ({left} is None) != ({right} is None):", view.leave(text)))
+        claim.returns = "grads[0] is not None"
+        text = f"whether {view.name(i)} has a gradient differs: {{{left}}} in {left}, {{{right}}} in {right}"
+        claim.verdict = [_both(left, right), block(f"if {left} != {right}:", view.leave(text))]
     else:
-        claim.verdict.append(view.differ(left, right, f"{left} -> {right} differ in the gradient of", i))
+        claim.notes[view.number, "gradients"] = [f"grads.append({view.of(i)}.grad.to_dense().clone())"]
+        claim.returns = "grads[0]"
+        claim.verdict = [_both(left, right), view.differ(left, right, f"{left} -> {right} differ in the gradient of", i)]
     return claim
 
 
@@ -320,7 +291,9 @@ def _no_grad_backward_raises(view: View) -> Claim:
 
 
 def _gradients_pass_through(view: View) -> Claim:
-    return _gradients(view, "a", "b", "a frozen layer hands on the same gradients as one that trains")
+    during = view.moment.frozen
+    trained = tuple(i for i in during.trainable if i not in during.forward and i not in during.backward)
+    return _gradients(view, "a", "b", "a frozen layer hands on the same gradients as one that trains", trained)
 
 
 def _gradless_step_is_noop(view: View) -> Claim:

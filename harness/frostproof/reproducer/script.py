@@ -14,7 +14,7 @@ from frostproof.case import Case
 from frostproof.invariants import BY_ID, HELD, NOT_JUDGED, Invariant
 from frostproof.layers import SelfAttention, TransformerEncoderLayer
 from frostproof.observation import Crash, Trial
-from frostproof.program import SaveLoad
+from frostproof.program import SaveLoad, Step
 from frostproof.reproducer.approaches import functions
 from frostproof.reproducer.claims import CLAIMS, LABELS, Claim, View, quoted
 from frostproof.reproducer.naming import Naming, Unprintable, draws
@@ -236,7 +236,8 @@ class _Script:
             if any(not seen.generators.startswith(bits(drawn)) for seen in moment.seen.values()):
                 break
         else:
-            if self.crash is None and not self._others:
+            seen = any(isinstance(moment.event, Step) for moment in self.trial.moments)
+            if seen and not self._others:  # a crash hides only what is drawn in its own event
                 return []
         return [f"{self._seeded('seed')}  # layers and optimizers may draw, too"]
 

@@ -208,7 +208,7 @@ class Transcript:
 
     def _handed(self, members: Iterable[int]) -> str:
         """What a group holds, or the optimizer itself receives: parameters, or pairs with their names."""
-        members = [self.case.positions[name] for name in (self.case.parameters[i].name for i in members)]
+        members = [*members]
         if isinstance(self.approach, RequiresGradReversed):
             members.reverse()
         if self.subject.takes != "named-parameters":
