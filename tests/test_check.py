@@ -6,14 +6,14 @@ import pytest
 import torch
 
 import frostproof
-from tests.planted import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
+from tests.broken import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
 
 
 def test_a_report_says_whether_everything_held() -> None:
     report = frostproof.check_optimizer(Sound, max_examples=30, devices=["cpu"], seed=0)
     assert report.ok
     assert report.rows[0].trials >= 30
-    assert "tests.planted:Sound" in str(report)
+    assert "tests.broken:Sound" in str(report)
 
 
 def test_a_report_names_what_was_violated() -> None:

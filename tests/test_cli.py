@@ -13,10 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from frostproof.command import main
+from frostproof.reproducer import reproduces
 
 ROOT = Path(__file__).parent.parent
 LION = """
 import os
+import sys
 import torch
 from torch.optim import Optimizer
 
@@ -45,6 +47,11 @@ class Leaky(Lion):
                 for p in group["params"]:
                     p.mul_(0.9)
         return super().step(closure)
+
+
+class Shy(Leaky):
+    def step(self, closure=None):
+        return super().step(closure) if "frostproof" in sys.modules else Lion.step(self, closure)
 
 
 class Dies(Lion):
@@ -143,6 +150,13 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
     saved = json.loads((consumer.folder / leaky["frozen-weights-unchanged"]["case"]).read_text())
     assert saved["format"] == "frostproof-case"
     assert len(saved["case"]["architecture"]["layers"]) == 1
+    script = consumer.folder / leaky["frozen-weights-unchanged"]["reproducer"]
+    assert script.with_suffix(".json").name == Path(leaky["frozen-weights-unchanged"]["case"]).name
+    shown = reproduces(script, "frozen-weights-unchanged", consumer.folder)
+    assert shown.reproduced, shown.said
+    (consumer.folder / "mended").mkdir()
+    (consumer.folder / "mended" / "mylib.py").write_text(LION + "\n\nLeaky = Lion\n")
+    assert reproduces(script, "frozen-weights-unchanged", consumer.folder / "mended").said == "it exits 0"
     nonsense = {row["id"] for row in rows["mylib:Nonsense"]["invariants"] if row["status"] == "violated"}  # type: ignore[attr-defined]
     assert nonsense == {"closure-is-honoured"}
     assert "frozen-weights-unchanged" in (consumer.folder / "summary.md").read_text()
@@ -172,6 +186,19 @@ def _replays_until_it_is_mended(consumer: Consumer, case: str, last_words: str) 
     again = consumer.run("frostproof", "replay", case)
     (consumer.folder / "mylib.py").write_text(LION)
     assert (again.returncode, again.stdout.split(" ")[0]) == (0, "FIXED"), again.stderr
+
+
+def test_what_its_script_does_not_show_is_no_violation(consumer: Consumer) -> None:
+    done = consumer.check("mylib:Shy", "--json", "shy.json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = consumer.results("shy.json")["mylib:Shy"]
+    assert row["status"] == "held"
+    rows = {each["id"]: each for each in row["invariants"]}  # type: ignore[attr-defined]
+    doubtful = rows["frozen-weights-unchanged"]
+    assert (doubtful["status"], doubtful["reproducer"]) == ("unreached", None)
+    assert "a doubtful finding: its standalone script does not show it: it exits 0" in doubtful["message"]
+    assert not any(each["status"] == "violated" for each in rows.values())
+    assert "doubtful: mylib:Shy on cpu: frozen-weights-unchanged" in done.stdout
 
 
 def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> None:

@@ -38,7 +38,7 @@ from frostproof.program import (
 )
 from frostproof.trial import Outcome, run_trial
 from frostproof.verification import Verification
-from tests.planted_programs import Heavy
+from tests.broken_programs import Heavy
 from tests.search import search
 from tests.suspicious import ClosureOnly
 

@@ -26,7 +26,7 @@ from frostproof.subject import AUTOGRAD
 from frostproof.target import resolve
 from frostproof.trial import run_trial
 from frostproof.verification import Verification
-from tests.planted import DecaysEverything, ReadsMissingGradient, SeedsFromTheSystem, Sound
+from tests.broken import DecaysEverything, ReadsMissingGradient, SeedsFromTheSystem, Sound
 from tests.search import search
 
 CASE = Case(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,10 +44,10 @@ class Approach:
         """A second optimizer, of which nothing is asked but to zero the gradients of what is frozen."""
         return None
 
-    def clear(self, zero_grads: Iterable[Callable[[], None]], frozen: Parameters) -> None:
-        """Called before each backward pass with zero_grad of the optimizer (where it owns anything) and of its companion."""
-        for zero_grad in zero_grads:
-            zero_grad()
+    def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
+        """Called before each backward pass with the optimizer (where it owns anything) and its companion."""
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=set_to_none)
 
     def between_passes(self, frozen: Parameters) -> None:
         """Called between the backward passes of one step, whose gradients add up."""
@@ -95,8 +95,8 @@ class SubsetCleared(OptimizerSubset):
 
     name: str = "B-cleared"
 
-    def clear(self, zero_grads: Iterable[Callable[[], None]], frozen: Parameters) -> None:
-        super().clear(zero_grads, frozen)
+    def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
+        super().clear(optimizers, frozen, set_to_none)
         self.between_passes(frozen)
 
     def between_passes(self, frozen: Parameters) -> None:

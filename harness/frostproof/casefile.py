@@ -41,8 +41,9 @@ class _Envelope(msgspec.Struct):
     frostproof: str = ""
 
 
-def save(folder: Path, subject: SubjectRow, invariant: InvariantRow, case: Any) -> Path:
-    """Write one counterexample; the file is named after the subject and the invariant. Returns its path."""
+def save(folder: Path, subject: SubjectRow, invariant: InvariantRow, case: Any, script: str | None = None) -> Path:
+    """Write one counterexample, and its script beside it; the files are named after the subject and the invariant, whose row
+    gets their paths. Returns that of the case."""
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(folder, subject.target, subject.variant, subject.device, invariant.id)
     content = {
@@ -57,6 +58,13 @@ def save(folder: Path, subject: SubjectRow, invariant: InvariantRow, case: Any) 
         "case": case,
     }
     path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
+    invariant.case = str(path)
+    beside = path.with_suffix(".py")
+    if script is None:
+        beside.unlink(missing_ok=True)  # of an earlier run, for another case
+    else:
+        beside.write_text(script, encoding="utf-8")
+        invariant.reproducer = str(beside)
     return path
 
 

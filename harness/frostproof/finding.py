@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from frostproof.case import Case
 from frostproof.invariants import INVARIANTS
+from frostproof.reproduction import Reproduction
 from frostproof.results import InvariantRow, Status, SubjectRow
 from frostproof.subject import Subject
 from frostproof.verification import Verification
@@ -16,13 +18,16 @@ ORDER = (
     "its updates depend on the order of its parameters, with nothing frozen too: "
     "where that is by design, state the reason as `positional` in a Subject"
 )
+DOUBTFUL = "(a doubtful finding: its standalone script does not show it"
+"""In the message of a row whose status is then `unreached`, as no judgement stands."""
 
 
 class Finding(msgspec.Struct):
-    """What one test item reports: a subject's row, with the cases of its violations still inside."""
+    """What one test item reports: a subject's row, with the cases of its violations and their scripts still inside."""
 
     row: SubjectRow
     cases: dict[str, Case]
+    scripts: dict[str, str] = {}
 
 
 def used_as(subject: Subject) -> str:
@@ -48,10 +53,10 @@ def _drawn(subject: Subject) -> str:
     return ", ".join(names) or "no hyperparameters"
 
 
-def finding(verification: Verification) -> Finding:
-    """What a verification has found so far."""
+def finding(verification: Verification, reproduced: Mapping[str, Reproduction] | None = None) -> Finding:
+    """What a verification has found so far. A violation that its own script does not show is none: its row says so."""
     subject = verification.subject
-    rows, cases = [], {}
+    rows, cases, scripts = [], {}, {}
     for invariant in INVARIANTS:
         tally = verification.tallies.get(invariant.id)
         if tally is None or verification.reason is not None:
@@ -72,8 +77,17 @@ def finding(verification: Verification) -> Finding:
             )
         elif not tally.judged:
             row.status = "unreached"
+        reproduction = (reproduced or {}).get(invariant.id)
         if row.status == "expected":
             row.message = f"expected: {subject.expected_failures[invariant.id]}; {tally.message}"
+        if reproduction is not None:
+            if reproduction.doubtful:
+                row.message = f"{row.message} {DOUBTFUL}: {reproduction.said})"
+                row.status = "expected" if row.status == "expected" else "unreached"
+            elif reproduction.text is None:
+                row.message = f"{row.message} (no standalone script: {reproduction.said})"
+            else:
+                scripts[invariant.id] = reproduction.text
         rows.append(row)
     judgements = sum(row.judged for row in rows)
     status: Status = "held"
@@ -115,4 +129,4 @@ def finding(verification: Verification) -> Finding:
         facts,
         rows,
     )
-    return Finding(subject_row, cases)
+    return Finding(subject_row, cases, scripts)

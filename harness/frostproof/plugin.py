@@ -170,7 +170,12 @@ class Guest:
             with fenced("cpu"):
                 return (yield)
 
+        from frostproof.finding import finding
+        from frostproof.invariants import Violation
+        from frostproof.reproduction import reproductions
+
         self._watch()
+        raised: BaseException | None = None
         try:
             with fenced(verification.place):
                 try:
@@ -178,9 +183,18 @@ class Guest:
                 except Unusable as unusable:
                     pytest.skip(str(unusable))
                 return (yield)
+        except (Violation, ExceptionGroup) as error:
+            raised = error
         finally:
             self._unwatch()
-            item.user_properties.append((PROPERTY, _sent(verification)))
+            interrupted = isinstance(sys.exception(), KeyboardInterrupt)
+            found = {} if interrupted else reproductions(verification, Path(self.config.invocation_params.dir))
+            sent = finding(verification, found)
+            item.user_properties.append((PROPERTY, _encoded(sent.row, sent.cases, sent.scripts)))
+        doubtful = {identity for identity, each in found.items() if each.doubtful}
+        if verification.sought is not None or _stands(raised, doubtful):
+            raise raised
+        return None  # the row says what was doubtful
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, pytest.TestReport]:
@@ -223,7 +237,7 @@ class Guest:
         target, variant, device = subject
         reason = f"the worker process died, or was ended after {self.run.timeout} s, while it ran this optimizer"
         row = SubjectRow(target, variant, device, "", "crashed", reason, 0, 0, 0.0, {}, [])
-        report.user_properties.append((PROPERTY, _encoded(row, {})))
+        report.user_properties.append((PROPERTY, _encoded(row, {}, {})))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.worker is None and report.when in ("call", "???"):
@@ -307,17 +321,19 @@ _ID = re.compile(
 )
 
 
-def _sent(verification: Any) -> str:
-    from frostproof.finding import finding
+def _stands(error: BaseException, doubtful: set[str]) -> bool:
+    """Whether any part of what a test raised is more than a violation that its own script does not show."""
+    from frostproof.invariants import BY_ID
 
-    found = finding(verification)
-    return _encoded(found.row, found.cases)
+    if isinstance(error, BaseExceptionGroup):
+        return any(_stands(each, doubtful) for each in error.exceptions)
+    return type(error) not in {BY_ID[identity].violation for identity in doubtful}
 
 
-def _encoded(row: SubjectRow, cases: dict[str, Any]) -> str:
+def _encoded(row: SubjectRow, cases: dict[str, Any], scripts: dict[str, str]) -> str:
     import msgspec
 
-    return msgspec.json.encode({"row": row, "cases": cases}).decode()
+    return msgspec.json.encode({"row": row, "cases": cases, "scripts": scripts}).decode()
 
 
 def _received(text: str, folder: Path) -> SubjectRow:
@@ -331,5 +347,5 @@ def _received(text: str, folder: Path) -> SubjectRow:
     row = msgspec.convert(data["row"], SubjectRow)
     for each in row.invariants:
         if each.id in data["cases"]:
-            each.case = str(save(folder, row, each, data["cases"][each.id]))
+            save(folder, row, each, data["cases"][each.id], data["scripts"].get(each.id))
     return row

@@ -109,7 +109,8 @@ def _absorb(known: SubjectRow, row: SubjectRow) -> None:
         mine.judged += other.judged
         mine.violated += other.violated
         ranks: tuple[RowStatus, ...] = ("not-applicable", "unreached", "held", "expected", "violated")
-        if ranks.index(other.status) >= ranks.index(mine.status) and other.message is not None:
+        one, another = ((ranks.index(row.status), row.reproducer is not None) for row in (mine, other))
+        if another >= one and other.message is not None:
             mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
         mine.status = max(mine.status, other.status, key=ranks.index)
     known.judgements = sum(each.judged for each in known.invariants)

@@ -13,7 +13,7 @@ from frostproof.results import InvariantRow, SubjectRow, Totals
 SYMBOLS = {"held": ".", "violated": "X", "expected": "x", "unreached": "?", "not-applicable": " "}
 COST = "$"
 MANY = 40
-LEGEND = f". held   X violated   x violated, as expected   {COST} costs memory or time   ? never judged"
+LEGEND = f". held   X violated   x violated, as expected   {COST} costs memory or time   ? never judged, or doubtful"
 
 
 def table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
@@ -90,6 +90,10 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
                 yield one_line(f"{each.severity.upper()} {row.name} on {row.device}: {each.id}: {each.message}", 1000)
                 if each.case:
                     yield f"    case: {each.case}"
+                if each.reproducer:
+                    yield f"    script: {each.reproducer}"
+            elif each.status == "unreached" and each.message:
+                yield f"doubtful: {row.name} on {row.device}: {each.id}: {each.message}"
         if row.status == "crashed":
             yield f"CRASHED {row.name} on {row.device}: {row.reason}"
     expected = {(row.name, each.id): each.message for row in rows for each in row.invariants if each.status == "expected"}

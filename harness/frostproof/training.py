@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
 from inspect import signature
 from math import inf
 from typing import Any
@@ -350,9 +349,10 @@ class Training:
         if by == "model":
             self.model.zero_grad(set_to_none=set_to_none)
             return
-        given = {} if "set_to_none" in self.subject.unable else {"set_to_none": set_to_none}
-        zero_grads = [partial(optimizer.zero_grad, **given) for optimizer in self.optimizers]
-        self.approach.clear(zero_grads, self._of(sorted(self.frozen)))
+        optimizers = self.optimizers
+        if "set_to_none" in self.subject.unable:
+            optimizers = [_ZeroGrad(optimizer.zero_grad) for optimizer in optimizers]
+        self.approach.clear(optimizers, self._of(sorted(self.frozen)), set_to_none)
         if self.subject.factory is None:
             for parameter in self._of(self.owned):
                 parameter.grad = None
@@ -567,6 +567,16 @@ class Training:
     def on_schedule(self, step: Callable[[], Any]) -> None:
         """`step` makes the learning rate scheduler take a step."""
         step()
+
+
+class _ZeroGrad:
+    """The zero_grad of an optimizer that does not say how."""
+
+    def __init__(self, clear: Callable[[], None]) -> None:
+        self.clear = clear
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.clear()
 
 
 def _scale_rate(group: dict[str, Any], factor: float) -> None:

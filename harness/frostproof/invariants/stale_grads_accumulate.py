@@ -16,7 +16,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     if not dense or b.cleared is None or b.gradients is None or ("b", "cleared") in trial.parted:
         return NOT_JUDGED
     if event.zeroed_by == "optimizer":
-        left = _left_before(trial, moment)
+        left = left_before(trial, moment)
         for i in dense:
             if left is not None and left[i] != b.cleared[i]:
                 return f"the gradient that B left was touched before backward {at(moment)}: {change(trial, i, left[i], b.cleared[i])}"
@@ -30,7 +30,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     return HELD
 
 
-def _left_before(trial: Trial, moment: Moment) -> Grads | None:
+def left_before(trial: Trial, moment: Moment) -> Grads | None:
     """The gradients of B as its last step was handed them, where nothing else can have changed them since."""
     if moment.number == 0 or not isinstance(trial.case.program[moment.number - 1], Step):
         return None

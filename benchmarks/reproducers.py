@@ -1,0 +1,132 @@
+"""How many counterexamples reproduce as scripts, each in a process of its own. Usage: python benchmarks/reproducers.py [SEEDS] [TARGET...]
+
+From the folder of the project. Without targets: the smallest case of each planted bug and of each known failure of
+torch.optim. The scripts run where importing frostproof fails, with nothing but torch and the broken optimizers, and must
+exit 1 with the line that says why; those of planted bugs once more with a correct optimizer, and must exit 0. With targets:
+every violation found of them, in the environment as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import hypothesis
+from hypothesis import given
+
+from frostproof.approach import Approaches
+from frostproof.case import Case
+from frostproof.discovery import subjects
+from frostproof.fence import fenced
+from frostproof.invariants import Violation
+from frostproof.probe import Unusable
+from frostproof.profile import PROFILES, hypothesis_settings
+from frostproof.reproducer import Unprintable, reproduces, script
+from frostproof.subject import AUTOGRAD, Subject
+from frostproof.target import resolve, torch_optimizers
+from frostproof.verification import Verification
+from tests.planted import BUGS
+from tests.planted_programs import PROGRAM_BUGS
+from tests.scripts import corrected
+
+ROOT = Path(__file__).parent.parent
+
+
+class Sought(NamedTuple):
+    name: str
+    subject: Subject
+    invariant: str | None
+    approaches: Approaches
+    planted: bool
+
+
+def everything() -> Iterator[Sought]:
+    for bug in (*BUGS, *PROGRAM_BUGS):
+        subject = AUTOGRAD if bug.optimizer is None else subjects(bug.optimizer)[0]
+        yield Sought(bug.name, subject, bug.invariant, bug.approaches, True)
+    for subject in torch_optimizers():
+        for invariant in subject.expected_failures:
+            yield Sought(subject.name, subject, invariant, Approaches(), False)
+
+
+def searched(sought: Sought, seed: int) -> Verification:
+    """What the dev profile finds, shrunk."""
+    verification = Verification(sought.subject, "cpu", sought=sought.invariant, approaches=sought.approaches, strict=True)
+    with fenced("cpu"):
+        verification.prepare()
+
+        @hypothesis.seed(seed)
+        @hypothesis_settings(PROFILES["dev"], remember=False)
+        @given(verification.cases)
+        def holds(case: Case) -> None:
+            verification.judge(case)
+
+        try:
+            holds()
+        except* Violation:
+            pass
+    return verification
+
+
+def clean(folder: Path) -> None:
+    """Put what scripts import into the folder, and a frostproof that cannot be imported."""
+    (folder / "tests").mkdir()
+    for name in ("__init__.py", "broken.py", "broken_programs.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
+    (folder / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    seeds = range(int(words.pop(0)) if words and words[0].isdigit() else 1)
+    targets = [Sought(subject.name, subject, None, Approaches(), False) for subject in resolve(words)] or list(everything())
+    tried = shown = mended = repaired = 0
+    lengths: list[int] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if words:
+            folder = Path.cwd()
+        else:
+            clean(folder)
+        for sought in targets:
+            for seed in seeds:
+                try:
+                    verification = searched(sought, seed)
+                except Unusable as unusable:
+                    print(f"{sought.name}: not judged: {unusable}", flush=True)
+                    continue
+                for identity, tally in verification.tallies.items():
+                    if tally.case is None:
+                        continue
+                    tried += 1
+                    name = f"{identity} of {sought.name}, seed {seed}"
+                    try:
+                        with fenced("cpu"):
+                            text = script(tally.case, verification.subject, identity, "cpu", sought.approaches)
+                    except Unprintable as unprintable:
+                        print(f"{name}: no script: {unprintable}", flush=True)
+                        continue
+                    path = Path(temporary) / "counterexample.py"
+                    path.write_text(text)
+                    reproduced, said = reproduces(path, identity, folder)
+                    shown += reproduced
+                    lengths.append(len(text.splitlines()))
+                    print(f"{name}: {'' if reproduced else 'NOT: '}{said} ({lengths[-1]} lines)", flush=True)
+                    if sought.planted:
+                        path.write_text(corrected(text))
+                        mended += 1
+                        said = reproduces(path, identity, folder).said
+                        repaired += said == "it exits 0"
+                        if said != "it exits 0":
+                            print(f"{name}: NOT mended: {said}", flush=True)
+    print(f"{shown} of {tried} reproduce; {repaired} of {mended} exit 0 with a correct optimizer")
+    print(f"lines per script: median {median(lengths):g}, max {max(lengths)}" if lengths else "no script")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Python source as data: statements, two variants of them merged into one function, and lines that fit."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from itertools import pairwise
+from typing import NamedTuple
+
+WIDTH = 100
+
+
+class Block(NamedTuple):
+    """A compound statement: `head` ends with a colon."""
+
+    head: str
+    body: tuple[str | Block, ...]
+
+
+Statement = str | Block
+Statements = Sequence[Statement]
+
+
+def block(head: str, *body: Statement) -> Block:
+    return Block(head, body)
+
+
+def merged(left: Statements, right: Statements, name: str, value: str) -> list[Statement]:
+    """Statements that do what `left` does where the variable `name` has this value, and else what `right` does."""
+    found: list[Statement] = []
+    for kind, i, j, k, m in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
+        one, other = left[i:j], right[k:m]
+        pairs = [(a, b) for a, b in zip(one, other, strict=False) if isinstance(a, Block) and isinstance(b, Block) and a.head == b.head]
+        if kind == "equal":
+            found += one
+        elif len(pairs) == len(one) == len(other):
+            found += [Block(a.head, tuple(merged(a.body, b.body, name, value))) for a, b in pairs]
+        elif not one:
+            found.append(Block(f"if {name} != {value}:", tuple(other)))
+        else:
+            found.append(Block(f"if {name} == {value}:", tuple(one)))
+            if other:
+                found.append(Block("else:", tuple(other)))
+    return found
+
+
+def rendered(statements: Iterable[Statement], indent: str = "") -> list[str]:
+    """The lines of the statements, none of them longer than WIDTH where brackets allow it, with empty lines around functions."""
+    lines: list[str] = []
+    gap = [""] * (1 if indent else 2)
+    after = False
+    for statement in statements:
+        function = isinstance(statement, Block) and statement.head.startswith("def ")
+        if lines and (function or after):
+            while not lines[-1]:
+                lines.pop()
+            lines += gap
+        after = function
+        if isinstance(statement, Block):
+            empty = all(isinstance(each, str) and each.startswith("#") for each in statement.body)
+            lines += [*folded(statement.head, indent), *rendered((*statement.body, *["pass"] * empty), indent + "    ")]
+        elif statement or not (lines and after):
+            lines += folded(statement, indent) if statement else [""]
+    return lines
+
+
+def refolded(source: str) -> list[str]:
+    """The lines of a source, each of which is a statement, folded where they are too long."""
+    stripped = [(line, line.lstrip()) for line in source.splitlines()]
+    return [part for line, text in stripped for part in folded(text, line[: len(line) - len(text)])]
+
+
+def folded(line: str, indent: str = "") -> list[str]:
+    """The line, or, where it is too long, the same with what is in its last outermost brackets on lines of its own."""
+    spot = _brackets(line) if len(indent) + len(line) > WIDTH and not line.startswith("#") else None
+    if spot is None:
+        return [indent + line]
+    start, cuts, end, separated = spot
+    parts = [part for a, b in pairwise((start + 1, *cuts, end)) if (part := line[a:b].removeprefix(",").strip())]
+    together = (", " if separated else " ").join(parts)
+    deeper = indent + "    "
+    call = line[start - 1 : start].isidentifier()
+    if len(deeper) + len(together) <= WIDTH and (call or not separated or len(parts) == 1):
+        inner = [deeper + together]
+    elif separated and (call or len(parts) > 1):
+        inner = [text for part in parts for text in folded(f"{part},", deeper)]
+    else:
+        inner = [text for part in parts for text in folded(part, deeper)]
+    return [indent + line[: start + 1], *inner, indent + line[end:]]
+
+
+def _brackets(line: str) -> tuple[int, list[int], int, bool] | None:
+    """Where the last outermost pair of brackets opens, can be cut, and closes, and whether commas separate its parts."""
+    found = None
+    depth = start = 0
+    cuts: list[int] = []
+    separated = True
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(line).readline))
+    except tokenize.TokenError:  # the head of a block in which a bracket stays open
+        return None
+    for token in tokens:
+        place = token.start[1]
+        if token.type == tokenize.NAME and depth == 1 and token.string in ("for", "lambda") and separated:
+            cuts, separated = [place] if token.string == "for" else [], False
+        elif token.type == tokenize.NAME and depth == 1 and token.string == "if" and cuts and not separated:
+            cuts.append(place)
+        elif token.type != tokenize.OP:
+            continue
+        elif token.string in "([{":
+            depth += 1
+            if depth == 1:
+                start, cuts, separated = place, [], True
+        elif token.string in ")]}":
+            depth -= 1
+            if depth == 0 and place > start + 1:
+                found = (start, cuts, place, separated)
+        elif token.string == "," and depth == 1 and separated:
+            cuts.append(place)
+    return found

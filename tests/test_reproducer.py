@@ -1,0 +1,235 @@
+"""Counterexamples convince: each is a script that needs only torch and the library under test."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from frostproof.approach import Approaches, OptimizerSubset
+from frostproof.architecture import Architecture, Input
+from frostproof.bits import bits
+from frostproof.case import Case, Group
+from frostproof.discovery import subjects
+from frostproof.fence import fenced
+from frostproof.layers import (
+    GRU,
+    LSTM,
+    BatchNorm1d,
+    Checkpointed,
+    Dropout,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Linear,
+    LoRALinear,
+    Residual,
+    SelfAttention,
+    Sequential,
+    SpectralNormLinear,
+    TiedLinear,
+    TransformerEncoderLayer,
+    WeightNormLinear,
+)
+from frostproof.program import Clip, Freeze, SaveLoad, Schedule, Scheduler, SetLr, Step, Thaw
+from frostproof.reproducer import Fleeting, Unprintable, reproduces, script
+from frostproof.reproducer.naming import Naming
+from frostproof.reproducer.network import adapters, network, ties
+from frostproof.reproducer.source import rendered
+from frostproof.reproducer.transcript import Transcript
+from frostproof.subject import AUTOGRAD, Subject
+from frostproof.trial import run_trial
+from frostproof.verification import Verification
+from tests.broken import DecaysEverything, ReadsMissingGradient, Sound
+from tests.planted import BUGS, Planted
+from tests.planted_programs import PROGRAM_BUGS
+from tests.scripts import corrected, run_here
+from tests.search import search
+
+ROOT = Path(__file__).parent.parent
+PLANTED = [*BUGS, *PROGRAM_BUGS]
+
+
+def planted(bug: Planted) -> str:
+    """The script of a case that shows the bug, not shrunk: long, and with all sorts of layers and events."""
+    subject = AUTOGRAD if bug.optimizer is None else subjects(bug.optimizer)[0]
+    for seed in range(10):
+        verification = Verification(subject, "cpu", approaches=bug.approaches)
+        search(verification, seed, wanted=bug.invariant)
+        case = verification.tallies[bug.invariant].case
+        if case is not None:
+            with fenced("cpu"):
+                return script(case, verification.subject, bug.invariant, "cpu", bug.approaches)
+    raise AssertionError("no seed finds it")
+
+
+@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: f"{bug.invariant}-{bug.name}")
+def test_the_script_of_a_planted_bug_fails_until_that_is_mended(bug: Planted, tmp_path: Path) -> None:
+    text = planted(bug)
+    assert "frostproof" not in text.replace("# ", "")
+    broken, mended = tmp_path / "broken.py", tmp_path / "mended.py"
+    broken.write_text(text)
+    mended.write_text(corrected(text))
+    assert run_here(broken, bug.invariant).reproduced, run_here(broken, bug.invariant).said
+    assert run_here(mended, bug.invariant).said == "it exits 0"
+    if bug.name in text:  # else it has functions that somebody else formatted
+        ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "100", "--diff", str(broken)]
+        assert subprocess.run(ruff, capture_output=True, text=True, check=False).stdout == ""
+
+
+def simplest(*program: Any, mask: tuple[str, ...] = ("0.weight",)) -> Case:
+    architecture = Architecture(Input((2,)), (Linear(2),))
+    return Case(architecture, mask, (Group(("0.weight", "0.bias"), (("lr", 0.1),)),), program or (Step(),))
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    """A folder with the broken optimizers, in which importing frostproof fails."""
+    (tmp_path / "tests").mkdir()
+    for name in ("__init__.py", "broken.py", "broken_programs.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path / "tests" / name)
+    (tmp_path / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("optimizer", [DecaysEverything, ReadsMissingGradient], ids=lambda optimizer: optimizer.__name__)
+def test_a_script_runs_where_there_is_no_frostproof(optimizer: Any, clean: Path) -> None:
+    invariant = {DecaysEverything: "frozen-weights-unchanged", ReadsMissingGradient: "gradless-step-is-noop"}[optimizer]
+    text = script(simplest(), subjects(optimizer)[0], invariant)
+    path = clean / "counterexample.py"
+    for source, code in ((text, 1), (corrected(text), 0))[: 1 + (optimizer is DecaysEverything)]:
+        path.write_text(source)
+        environment = {**os.environ, "PYTHONPATH": str(clean)}
+        done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == code, done.stderr
+        assert done.stdout == ""
+        assert not code or done.stderr.strip().splitlines()[-1].startswith(f"{invariant}: ")
+        assert "Traceback" not in done.stderr
+    assert len(text.splitlines()) < 40
+
+
+def test_what_reproduces_nothing_is_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    says = {
+        "import sys; sys.exit('thaw-resumes: it does not')": (True, "thaw-resumes: it does not"),
+        "import sys; sys.exit('another: it does not')": (False, "it exits 1: another: it does not"),
+        "pass": (False, "it exits 0"),
+        "1 / 0": (False, "it exits 1: ZeroDivisionError: division by zero"),
+        "import os; os._exit(3)": (False, "it exits 3"),
+        "while True: pass": (False, "it took more than 1 s"),
+    }
+    for text, expected in says.items():
+        path.write_text(text)
+        assert reproduces(path, "thaw-resumes", tmp_path, timeout=1) == expected
+
+
+def test_what_cannot_be_written_down_says_why() -> None:
+    def local(parameters: Any, **options: Any) -> Any:
+        return DecaysEverything(parameters, **options)
+
+    for factory in (local, lambda parameters, **options: DecaysEverything(parameters, **options), functools.partial(DecaysEverything)):
+        with pytest.raises(Unprintable, match="cannot be imported by name"):
+            script(simplest(), Subject("here:it", factory), "frozen-weights-unchanged")
+    given = Subject("tests.broken:DecaysEverything", DecaysEverything, arguments={"weight_decay": torch.tensor(0.0)})
+    with pytest.raises(Unprintable, match=r"tensor\(0.\) cannot be written down"):
+        script(simplest(), given, "frozen-weights-unchanged")
+
+
+def test_what_does_not_happen_again_has_no_script() -> None:
+    with pytest.raises(Fleeting):
+        script(simplest(), subjects(Sound)[0], "frozen-weights-unchanged")
+
+
+EVERYTHING = (
+    Architecture(
+        Input((4, 4)),
+        (
+            LSTM(4),
+            GRU(4),
+            SelfAttention(2),
+            TransformerEncoderLayer(2, 3),
+            Residual((LayerNorm(), Linear(4))),
+            Checkpointed((Linear(4), Dropout()), reentrant=True),
+            BatchNorm1d(),
+            Sequential((Flatten(), WeightNormLinear(3), SpectralNormLinear(3, legacy=True))),
+            LoRALinear(3),
+            Linear(3, bias=False),
+            TiedLinear(3, of=11, bias=True),
+        ),
+    ),
+    Architecture(Input((3,), vocabulary=5), (Embedding(5, 4), Linear(4), WeightNormLinear(4, legacy=True), TiedLinear(5, of=0))),
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("architecture", EVERYTHING, ids=["layers", "tokens"])
+def test_a_script_builds_the_same_network(architecture: Architecture, dtype: str) -> None:
+    kind = getattr(torch, dtype)
+    torch.manual_seed(7)
+    built = architecture.build("cpu", kind)
+    names: dict[str, Any] = {}
+    imports, definitions = adapters(architecture)
+    exec("\n".join(["import torch", "from torch import nn", *imports, *definitions]), names)
+    torch.manual_seed(7)
+    exec("\n".join([f"model = {network(architecture, 'cpu', dtype)}", *ties(architecture)]), names)
+    written = names["model"]
+    assert [name for name, _ in written.named_parameters()] == [parameter.name for parameter in architecture.parameters]
+    for one, other in zip(built.parameters(), written.parameters(), strict=True):
+        assert one.dtype == other.dtype == kind
+        assert torch.equal(one, other)
+    samples, _ = architecture.batch(2, torch.Generator().manual_seed(1), "cpu", kind)
+    torch.manual_seed(3)
+    before = built(samples)
+    torch.manual_seed(3)
+    assert torch.equal(before, written(samples))
+
+
+PROGRAM = (
+    Step(set_to_none=False, micro_batches=2),
+    Freeze(("0.weight",), "left"),
+    Step(amp="scaler", after_backward=(Clip("norm", "all"),)),
+    SetLr(0.5),
+    Schedule("StepLR"),
+    SaveLoad(),
+    Step(amp="overflow"),
+    Thaw(("0.weight",)),
+    Step(drop="first", zeroed_by="model"),
+    Step(closure=True, micro_batches=2),
+)
+
+
+PROGRAMS = {
+    "everything": PROGRAM,
+    **{name: (Step(), *(event for _ in range(3) for event in (Schedule(name), Step()))) for name in get_args(Scheduler)},
+}
+
+
+@pytest.mark.parametrize("role", ["a", "b", "cleared", "second", "rebuilt"])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_script_trains_bit_for_bit_as_the_trial_does(program: str, role: str) -> None:
+
+    subject = subjects(Sound)[0]
+    case = simplest(*PROGRAMS[program], mask=("0.bias",)).replaced(extras=("cleared", "second", "rebuilt"), seed=3)
+    trial = run_trial(case, subject, "cpu", (), Approaches()).trial
+    assert trial.crash is None
+    approach = Approaches().of(case)[role]
+    assert isinstance(approach, OptimizerSubset) == (role != "a")
+    naming = Naming()
+    transcript = Transcript(case, subject, approach, "cpu", naming, {})
+    statements = [*transcript.built(), *(line for number, event in enumerate(case.program) for line in transcript.event(number, event))]
+    draw = (
+        "def batch(seed):\n    return draw(seed, 1)[0]\n"
+        "def draw(seed, count):\n    torch.manual_seed(seed)\n    return [(torch.randn(1, 2), torch.randn(1, 2)) for _ in range(count)]\n"
+    )
+    lines = ["import torch", "from torch import nn", *sorted(naming.imports), draw, "torch.manual_seed(3)"]
+    lines += [f"model = {network(case.architecture, 'cpu', 'float32')}", *rendered(statements)]
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    assert tuple(map(bits, names["model"].parameters())) == trial.moments[-1].seen[role].weights
