@@ -76,7 +76,7 @@ def test_the_script_of_a_planted_bug_fails_until_that_is_mended(bug: Planted, tm
     assert "frostproof" not in text.replace("# ", "")
     broken, mended = tmp_path / "broken.py", tmp_path / "mended.py"
     broken.write_text(text)
-    mended.write_text(corrected(text))
+    mended.write_text(corrected(text, bug.approaches))
     assert run_here(broken, bug.invariant).reproduced, run_here(broken, bug.invariant).said
     assert run_here(mended, bug.invariant).said == "it exits 0"
     if bug.name in text:  # else it has functions that somebody else formatted

@@ -237,7 +237,9 @@ def _trained(subject: Subject, device: str, *, reverse: bool) -> tuple[Bits, ...
             for group in training.optimizer.param_groups:
                 for key in {"params", "param_names"} & group.keys():
                     group[key].reverse()
+        torch.set_grad_enabled(True)  # an optimizer may have left it off; that shows elsewhere
         training.run(Step(closure=subject.needs_closure), number, batches_of(case, 0, generator.manual_seed(number), device))
+    torch.set_grad_enabled(True)
     return bits_of(training.parameters)
 
 

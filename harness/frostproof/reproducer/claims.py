@@ -259,7 +259,7 @@ def _no_graph_below(view: View) -> Claim:
             test = block(
                 "if output.grad_fn is not None or not output.is_leaf:", view.leave(f"layer {place.path} keeps a graph, though {leaf}")
             )
-        claim.start = [block("def look(module, inputs, output):", test), f"{module}.register_forward_hook(look)"]
+        claim.notes[view.number, "before"] = [block("def look(module, inputs, output):", test), f"{module}.register_forward_hook(look)"]
         return claim
     raise Unprintable("no output of a layer shows it")
 
