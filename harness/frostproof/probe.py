@@ -25,7 +25,7 @@ from frostproof.case import Case, DType, Group
 from frostproof.invariants import BY_ID
 from frostproof.invariants.agreement import rounding
 from frostproof.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
-from frostproof.observation import Bits
+from frostproof.observation import Bits, Trial
 from frostproof.program import Clip, Freeze, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
 from frostproof.subject import Ability, Kind, Options, Space, Subject
 from frostproof.training import Training
@@ -135,10 +135,22 @@ def _tried(subject: Subject, device: str) -> tuple[Subject, Fault | None]:
     if subject.backward == "fused":
         subject = replace(subject, closure="never", unable=tuple(dict.fromkeys((*subject.unable, *BY_STEP))))
     fault = _fault(subject, device, subject.dtypes[0])
-    if fault is not None and fault.still and subject.discovered:
-        slow = replace(subject, patience=PATIENCE)
+    if not subject.discovered or device == "meta" or (fault is not None and not fault.still):
+        return subject, fault
+    slow = replace(subject, patience=PATIENCE)
+    if fault is not None:
         return slow, _fault(slow, device, slow.dtypes[0])
-    return subject, fault
+    return replace(subject, patience=_patience(subject, device)), None
+
+
+def _patience(subject: Subject, device: str) -> int:
+    """The number of steps after which every parameter has moved, with nothing frozen."""
+    trial = _some_steps(subject, device, subject.dtypes[0])
+    start = trial.starts["a"].weights
+    for number, moment in enumerate(trial.moments, start=1):
+        if all(old != new for old, new in zip(start, moment.seen["a"].weights, strict=True)):
+            return number
+    return PATIENCE
 
 
 def _takes_set_to_none(subject: Subject) -> bool:
@@ -163,17 +175,15 @@ def simplest(subject: Subject) -> Options:
 
 def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None) -> Fault | None:
     """Why a few steps with nothing frozen do not work; None where they do."""
-    has_values = device != "meta"
-    steps = max(STEPS, subject.patience) if has_values else 1
-    case = _case(subject, dtype, groups, options).replaced(program=(Step(closure=subject.needs_closure),) * steps)
-    trial = run_trial(case, subject, device, (), Approaches()).trial
+    trial = _some_steps(subject, device, dtype, groups, options)
+    steps = len(trial.case.program)
     if trial.crash is not None:
         what = "be built" if trial.crash.phase == "build" else f"{trial.crash.phase} with nothing frozen"
         return Fault(trial.crash.index, f"cannot {what}: {trial.crash}")
-    if not has_values:
+    if device == "meta":
         return None
     last = trial.moments[-1].seen["a"].weights
-    for parameter, data in zip(case.parameters, last, strict=True):
+    for parameter, data in zip(trial.case.parameters, last, strict=True):
         if not all(map(isfinite, values(data, dtype))):
             return Fault(steps, f"makes {parameter.name} infinite or NaN in {steps} steps with nothing frozen")
     if last == trial.starts["a"].weights:
@@ -182,6 +192,12 @@ def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options
         why = "calls its closure with gradients disabled, and " if without else ""
         return Fault(steps, f"{why}moves no parameter in {steps} steps with nothing frozen", still=True)
     return None
+
+
+def _some_steps(subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None) -> Trial:
+    steps = max(STEPS, subject.patience) if device != "meta" else 1
+    case = _case(subject, dtype, groups, options).replaced(program=(Step(closure=subject.needs_closure),) * steps)
+    return run_trial(case, subject, device, (), Approaches()).trial
 
 
 def _cannot(subject: Subject, device: str, program: Program) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from inspect import signature
 from math import inf
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
@@ -374,7 +376,9 @@ class Training:
 
     def outputs(self, samples: Tensor) -> Tensor:
         """What the model makes of the samples."""
-        outputs: Tensor = self.model(samples)
+        # Fused attention, which is chosen by requires_grad, cannot be differentiated twice.
+        with sdpa_kernel(SDPBackend.MATH) if self.subject.backward == "create-graph" else nullcontext():
+            outputs: Tensor = self.model(samples)
         return outputs
 
     def _backward(self, loss: Tensor) -> None:

@@ -93,6 +93,8 @@ class Twin(Training):
         self.ownership = tuple(sorted(self.owned)) if self.subject.factory is not None else ()
         members = map(self._members, range(len(self.layout)))
         self.grouping = [id(p) for each in members for p in self.approach.arranged(self._of(each))]
+        if not self.subject.per_parameter and self.optimizer is not None:  # it may have made groups of its own
+            self.grouping = [id(p) for group in self.optimizer.param_groups for p in group["params"]]
 
     def on_changed(self) -> None:
         self.flags = [p.requires_grad for p in self.parameters]

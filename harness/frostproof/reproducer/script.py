@@ -258,6 +258,8 @@ class _Script:
         layers = [place.layer for place in self.case.architecture.places]
         if any(isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers):
             yield "torch.backends.mha.set_fastpath_enabled(False)  # it rounds otherwise, by requires_grad"
+            if self.subject.backward == "create-graph":
+                yield "torch.backends.cuda.enable_flash_sdp(False)  # on the CPU too: it cannot be differentiated twice"
         if self._fills or self.case.architecture.input.vocabulary or self.device.startswith("cuda"):
             yield "torch.use_deterministic_algorithms(True, warn_only=True)"
             yield "torch.utils.deterministic.fill_uninitialized_memory = False"
