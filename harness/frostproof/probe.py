@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cache
 from inspect import signature
 from math import isfinite
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 import torch
@@ -97,7 +97,9 @@ def probe(subject: Subject, device: str) -> Subject:
     if not subject.discovered:
         return found
     found = replace(found, per_parameter=found.per_parameter and _has_its_groups(found, device))
-    return replace(found, space=_sound(found, subject.space, device))
+    found = replace(found, space=_sound(found, subject.space, device))
+    rates = [options for choice in found.space for options in choice if "lr" in dict(options)] if isinstance(found.space, tuple) else []
+    return replace(found, patience=max(_patience(found, device, options) for options in (None, *rates)))
 
 
 def _candidates(subject: Subject, space: Space) -> Iterator[Subject]:
@@ -135,20 +137,27 @@ def _tried(subject: Subject, device: str) -> tuple[Subject, Fault | None]:
     if subject.backward == "fused":
         subject = replace(subject, closure="never", unable=tuple(dict.fromkeys((*subject.unable, *BY_STEP))))
     fault = _fault(subject, device, subject.dtypes[0])
-    if not subject.discovered or device == "meta" or (fault is not None and not fault.still):
+    if fault is None or not fault.still or not subject.discovered:
         return subject, fault
     slow = replace(subject, patience=PATIENCE)
-    if fault is not None:
-        return slow, _fault(slow, device, slow.dtypes[0])
-    return replace(subject, patience=_patience(subject, device)), None
+    return slow, _fault(slow, device, slow.dtypes[0])
 
 
-def _patience(subject: Subject, device: str) -> int:
-    """The number of steps after which every parameter has moved, with nothing frozen."""
-    trial = _some_steps(subject, device, subject.dtypes[0])
+def _patience(subject: Subject, device: str, options: Options | None) -> int:
+    """The number of steps after which every element of every parameter has moved, with nothing frozen.
+
+    Every element: an update that is not much larger than rounding moves some of them at once, and others not for long.
+    """
+    dtype = subject.dtypes[0]
+    trial = _some_steps(subject, device, dtype, options=options)
     start = trial.starts["a"].weights
     for number, moment in enumerate(trial.moments, start=1):
-        if all(old != new for old, new in zip(start, moment.seen["a"].weights, strict=True)):
+        pairs = list(zip(start, moment.seen["a"].weights, strict=True))
+        if subject.parameters == "sparse":  # rows that no sample names have no gradient
+            moved = all(old != new for old, new in pairs)
+        else:
+            moved = all(x != y for old, new in pairs for x, y in zip(values(old, dtype), values(new, dtype), strict=True))
+        if moved:
             return number
     return PATIENCE
 
@@ -231,25 +240,36 @@ def _has_its_groups(subject: Subject, device: str) -> bool:
 
 
 def depends_on_order(subject: Subject, device: str) -> bool:
-    """Whether training goes on in another way when the groups hold the same parameters in reverse order, with nothing frozen.
+    """Whether it trains in another way when its groups, or the parameters in them, come in reverse order, with nothing frozen.
 
     Then something that it knows belongs to a place in the list, and not to a parameter.
     """
     if not subject.per_parameter:
         return False  # nobody edits the groups of such a one
+    rated = subject.groups and "lr" in dict(simplest(subject))
+    orders: tuple[_Order, ...] = ("given", "reversed", "groups", "groups reversed") if rated else ("given", "reversed")
     try:
-        one, other = (_trained(subject, device, reverse=reverse) for reverse in (False, True))
+        ends = [_trained(subject, device, order) for order in orders]
     except Exception:  # whatever it raises, it cannot do this
         return True
-    return any(rounding(left, right, subject.dtypes[0]) is None for left, right in zip(one, other, strict=True))
+    pairs = [pair for one, other in zip(ends[::2], ends[1::2], strict=True) for pair in zip(one, other, strict=True)]
+    return any(rounding(left, right, subject.dtypes[0]) is None for left, right in pairs)
 
 
-def _trained(subject: Subject, device: str, *, reverse: bool) -> tuple[Bits, ...]:
-    """The weights after training, with the order of the parameters in the optimizer reversed on the way."""
+_Order = Literal["given", "reversed", "groups", "groups reversed"]
+
+
+def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
+    """The weights after training: with the order of the parameters in the optimizer reversed on the way, or that of two groups
+    with learning rates of their own from the start."""
     case, generator = _case(subject, subject.dtypes[0]), torch.Generator()
+    if order.startswith("groups"):
+        first, second = _case(subject, subject.dtypes[0], groups=2).groups
+        unlike = (first, msgspec.structs.replace(second, options=tuple((name, 0.01 if name == "lr" else v) for name, v in second.options)))
+        case = case.replaced(groups=unlike if order == "groups" else unlike[::-1])
     training = Training(case, subject, RequiresGrad(), device)
     for number in range(2 * STEPS):
-        if reverse and number == STEPS:
+        if order == "reversed" and number == STEPS:
             for group in training.optimizer.param_groups:
                 for key in {"params", "param_names"} & group.keys():
                     group[key].reverse()
