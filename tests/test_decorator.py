@@ -1,0 +1,54 @@
+"""`@frostproof.parametrize` in an author's own tests."""
+
+from __future__ import annotations
+
+import pytest
+
+import frostproof
+from frostproof.invariants import GROUPS, INVARIANTS
+from tests.broken import Sound
+
+AUTHOR = """
+import frostproof
+from tests.broken import DecaysEverything, StateFromTheStart
+from tests.broken import Sound
+
+@frostproof.parametrize(Sound, max_examples=30, devices=["cpu"], seed=0)
+def test_sound(check):
+    assert check().ok
+
+@frostproof.parametrize(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
+def test_leaky(check):
+    check()
+
+@frostproof.parametrize(StateFromTheStart, max_examples=30, devices=["cpu"], seed=0, strict=True,
+                        expected_failures={"no-state-for-frozen": "allocates in __init__"})
+def test_known(check):
+    check()
+"""
+
+
+def test_every_invariant_is_in_one_group() -> None:
+    assert sorted(identity for group in GROUPS.values() for identity in group) == sorted(invariant.id for invariant in INVARIANTS)
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_one_test_for_each_group_of_invariants(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    pytester.makepyfile(test_author=AUTHOR)
+    result = pytester.runpytest_subprocess("-n", processes, "--dist", "loadgroup", "-q", "-rA")
+    passed = {line.split("::")[1].split("@")[0] for line in result.outlines if line.startswith("PASSED")}
+    assert {"test_sound[Sound", "test_known[StateFromTheStart"} <= passed
+    assert not [line for line in result.outlines if line.startswith("FAILED") and "test_leaky" not in line]
+    failed = [line for line in result.outlines if line.startswith("FAILED")]
+    assert any("DecaysEverything@cpu-frozen" in line for line in failed)
+    result.stdout.fnmatch_lines(["*frozen-weights-unchanged: approach ? moved a frozen parameter*"])
+
+
+def test_wrong_usage_is_refused_where_it_decorates() -> None:
+    with pytest.raises(frostproof.UsageError, match="is no invariant"):
+        frostproof.parametrize(Sound, expected_failures={"no-such": "why"})
+    with pytest.raises(frostproof.UsageError, match="absent"):
+        frostproof.parametrize(Sound, devices=["cuda:77"])
+    with pytest.raises(frostproof.UsageError, match="no optimizer"):
+        frostproof.parametrize(3)
