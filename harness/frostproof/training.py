@@ -404,6 +404,12 @@ class Training:
         rates = {"lr": optimizer.param_groups[0]["lr"]} if "lr" in signature(optimizer.fused_backward).parameters else {}
         optimizer.fused_backward(loss, **rates)
 
+    def release(self) -> None:
+        """Let go of gradients: those of `create_graph=True` hold on to their own graph, which is never freed otherwise."""
+        if self.subject.backward == "create-graph":
+            for parameter in self.parameters:
+                parameter.grad = None
+
     def _dropped(self, event: Step) -> list[nn.Parameter]:
         if event.drop == "none":
             return []

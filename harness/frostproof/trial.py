@@ -81,6 +81,8 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
                 outcome.violated.setdefault(invariant, judgement)
         if any(invariant.severity != "cost" for invariant in outcome.violated):
             break
+    for twin in twins.values():
+        twin.release()
     outcome.judged = [invariant for invariant in invariants if invariant.id in judged]
     return outcome
 
