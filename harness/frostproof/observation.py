@@ -18,7 +18,7 @@ Bits = bytes
 """The values of a tensor, as `frostproof.bits` reads them."""
 
 Grads = tuple[Bits | None, ...]
-Phase = Literal["build", "zero_grad", "forward", "backward", "step", "regroup", "load", "schedule"]
+Phase = Literal["build", "zero_grad", "forward", "backward", "step", "train", "eval", "regroup", "load", "schedule"]
 """Where a training is: `regroup` is when the optimizer follows a mask that changes, `load` when a checkpoint is."""
 
 

@@ -181,8 +181,9 @@ def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEv
         event = msgspec.structs.replace(event, drop="none")
     if event.after_forward and architecture.recomputes:
         event = msgspec.structs.replace(event, after_forward=())
-    if event.after_backward and architecture.recomputes and subject.backward == "create-graph":
-        event = msgspec.structs.replace(event, after_backward=event.clips)  # the optimizer will go through the graph once more
+    if event.changes and subject.backward == "create-graph":
+        # The optimizer goes through the graph once more, and through that of leftover gradients, which is gone.
+        event = msgspec.structs.replace(event, after_forward=(), after_backward=event.clips)
     if ("scaler" if event.scaled else event.amp) in subject.unable or not architecture.autocasts:
         event = msgspec.structs.replace(event, amp="none")
     return event

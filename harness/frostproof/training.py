@@ -138,9 +138,14 @@ class Training:
         self.stepping = stepping
 
     def _optimizer_mode(self, *, train: bool) -> None:
-        switch = getattr(self.optimizer, "train" if train else "eval", None)
+        mode: Phase = "train" if train else "eval"
+        switch = getattr(self.optimizer, mode, None)
         if callable(switch):
+            phase = self.phase
+            if phase not in ("regroup", "load"):
+                self.phase = mode
             switch()
+            self.phase = phase
 
     # Freezing and thawing
 

@@ -71,8 +71,9 @@ class Twin(Training):
         """Something about the group of each parameter that the optimizer owns; None for the others."""
         found: list[Any] = [None] * len(self.parameters)
         for place, group in enumerate(self.optimizer.param_groups[: len(self.layout)]):
+            value = what(group)
             for i in self._members(place):
-                found[i] = what(group)
+                found[i] = value
         return tuple(found)
 
     def on_built(self) -> None:
@@ -117,7 +118,7 @@ class Twin(Training):
             if known is not None and known != _options(group):
                 self.seen.forgot = True
         self.seen.built = old is None
-        if old is not None and any(state for state in getattr(old, "state", {}).values()):
+        if old is not None and (any(getattr(old, "state", {}).values()) or _kept(old) != _kept(self.optimizer)):
             self.seen.forgot = True
 
     def on_cleared(self) -> None:
@@ -216,6 +217,12 @@ def _rate(group: dict[str, Any]) -> float | None:
 def _numbers(settings: dict[str, Any]) -> Bits:
     """The numbers in a parameter group, or among an optimizer's attributes, but for the learning rate."""
     return fingerprint({key: value for key, value in settings.items() if key != "lr" and isinstance(value, bool | int | float | Tensor)})
+
+
+def _kept(optimizer: Any) -> Bits:
+    """What an optimizer keeps among its attributes, of its own making: counts, and state under other names."""
+    given = ("param_groups", "state", "defaults")
+    return fingerprint({key: value for key, value in vars(optimizer).items() if key not in given} if optimizer is not None else None)
 
 
 def _options(group: dict[str, Any]) -> bytes:

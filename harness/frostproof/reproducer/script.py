@@ -74,6 +74,8 @@ CALLS = {
     "build": "the constructor",
     "zero_grad": "zero_grad()",
     "step": "step()",
+    "train": "train()",
+    "eval": "eval()",
     "load": "load_state_dict()",
     "regroup": "add_param_group()",
 }

@@ -243,7 +243,7 @@ class Transcript:
         if not (self.switches and self.optimizer and self.mode != mode):
             return []
         self.mode = mode
-        return [f"optimizer.{mode}()"]
+        return self._guarded(mode, f"optimizer.{mode}()")
 
     # Freezing and thawing
 
