@@ -44,7 +44,7 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
             ),
             "repeats-itself": (
                 "with momentum, a first step that a GradScaler skips leaves the momentum buffers allocated and never written, and the "
-                "next step reads them (torch 2.13)"
+                "next step reads them; in bfloat16, memory that is not its own gets into the momentum of larger tensors (torch 2.13)"
             ),
             "thaw-resumes": (
                 "with momentum, thawing a parameter that never had a gradient raises TypeError, since its momentum buffer is None while "
