@@ -57,13 +57,14 @@ class Observation:
     `cleared`: gradients right after it. `gradients`: after the backward passes; `passes`: after each of them, where
     there are several. `handed`: at the call of step(); `stepped`: whether there was an optimizer to call; `clipped`:
     each clipping over the whole model; `scaler_error`: what GradScaler raised for want of a gradient;
-    `weights_at_step`: where the forward pass rewrites some. `has_gradient`: after it. `added`: members of groups that
-    were added to the optimizer; `built`: whether the first one was built; `forgot`: whether one was built anew without
-    what the old one knew; `cast`: whether loading a checkpoint changed the dtype of its state. `held`: buffers of
-    frozen modules in eval mode. The rest is read after the event: `owned` by the optimizer, `stateful`: parameters with
-    non-empty optimizer state, `states`: that of parameters that the program freezes, `rates`: learning rates, where the
-    program changes them, `counts`: the numbers of its group, where the program freezes or thaws, `flipped`: parameters
-    whose requires_grad is not as the approach left it, `default_dtype`: torch's, where the optimizer changed it.
+    `weights_at_step`: where the forward pass, or a change to train mode, rewrites some. `has_gradient`: after it.
+    `added`: members of groups that were added to the optimizer; `built`: whether the first one was built; `forgot`:
+    whether one was built anew without what the old one knew; `cast`: whether loading a checkpoint changed the dtype of
+    its state. `held`: buffers of frozen modules in eval mode. The rest is read after the event: `owned` by the
+    optimizer, `stateful`: parameters with non-empty optimizer state, `states`: that of parameters that the program
+    freezes, `rates`: learning rates, where the program changes them, `counts`: the numbers of its group, where the
+    program freezes or thaws, `flipped`: parameters whose requires_grad is not as the approach left it, `default_dtype`:
+    torch's, where the optimizer changed it.
     """
 
     evaluations: int = 0

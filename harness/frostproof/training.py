@@ -146,6 +146,7 @@ class Training:
                 self.phase = mode
             switch()
             self.phase = phase
+            self.on_switched()
 
     # Freezing and thawing
 
@@ -546,6 +547,9 @@ class Training:
 
     def on_mode(self) -> None:
         """Modules changed between train and eval mode."""
+
+    def on_switched(self) -> None:
+        """The optimizer has been told its mode, and may have swapped weights."""
 
     def on_cleared(self) -> None:
         """zero_grad has run."""

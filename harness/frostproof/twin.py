@@ -13,7 +13,7 @@ from frostproof.approach import Approach
 from frostproof.bits import bits, bits_of, fingerprint, gradient_bits
 from frostproof.case import Case
 from frostproof.observation import Activation, Bits, Clipped, ClosureUse, Observation, Start
-from frostproof.program import AnyEvent, Schedule, SetLr, Step, changes
+from frostproof.program import AnyEvent, BackwardUnderNoGrad, Schedule, SetLr, Step, changes
 from frostproof.randomness import generator_state
 from frostproof.subject import Subject
 from frostproof.training import Batches, Training
@@ -120,6 +120,10 @@ class Twin(Training):
         self.seen.built = old is None
         if old is not None and (any(getattr(old, "state", {}).values()) or _kept(old) != _kept(self.optimizer)):
             self.seen.forgot = True
+
+    def on_switched(self) -> None:
+        if isinstance(self.event, Step | BackwardUnderNoGrad):  # what it swaps on the way to train mode is no part of the step
+            self.seen.weights_at_step = bits_of(self.parameters)
 
     def on_cleared(self) -> None:
         self.seen.evaluations += 1

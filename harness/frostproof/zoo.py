@@ -57,7 +57,12 @@ def wsam(model: Any, **arguments: Any) -> Any:
 def _wsam(target: str) -> list[Subject]:
     from frostproof.discovery import subjects
 
-    return subjects(wsam, target, takes="model", closure="after-backward", per_parameter=False, groups=False, space=_rho())
+    return subjects(
+        wsam, target, takes="model", closure="after-backward", per_parameter=False, groups=False, space=_rho(), positional=_WSAM
+    )
+
+
+_WSAM = "it keeps the statistics of batch norms still in its second pass, and finds those only in a whole model, which B does not hand it"
 
 
 def _rho() -> Any:
