@@ -267,15 +267,15 @@ def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
         first, second = _case(subject, subject.dtypes[0], groups=2).groups
         unlike = (first, msgspec.structs.replace(second, options=tuple((name, 0.01 if name == "lr" else v) for name, v in second.options)))
         case = case.replaced(groups=unlike if order == "groups" else unlike[::-1])
-    training = Training(case, subject, RequiresGrad(), device)
+    training, dtype = Training(case, subject, RequiresGrad(), device), torch.get_default_dtype()
     for number in range(2 * STEPS):
         if order == "reversed" and number == STEPS:
             for group in training.optimizer.param_groups:
                 for key in {"params", "param_names"} & group.keys():
                     group[key].reverse()
-        torch.set_grad_enabled(True)  # an optimizer may have left it off; that shows elsewhere
         training.run(Step(closure=subject.needs_closure), number, batches_of(case, 0, generator.manual_seed(number), device))
-    torch.set_grad_enabled(True)
+        torch.set_grad_enabled(True)  # an optimizer may have left it off, or changed the default; that shows elsewhere
+        torch.set_default_dtype(dtype)
     return bits_of(training.parameters)
 
 
