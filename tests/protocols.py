@@ -183,7 +183,7 @@ PROTOCOLS: dict[type[Optimizer], dict[str, Any]] = {
     Wrapping: {"takes": "optimizer"},
     BaseClass: {"arguments": {"base_optimizer": SGD, "num_iterations": 100}},
     NeedsMomentum: {"arguments": {"momentum": 0.9}},
-    WarmsUp: {"patience": 24},
+    WarmsUp: {"patience": 6},
     ClearsItsWay: {"unable": ("set_to_none",)},
 }
 """Optimizer -> fields of its Subject that discovery must find."""

@@ -71,8 +71,8 @@ class Loud(Lion):
         return super().step(closure)
 
 
-class Wrapper(Lion):
-    def __init__(self, params, base_optimizer):
+class Distilled(Lion):
+    def __init__(self, params, teacher):
         super().__init__(params)
 
 
@@ -216,6 +216,10 @@ def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None
     done = consumer.check("mylib:Raises", "--jobs", "0", "--json", "raises.json")
     assert done.returncode == 5
     assert consumer.results("raises.json")["mylib:Raises"]["reason"] == "cannot step with nothing frozen: ValueError: always raises"
+    done = consumer.check("mylib:Distilled", "--jobs", "0", "--json", "distilled.json")
+    assert done.returncode == 5
+    reason = "needs teacher: register a Subject (see docs/subjects.md)"
+    assert consumer.results("distilled.json")["mylib:Distilled"]["reason"] == reason
 
 
 @pytest.mark.parametrize(
@@ -225,7 +229,6 @@ def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None
         (["check", "--", "-q"], "no target"),
         (["check", "nowhere:Lion"], "unknown module"),
         (["check", "mylib:Lino"], "Did you mean Lion?"),
-        (["check", "mylib:Wrapper"], "needs base_optimizer"),
         (["check", "mylib:Lion", "--device", "cuda:77"], "absent"),
         (["check", "mylib:Lion", "--max-examples", "-3"], "at least 1"),
         (["check", "mylib:Lion", "--max-examples", "many"], "integer"),

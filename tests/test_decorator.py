@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import frostproof
@@ -10,8 +12,7 @@ from tests.broken import Sound
 
 AUTHOR = """
 import frostproof
-from tests.broken import DecaysEverything, StateFromTheStart
-from tests.broken import Sound
+from tests.broken import DecaysEverything, Sound, StateFromTheStart
 
 @frostproof.parametrize(Sound, max_examples=30, devices=["cpu"], seed=0)
 def test_sound(check):
@@ -35,6 +36,7 @@ def test_every_invariant_is_in_one_group() -> None:
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_one_test_for_each_group_of_invariants(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     pytester.makepyfile(test_author=AUTHOR)
     result = pytester.runpytest_subprocess("-n", processes, "--dist", "loadgroup", "-q", "-rA")
     passed = {line.split("::")[1].split("@")[0] for line in result.outlines if line.startswith("PASSED")}

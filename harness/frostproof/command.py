@@ -78,7 +78,7 @@ def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbos
     if zoo:
         targets = (*targets, *_zoo())
     if not targets:
-        raise click.UsageError("no target: name one as module:Name")
+        raise click.UsageError("no target: name a TARGET as module:Name")
     if not (jobs == "auto" or jobs.isdigit()):
         raise click.BadParameter(f"--jobs is {jobs!r}: give auto or a number")
     options = [f"--frostproof-optimizer={target}" for target in targets]

@@ -525,10 +525,11 @@ def _stale_grads_accumulate(view: View) -> Claim:
     if touched and getattr(view.moment.event, "zeroed_by", "") == "optimizer":
         i, grad = touched[0], f"{view.of(touched[0])}.grad"
         claim.roles = ("b",)
-        claim.notes[view.number - 1, "handed"] = [f"before = {grad}.clone()"]
+        claim.start = ["kept = []"]  # a list, as this may be inside a closure
+        claim.notes[view.number - 1, "handed"] = [f"kept.append({grad}.clone())"]
         text = f"the gradient that B left on {view.name(i)} was touched before backward"
         claim.notes[view.number, "cleared"] = [
-            block(f"if {grad} is None or not torch.equal(before, {grad}):", view.leave(text)),
+            block(f"if {grad} is None or not torch.equal(kept[-1], {grad}):", view.leave(text)),
         ]
         return claim
     from frostproof.bits import added
