@@ -1,4 +1,4 @@
-"""The page docs/zoo.md from the results of `frostproof check --zoo`. Usage: python benchmarks/zoo.py RESULTS.json > docs/zoo.md"""
+"""The page docs/zoo.md from the results of `frostproof check --zoo`. Usage: python benchmarks/zoo.py RESULTS.json [REMARK] > docs/zoo.md"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from frostproof.results import InvariantRow, SubjectRow
 from frostproof.resultsfile import load
 
 
-def page(path: Path) -> str:
+def page(path: Path, remark: str = "") -> str:
     results = load(path)
     rows = sorted((row for row in results.subjects if row.target != "torch.autograd"), key=lambda row: (row.target.lower(), row.variant))
     environment, libraries = results.environment, defaultdict(list)
@@ -27,6 +27,7 @@ def page(path: Path) -> str:
         f"{results.totals.judgements:,} judgements. Every violation here was shown by its script in a fresh "
         "process, with torch and the library alone; [subjects.md](subjects.md) says how kinds of findings are told apart.",
         "",
+        *([remark, ""] if remark else []),
     ]
     for library, members in sorted(libraries.items()):
         lines += [f"## {library} {members[0].version}", "", *_library(members), ""]
@@ -70,4 +71,4 @@ def _plain(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(page(Path(sys.argv[1])))
+    print(page(Path(sys.argv[1]), *sys.argv[2:3]))
