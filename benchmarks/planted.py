@@ -26,8 +26,9 @@ def main(seeds: int, profile: str) -> None:
     print(f"{len(BUGS) + len(PROGRAM_BUGS)} planted bugs: each found with at least {seeds - worst} of {seeds} seeds, profile {profile}")
     alarms = 0
     for optimizer in CORRECT:
+        (subject,) = subjects(optimizer)
         for seed in range(seeds):
-            verification = Verification(subjects(optimizer)[0], "cpu", strict=True)
+            verification = Verification(subject, "cpu", strict=True)
             search(verification, seed, profile=profile)
             if flagged(verification):
                 alarms += 1

@@ -16,23 +16,17 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import hypothesis
-from hypothesis import given
-
 from frostproof.approach import Approaches
-from frostproof.case import Case
-from frostproof.discovery import subjects
 from frostproof.fence import fenced
-from frostproof.invariants import Violation
 from frostproof.probe import Unusable
-from frostproof.profile import PROFILES, hypothesis_settings
 from frostproof.reproducer import Unprintable, reproduces, script
-from frostproof.subject import AUTOGRAD, Subject
+from frostproof.subject import Subject
 from frostproof.target import resolve, torch_optimizers
 from frostproof.verification import Verification
 from tests.planted import BUGS
 from tests.planted_programs import PROGRAM_BUGS
 from tests.scripts import corrected
+from tests.search import shrunk
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,8 +41,7 @@ class Sought(NamedTuple):
 
 def everything() -> Iterator[Sought]:
     for bug in (*BUGS, *PROGRAM_BUGS):
-        subject = AUTOGRAD if bug.optimizer is None else subjects(bug.optimizer)[0]
-        yield Sought(bug.name, subject, bug.invariant, bug.approaches, True)
+        yield Sought(bug.name, bug.subject, bug.invariant, bug.approaches, True)
     for subject in torch_optimizers():
         for invariant in subject.expected_failures:
             yield Sought(subject.name, subject, invariant, Approaches(), False)
@@ -57,19 +50,7 @@ def everything() -> Iterator[Sought]:
 def searched(sought: Sought, seed: int) -> Verification:
     """What the dev profile finds, shrunk."""
     verification = Verification(sought.subject, "cpu", sought=sought.invariant, approaches=sought.approaches, strict=True)
-    with fenced("cpu"):
-        verification.prepare()
-
-        @hypothesis.seed(seed)
-        @hypothesis_settings(PROFILES["dev"], remember=False)
-        @given(verification.cases)
-        def holds(case: Case) -> None:
-            verification.judge(case)
-
-        try:
-            holds()
-        except* Violation:
-            pass
+    shrunk(verification, seed)
     return verification
 
 

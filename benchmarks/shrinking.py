@@ -6,42 +6,20 @@ From the folder of the project. Each search runs as the dev profile does, in thi
 from __future__ import annotations
 
 import sys
-import time
 from statistics import median
 
-import hypothesis
-from hypothesis import given
-
 from frostproof.case import Case
-from frostproof.discovery import subjects
-from frostproof.fence import fenced
-from frostproof.invariants import Violation
-from frostproof.profile import PROFILES, hypothesis_settings
-from frostproof.subject import AUTOGRAD
 from frostproof.verification import Verification
 from tests.planted import Planted
 from tests.planted_programs import PROGRAM_BUGS
+from tests.search import shrunk
 
 
 def smallest(bug: Planted, seed: int) -> tuple[Case | None, float]:
     """The counterexample to the invariant that the bug breaks, where the search found one, and the seconds that it took."""
-    subject = AUTOGRAD if bug.optimizer is None else subjects(bug.optimizer)[0]
-    verification = Verification(subject, "cpu", sought=bug.invariant, approaches=bug.approaches)
-    with fenced("cpu"):
-        verification.prepare()
-
-        @hypothesis.seed(seed)
-        @hypothesis_settings(PROFILES["dev"], remember=False)
-        @given(verification.cases)
-        def holds(case: Case) -> None:
-            verification.judge(case)
-
-        started = time.perf_counter()
-        try:
-            holds()
-        except* Violation:
-            pass
-        return verification.tallies[bug.invariant].case, time.perf_counter() - started
+    verification = Verification(bug.subject, "cpu", sought=bug.invariant, approaches=bug.approaches)
+    seconds = shrunk(verification, seed)
+    return verification.tallies[bug.invariant].case, seconds
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostproof.approach import Approach, Approaches, OptimizerSubset, Parameters, RequiresGrad, SubsetCleared, SubsetSecondOptimizer
+from frostproof.discovery import subjects
+from frostproof.subject import AUTOGRAD, Subject
 from tests.broken import (
     AllocatesGradient,
     ClampsFromThirdStep,
@@ -186,7 +188,7 @@ class SecondOptimizerSteps(SubsetSecondOptimizer):
 
 @dataclass(frozen=True)
 class SubsetThatClears(OptimizerSubset):
-    """Leaves no gradient on what is frozen."""
+    """Leaves no gradient on what is frozen. Written out, and no subclass of B-cleared, so that its script has it to mend."""
 
     def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
         super().clear(optimizers, frozen, set_to_none)
@@ -220,6 +222,11 @@ class Planted(NamedTuple):
     b: Approach = OptimizerSubset()
     cleared: Approach = SubsetCleared()
     second: Approach = SubsetSecondOptimizer()
+
+    @property
+    def subject(self) -> Subject:
+        """What the search is of: the optimizer, or autograd alone."""
+        return AUTOGRAD if self.optimizer is None else subjects(self.optimizer)[0]
 
     @property
     def name(self) -> str:

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
 import hypothesis
 from hypothesis import Phase, given, settings
 
-from frostproof.discovery import subjects
 from frostproof.fence import fenced
 from frostproof.invariants import Violation
-from frostproof.profile import PROFILES
-from frostproof.subject import AUTOGRAD
+from frostproof.profile import PROFILES, hypothesis_settings
 from frostproof.verification import Verification
 from tests.planted import Planted
 
 
 def misses(bug: Planted, seeds: Iterable[int], profile: str = "dev") -> list[int]:
     """The seeds with which a search does not find that a planted bug violates its invariant."""
-    missed = []
+    subject, missed = bug.subject, []  # one, which is probed once
     for seed in seeds:
-        subject = AUTOGRAD if bug.optimizer is None else subjects(bug.optimizer)[0]
         verification = Verification(subject, "cpu", approaches=bug.approaches)
         search(verification, seed, bug.invariant, profile)
         if not verification.tallies[bug.invariant].violated:
             missed.append(seed)
     return missed
+
+
+def shrunk(verification: Verification, seed: int) -> float:
+    """Search as the dev profile does, and shrink; the seconds that it took. What was found stays in the verification."""
+    with fenced("cpu"):
+        verification.prepare()
+
+        @hypothesis.seed(seed)
+        @hypothesis_settings(PROFILES["dev"], remember=False)
+        @given(verification.cases)
+        def holds(case):  # type: ignore[no-untyped-def]
+            verification.judge(case)
+
+        started = time.perf_counter()
+        try:
+            holds()
+        except* Violation:
+            pass
+        return time.perf_counter() - started
 
 
 def flagged(verification: Verification) -> dict[str, str]:

@@ -32,8 +32,9 @@ def test_every_invariant_has_an_easy_and_a_hard_bug() -> None:
 
 @pytest.mark.parametrize("optimizer", CORRECT, ids=lambda optimizer: optimizer.__name__)
 def test_a_correct_optimizer_is_never_flagged(optimizer: type[Optimizer]) -> None:
+    (subject,) = subjects(optimizer)
     for seed in FEWER:
-        verification = Verification(subjects(optimizer)[0], "cpu", strict=True)
+        verification = Verification(subject, "cpu", strict=True)
         search(verification, seed)
         assert not flagged(verification), f"seed {seed}"
         assert verification.trials > 50

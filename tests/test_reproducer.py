@@ -44,7 +44,7 @@ from frostproof.reproducer.naming import Naming
 from frostproof.reproducer.network import adapters, network, ties
 from frostproof.reproducer.source import rendered
 from frostproof.reproducer.transcript import Transcript
-from frostproof.subject import AUTOGRAD, Subject
+from frostproof.subject import Subject
 from frostproof.trial import run_trial
 from frostproof.verification import Verification
 from tests.broken import DecaysEverything, ReadsMissingGradient, Sound
@@ -59,9 +59,8 @@ PLANTED = [*BUGS, *PROGRAM_BUGS]
 
 def planted(bug: Planted) -> str:
     """The script of a case that shows the bug, not shrunk: long, and with all sorts of layers and events."""
-    subject = AUTOGRAD if bug.optimizer is None else subjects(bug.optimizer)[0]
     for seed in range(10):
-        verification = Verification(subject, "cpu", approaches=bug.approaches)
+        verification = Verification(bug.subject, "cpu", approaches=bug.approaches)
         search(verification, seed, wanted=bug.invariant)
         case = verification.tallies[bug.invariant].case
         if case is not None:

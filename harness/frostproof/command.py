@@ -104,7 +104,8 @@ def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, .
 
 
 def _zoo() -> list[str]:
-    from frostproof import zoo
+    with quiet():
+        from frostproof import zoo
 
     targets = zoo.targets()
     if not targets:

@@ -177,9 +177,13 @@ def _takes_set_to_none(subject: Subject) -> bool:
 def simplest(subject: Subject) -> Options:
     """The hyperparameters to which a drawn group shrinks."""
     if isinstance(subject.space, SearchStrategy):
-        quick = settings(database=None, derandomize=True, deadline=None)
-        return tuple(find(subject.space, lambda _: True, settings=quick).items())
+        return _smallest(subject.space)
     return tuple(pair for choice in subject.space for pair in choice[0])
+
+
+@cache
+def _smallest(space: SearchStrategy[dict[str, Any]]) -> Options:
+    return tuple(find(space, lambda _: True, settings=settings(database=None, derandomize=True, deadline=None)).items())
 
 
 def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None) -> Fault | None:

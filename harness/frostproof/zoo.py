@@ -6,6 +6,10 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+import torch
+from hypothesis import strategies as st
+
+from frostproof.discovery import subjects
 from frostproof.subject import Subject
 
 LIBRARIES = {
@@ -41,34 +45,22 @@ def _split(target: str) -> list[Subject]:
     """SplitOpt takes groups that name their optimizer."""
     import heavyball
 
-    from frostproof.discovery import subjects
-
     return subjects(heavyball.SplitOpt, target, keys=lambda name, shape: {"optimizer": heavyball.AdamW, "lr": 0.1}, per_parameter=False)
 
 
 def wsam(model: Any, **arguments: Any) -> Any:
     """WSAM takes a model, and its parameters too."""
     import pytorch_optimizer
-    import torch
 
     return pytorch_optimizer.WSAM(model, list(model.parameters()), torch.optim.SGD, **{"lr": 0.1, **arguments})
 
 
 def _wsam(target: str) -> list[Subject]:
-    from frostproof.discovery import subjects
-
-    return subjects(
-        wsam, target, takes="model", closure="after-backward", per_parameter=False, groups=False, space=_rho(), positional=_WSAM
-    )
+    space = st.fixed_dictionaries({"rho": st.sampled_from((0.05, 0.5))})
+    return subjects(wsam, target, takes="model", closure="after-backward", per_parameter=False, groups=False, space=space, positional=_WSAM)
 
 
 _WSAM = "it keeps the statistics of batch norms still in its second pass, and finds those only in a whole model, which B does not hand it"
-
-
-def _rho() -> Any:
-    from hypothesis import strategies as st
-
-    return st.fixed_dictionaries({"rho": st.sampled_from((0.05, 0.5))})
 
 
 def _needs(what: str) -> Callable[[str], list[Subject]]:
@@ -77,6 +69,7 @@ def _needs(what: str) -> Callable[[str], list[Subject]]:
 
 
 def _never(parameters: Any) -> Any:
+    """Stands for an optimizer that is not even tried, as its subject says what it needs."""
     raise NotImplementedError
 
 
