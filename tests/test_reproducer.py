@@ -39,7 +39,7 @@ from frostproof.layers import (
     WeightNormLinear,
 )
 from frostproof.program import Clip, Freeze, SaveLoad, Schedule, Scheduler, SetLr, Step, Thaw
-from frostproof.reproducer import Fleeting, Unprintable, reproduces, script
+from frostproof.reproducer import Fleeting, Unprintable, execution, reproduces, script
 from frostproof.reproducer.naming import Naming
 from frostproof.reproducer.network import adapters, network, ties
 from frostproof.reproducer.source import rendered
@@ -114,7 +114,11 @@ def test_a_script_runs_where_there_is_no_frostproof(optimizer: Any, clean: Path)
     assert len(text.splitlines()) < 40
 
 
-def test_what_reproduces_nothing_is_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forks", [False, True])
+def test_what_reproduces_nothing_is_told_apart(tmp_path: Path, forks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if forks and not execution.FORKS:
+        pytest.skip("scripts are forked on Linux alone")
+    monkeypatch.setattr(execution, "FORKS", forks)
     path = tmp_path / "script.py"
     says = {
         "import sys; sys.exit('thaw-resumes: it does not')": (True, "thaw-resumes: it does not"),
@@ -123,7 +127,10 @@ def test_what_reproduces_nothing_is_told_apart(tmp_path: Path) -> None:
         "1 / 0": (False, "it exits 1: ZeroDivisionError: division by zero"),
         "import os; os._exit(3)": (False, "it exits 3"),
         "while True: pass": (False, "it took more than 1 s"),
+        "import sys; sys.exit('frostproof' in sys.modules or __name__ != '__main__' or len(sys.argv) != 1)": (False, "it exits 0"),
+        "import os, sys; sys.exit(os.path.dirname(__file__) != os.getcwd() or os.environ['HOME'] != 'here')": (False, "it exits 0"),
     }
+    monkeypatch.setenv("HOME", "here")
     for text, expected in says.items():
         path.write_text(text)
         assert reproduces(path, "thaw-resumes", tmp_path, timeout=1) == expected

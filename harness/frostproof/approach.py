@@ -138,3 +138,11 @@ class Approaches:
         roles = {"a": self.a, "b": self.b, "cleared": self.cleared, "second": self.second, "rebuilt": self.rebuilt, "again": self.a}
         chosen = {role: approach for role, approach in roles.items() if role in ("a", "b", *case.extras)}
         return {**chosen, "resumed": self.a, "resumed-b": self.b} if case.has(SaveLoad) else chosen
+
+
+@dataclass(frozen=True)
+class Alone(Approaches):
+    """A by itself, which goes through every checkpoint beside itself: enough to see what an optimizer can do."""
+
+    def of(self, case: Case) -> dict[str, Approach]:
+        return {role: approach for role, approach in super().of(case).items() if role in ("a", "resumed")}

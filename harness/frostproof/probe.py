@@ -7,6 +7,7 @@ Of an optimizer that was discovered, the probe also finds how it is built and st
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from inspect import signature
@@ -18,7 +19,7 @@ import torch
 from hypothesis import find, settings
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.approach import Approaches, RequiresGrad
+from frostproof.approach import Alone, RequiresGrad
 from frostproof.architecture import Architecture, Input
 from frostproof.bits import bits_of, values
 from frostproof.case import Case, DType, Group
@@ -79,7 +80,7 @@ def probe(subject: Subject, device: str) -> Subject:
         raise Unusable(f"needs {', '.join(subject.needs)}: register a Subject (see docs/subjects.md)")
     plain = replace(subject, space=()) if subject.discovered else subject  # what is drawn may not suit it
     faults = []
-    for candidate in _candidates(plain, subject.space):
+    for candidate in _candidates_on_meta(plain, subject) if device == "meta" else _candidates(plain, subject.space):
         found, fault = _tried(candidate, device)
         if fault is None:
             break
@@ -115,6 +116,13 @@ def _candidates(subject: Subject, space: Space) -> Iterator[Subject]:
             yield from (replace(subject, parameters=kind, **way) for kind in kinds[:3])
     for options in (options for choice in space for options in choice) if subject.discovered and isinstance(space, tuple) else ():
         yield replace(subject, arguments={**subject.arguments, **dict(options)})
+
+
+def _candidates_on_meta(plain: Subject, subject: Subject) -> Iterator[Subject]:
+    """As it is stated, or as it is used on the CPU: without values there is nothing to tell other ways apart."""
+    yield plain
+    with suppress(Unusable):
+        yield replace(probe(subject, "cpu"), space=plain.space)
 
 
 def _hidden_matrices(name: str, shape: tuple[int, ...]) -> dict[str, bool]:
@@ -210,7 +218,7 @@ def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options
 def _some_steps(subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None) -> Trial:
     steps = max(STEPS, subject.patience) if device != "meta" else 1
     case = _case(subject, dtype, groups, options).replaced(program=(Step(closure=subject.needs_closure),) * steps)
-    return run_trial(case, subject, device, (), Approaches()).trial
+    return run_trial(case, subject, device, (), Alone()).trial
 
 
 def _cannot(subject: Subject, device: str, program: Program) -> bool:
@@ -219,7 +227,7 @@ def _cannot(subject: Subject, device: str, program: Program) -> bool:
         if any(isinstance(event, Step) and event.scaled for event in program):
             return True  # a GradScaler takes no closure
         program = tuple(msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event for event in program)
-    outcome = run_trial(_case(subject, subject.dtypes[0]).replaced(program=program), subject, device, RESUMES, Approaches())
+    outcome = run_trial(_case(subject, subject.dtypes[0]).replaced(program=program), subject, device, RESUMES, Alone())
     return outcome.trial.crash is not None or bool(outcome.violated)
 
 
@@ -291,7 +299,7 @@ def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:
     case = _case(subject, subject.dtypes[0])
     last = case.parameters[-1].name
     program = (step, step, Freeze((last,), "left"), msgspec.structs.replace(step, set_to_none=False))
-    return run_trial(case.replaced(program=program), subject, device, (), Approaches()).trial.moved_on_zero_grad
+    return run_trial(case.replaced(program=program), subject, device, (), Alone()).trial.moved_on_zero_grad
 
 
 def _case(subject: Subject, dtype: DType, groups: int = 1, options: Options | None = None) -> Case:

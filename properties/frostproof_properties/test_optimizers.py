@@ -13,16 +13,16 @@ from frostproof.verification import Verification
 
 
 @given(data=st.data())
+def test_known_failure(verification: Verification, data: st.DataObject) -> None:
+    """Fails as it is expected to, at the smallest case that shows what is known to be wrong."""
+    verification.judge(data.draw(verification.cases, label="case"))
+
+
+@given(data=st.data())
 def test_optimizer(verification: Verification, data: st.DataObject) -> None:
     verification.judge(data.draw(verification.cases, label="case"))
 
 
 @given(data=st.data())
 def test_optimizer_on_meta(verification: Verification, data: st.DataObject) -> None:
-    verification.judge(data.draw(verification.cases, label="case"))
-
-
-@given(data=st.data())
-def test_known_failure(verification: Verification, data: st.DataObject) -> None:
-    """Fails as it is expected to, at the smallest case that shows what is known to be wrong."""
     verification.judge(data.draw(verification.cases, label="case"))

@@ -11,7 +11,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     if not resumed or not isinstance(moment.event, Step | SaveLoad):
         return NOT_JUDGED
     for role, other in (("a", "resumed"), ("b", "resumed-b")):
-        if (role, other) in trial.parted:
+        if other not in moment.seen or (role, other) in trial.parted:
             continue
         one, two = moment.seen[role], moment.seen[other]
         where = f"approach {trial.names[role]}, resumed from its checkpoint of event {resumed[-1]}, differs {at(moment)}"

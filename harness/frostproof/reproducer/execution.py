@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 TIMEOUT = 60
+
+FORKS = sys.platform == "linux"
+"""Whether a process may fork once it has imported torch: libraries of other systems do not stand it."""
 
 
 class Execution(NamedTuple):
@@ -20,26 +27,15 @@ class Execution(NamedTuple):
 
 
 def reproduces(path: Path, invariant: str, folder: Path, paths: Sequence[str] = (), timeout: float = TIMEOUT) -> Execution:
-    """Run the script in a fresh Python from `folder`, which it can import from, as from `paths`.
+    """Run the script in a Python of its own from `folder`, which it can import from, as from `paths`.
 
     It reproduces where it exits 1 with the line that names `invariant`; a traceback, or any other exit, shows nothing.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *filter(None, paths)])}
     try:
-        done = subprocess.run(
-            [sys.executable, str(path)],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
+        code, errors = (_forked if FORKS else _started)(path, folder, [str(folder), *filter(None, paths)], timeout)
     except subprocess.TimeoutExpired:
         return Execution(False, f"it took more than {timeout:g} s")
-    return verdict(done.returncode, done.stderr, invariant)
+    return verdict(code, errors, invariant)
 
 
 def verdict(code: int, errors: str, invariant: str) -> Execution:
@@ -52,3 +48,50 @@ def verdict(code: int, errors: str, invariant: str) -> Execution:
     if code == 1 and stated:
         return Execution(True, stated[-1])
     return Execution(False, f"it exits {code}: {lines[-1]:.200}" if lines else f"it exits {code}")
+
+
+def _started(path: Path, folder: Path, paths: Sequence[str], timeout: float) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def _forked(path: Path, folder: Path, paths: Sequence[str], timeout: float) -> tuple[int, str]:
+    request: dict[str, Any] = {
+        "script": str(path),
+        "folder": str(folder),
+        "paths": [str(path.parent), *paths],
+        "environment": dict(os.environ),
+        "timeout": timeout,
+    }
+    try:
+        server = _server()
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        answer = json.loads(server.stdout.readline())
+    except (OSError, json.JSONDecodeError):  # it has died
+        _server.cache_clear()
+        return _started(path, folder, paths, timeout)
+    if answer["code"] == -signal.SIGALRM:
+        raise subprocess.TimeoutExpired(request["script"], timeout)
+    return answer["code"], answer["errors"]
+
+
+@cache
+def _server() -> Any:
+    """The fork server of this process, which ends with it."""
+    program = Path(__file__).with_name("forkserver.py")
+    server = subprocess.Popen(
+        [sys.executable, "-P", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    atexit.register(server.communicate)
+    return server
