@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from frostproof.invariants import INVARIANTS
+from frostproof.reproducer import reproduces
 from frostproof_properties.facts import OPTIMIZER_NAMES, OPTIMIZING
 
 ROOT = Path(__file__).parent.parent
@@ -48,3 +49,11 @@ def test_every_fact_stands_in_the_rows_that_it_states() -> None:
 def test_the_facts_look_at_every_optimizer_of_torch() -> None:
     assert {each.kind.__name__ for each in OPTIMIZING} | {"LBFGS", "SparseAdam"} == set(OPTIMIZER_NAMES)
     assert all(issubclass(getattr(torch.optim, name), torch.optim.Optimizer) for name in OPTIMIZER_NAMES)
+
+
+def test_the_script_in_the_readme_shows_what_it_says(tmp_path: Path) -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    path = tmp_path / "script.py"
+    path.write_text(script, encoding="utf-8")
+    shown = reproduces(path, "thaw-resumes", tmp_path)
+    assert shown.reproduced == torch.__version__.startswith("2.13"), shown.said

@@ -66,7 +66,7 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
         row = InvariantRow(invariant.id, "held", verification.severity(invariant), tally.judged, tally.violated, tally.message or None)
         if tally.violated:
             row.status = "expected" if invariant.id in subject.expected_failures else "violated"
-            if tally.case is not None:
+            if tally.case is not None and not verification.leaves(invariant.id):
                 cases[invariant.id] = tally.case
             if row.status == "violated" and verification.depends_on_order and invariant.compares:
                 row.message = f"{row.message}; {ORDER}"

@@ -22,14 +22,10 @@ class Reproduction(NamedTuple):
 
 
 def reproductions(verification: Verification, folder: Path) -> dict[str, Reproduction]:
-    """Id of each invariant that was violated -> its script, which was run from `folder`.
-
-    Not for failures that are expected, unless they are what was looked for: that search has the smallest case.
-    """
+    """Id of each invariant that was violated -> its script, which was run from `folder`."""
     found = {}
     for identity, tally in verification.tallies.items():
-        elsewhere = identity in verification.subject.expected_failures and verification.sought is None
-        if tally.case is None or (elsewhere and verification.device != "meta"):
+        if tally.case is None or verification.leaves(identity):
             continue
         try:
             with fenced(verification.place):

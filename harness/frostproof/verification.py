@@ -87,6 +87,10 @@ class Verification:
         """A verification of the same subject that looks for one expected failure."""
         return Verification(self.subject, self.device, place=self.place, sought=identity, approaches=self.approaches, strict=self.strict)
 
+    def leaves(self, identity: str) -> bool:
+        """Whether a counterexample is left to the search for this expected failure, which has the smallest."""
+        return self.sought is None and identity in self.subject.expected_failures and self.device != "meta"
+
     @property
     def id(self) -> str:
         """`target-variant@device`, as the ids of tests have it."""
