@@ -117,14 +117,16 @@ class Guest:
         self.devices = chosen(self.run.devices)
         metafunc.parametrize("verification", values)
 
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """With targets, leave out what is asked of torch itself: an author asks about the author's optimizer."""
+        return True if self.run.optimizers and _is_of_torch(collection_path) else None
+
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """With targets, leave out the facts of torch: an author asks about the author's optimizer."""
-        if not self.run.optimizers:
-            return
-        facts = [item for item in items if _is_ours(item) and _verification(item) is None]
-        if facts:
-            config.hook.pytest_deselected(items=facts)
-            items[:] = [item for item in items if item not in facts]
+        """The same for what is named on the command line, which nobody may ignore; and leave out tests without parameters."""
+        left_out = [item for item in items if (self.run.optimizers and _is_of_torch(item.path)) or _is_empty(item)]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
 
     def pytest_report_collectionfinish(self) -> list[str]:
         return self._header(self.devices) if self.found else []
@@ -291,6 +293,16 @@ class Guest:
 
 def _is_ours(item: pytest.Item) -> bool:
     return item.path.parent.name == PACKAGE
+
+
+def _is_of_torch(path: Path) -> bool:
+    """Whether the file has tests of ours about torch, and not about optimizers that a user can name."""
+    return path.parent.name == PACKAGE and path.name.startswith("test_") and path.name != "test_optimizers.py"
+
+
+def _is_empty(item: pytest.Item) -> bool:
+    """Whether one of our tests has nothing to verify: pytest makes an item of it all the same, to skip it."""
+    return _is_ours(item) and (given := _verification(item)) is not None and not hasattr(given, "tallies")
 
 
 def _verification(item: pytest.Item) -> Any:
