@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import frostproof
+from frostproof.fence import fenced
 from tests.broken import Sound
 
 
@@ -54,3 +55,14 @@ def test_random_numbers_go_on_as_if_nothing_had_run() -> None:
     torch.manual_seed(5)
     frostproof.check_optimizer(Reseeds, max_examples=5, devices=["cpu"], seed=0)
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_torch_is_set_up_as_it_was() -> None:
+    def settings() -> list[object]:
+        found: list[object] = [torch.backends.opt_einsum.enabled, torch.backends.mha.get_fastpath_enabled(), torch.get_num_threads()]
+        return [*found, torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory]  # type: ignore[attr-defined]
+
+    before = settings()
+    with fenced("cpu"):
+        assert settings() != before
+    assert settings() == before

@@ -92,7 +92,7 @@ def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbos
 
     sys.path.insert(0, str(Path.cwd()))
     loud = ["-v"] if verbose else [] if any(re.fullmatch("-v+|--verbose", argument) for argument in pytest_args) else ["-q"]
-    code = int(pytest.main([*SUITE, *loud, *options, f"--numprocesses={jobs}", *pytest_args]))
+    code = int(pytest.main([*SUITE, *loud, *options, f"--numprocesses={jobs}", "--maxschedchunk=1", *pytest_args]))
     return EXIT_CODES.get(code, 1)
 
 

@@ -17,11 +17,12 @@ from frostproof.quiet import printing_less
 
 @contextmanager
 def fenced(device: str) -> Iterator[None]:
-    """One torch thread, no warnings, deterministic kernels, no fused attention, nothing compiled, little printed; RNG, grad
-    mode and defaults restored.
+    """One torch thread, no warnings, deterministic kernels, no fused attention, nothing compiled, no contraction reordered,
+    little printed; RNG, grad mode and defaults restored.
 
     Fused attention is chosen by requires_grad, and rounds otherwise. To compile what an optimizer wants compiled would take
-    minutes for each of the networks, and show what its eager code shows.
+    minutes for each of the networks, and show what its eager code shows. To look for the best order of each einsum takes
+    minutes too, where the tensors are many and small.
     """
     threads, grad, dtype = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
     deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -29,18 +30,20 @@ def fenced(device: str) -> Iterator[None]:
     device_state = torch.get_device_module(device).get_rng_state() if is_accelerator(device) else None
     memory: Any = torch.utils.deterministic
     fill, fast_path = memory.fill_uninitialized_memory, torch.backends.mha.get_fastpath_enabled()
+    einsum: Any = torch.backends.opt_einsum
+    reorders = einsum.enabled
     torch.set_num_threads(1)
     torch.backends.mha.set_fastpath_enabled(False)
     if is_accelerator(device):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    memory.fill_uninitialized_memory = False
+    memory.fill_uninitialized_memory = einsum.enabled = False
     try:
         with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), printing_less():
             warnings.simplefilter("ignore")
             yield
     finally:
-        memory.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory, einsum.enabled = fill, reorders
         torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_rng_state(cpu_state)
