@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ctypes import string_at
 from typing import Any
 
@@ -51,6 +51,18 @@ def fingerprint(value: Any) -> Bits:
     if value is None or isinstance(value, bool | int | float | complex | str):
         return repr(value).encode()
     return type(value).__name__.encode()
+
+
+def tensors_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Tensor]]:
+    """The tensors in a nested state of dicts and lists, each with the keys that lead to it."""
+    if isinstance(value, Tensor):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from tensors_in(item, (*path, key))
+    elif isinstance(value, list | tuple | deque):
+        for key, item in enumerate(value):
+            yield from tensors_in(item, (*path, key))
 
 
 def added(left: Bits, right: Bits, dtype: str) -> Bits:

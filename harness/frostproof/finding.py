@@ -15,7 +15,7 @@ from frostproof.subject import Subject
 from frostproof.verification import Verification
 
 ORDER = (
-    "its updates depend on the order of its parameters, with nothing frozen too: "
+    "its updates depend on the order of its parameters, or on how they are grouped, with nothing frozen too: "
     "where that is by design, state the reason as `positional` in a Subject"
 )
 DOUBTFUL = "(a doubtful finding: its standalone script does not show it"
@@ -68,7 +68,7 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
             row.status = "expected" if invariant.id in subject.expected_failures else "violated"
             if tally.case is not None and not verification.leaves(invariant.id):
                 cases[invariant.id] = tally.case
-            if row.status == "violated" and verification.depends_on_order and invariant.compares:
+            if row.status == "violated" and verification.depends_on_order and (invariant.compares or row.severity == "crash"):
                 row.message = f"{row.message}; {ORDER}"
         elif verification.sought is not None and tally.judged:
             row.status = "violated"

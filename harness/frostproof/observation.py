@@ -57,6 +57,7 @@ class Observation:
     `cleared`: gradients right after it. `gradients`: after the backward passes; `passes`: after each of them, where
     there are several. `handed`: at the call of step(); `stepped`: whether there was an optimizer to call; `clipped`:
     each clipping over the whole model; `scaler_error`: what GradScaler raised for want of a gradient;
+    `draws`: whether random numbers were drawn from there on, by the optimizer or its closure;
     `weights_at_step`: where the forward pass, or a change to train mode, rewrites some. `has_gradient`: after it.
     `added`: members of groups that were added to the optimizer; `built`: whether the first one was built; `forgot`:
     whether one was built anew without what the old one knew; `cast`: whether loading a checkpoint changed the dtype of
@@ -97,6 +98,7 @@ class Observation:
     rates: tuple[Any, ...] = ()
     counts: tuple[Any, ...] = ()
     generators: Bits = b""
+    draws: bool = False
     closure: ClosureUse | None = None
     activations: list[Activation] | None = None
 
@@ -109,6 +111,8 @@ class Crash:
     index: int
     phase: Phase
     error: Exception
+    handed: Grads | None = None
+    """The gradients that the optimizer was handed before it raised; None where it was not called."""
 
     def __str__(self) -> str:
         text = " ".join(str(self.error).split())

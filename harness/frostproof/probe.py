@@ -252,30 +252,37 @@ def _has_its_groups(subject: Subject, device: str) -> bool:
 
 
 def depends_on_order(subject: Subject, device: str) -> bool:
-    """Whether it trains in another way when its groups, or the parameters in them, come in reverse order, with nothing frozen.
+    """Whether it trains in another way when its groups, or the parameters in them, come in reverse order, or when there are two
+    groups in the place of one, with nothing frozen.
 
-    Then something that it knows belongs to a place in the list, and not to a parameter.
+    Then something that it knows belongs to a place in the list, or to a number of groups, and not to a parameter.
     """
     if not subject.per_parameter:
         return False  # nobody edits the groups of such a one
     rated = subject.groups and "lr" in dict(simplest(subject))
-    orders: tuple[_Order, ...] = ("given", "reversed", "groups", "groups reversed") if rated else ("given", "reversed")
+    orders: tuple[_Order, ...] = ("given", "reversed")
+    if subject.groups:
+        orders += ("given", "two groups")
+    if rated:
+        orders += ("groups", "groups reversed")
     try:
-        ends = [_trained(subject, device, order) for order in orders]
+        ends = {order: _trained(subject, device, order) for order in dict.fromkeys(orders)}
     except Exception:  # whatever it raises, it cannot do this
         return True
-    pairs = [pair for one, other in zip(ends[::2], ends[1::2], strict=True) for pair in zip(one, other, strict=True)]
+    pairs = [pair for one, other in zip(orders[::2], orders[1::2], strict=True) for pair in zip(ends[one], ends[other], strict=True)]
     return any(rounding(left, right, subject.dtypes[0]) is None for left, right in pairs)
 
 
-_Order = Literal["given", "reversed", "groups", "groups reversed"]
+_Order = Literal["given", "reversed", "two groups", "groups", "groups reversed"]
 
 
 def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
     """The weights after training: with the order of the parameters in the optimizer reversed on the way, or that of two groups
     with learning rates of their own from the start."""
     case, generator = _case(subject, subject.dtypes[0]), torch.Generator()
-    if order.startswith("groups"):
+    if order == "two groups":
+        case = _case(subject, subject.dtypes[0], groups=2)
+    elif order.startswith("groups"):
         first, second = _case(subject, subject.dtypes[0], groups=2).groups
         unlike = (first, msgspec.structs.replace(second, options=tuple((name, 0.01 if name == "lr" else v) for name, v in second.options)))
         case = case.replaced(groups=unlike if order == "groups" else unlike[::-1])

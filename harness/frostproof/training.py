@@ -17,6 +17,7 @@ from torch.nn.functional import mse_loss
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from frostproof.approach import Approach
+from frostproof.bits import tensors_in
 from frostproof.case import Case
 from frostproof.modules import only
 from frostproof.observation import Phase
@@ -515,12 +516,12 @@ class Training:
             self.scaler.load_state_dict(loaded["scaler"])
         self._pair()
         loaded_dtypes = self._state_dtypes()
-        self.on_resumed(cast=any(loaded_dtypes.get(key, dtype) != dtype for key, dtype in dtypes.items()))
+        self.on_resumed(cast=any(loaded_dtypes.get(path, dtype) != dtype for path, dtype in dtypes.items()))
 
-    def _state_dtypes(self) -> dict[tuple[int, Any], torch.dtype]:
-        """The dtypes of the tensors that the optimizer keeps for its parameters, by position and key."""
-        states = [getattr(self.optimizer, "state", {}).get(parameter) or {} for parameter in self.parameters]
-        return {(i, key): value.dtype for i, state in enumerate(states) for key, value in state.items() if isinstance(value, Tensor)}
+    def _state_dtypes(self) -> dict[tuple[Any, ...], torch.dtype]:
+        """The dtypes of the tensors that the optimizer keeps for its parameters, by position and keys."""
+        states = [getattr(self.optimizer, "state", {}).get(parameter) for parameter in self.parameters]
+        return {path: tensor.dtype for path, tensor in tensors_in(dict(enumerate(states)))}
 
     def _set_aside(self) -> dict[int, Any]:
         """Take from the optimizer the state of what its groups no longer hold: with it, state_dict() raises KeyError."""

@@ -63,7 +63,7 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
                     seen[role] = twin.observed(event, seed, batches, trace=trace and role == "a")
             except Exception as error:
                 torch.set_grad_enabled(True)
-                trial.crash = Crash(role, index, twin.phase, error)
+                trial.crash = Crash(role, index, twin.phase, error, twin.seen.handed)
                 break
         if trial.crash is not None:
             break

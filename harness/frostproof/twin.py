@@ -29,13 +29,14 @@ class Twin(Training):
         self.seen = Observation()
         self.tracing = False
         self.grew = False
+        self.undrawn = b""  # what the generators would have drawn when step() was called
         self.event: AnyEvent = Step()
         super().__init__(case, subject, approach, device, resumes=resumes)
 
     def observed(self, event: AnyEvent, seed: int, batches: Batches, *, trace: bool) -> Observation:
         """Go through one event; `trace`: look at the output of every layer."""
         seen = self.seen = Observation()
-        self.event, self.tracing = event, trace
+        self.event, self.tracing, self.undrawn = event, trace, b""
         dtype = torch.get_default_dtype()
         self.run(event, seed, batches)
         parameters, optimizer = self.parameters, self.optimizer
@@ -62,9 +63,10 @@ class Twin(Training):
             if self.rated:
                 seen.rates = self._of_groups(_rate)
             if self.followed:
-                own = _numbers(vars(optimizer))
+                own = _numbers(vars(optimizer)) + b"".join(_counts_of(each) for each in _inner(optimizer))
                 seen.counts = self._of_groups(lambda group: own + _numbers(group))
         seen.generators = generator_state(self.device)
+        seen.draws = bool(self.undrawn) and seen.generators != self.undrawn
         return seen
 
     def _of_groups(self, what: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
@@ -112,10 +114,10 @@ class Twin(Training):
         self.seen.added = (*self.seen.added, *members)
 
     def on_rebuilt(self, old: Any, groups: Sequence[int]) -> None:
-        new = {number: place for place, (number, _) in enumerate(self.layout)}
+        # One that makes groups of its own may have fewer than it was given.
+        new = {number: group for (number, _), group in zip(self.layout, getattr(self.optimizer, "param_groups", ()), strict=False)}
         for number, group in zip(groups, getattr(old, "param_groups", ()), strict=False):
-            known = _options(self.optimizer.param_groups[new[number]]) if number in new else None
-            if known is not None and known != _options(group):
+            if number in new and _options(new[number]) != _options(group):
                 self.seen.forgot = True
         self.seen.built = old is None
         if old is not None and (any(getattr(old, "state", {}).values()) or _kept(old) != _kept(self.optimizer)):
@@ -155,6 +157,7 @@ class Twin(Training):
     def on_handed(self) -> None:
         seen = self.seen
         if seen.handed is None:
+            self.undrawn = generator_state(self.device)
             seen.stepped = self.stepping is not None
             event = self.event
             as_they_are = isinstance(event, Step) and event.drop == "none" and not event.after_backward
@@ -221,6 +224,18 @@ def _rate(group: dict[str, Any]) -> float | None:
 def _numbers(settings: dict[str, Any]) -> Bits:
     """The numbers in a parameter group, or among an optimizer's attributes, but for the learning rate."""
     return fingerprint({key: value for key, value in settings.items() if key != "lr" and isinstance(value, bool | int | float | Tensor)})
+
+
+def _inner(optimizer: Any) -> list[Any]:
+    """The optimizers among an optimizer's attributes, to which it leaves the work."""
+    found: list[Any] = []
+    for value in vars(optimizer).values():
+        found += [each for each in (value if isinstance(value, list | tuple) else (value,)) if isinstance(each, torch.optim.Optimizer)]
+    return found
+
+
+def _counts_of(optimizer: torch.optim.Optimizer) -> Bits:
+    return _numbers(vars(optimizer)) + b"".join(map(_numbers, optimizer.param_groups))
 
 
 def _kept(optimizer: Any) -> Bits:

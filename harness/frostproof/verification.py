@@ -6,17 +6,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.approach import Approaches, RequiresGradReversed
+from frostproof.bits import values
 from frostproof.blame import blamed
 from frostproof.case import Case
 from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
 from frostproof.invariants import BY_ID, INVARIANTS, Invariant
 from frostproof.invariants.progress import moves
-from frostproof.observation import Crash
+from frostproof.observation import Crash, Grads
 from frostproof.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
@@ -130,7 +132,7 @@ class Verification:
             outcome = self._against_control(case, outcome)
             if outcome.trial.crash and not outcome.violated:
                 self.rejected += 1
-                self.rejection = f"cannot {outcome.trial.crash.phase} with nothing frozen: {outcome.trial.crash}"
+                self.rejection = f"cannot {outcome.trial.crash.phase}, and freezing is not why: {outcome.trial.crash}"
                 return {}
         self.trials += 1
         self.rounding = max(self.rounding, outcome.trial.rounding)
@@ -166,13 +168,17 @@ class Verification:
         no_bug |= {"thaw-resumes", "group-added-trains"} if stuck_too else set()
         outcome = _without(outcome, lambda invariant: invariant.id in no_bug)
         crash = outcome.trial.crash
-        if crash is None:
-            return outcome
+        if crash is None or (crash.handed is not None and not self._finite(crash.handed, case)):
+            return outcome  # whatever it does with gradients that are infinite or NaN, it was handed them
         text = f"{crash.phase} raised {crash} {_where(crash, case)}, approach {outcome.trial.names[crash.role]}"
         if control.trial.crash is None:
             broken = blamed(outcome.trial, lambda other: self._run(other).trial.crash is not None)
             self._add(outcome, BY_ID[broken], f"{text}; with nothing frozen and every gradient there it does not raise")
-        elif any(e.closure for e in case.program if isinstance(e, Step)) and self._control(case, closure=False).trial.crash is None:
+        elif (
+            self.device != "meta"
+            and any(e.closure for e in case.program if isinstance(e, Step))
+            and self._control(case, closure=False).trial.crash is None
+        ):
             self._add(outcome, BY_ID["closure-is-honoured"], f"{text}; without a closure it does not raise")
         return outcome
 
@@ -194,6 +200,9 @@ class Verification:
             self.rounding = max(self.rounding, rounded.trial.rounding)
             return _without_comparisons(outcome)
         return outcome
+
+    def _finite(self, gradients: Grads, case: Case) -> bool:
+        return self.device == "meta" or all(isfinite(x) for each in gradients if each is not None for x in values(each, case.dtype))
 
     def _run(self, case: Case, subject: Subject | None = None) -> Outcome:
         return run_trial(case, subject or self.subject, self.place, self.invariants, self.approaches)

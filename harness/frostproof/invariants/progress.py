@@ -6,19 +6,20 @@ from frostproof.program import Step
 
 NOTICEABLE = 0.1
 """A gradient of this size moves a weight by more than its rounding at the learning rates that are drawn, even where an
-update goes with a power of the gradient."""
+update goes with a power of the gradient. Two elements must have it: of a single one, an update that is made orthogonal to
+the weights leaves nothing."""
 
 
 def due(trial: Trial, moment: Moment, role: str, i: int) -> bool:
     """Whether a step of this role ought to move parameter `i`: it was handed a gradient that is large enough.
 
     Never in bfloat16, where a small update may round away, nor where a line search may reject every step, nor under a
-    GradScaler, which hands scaled gradients or skips the step.
+    GradScaler, which hands scaled gradients or skips the step, nor where chance may decide what moves.
     """
     seen, event, dtype = moment.seen[role], moment.event, trial.case.dtype
     if not isinstance(event, Step) or event.scaled or dtype == "bfloat16" or not seen.stepped or seen.handed is None:
         return False
-    if seen.evaluations > (2 if trial.subject.closure == "after-backward" else 1):
+    if seen.draws or seen.evaluations > (2 if trial.subject.closure == "after-backward" else 1):
         return False
     return i in seen.owned and _noticeable(seen.handed[i], dtype)
 
@@ -58,4 +59,4 @@ def moves(trial: Trial, moment: Moment, role: str, i: int) -> bool:
 def _noticeable(gradient: Bits | None, dtype: str) -> bool:
     from frostproof.bits import values
 
-    return gradient is not None and max(map(abs, values(gradient, dtype)), default=0.0) >= NOTICEABLE
+    return gradient is not None and sum(abs(x) >= NOTICEABLE for x in values(gradient, dtype)) > 1
