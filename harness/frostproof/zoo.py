@@ -38,7 +38,16 @@ def missing() -> list[str]:
 
 def subjects_of(target: str) -> list[Subject]:
     """The subjects that stand for a target of the zoo; none where discovery finds out by itself how to use it."""
+    if target.startswith("heavyball:"):
+        _run_heavyball_eagerly()
     return _RECORDS[target](target) if target in _RECORDS else []
+
+
+def _run_heavyball_eagerly() -> None:
+    """Its own switch: dozens of small functions in each step are otherwise handed to torch.compile, if only to be refused."""
+    import heavyball.utils
+
+    heavyball.utils.compile_mode = heavyball.utils.compile_mode_recommended_to_none = None
 
 
 def _split(target: str) -> list[Subject]:
