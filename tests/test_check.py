@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import frostproof
+from frostproof import verification
 from tests.broken import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
 
 
@@ -20,6 +21,16 @@ def test_a_report_names_what_was_violated() -> None:
     report = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
     assert not report.ok
     assert "frozen-weights-unchanged" in {row.id for row in report.rows[0].invariants if row.status == "violated"}
+
+
+def test_shrinking_ends_in_time_with_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = {}
+    for seconds in (30.0, 0.0):
+        monkeypatch.setattr(verification, "SHRINKING", seconds)
+        row = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0).rows[0]
+        assert "frozen-weights-unchanged" in {each.id for each in row.invariants if each.status == "violated"}
+        trials[seconds] = row.trials
+    assert trials[0.0] < trials[30.0] / 4
 
 
 def test_an_optimizer_that_never_does_the_same_is_reported_and_not_raised() -> None:

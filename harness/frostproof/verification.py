@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 
+import msgspec
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.approach import Approaches, RequiresGradReversed
@@ -23,6 +24,10 @@ from frostproof.probe import Unusable, depends_on_order, moves_on_zero_grad, pro
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
 from frostproof.trial import Outcome, run_trial
+
+
+SHRINKING = 30.0
+"""Seconds after the first violation in which smaller cases are tried: of a slow optimizer, shrinking alone could take minutes."""
 
 
 @dataclass(slots=True)
@@ -66,6 +71,8 @@ class Verification:
         self.partings: Counter[str] = Counter()
         self.moves_on_zero_grad: bool | None = None
         self.reason: str | None = None
+        self.falsified: float | None = None
+        self.failing: set[bytes] = set()
         applicable = (i for i in INVARIANTS if i.applies(optimizer=subject.factory is not None, values=device != "meta"))
         self.invariants: tuple[Invariant, ...] = tuple(i for i in applicable if sought in (None, i.id))
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
@@ -102,7 +109,13 @@ class Verification:
         return f"<{self.id}>"
 
     def judge(self, case: Case) -> None:
-        """Run `case` once and judge it by every invariant. Raises the violation that comes first in the registry."""
+        """Run `case` once and judge it by every invariant. Raises the violation that comes first in the registry.
+
+        Once there has been one, and time enough to shrink it, only what is known to fail is run again.
+        """
+        shrunk = self.falsified is not None and time.monotonic() - self.falsified > SHRINKING
+        if shrunk and msgspec.json.encode(case) not in self.failing:
+            return
         started = time.perf_counter()
         try:
             violated = self._judge(case)
@@ -110,6 +123,8 @@ class Verification:
             self.seconds += time.perf_counter() - started
         for invariant, message in violated.items():
             if self.fails(invariant):
+                self.falsified = self.falsified or time.monotonic()
+                self.failing.add(msgspec.json.encode(case))
                 raise invariant.violation(
                     f"{invariant.id}: {message}\n{self.subject.name} on {self.device}; it must hold that {invariant.statement}"
                 )
