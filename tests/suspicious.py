@@ -20,6 +20,21 @@ class Stochastic(Sound):
         super().update(group, parameter, gradient + torch.rand_like(gradient) * 0.01, scale)
 
 
+class SkipsAtRandom(Sound):
+    """Leaves every second update out, as chance will have it."""
+
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        super().update(group, parameter, gradient, scale * (torch.rand(()) < 0.5).item())
+
+
+class Signs(Sound):
+    """Takes the sign of its momentum, so that a gradient which is NaN once stops a parameter for good."""
+
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        super().update(group, parameter, momentum.lerp_(gradient, 0.1).sign(), scale)
+
+
 class PythonRandom(Sound):
     def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
         super().update(group, parameter, gradient, scale=1 + random.random())
@@ -124,6 +139,8 @@ class NeedsRate(Optimizer):
 CORRECT: tuple[type[Optimizer], ...] = (
     Sound,
     Stochastic,
+    SkipsAtRandom,
+    Signs,
     PythonRandom,
     Lookahead,
     Foreach,

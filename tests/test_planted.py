@@ -7,13 +7,19 @@ from collections import Counter
 import pytest
 from torch.optim import Optimizer
 
+from frostproof.architecture import Architecture, Input
+from frostproof.case import Case, Group
 from frostproof.discovery import subjects
+from frostproof.fence import fenced
 from frostproof.invariants import INVARIANTS
+from frostproof.layers import LayerNorm, Linear
+from frostproof.probe import simplest
+from frostproof.program import Step, Thaw
 from frostproof.verification import Verification
 from tests.planted import BUGS, Planted
 from tests.planted_programs import PROGRAM_BUGS
 from tests.search import flagged, misses, search
-from tests.suspicious import CORRECT
+from tests.suspicious import CORRECT, Signs
 
 SEEDS = range(4)  # benchmarks/planted.py takes as many as one likes
 FEWER = range(3)  # where each runs to the end
@@ -39,3 +45,19 @@ def test_a_correct_optimizer_is_never_flagged(optimizer: type[Optimizer]) -> Non
         assert not flagged(verification), f"seed {seed}"
         assert verification.trials > 50
         assert not verification.rejected
+
+
+def test_what_an_overflow_left_behind_is_not_held_against_the_optimizer() -> None:
+    """B is handed the gradient that is left from before the thaw: it is not finite, and neither is the momentum from then on."""
+    (subject,) = subjects(Signs)
+    verification = Verification(subject, "cpu", strict=True)
+    architecture = Architecture(Input((2,)), (Linear(3), LayerNorm(), Linear(2)))
+    names = tuple(parameter.name for parameter in architecture.parameters)
+    frozen = ("0.weight", "0.bias")
+    with fenced("cpu"):
+        verification.prepare()
+        options = simplest(verification.subject)
+        program = (Step(amp="overflow"), Step(after_backward=(Thaw(frozen),)), Step())
+        verification.judge(Case(architecture, frozen, (Group(names, options),), program, "float32", batch=1, seed=0))
+    assert not flagged(verification)
+    assert verification.tallies["trainable-moves"].judged

@@ -126,14 +126,14 @@ def test_what_reproduces_nothing_is_told_apart(tmp_path: Path, forks: bool, monk
         "pass": (False, "it exits 0"),
         "1 / 0": (False, "it exits 1: ZeroDivisionError: division by zero"),
         "import os; os._exit(3)": (False, "it exits 3"),
-        "while True: pass": (False, "it took more than 1 s"),
+        "while True: pass": (False, "it took more than 5 s"),
         "import sys; sys.exit('frostproof' in sys.modules or __name__ != '__main__' or len(sys.argv) != 1)": (False, "it exits 0"),
         "import os, sys; sys.exit(os.path.dirname(__file__) != os.getcwd() or os.environ['HOME'] != 'here')": (False, "it exits 0"),
     }
     monkeypatch.setenv("HOME", "here")
     for text, expected in says.items():
         path.write_text(text)
-        assert reproduces(path, "thaw-resumes", tmp_path, timeout=1) == expected
+        assert reproduces(path, "thaw-resumes", tmp_path, timeout=5) == expected
 
 
 def test_what_cannot_be_written_down_says_why() -> None:

@@ -1,5 +1,7 @@
 """Whether what ought to train moves, and when that can be expected."""
 
+from math import isfinite
+
 from frostproof.case import Positions
 from frostproof.observation import Bits, Moment, Trial
 from frostproof.program import Step
@@ -41,7 +43,7 @@ def stuck(trial: Trial, role: str, since: int, positions: Positions) -> tuple[in
             if plain and due(trial, moment, role, i):
                 missed.append(moment.number)
         else:
-            if len(missed) >= patience:
+            if len(missed) >= patience and not poisoned(trial, role, i):
                 return i, missed[-1]
     return None
 
@@ -54,6 +56,14 @@ def moved(trial: Trial, role: str, since: int, positions: Positions) -> bool:
 def moves(trial: Trial, moment: Moment, role: str, i: int) -> bool:
     """Whether parameter `i` moved at this event."""
     return moment.seen[role].weights[i] != trial.weights_before(moment, role)[i]
+
+
+def poisoned(trial: Trial, role: str, i: int) -> bool:
+    """Whether this role was ever handed a gradient for parameter `i` that is not finite, as what is left after an overflow."""
+    from frostproof.bits import values
+
+    handed = [seen.handed[i] for seen in (moment.seen[role] for moment in trial.moments) if seen.handed is not None]
+    return not all(isfinite(x) for gradient in handed if gradient is not None for x in values(gradient, trial.case.dtype))
 
 
 def _noticeable(gradient: Bits | None, dtype: str) -> bool:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.progress import due
+from frostproof.invariants.progress import due, poisoned
 from frostproof.observation import Moment, Trial, picker
 
 
@@ -22,7 +22,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             continue  # what it remembers may tell a line search to stay
         for i in earlier.frozen.trainable:
             missed[i] += due(trial, earlier, "a", i)
-            if missed[i] >= trial.subject.patience:
+            if missed[i] >= trial.subject.patience and not poisoned(trial, "a", i):
                 name, events = trial.case.parameters[i].name, len(trial.moments)
                 return f"no trainable parameter moved in {events} events, though {name} had a gradient at event {earlier.number}"
     return NOT_JUDGED
