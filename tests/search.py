@@ -9,6 +9,7 @@ from contextlib import suppress
 import hypothesis
 from hypothesis import Phase, given, settings
 
+from frostproof.case import Case
 from frostproof.fence import fenced
 from frostproof.invariants import Violation
 from frostproof.profile import PROFILES, hypothesis_settings
@@ -35,7 +36,7 @@ def shrunk(verification: Verification, seed: int) -> float:
         @hypothesis.seed(seed)
         @hypothesis_settings(PROFILES["dev"], remember=False)
         @given(verification.cases)
-        def holds(case):  # type: ignore[no-untyped-def]
+        def holds(case: Case) -> None:
             verification.judge(case)
 
         started = time.perf_counter()

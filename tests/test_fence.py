@@ -59,8 +59,9 @@ def test_random_numbers_go_on_as_if_nothing_had_run() -> None:
 
 def test_torch_is_set_up_as_it_was() -> None:
     def settings() -> list[object]:
+        memory: Any = torch.utils.deterministic
         found: list[object] = [torch.backends.opt_einsum.enabled, torch.backends.mha.get_fastpath_enabled(), torch.get_num_threads()]
-        return [*found, torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory]  # type: ignore[attr-defined]
+        return [*found, torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory]
 
     before = settings()
     with fenced("cpu"):

@@ -67,7 +67,7 @@ LAYER_KINDS = [
 
 @pytest.mark.parametrize("kind", [name for name in LAYER_KINDS if name != "Layer" and not name.startswith("_")])
 def test_every_layer_kind_is_drawn_in_at_least_2_percent_of_cases(kind: str) -> None:
-    assert share(kind in kinds_in(case.architecture.layers) for case in drawn()) >= 1 / 70
+    assert share(kind in kinds_in(case.architecture.layers) for case in drawn()) >= 0.02
 
 
 @pytest.mark.parametrize("kind", mask.KINDS)

@@ -117,7 +117,7 @@ def test_a_script_runs_where_there_is_no_frostproof(optimizer: Any, clean: Path)
 @pytest.mark.parametrize("forks", [False, True])
 def test_what_reproduces_nothing_is_told_apart(tmp_path: Path, forks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if forks and not execution.FORKS:
-        pytest.skip("scripts are forked on Linux alone")
+        pytest.skip("a process that has imported torch forks safely on Linux alone: elsewhere each script starts a new one, as with False")
     monkeypatch.setattr(execution, "FORKS", forks)
     path = tmp_path / "script.py"
     says = {

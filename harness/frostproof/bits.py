@@ -79,6 +79,11 @@ def values(data: Bits, dtype: str) -> list[float]:
     return numbers
 
 
+def finite(data: Bits, dtype: str) -> bool:
+    """Whether none of the numbers that `data` holds is infinite or NaN."""
+    return all(map(math.isfinite, values(data, dtype)))
+
+
 def ulp(value: float, dtype: str) -> float:
     """The unit in the last place of `value` in `dtype` (a torch dtype's name)."""
     return float(torch.finfo(getattr(torch, dtype)).eps) * 2.0 ** math.floor(math.log2(abs(value) or 1.0))

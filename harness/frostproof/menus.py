@@ -100,7 +100,7 @@ SEQUENCE: tuple[AnyLayer, ...] = (
     GRU(3),
     SelfAttention(2),
     SelfAttention(1),
-    TransformerEncoderLayer(2, 3, dropout=0.2),
+    *[TransformerEncoderLayer(2, 3, dropout=0.2)] * 2,
     *COMPOSITES,
 )
 IMAGE: tuple[AnyLayer, ...] = (

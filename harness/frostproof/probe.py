@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from inspect import signature
-from math import isfinite
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -21,7 +20,7 @@ from hypothesis.strategies import SearchStrategy
 
 from frostproof.approach import Alone, RequiresGrad
 from frostproof.architecture import Architecture, Input
-from frostproof.bits import bits_of, values
+from frostproof.bits import bits_of, finite, values
 from frostproof.case import Case, DType, Group
 from frostproof.invariants import BY_ID
 from frostproof.invariants.agreement import rounding
@@ -205,7 +204,7 @@ def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options
         return None
     last = trial.moments[-1].seen["a"].weights
     for parameter, data in zip(trial.case.parameters, last, strict=True):
-        if not all(map(isfinite, values(data, dtype))):
+        if not finite(data, dtype):
             return Fault(steps, f"makes {parameter.name} infinite or NaN in {steps} steps with nothing frozen")
     if last == trial.starts["a"].weights:
         uses = [moment.seen["a"].closure for moment in trial.moments]
@@ -277,8 +276,8 @@ _Order = Literal["given", "reversed", "two groups", "groups", "groups reversed"]
 
 
 def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
-    """The weights after training: with the order of the parameters in the optimizer reversed on the way, or that of two groups
-    with learning rates of their own from the start."""
+    """The weights after training: with the order of the parameters in the optimizer reversed on the way, with two groups in the
+    place of one, or with the order of two groups that have learning rates of their own."""
     case, generator = _case(subject, subject.dtypes[0]), torch.Generator()
     if order == "two groups":
         case = _case(subject, subject.dtypes[0], groups=2)

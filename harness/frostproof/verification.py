@@ -6,20 +6,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 
 import msgspec
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.approach import Approaches, RequiresGradReversed
-from frostproof.bits import values
+from frostproof.bits import finite
 from frostproof.blame import blamed
 from frostproof.case import Case
 from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
 from frostproof.invariants import BY_ID, INVARIANTS, Invariant
 from frostproof.invariants.progress import moves
-from frostproof.observation import Crash, Grads
+from frostproof.observation import Crash
 from frostproof.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
@@ -70,8 +69,8 @@ class Verification:
         self.partings: Counter[str] = Counter()
         self.moves_on_zero_grad: bool | None = None
         self.reason: str | None = None
-        self.falsified: float | None = None
-        self.failing: set[bytes] = set()
+        self.falsified: float | None = None  # when the first violation was seen
+        self.failing: set[bytes] = set()  # the cases that failed, as JSON
         applicable = (i for i in INVARIANTS if i.applies(optimizer=subject.factory is not None, values=device != "meta"))
         self.invariants: tuple[Invariant, ...] = tuple(i for i in applicable if sought in (None, i.id))
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
@@ -182,19 +181,23 @@ class Verification:
         no_bug |= {"thaw-resumes", "group-added-trains"} if stuck_too else set()
         outcome = _without(outcome, lambda invariant: invariant.id in no_bug)
         crash = outcome.trial.crash
-        if crash is None or (crash.handed is not None and not self._finite(crash.handed, case)):
-            return outcome  # whatever it does with gradients that are infinite or NaN, it was handed them
+        if crash is None or self._overflowed(crash, case):
+            return outcome
         text = f"{crash.phase} raised {crash} {_where(crash, case)}, approach {outcome.trial.names[crash.role]}"
         if control.trial.crash is None:
             broken = blamed(outcome.trial, lambda other: self._run(other).trial.crash is not None)
             self._add(outcome, BY_ID[broken], f"{text}; with nothing frozen and every gradient there it does not raise")
-        elif (
-            self.device != "meta"
-            and any(e.closure for e in case.program if isinstance(e, Step))
-            and self._control(case, closure=False).trial.crash is None
-        ):
+        elif self._closes_badly(case):
             self._add(outcome, BY_ID["closure-is-honoured"], f"{text}; without a closure it does not raise")
         return outcome
+
+    def _closes_badly(self, case: Case) -> bool:
+        """Whether, with nothing frozen, a case raises with its closures and not without them.
+
+        Not on meta: what an optimizer does with a loss that has no value is no fault of it.
+        """
+        closes = any(event.closure for event in case.program if isinstance(event, Step))
+        return self.device != "meta" and closes and self._control(case, closure=False).trial.crash is None
 
     def _less_what_is_no_bug(self, case: Case, outcome: Outcome) -> Outcome:
         """The outcome less comparisons of two runs that this optimizer, as it is made, does not repeat to the bit.
@@ -215,8 +218,10 @@ class Verification:
             return _without_comparisons(outcome)
         return outcome
 
-    def _finite(self, gradients: Grads, case: Case) -> bool:
-        return self.device == "meta" or all(isfinite(x) for each in gradients if each is not None for x in values(each, case.dtype))
+    def _overflowed(self, crash: Crash, case: Case) -> bool:
+        """Whether the optimizer was handed a gradient that is infinite or NaN: whatever it does then is not freezing's doing."""
+        handed = () if crash.handed is None or self.device == "meta" else crash.handed
+        return not all(finite(gradient, case.dtype) for gradient in handed if gradient is not None)
 
     def _run(self, case: Case, subject: Subject | None = None) -> Outcome:
         return run_trial(case, subject or self.subject, self.place, self.invariants, self.approaches)

@@ -1,7 +1,5 @@
 """Whether what ought to train moves, and when that can be expected."""
 
-from math import isfinite
-
 from frostproof.case import Positions
 from frostproof.observation import Bits, Moment, Trial
 from frostproof.program import Step
@@ -60,10 +58,10 @@ def moves(trial: Trial, moment: Moment, role: str, i: int) -> bool:
 
 def poisoned(trial: Trial, role: str, i: int) -> bool:
     """Whether this role was ever handed a gradient for parameter `i` that is not finite, as what is left after an overflow."""
-    from frostproof.bits import values
+    from frostproof.bits import finite
 
     handed = [seen.handed[i] for seen in (moment.seen[role] for moment in trial.moments) if seen.handed is not None]
-    return not all(isfinite(x) for gradient in handed if gradient is not None for x in values(gradient, trial.case.dtype))
+    return not all(finite(gradient, trial.case.dtype) for gradient in handed if gradient is not None)
 
 
 def _noticeable(gradient: Bits | None, dtype: str) -> bool:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from typing import Any
 
-import torch._dynamo  # noqa: F401  the first optimizer that a process makes imports it
+import torch._dynamo  # noqa: F401  not used here: every script's first optimizer imports it, which takes as long as torch itself
 
 
 def serve() -> None:
