@@ -34,7 +34,7 @@ def shrunk(verification: Verification, seed: int) -> float:
         verification.prepare()
 
         @hypothesis.seed(seed)
-        @hypothesis_settings(PROFILES["dev"], remember=False)
+        @hypothesis_settings(PROFILES["dev"])
         @given(verification.cases)
         def holds(case: Case) -> None:
             verification.judge(case)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner
 
 from frostproof.command import main
 from frostproof.reproducer import reproduces
+from tests.consumer import Consumer, environment, wheel
 
-ROOT = Path(__file__).parent.parent
 LION = """
 import os
 import sys
@@ -88,41 +84,10 @@ class Nonsense(Lion):
 """
 
 
-class Consumer(NamedTuple):
-    """A project with folders named harness/ and properties/, and an environment into which the wheel is installed."""
-
-    folder: Path
-    scripts: Path
-
-    def run(self, *command: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_") and key != "CI"}
-        program = [str(self.scripts / command[0]), *command[1:]]
-        return subprocess.run(program, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
-
-    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("frostproof", "check", "--device", "cpu", "--max-examples", "20", *arguments)
-
-    def results(self, name: str) -> dict[str, dict[str, object]]:
-        data = json.loads((self.folder / name).read_text())
-        assert (data["format"], data["version"]) == ("frostproof-results", 1)
-        return {row["target"]: row for row in data["subjects"]}
-
-
 @pytest.fixture(scope="session")
 def consumer(tmp_path_factory: pytest.TempPathFactory) -> Consumer:
     work = tmp_path_factory.mktemp("consumer")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(work / "dist"), str(ROOT)], check=True)
-    subprocess.run([sys.executable, "-m", "venv", str(work / "env")], check=True)
-    scripts = work / "env" / ("Scripts" if os.name == "nt" else "bin")
-    python = str(scripts / "python")
-    where = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
-    )
-    # torch and the rest are taken from this environment, so that only the wheel itself is installed anew.
-    ours = Path(pytest.__file__).parent.parent
-    (Path(where.stdout.strip()) / "ours.pth").write_text(str(ours))
-    (wheel,) = (work / "dist").glob("frostproof-*.whl")
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(wheel)], check=True)
+    scripts = environment(work / "env", wheel(work / "dist"))
     project = work / "project"
     for name in ("harness", "properties"):
         (project / name).mkdir(parents=True)

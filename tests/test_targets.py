@@ -10,7 +10,7 @@ import torch
 
 from frostproof.device import available, chosen
 from frostproof.errors import UsageError
-from frostproof.plugin import subject_of as find_subject
+from frostproof.itemid import parsed
 from frostproof.probe import Unusable, probe
 from frostproof.target import resolve, torch_optimizers
 from frostproof.verification import Verification
@@ -93,7 +93,8 @@ def test_a_function_that_builds_an_optimizer_is_a_target() -> None:
 def test_a_subject_is_a_target_and_is_named_as_the_user_names_it() -> None:
     (subject,) = resolve(["mylib_for_tests:ready"])
     assert (subject.target, subject.variant, subject.arguments) == ("mylib_for_tests:ready", "with-momentum", {"momentum": 0.9})
-    assert find_subject(f"x.py::test_optimizer[{Verification(subject, 'cpu').id}]") == ("mylib_for_tests:ready", "with-momentum", "cpu")
+    item = parsed(f"x.py::test_optimizer[{Verification(subject, 'cpu', shard=1).id}]")
+    assert item == ("mylib_for_tests:ready", "with-momentum", "cpu", 2, None)
 
 
 def test_the_probe_finds_what_an_optimizer_can_do() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from frostproof.results import Results
@@ -13,18 +14,42 @@ Key = tuple[str, str, str, str]
 
 
 def changes(now: Results, before: Results) -> dict[Key, Change]:
-    """What is violated now and was not before, the other way round, and both times. What is no longer judged is not fixed.
+    """What is violated now and was not before, the other way round, and both times.
+
+    What is no longer judged is not fixed; nor is what was not seen again in a subject that is still violated, as a search
+    ends at the first that it finds.
 
     >>> changes(now, before)  # doctest: +SKIP
     {('mylib:Lion', 'default', 'cpu', 'thaw-resumes'): 'new'}
     """
     found, old = _verdicts(now), _verdicts(before)
+    broken = {key[:3] for key, violated in found.items() if violated}
     result: dict[Key, Change] = {}
     for key, violated in found.items():
         was = old.get(key, False)
-        if violated or was:
-            result[key] = ("still" if was else "new") if violated else "fixed"
+        if violated:
+            result[key] = "still" if was else "new"
+        elif was and key[:3] not in broken:
+            result[key] = "fixed"
     return result
+
+
+def told(now: Results, before: Results) -> Iterator[str]:
+    """The same in lines: how many there are of each, and what is new or fixed by its name."""
+    found = changes(now, before)
+    counts = Counter(found.values())
+    yield f"since the last results: {counts['new']} new, {counts['fixed']} fixed, {counts['still']} still violated"
+    for change in ("new", "fixed"):
+        for (target, variant, device, identity), each in found.items():
+            if each == change:
+                yield f"  {change}: {target}{'' if variant == 'default' else f' {variant}'} on {device}: {identity}"
+
+
+def grave(now: Results, before: Results | None) -> bool:
+    """Whether anything is new that is wrong or crashes; without results from before, all is new."""
+    costs = {(*row.key, each.id) for row in now.subjects for each in row.invariants if each.severity == "cost"}
+    old = Results(now.environment, [], now.totals) if before is None else before
+    return any(change == "new" and key not in costs for key, change in changes(now, old).items())
 
 
 def _verdicts(results: Results) -> Mapping[Key, bool]:

@@ -97,6 +97,6 @@ def _run(verification: Verification, examples: int, seed: int | None) -> None:
         if seed is not None:
             test = hypothesis.seed(seed)(test)
         try:
-            profiles.hypothesis_settings(examples, remember=False)(test)()
+            profiles.hypothesis_settings(examples)(test)()
         except* Violation:
             pass  # the verification has it

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from frostproof.casefile import CaseFile
     from frostproof.replay import Verdict
 
-EXIT_CODES = {0: 0, 1: 1, 4: 2, 5: 5}
-"""pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 5 nothing was judged."""
+EXIT_CODES = {0: 0, 1: 1, 2: 130, 4: 2, 5: 5}
+"""pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 5 nothing was judged, 130 interrupted."""
 
 SUITE = (
     "--pyargs",
@@ -59,14 +59,18 @@ def main() -> None:
 @click.option("--zoo", is_flag=True, help="Every optimizer of the libraries of the extra `zoo` that are installed.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), help="How much to try.  [default: dev]")
 @click.option("--max-examples", type=int, help="Examples per optimizer and device, in place of the profile's.")
+@click.option("--time-budget", help="Time for the whole run, as 90s, 30m or 2h; each optimizer gets its share.", metavar="TIME")
+@click.option("--shards", type=int, help="Parts into which the examples of each optimizer are split.", metavar="N")
 @click.option("--seed", type=int, help="Seed of the search.")
 @click.option("--device", multiple=True, help="cpu, meta, cuda, ...; may be repeated.  [default: all that are available]")
+@click.option("--database", multiple=True, help="Where failures are remembered, beside the local folder.", metavar="LAYER")
 @click.option("--jobs", default="auto", show_default=True, metavar="auto|N", help="Processes to use; 0 runs in this one.")
 @click.option("-v", "--verbose", is_flag=True, help="Show Hypothesis's whole report of each failure.")
 @click.option("--strict", is_flag=True, help="Findings that only cost memory or time fail too.")
 @click.option("--json", help="Write the results to this file.", metavar="FILE")
 @click.option("--markdown", help="Write a summary to this file.", metavar="FILE")
 @click.option("--html", help="Write one self-contained page to this file.", metavar="FILE")
+@click.option("--baseline", help="Results of an earlier run: say what is new, fixed, and still there.", metavar="FILE")
 @click.option("--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER")
 @click.pass_context
 def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbose: bool, zoo: bool, **given: Any) -> int:
@@ -92,7 +96,9 @@ def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbos
 
     sys.path.insert(0, str(Path.cwd()))
     loud = ["-v"] if verbose else [] if any(re.fullmatch("-v+|--verbose", argument) for argument in pytest_args) else ["-q"]
-    code = int(pytest.main([*SUITE, *loud, *options, f"--numprocesses={jobs}", "--maxschedchunk=1", *pytest_args]))
+    remote = any(argument.startswith("--tx") for argument in pytest_args)
+    workers = ["--dist=load"] if remote else [f"--numprocesses={jobs}"]
+    code = int(pytest.main([*SUITE, *loud, *options, *workers, "--maxschedchunk=1", *pytest_args]))
     return EXIT_CODES.get(code, 1)
 
 
@@ -161,8 +167,15 @@ def _replayed(path: Path) -> tuple[CaseFile, Verdict]:
     metavar="FILE",
     type=click.Path(path_type=Path),
 )
-def report(files: tuple[Path, ...], html: Path | None, markdown: Path | None, json: Path | None, baseline: Path | None) -> None:
-    """Merge the results of shards and machines, and write them for people. Exit code 0, whatever they say; 2: no results."""
+@click.option("--fail-on-new", is_flag=True, help="Exit code 1 where anything is violated that was not in the baseline.")
+def report(
+    files: tuple[Path, ...], html: Path | None, markdown: Path | None, json: Path | None, baseline: Path | None, fail_on_new: bool
+) -> int:
+    """Merge the results of shards and machines, and write them for people.
+
+    Exit code 0, whatever they say, unless --fail-on-new is given; 2: no results. Without a baseline everything is new.
+    """
+    from frostproof.changes import grave, told
     from frostproof.evidence import located
     from frostproof.report import write
     from frostproof.resultsfile import load, together
@@ -175,6 +188,9 @@ def report(files: tuple[Path, ...], html: Path | None, markdown: Path | None, js
     folders = (Path(), *dict.fromkeys(path.parent for path in files))
     write(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
     click.echo(f"{results.totals.subjects} subjects, {results.totals.violated} violated, {results.totals.unusable} not judged")
+    if old is not None:
+        click.echo("\n".join(told(results, old)))
+    return int(fail_on_new and grave(results, old))
 
 
 @main.command("list")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from frostproof.device import is_accelerator
+from frostproof.device import DETERMINISTIC_WORKSPACE, is_accelerator
 from frostproof.quiet import printing_less
 
 
@@ -35,7 +35,7 @@ def fenced(device: str) -> Iterator[None]:
     torch.set_num_threads(1)
     torch.backends.mha.set_fastpath_enabled(False)
     if is_accelerator(device):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", DETERMINISTIC_WORKSPACE)
     torch.use_deterministic_algorithms(True, warn_only=True)
     memory.fill_uninitialized_memory = einsum.enabled = False
     try:

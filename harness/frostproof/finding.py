@@ -23,11 +23,12 @@ DOUBTFUL = "(a doubtful finding: its standalone script does not show it"
 
 
 class Finding(msgspec.Struct):
-    """What one test item reports: a subject's row, with the cases of its violations and their scripts still inside."""
+    """What one test item reports: a subject's row, with the cases of its violations, their sizes and their scripts."""
 
     row: SubjectRow
     cases: dict[str, Case]
     scripts: dict[str, str] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
 
 
 def used_as(subject: Subject) -> str:
@@ -70,6 +71,8 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
                 cases[invariant.id] = tally.case
             if row.status == "violated" and verification.depends_on_order and (invariant.compares or row.severity == "crash"):
                 row.message = f"{row.message}; {ORDER}"
+        elif verification.sought is not None and verification.cut_short:
+            row.status = "unreached"
         elif verification.sought is not None and tally.judged:
             row.status = "violated"
             row.message = (
@@ -93,7 +96,7 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
     status: Status = "held"
     reason = verification.reason
     if reason is None and not judgements:
-        reason = f"no case could be judged: {verification.rejection}"
+        reason = verification.cut_short or f"no case could be judged: {verification.rejection}"
     if reason is not None:
         status = "unusable"
     elif any(row.status == "violated" and (row.severity != "cost" or verification.strict) for row in rows):
@@ -107,6 +110,8 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
         facts["partings"] = dict(sorted(verification.partings.items()))
     if subject.unable:
         facts["unable"] = list(subject.unable)
+    if verification.cut_short:
+        facts["cut-short"] = verification.cut_short
     if verification.rejected:
         facts["rejected-cases"] = verification.rejected
     if verification.relaxed:
@@ -129,4 +134,4 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
         facts,
         rows,
     )
-    return Finding(subject_row, cases, scripts)
+    return Finding(subject_row, cases, scripts, {identity: case.size for identity, case in cases.items()})

@@ -6,11 +6,14 @@ Until one of our tests is collected it imports neither torch nor Hypothesis. Res
 
 from __future__ import annotations
 
+import copy
 import random
-import re
+import signal
 import sys
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +21,46 @@ import pytest
 
 from frostproof import options
 from frostproof.errors import FrostproofError
-from frostproof.options import Run
+from frostproof.itemid import parsed
+from frostproof.options import PACKAGE, Run
 from frostproof.progress import Live
 from frostproof.quiet import quiet
+from frostproof.remote import Remote
+from frostproof.runner import FINDING, WARNING, Runner, bare, is_ours, verification_of
 
 if TYPE_CHECKING:
-    from frostproof.results import SubjectRow
+    from frostproof.results import InvariantRow, Results, SubjectRow
 
-PACKAGE = "frostproof_properties"
-PROPERTY = "frostproof"
-"""Name of the user property that carries a finding."""
+FLUSH = 60.0
+"""Seconds between two writings of the results so far."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.register(parser)
 
 
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """With `-n auto`, no more processes than an accelerator has memory for."""
+    cores = yield
+    if not options.means_us(config):
+        return cores
+    try:
+        with quiet():
+            from frostproof.device import most_workers
+
+            most = most_workers(Run.of(config).devices)
+    except FrostproofError:
+        return cores  # told when the session starts
+    return cores if most is None else min(cores, most)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
-        del sys.modules[name]  # of an earlier session in this process: settings stick to the test functions
     guest = Guest(config)
     config.pluginmanager.register(guest, "frostproof-guest")
-    config.pluginmanager.register(Live(config, guest.run.examples), "frostproof-live")
+    config.pluginmanager.register(Runner(config, guest.run, guest.seed, guest.time_left()), "frostproof-runner")
+    config.pluginmanager.register(Live(config, guest.run), "frostproof-live")
+    config.pluginmanager.register(Remote(guest.warn), "frostproof-remote")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -50,24 +71,56 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         from frostproof.failure import commands
 
         reporter.write_line("\n".join(["", *commands(paths)]))
+    if guest is not None:
+        guest.release()
 
 
 class Guest:
     """Our part in one session."""
 
     def __init__(self, config: pytest.Config) -> None:
-        try:
-            self.run = Run.of(config)
-            if not hasattr(config, "workerinput") and self._is_meant(config):
-                self._check_usage(config)
-        except FrostproofError as error:
-            raise pytest.UsageError(f"frostproof: {error}") from None
         self.config = config
         self.worker = getattr(config, "workerinput", None)
         self.started = time.perf_counter()
         self.rows: list[SubjectRow] = []
+        self.interim: dict[str, SubjectRow] = {}  # of items that have not ended yet
+        self.begun: dict[str, float] = {}
+        self.again: set[str] = set()  # items whose process died, which were then run once more
+        self.smallest: dict[tuple[tuple[str, str, str], str], tuple[list[int], InvariantRow]] = {}
+        self.warnings: dict[str, str] = {}
         self.found = False  # whether any of our tests is in this session
+        self.written = self.started
+        self.signalled: Any = None
+        try:
+            self.run = Run.of(config)
+            self.baseline = None if self.worker is not None else self._baseline()
+            if self.worker is None and options.means_us(config):
+                self._check_usage(config)
+        except FrostproofError as error:
+            raise pytest.UsageError(f"frostproof: {error}") from None
         self.seed = self._seed(config)
+
+    def _baseline(self) -> Results | None:
+        """The results of an earlier run; of a nightly, those that it is to replace. Raises UsageError."""
+        last = self.run.json if self.run.profile == "nightly" and self.run.json and Path(self.run.json).is_file() else None
+        if self.run.baseline is None and last is None:
+            return None
+        from frostproof.resultsfile import load
+
+        if last is None or self.run.baseline is not None:
+            return load(Path(str(self.run.baseline)))
+        try:
+            return load(Path(last))
+        except FrostproofError as error:
+            self.warn(f"the last results cannot be read: {error}")
+            return None
+
+    def time_left(self) -> float | None:
+        """What is left of the time budget."""
+        if self.worker is not None:
+            left = self.worker["frostproof_time_left"]
+            return None if left is None else float(left)
+        return None if self.run.time_budget is None else self.started + self.run.time_budget - time.perf_counter()
 
     def _seed(self, config: pytest.Config) -> int:
         """One seed for all processes of the session: what Hypothesis or we were told, or one drawn here."""
@@ -78,19 +131,23 @@ class Guest:
             return int(told)
         return random.SystemRandom().randrange(1 << 32) if self.run.seed is None else self.run.seed
 
-    def _is_meant(self, config: pytest.Config) -> bool:
-        """Whether this call of pytest names our suite or any of our options."""
-        return options.given_on_command_line(config) or any(PACKAGE in argument for argument in config.args)
-
     def _check_usage(self, config: pytest.Config) -> None:
         """Refuse what cannot be run before anything is: this process looks at the targets and devices first."""
         _importable_from(config)
         with quiet():
+            from frostproof.database import check
             from frostproof.suite import check_usage
 
+            check(self.run.databases)
             check_usage(self.run)
 
     # Collection
+
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: Any) -> pytest.Module | None:
+        """An installed suite has the same ids of tests wherever it is installed, so that machines understand each other."""
+        if module_path.parent.name != PACKAGE or not self.config.getoption("pyargs"):
+            return None
+        return pytest.Module.from_parent(parent, path=module_path, nodeid=f"{PACKAGE}/{module_path.name}")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "verification" in metafunc.fixturenames and metafunc.module.__name__.startswith(PACKAGE):
@@ -98,23 +155,15 @@ class Guest:
                 self._parametrize(metafunc)
 
     def _parametrize(self, metafunc: pytest.Metafunc) -> None:
-        import hypothesis
-
         from frostproof.device import chosen
-        from frostproof.profile import hypothesis_settings
-        from frostproof.suite import budget, parameters
+        from frostproof.suite import parameters
 
         _importable_from(self.config)
-        test = metafunc.function
         try:
-            values = parameters(test.__name__, self.run)
+            values = parameters(metafunc.function.__name__, self.run)
         except FrostproofError as error:
             raise pytest.UsageError(f"frostproof: {error}") from None
-        # In this order: a seed takes the database away, and with a seed that was drawn here failures are to be remembered.
-        hypothesis.seed(self.seed)(test)
-        hypothesis_settings(budget(test.__name__, self.run), remember=self.run.seed is None)(test)
-        self.found = True
-        self.devices = chosen(self.run.devices)
+        self._find(chosen(self.run.devices))
         metafunc.parametrize("verification", values)
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
@@ -133,140 +182,174 @@ class Guest:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput["frostproof_run"] = self.run.sent()
         node.workerinput["frostproof_seed"] = self.seed
+        node.workerinput["frostproof_time_left"] = self.time_left()
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        subjects = [subject for subject in map(subject_of, ids) if subject is not None]
-        if subjects and not self.found:
-            self.found = True
-            self.devices = sorted({device for _, _, device in subjects})
+        items = [item for item in map(parsed, ids) if item is not None]
+        if items and not self.found:
+            self._find(sorted({item.device for item in items}))
             reporter = self.config.pluginmanager.get_plugin("terminalreporter")
             if reporter is not None:
                 reporter.write_line("\n".join(self._header(self.devices)))
 
+    def _find(self, devices: list[str]) -> None:
+        """Some of our tests are in this session: it then ends in good order when it is asked to."""
+        self.found, self.devices = True, devices
+        idle = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        if self.worker is None and idle and threading.current_thread() is threading.main_thread():
+            self.signalled = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def release(self) -> None:
+        """Leave the process as it was."""
+        if self.signalled is not None:
+            signal.signal(signal.SIGTERM, self.signalled)
+
     def _header(self, devices: list[str]) -> list[str]:
         from importlib.metadata import version
 
+        from frostproof.device import settings_of
         from frostproof.registry import brought
 
         torch, hypothesis = version("torch"), version("hypothesis")
         return [
             f"frostproof {version('frostproof')}: torch {torch}, hypothesis {hypothesis}, devices {', '.join(devices)}, "
             f"dtypes float32, float64, bfloat16",
-            f"frostproof: profile {self.run.profile}, {self.run.examples} examples, seed {self.seed}",
+            f"frostproof: profile {self.run.profile}, {', '.join(self._extent())}, seed {self.seed}",
+            *([f"frostproof: {text}" for text in settings_of(devices)]),
             *(f"frostproof: {failure}; it is left out" for failure in brought()[1]),
         ]
 
-    # Running
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        if not _is_ours(item):
-            return (yield)
-        from frostproof.fence import fenced
-        from frostproof.probe import Unusable
-
-        verification = _verification(item)
-        if verification is None:
-            with fenced("cpu"):
-                return (yield)
-
-        from frostproof.finding import finding
-        from frostproof.invariants import Violation
-        from frostproof.reproduction import reproductions
-
-        self._watch()
-        raised: BaseException | None = None
-        try:
-            with fenced(verification.place):
-                try:
-                    verification.prepare()
-                except Unusable as unusable:
-                    pytest.skip(str(unusable))
-                return (yield)
-        except (Violation, ExceptionGroup) as error:
-            raised = error
-        finally:
-            self._unwatch()
-            interrupted = isinstance(sys.exception(), KeyboardInterrupt)
-            found = {} if interrupted else reproductions(verification, Path(self.config.invocation_params.dir))
-            sent = finding(verification, found)
-            item.user_properties.append((PROPERTY, _encoded(sent.row, sent.cases, sent.scripts)))
-        doubtful = {identity for identity, each in found.items() if each.doubtful}
-        if verification.sought is not None or _stands(raised, doubtful):
-            raise raised
-        return None  # the row says what was doubtful
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, pytest.TestReport]:
-        """A violation in a few lines; with -v, in all that Hypothesis says of it."""
-        report: pytest.TestReport = yield
-        if report.failed and call.when == "call" and call.excinfo is not None and _is_ours(item) and self.config.get_verbosity() <= 0:
-            from frostproof.failure import is_violation, short
-
-            verification = _verification(item)
-            if verification is not None and is_violation(call.excinfo.value):
-                first, _, rest = short(verification, Path(self.run.cases)).partition("\n")
-                if first:
-                    # Not one text: pytest repeats that in its summary, in CI all of it.
-                    report.longrepr = first
-                    report.sections.insert(0, ("the counterexample", rest))
-        return report
-
-    def _watch(self) -> None:
-        """In a worker, end the process when an optimizer hangs: xdist then blames the item and starts another worker."""
-        if self.worker is not None and sys.__stderr__ is not None:
-            import faulthandler
-
-            faulthandler.dump_traceback_later(self.run.timeout, exit=True, file=sys.__stderr__)
-
-    def _unwatch(self) -> None:
-        if self.worker is not None:
-            import faulthandler
-
-            faulthandler.cancel_dump_traceback_later()
+    def _extent(self) -> list[str]:
+        """How much this run tries."""
+        run = self.run
+        shards = [f"in {run.shards} shards"] if run.shards > 1 else []
+        return [f"{run.examples} examples", *shards, *([f"at most {run.time_budget:.0f} s"] if run.time_budget else [])]
 
     # Reporting
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.begun[nodeid] = time.perf_counter()
+
     @pytest.hookimpl(optionalhook=True)
-    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport) -> None:
-        subject = subject_of(crashitem)
-        if subject is None:
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+        """An item whose process died is run once more, as what killed it may have nothing to do with it; if it hung, it is not."""
+        item = parsed(crashitem)
+        if item is None:
+            return
+        hung = time.perf_counter() - self.begun[crashitem] >= self.run.timeout
+        if not hung and crashitem not in self.again:
+            self.again.add(crashitem)
+            self.interim.pop(crashitem, None)
+            sched.mark_test_pending(crashitem)
+            report.outcome = "rerun"  # type: ignore[assignment]
             return
         from frostproof.results import SubjectRow
 
-        target, variant, device = subject
-        reason = f"the worker process died, or was ended after {self.run.timeout} s, while it ran this optimizer"
-        row = SubjectRow(target, variant, device, "", "crashed", reason, 0, 0, 0.0, {}, [])
-        report.user_properties.append((PROPERTY, _encoded(row, {}, {})))
+        ended = f"was ended after {self.run.timeout} s" if hung else "died twice"
+        reason = f"the worker process {ended}, while it ran this optimizer"
+        row = SubjectRow(item.target, item.variant, item.device, "", "crashed", reason, 0, 0, 0.0, {}, [])
+        report.user_properties.append((FINDING, bare(row)))
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        return ("rerun", "R", "RERUN") if str(report.outcome) == "rerun" else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self.worker is None and report.when in ("call", "???"):
-            for name, value in report.user_properties:
-                if name == PROPERTY:
-                    self.rows.append(_received(str(value), Path(self.run.cases)))
+        if self.worker is not None:
+            return
+        for name, value in report.user_properties:
+            if name == WARNING:
+                self.warn(str(value))
+            elif name == FINDING and report.when == "setup":
+                self.interim[report.nodeid] = self._received(str(value))
+            elif name == FINDING:
+                if report.when == "call":
+                    self.interim.pop(report.nodeid, None)
+                self.rows.append(self._received(str(value)))
+        if self.run.json and self.found and time.perf_counter() - self.written > FLUSH:
+            self._flush()
+
+    def warn(self, text: str) -> None:
+        """Keep it for the end; of what several processes say of one thing, the first."""
+        self.warnings.setdefault(text.partition(": ")[0], text)
+
+    def _received(self, text: str) -> SubjectRow:
+        """The row of a finding, its counterexamples written to the folder of cases: of several for one invariant, the smallest."""
+        import msgspec
+
+        from frostproof.casefile import save
+        from frostproof.results import SubjectRow
+
+        data = msgspec.json.decode(text)
+        row = msgspec.convert(data["row"], SubjectRow)
+        for each in row.invariants:
+            if each.id not in data["cases"]:
+                continue
+            script = data["scripts"].get(each.id)
+            size, place = [script is None, *data["sizes"][each.id]], (row.key, each.id)
+            if place in self.smallest and size > self.smallest[place][0]:
+                continue
+            self.smallest[place] = size, each
+            try:
+                save(Path(self.run.cases), row, each, data["cases"][each.id], script)
+            except OSError as error:
+                self.warn(f"no case can be written to {self.run.cases}: {error.strerror}")
+        return row
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.worker is not None or not self.found:
             return
-        from frostproof import results
-
-        self.rows = results.merged(self.rows)
-        self.total = results.totals(self.rows, time.perf_counter() - self.started)
+        self.results = self._results([*self.rows, *self._unfinished()])
+        self.rows = self.results.subjects
         if self.rows and self._left_out() and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
-        outcome = results.Results(results.environment(self.devices, self.run.profile, self.seed), self.rows, self.total)
+        try:
+            self._write()
+        except FrostproofError as error:  # the table is still to come
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+            self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
+
+    def _unfinished(self) -> Iterable[SubjectRow]:
+        """What there is of items that did not end."""
+        for row in self.interim.values():
+            row.facts.setdefault("cut-short", "the run ended before it")
+            for each in row.invariants:
+                if each.status == "violated" and each.reproducer is None:
+                    each.message = f"{each.message} (the run ended before its script was run)"
+            yield row
+
+    def _flush(self) -> None:
+        """Write, on the way, the results so far for machines."""
+        from frostproof.report import write
+
+        self.written = time.perf_counter()
+        with suppress(FrostproofError):  # the end will tell
+            so_far = self._results(copy.deepcopy([*self.rows, *self.interim.values()]))
+            write(so_far, json=Path(str(self.run.json)), summary_of_step=False)
+
+    def _write(self) -> None:
+        """Write the results. Raises UsageError."""
         from frostproof.report import write
 
         run = self.run
         json, markdown, html = (Path(file) if file else None for file in (run.json, run.markdown, run.html))
-        try:
-            write(outcome, json=json, markdown=markdown, html=html, folders=(Path(), Path(run.cases)))
-        except FrostproofError as error:  # the table is still to come
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
-            self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
+        write(self.results, json=json, markdown=markdown, html=html, folders=(Path(), Path(run.cases)), baseline=self.baseline)
+
+    def _results(self, parts: list[SubjectRow]) -> Results:
+        """What these parts of the run have found, as one."""
+        from frostproof import results
+
+        rows = results.merged(parts)
+        for row in rows:
+            for each in row.invariants:
+                if each.status in ("violated", "expected") and (row.key, each.id) in self.smallest:
+                    _, best = self.smallest[row.key, each.id]
+                    each.message, each.case, each.reproducer = best.message, best.case, best.reproducer
+        total = results.totals(rows, time.perf_counter() - self.started)
+        return results.Results(results.environment(self.devices, self.run.profile, self.seed), rows, total)
 
     def failing_cases(self) -> list[str]:
         """The case files of what fails this run, each once."""
@@ -288,11 +371,13 @@ class Guest:
                 for row in self.rows:
                     if "used-as" in row.facts:
                         terminalreporter.write_line(f"{row.name} on {row.device}: {row.facts['used-as']}")
-            terminalreporter.write(table(self.rows, self.total))
+            terminalreporter.write(table(self.rows, self.results.totals))
+            if self.baseline is not None:
+                from frostproof.changes import told
 
-
-def _is_ours(item: pytest.Item) -> bool:
-    return item.path.parent.name == PACKAGE
+                terminalreporter.write_line("\n".join(told(self.results, self.baseline)))
+            for warning in self.warnings.values():
+                terminalreporter.write_line(f"frostproof: warning: {warning}", yellow=True)
 
 
 def _is_of_torch(path: Path) -> bool:
@@ -302,12 +387,7 @@ def _is_of_torch(path: Path) -> bool:
 
 def _is_empty(item: pytest.Item) -> bool:
     """Whether one of our tests has nothing to verify: pytest makes an item of it all the same, to skip it."""
-    return _is_ours(item) and (given := _verification(item)) is not None and not hasattr(given, "tallies")
-
-
-def _verification(item: pytest.Item) -> Any:
-    """What one of our tests verifies; None of a test that states a fact of torch."""
-    return item.callspec.params.get("verification") if hasattr(item, "callspec") else None
+    return is_ours(item) and (given := verification_of(item)) is not None and not hasattr(given, "tallies")
 
 
 def _importable_from(config: pytest.Config) -> None:
@@ -315,49 +395,3 @@ def _importable_from(config: pytest.Config) -> None:
     folder = str(config.invocation_params.dir)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-
-
-def subject_of(identity: str) -> tuple[str, str, str] | None:
-    """Target, variant and device from the id of one of our items; None for anybody else's.
-
-    >>> subject_of("test_optimizers.py::test_optimizer[torch.optim:SGD-fused@cpu]")
-    ('torch.optim:SGD', 'fused', 'cpu')
-    """
-    found = _ID.search(identity)
-    return (found["target"], found["variant"], found["device"]) if found else None
-
-
-_ID = re.compile(
-    r"::test_(optimizer|autograd|known_failure)(_on_meta)?"
-    r"\[((?P<sought>[a-z-]+) of )?(?P<target>[^-@]+)-(?P<variant>[^@]+)@(?P<device>[^@]+)\]$"
-)
-
-
-def _stands(error: BaseException, doubtful: set[str]) -> bool:
-    """Whether any part of what a test raised is more than a violation that its own script does not show."""
-    from frostproof.invariants import BY_ID
-
-    if isinstance(error, BaseExceptionGroup):
-        return any(_stands(each, doubtful) for each in error.exceptions)
-    return type(error) not in {BY_ID[identity].violation for identity in doubtful}
-
-
-def _encoded(row: SubjectRow, cases: dict[str, Any], scripts: dict[str, str]) -> str:
-    import msgspec
-
-    return msgspec.json.encode({"row": row, "cases": cases, "scripts": scripts}).decode()
-
-
-def _received(text: str, folder: Path) -> SubjectRow:
-    """The row of a finding, its counterexamples written to `folder`."""
-    import msgspec
-
-    from frostproof.casefile import save
-    from frostproof.results import SubjectRow
-
-    data = msgspec.json.decode(text)
-    row = msgspec.convert(data["row"], SubjectRow)
-    for each in row.invariants:
-        if each.id in data["cases"]:
-            save(folder, row, each, data["cases"][each.id], data["scripts"].get(each.id))
-    return row

@@ -6,17 +6,20 @@ examples each time.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from frostproof.errors import UsageError
 
 if TYPE_CHECKING:
     from hypothesis import settings
+    from hypothesis.database import ExampleDatabase
 
 PROFILES = {"dev": 100, "ci": 400, "nightly": 4000}
 """Profile -> examples per optimizer and device."""
+
+BATCH = 2000
+"""Examples that Hypothesis draws in one go: it remembers all that it has drawn, so that memory and time grow with them."""
 
 SEARCH = 1000
 """Examples within which a known failure must show; its test ends at the first."""
@@ -36,23 +39,36 @@ def for_meta(count: int) -> int:
     return max(1, count // 30)
 
 
-def budget(count: int, *, meta: bool = False, sought: bool = False) -> int:
-    """How many of `count` examples a test tries: on meta, or in search of a known failure, which has a number of its own."""
+def budget(count: int, *, meta: bool = False, sought: bool = False, shard: int | None = None, shards: int = 1) -> int:
+    """How many of `count` examples a test tries: on meta, or in search of a known failure, which has a number of its own.
+
+    Of several shards, the first take what does not divide.
+    """
     if sought:
         return max(count, SEARCH)
-    return for_meta(count) if meta else count
+    if meta:
+        return for_meta(count)
+    return count if shard is None else count // shards + (shard < count % shards)
 
 
-def hypothesis_settings(count: int, *, remember: bool) -> settings:
-    """Settings with every field given, for `count` examples; `remember`: keep failures, and try them first next time."""
+def batches(count: int) -> Iterator[int]:
+    """The sizes of the batches in which so many examples are tried.
+
+    >>> list(batches(4500))
+    [2000, 2000, 500]
+    """
+    for start in range(0, count, BATCH):
+        yield min(BATCH, count - start)
+
+
+def hypothesis_settings(count: int, database: ExampleDatabase | None = None) -> settings:
+    """Settings with every field given, for `count` examples; `database`: keeps failures, to try them first next time."""
     from hypothesis import Phase, Verbosity, settings
-    from hypothesis.database import DirectoryBasedExampleDatabase
 
-    folder = Path(os.environ.get("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis"))
     return settings(
         max_examples=count,
         derandomize=False,
-        database=DirectoryBasedExampleDatabase(folder / "examples") if remember else None,
+        database=database,
         verbosity=Verbosity.normal,
         phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink),
         stateful_step_count=50,

@@ -7,7 +7,6 @@ the files. Without a terminal, and in CI's logs, there is no line and nobody not
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import shutil
 import sys
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from frostproof.profile import for_meta
+from frostproof.itemid import SUITE, parsed, weights
+from frostproof.options import Run
 
 if TYPE_CHECKING:
     from frostproof.verification import Verification
@@ -72,13 +72,17 @@ class Meter:
 
 
 class Line:
-    """The line itself, drawn over and over in the terminal that this process has. `budgets`: node id -> examples to come."""
+    """The line itself, drawn over and over in the terminal that this process has.
 
-    def __init__(self, folder: Path, budgets: dict[str, int]) -> None:
+    `budgets`: node id -> examples to come; `most`: seconds that the run may take.
+    """
+
+    def __init__(self, folder: Path, budgets: dict[str, int], most: float | None = None) -> None:
         folder.mkdir(mode=0o700)
         self.folder = folder
         self.budgets = budgets
         self.total = sum(budgets.values())
+        self.most = most
         self.done = 0
         self.started = time.monotonic()
         self._terminal = os.dup(sys.stdout.fileno())  # while a test runs, pytest captures the original
@@ -109,8 +113,10 @@ class Line:
             f"{sum(each.violations for each in counts)} violations",
         ]
         share = (self.done + sum(each.current for each in counts)) / self.total if self.total else 0.0
-        if share > 0.02:
-            words.append(f"{_duration(elapsed * max(0.0, 1 - share) / share)} left")
+        left = [elapsed * max(0.0, 1 - share) / share] if share > 0.02 else []
+        left += [max(0.0, self.most - elapsed)] if self.most is not None else []
+        if left:
+            words.append(f"{_duration(min(left))} left")
         return ", ".join(words)
 
     def _draw(self) -> None:
@@ -131,8 +137,8 @@ class Line:
 class Live:
     """Our part in a session, as a plugin of its own: a meter in whoever runs trials, the line where the terminal is."""
 
-    def __init__(self, config: pytest.Config, examples: int) -> None:
-        self.examples = examples
+    def __init__(self, config: pytest.Config, run: Run) -> None:
+        self.run = run
         self.is_worker = hasattr(config, "workerinput")
         self.folder: Path | None = None
         if self.is_worker:
@@ -157,15 +163,14 @@ class Live:
         self._start(ids)
 
     def _start(self, ids: list[str]) -> None:
-        # A search for a known failure ends at the first, long before its budget.
-        budgets = {id: for_meta(self.examples) if "_on_meta[" in id else self.examples for id in ids if _OURS.search(id)}
+        budgets = weights(ids, self.run.examples, self.run.shards)
         if self.folder is not None and not self.is_worker and self.line is None and budgets:
-            self.line = Line(self.folder, budgets)
+            self.line = Line(self.folder, budgets, self.run.time_budget)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
         verification = item.callspec.params.get("verification") if hasattr(item, "callspec") else None
-        if verification is None or self.folder is None or not _OURS.search(item.nodeid):
+        if verification is None or self.folder is None or parsed(item.nodeid) is None:
             return (yield)
         if self.meter is None:
             self.meter = Meter(self.folder / f"{os.getpid()}.counts")
@@ -183,18 +188,12 @@ class Live:
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
         """No letter for ours, which would stand in the middle of the line; they are counted all the same."""
         status = yield
-        return (status[0], "", "") if status and self.line is not None and _SUITE.search(report.nodeid) else status
+        return (status[0], "", "") if status and self.line is not None and SUITE.search(report.nodeid) else status
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
         if self.line is not None:
             self.line.end()
-
-
-_OURS = re.compile(r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[.+@")
-
-_SUITE = re.compile(r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[|test_facts_\w+\.py::")
-"""Ours that run trials, and all of the suite's."""
 
 
 def is_watched() -> bool:

@@ -19,8 +19,12 @@ def write(
     html: Path | None = None,
     folders: Sequence[Path] = (),
     baseline: Results | None = None,
+    summary_of_step: bool = True,
 ) -> None:
-    """Write what is asked for, and the step summary where CI has one. Raises UsageError where a file cannot be written."""
+    """Write what is asked for, and the step summary where CI has one, unless it is to come.
+
+    Raises UsageError where a file cannot be written.
+    """
     if json is not None:
         _put(json, results.to_json())
     if markdown is not None:
@@ -29,14 +33,18 @@ def write(
         from frostproof.page import page
 
         _put(html, page(results, folders, baseline).encode())
-    if step := os.environ.get("GITHUB_STEP_SUMMARY"):
+    if summary_of_step and (step := os.environ.get("GITHUB_STEP_SUMMARY")):
         _append(Path(step), results, baseline)
 
 
 def _put(path: Path, content: bytes) -> None:
+    new = path.with_name(f".{path.name}.new")
     try:
-        path.write_bytes(content)
+        # A file that is there already stays whole until the new one is.
+        new.write_bytes(content)
+        new.replace(path)
     except OSError as error:
+        new.unlink(missing_ok=True)
         raise UsageError(f"cannot write {str(path)!r} ({error.strerror}): name a file that can be written") from None
 
 

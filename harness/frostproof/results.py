@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -99,7 +100,7 @@ def _absorb(known: SubjectRow, row: SubjectRow) -> None:
     known.reason = known.reason or row.reason
     known.trials += row.trials
     known.seconds += row.seconds
-    known.facts |= row.facts
+    known.facts = _facts(known.facts, row.facts)
     have = {each.id: each for each in known.invariants}
     for other in row.invariants:
         mine = have.get(other.id)
@@ -114,6 +115,20 @@ def _absorb(known: SubjectRow, row: SubjectRow) -> None:
             mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
         mine.status = max(mine.status, other.status, key=ranks.index)
     known.judgements = sum(each.judged for each in known.invariants)
+
+
+def _facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What is known from two parts of a run: counts add up, of sizes the largest stays, anything else is the same in both."""
+    both = one | other
+    for name in one.keys() & other.keys():
+        mine, theirs = one[name], other[name]
+        if isinstance(mine, dict):
+            both[name] = dict(sorted((Counter(mine) + Counter(theirs)).items()))
+        elif isinstance(mine, float):
+            both[name] = max(mine, theirs)
+        elif isinstance(mine, int) and not isinstance(mine, bool):
+            both[name] = mine + theirs
+    return both
 
 
 def totals(subjects: list[SubjectRow], seconds: float) -> Totals:

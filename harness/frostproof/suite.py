@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from frostproof import profile
 from frostproof.device import chosen, is_accelerator, placed
 from frostproof.invariants import Violation
 from frostproof.options import Run
@@ -23,17 +22,12 @@ def parameters(test: str, run: Run) -> list[Any]:
     return list(_TESTS[test](run))
 
 
-def budget(test: str, run: Run) -> int:
-    """How many examples the test called `test` may try."""
-    return profile.budget(run.examples, meta=test.endswith("_on_meta"), sought=test == "test_known_failure")
-
-
 def optimizers(run: Run) -> Iterator[Verification]:
-    """Every subject on every device on which its implementation exists."""
+    """Every subject on every device on which its implementation exists, as many times as there are shards."""
     for device in chosen(run.devices):
         for subject in _subjects(run.optimizers):
             if exists_on(subject, device):
-                yield _verification(subject, device, run)
+                yield from _verifications(subject, device, run)
 
 
 def check_usage(run: Run) -> None:
@@ -49,7 +43,7 @@ def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
 
 
 def autograd(run: Run) -> Iterator[Verification]:
-    return (_verification(AUTOGRAD, device, run) for device in chosen(run.devices))
+    return (each for device in chosen(run.devices) for each in _verifications(AUTOGRAD, device, run))
 
 
 def known_failures(run: Run) -> Iterator[Any]:
@@ -58,7 +52,7 @@ def known_failures(run: Run) -> Iterator[Any]:
     Not on meta, where a search would take long and show nothing that it does not show elsewhere.
     """
     for each in optimizers(run):
-        if each.device == "meta":
+        if each.device == "meta" or each.shard:
             continue
         for identity, reason in each.subject.expected_failures.items():
             if identity in each.tallies:
@@ -67,9 +61,11 @@ def known_failures(run: Run) -> Iterator[Any]:
                 yield pytest.param(known, id=f"{identity} of {known.id}", marks=mark)
 
 
-def _verification(subject: Subject, device: str, run: Run) -> Verification:
+def _verifications(subject: Subject, device: str, run: Run) -> Iterator[Verification]:
+    """One for each shard. On meta there is too little to split."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    return Verification(subject, device, place=placed(device, int(worker)), strict=run.strict)
+    for shard in range(run.shards) if run.shards > 1 and device != "meta" else (None,):
+        yield Verification(subject, device, place=placed(device, int(worker)), strict=run.strict, shard=shard)
 
 
 def exists_on(subject: Subject, device: str) -> bool:

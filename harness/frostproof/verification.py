@@ -16,7 +16,7 @@ from frostproof.blame import blamed
 from frostproof.case import Case
 from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
-from frostproof.invariants import BY_ID, INVARIANTS, Invariant
+from frostproof.invariants import BY_ID, INVARIANTS, Invariant, Violation
 from frostproof.invariants.progress import moves
 from frostproof.observation import Crash
 from frostproof.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
@@ -43,7 +43,9 @@ class Verification:
     """The property that all invariants hold for `subject` on `device`, and what is known of it so far.
 
     `judge` is the body of a Hypothesis test. Counts include the trials that shrinking runs. `place` is the device with
-    its index, where it has one; `sought` names an expected failure, which alone is then judged.
+    its index, where it has one; `sought` names an expected failure, which alone is then judged; `shard` counts the parts
+    into which the examples are split, from 0, None where there is one alone. `before_each` is called before each trial, and
+    `cut_short` says why there were fewer than there might have been.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Verification:
         sought: str | None = None,
         approaches: Approaches | None = None,
         strict: bool = False,
+        shard: int | None = None,
     ) -> None:
         self.subject, self.device, self.place = subject, device, place or device
+        self.shard = shard
         self.sought, self.approaches, self.strict = sought, approaches or Approaches(), strict
         self.cases: SearchStrategy[Case]
         self.trials = 0
@@ -70,7 +74,9 @@ class Verification:
         self.moves_on_zero_grad: bool | None = None
         self.reason: str | None = None
         self.falsified: float | None = None  # when the first violation was seen
-        self.failing: set[bytes] = set()  # the cases that failed, as JSON
+        self.failing: dict[bytes, Mapping[Invariant, str]] = {}  # what is violated in the cases that failed, by their JSON
+        self.cut_short = ""
+        self.before_each: Callable[[], None] = lambda: None
         applicable = (i for i in INVARIANTS if i.applies(optimizer=subject.factory is not None, values=device != "meta"))
         self.invariants: tuple[Invariant, ...] = tuple(i for i in applicable if sought in (None, i.id))
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
@@ -100,8 +106,9 @@ class Verification:
 
     @property
     def id(self) -> str:
-        """`target-variant@device`, as the ids of tests have it."""
-        return f"{self.subject.target}-{self.subject.variant}@{self.device}"
+        """`target-variant@device`, as the ids of tests have it; behind it `#1`, `#2`, ... where there are several shards."""
+        part = "" if self.shard is None else f"#{self.shard + 1}"
+        return f"{self.subject.target}-{self.subject.variant}@{self.device}{part}"
 
     def __repr__(self) -> str:
         return f"<{self.id}>"
@@ -109,23 +116,34 @@ class Verification:
     def judge(self, case: Case) -> None:
         """Run `case` once and judge it by every invariant. Raises the violation that comes first in the registry.
 
-        Once there has been one, and time enough to shrink it, only what is known to fail is run again.
+        Once there has been one, and time enough to shrink it, nothing is run any more: what is known to fail fails.
         """
-        shrunk = self.falsified is not None and time.monotonic() - self.falsified > SHRINKING
-        if shrunk and msgspec.json.encode(case) not in self.failing:
-            return
-        started = time.perf_counter()
-        try:
-            violated = self._judge(case)
-        finally:
-            self.seconds += time.perf_counter() - started
+        self.before_each()
+        key = msgspec.json.encode(case)
+        if self.falsified is not None and time.monotonic() - self.falsified > SHRINKING:
+            violated = self.failing.get(key, {})
+        else:
+            started = time.perf_counter()
+            try:
+                violated = self._judge(case)
+            finally:
+                self.seconds += time.perf_counter() - started
         for invariant, message in violated.items():
             if self.fails(invariant):
                 self.falsified = self.falsified or time.monotonic()
-                self.failing.add(msgspec.json.encode(case))
-                raise invariant.violation(
-                    f"{invariant.id}: {message}\n{self.subject.name} on {self.device}; it must hold that {invariant.statement}"
-                )
+                self.failing[key] = violated
+                raise self._stated(invariant, message)
+
+    def violation(self) -> Violation | None:
+        """The violation that comes first of those seen so far and fails the property, at its smallest case."""
+        seen = (invariant for invariant in self.invariants if self.tallies[invariant.id].violated and self.fails(invariant))
+        first = next(seen, None)
+        return None if first is None else self._stated(first, self.tallies[first.id].message)
+
+    def _stated(self, invariant: Invariant, message: str) -> Violation:
+        return invariant.violation(
+            f"{invariant.id}: {message}\n{self.subject.name} on {self.device}; it must hold that {invariant.statement}"
+        )
 
     def fails(self, invariant: Invariant) -> bool:
         """Whether a violation of it fails the property."""

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +25,17 @@ class Execution(NamedTuple):
     said: str
 
 
-def reproduces(path: Path, invariant: str, folder: Path, paths: Sequence[str] = (), timeout: float = TIMEOUT) -> Execution:
+def reproduces(
+    path: Path, invariant: str, folder: Path, paths: Sequence[str] = (), timeout: float = TIMEOUT, module: str = "torch"
+) -> Execution:
     """Run the script in a Python of its own from `folder`, which it can import from, as from `paths`.
 
-    It reproduces where it exits 1 with the line that names `invariant`; a traceback, or any other exit, shows nothing.
+    `module`: what it imports beside torch, so that this may be done once for many scripts. It reproduces where it exits 1 with
+    the line that names `invariant`; a traceback, or any other exit, shows nothing.
     """
     try:
-        code, errors = (_forked if FORKS else _started)(path, folder, [str(folder), *filter(None, paths)], timeout)
+        where = [str(folder), *filter(None, paths)]
+        code, errors = _forked(path, folder, where, timeout, module) if FORKS else _started(path, folder, where, timeout)
     except subprocess.TimeoutExpired:
         return Execution(False, f"it took more than {timeout:g} s")
     return verdict(code, errors, invariant)
@@ -65,33 +68,43 @@ def _started(path: Path, folder: Path, paths: Sequence[str], timeout: float) -> 
     return done.returncode, done.stderr
 
 
-def _forked(path: Path, folder: Path, paths: Sequence[str], timeout: float) -> tuple[int, str]:
+def _forked(path: Path, folder: Path, paths: Sequence[str], timeout: float, module: str) -> tuple[int, str]:
     request: dict[str, Any] = {
         "script": str(path),
         "folder": str(folder),
-        "paths": [str(path.parent), *paths],
+        "paths": list(paths),
         "environment": dict(os.environ),
         "timeout": timeout,
+        "module": module,
     }
     try:
-        server = _server()
+        server = _server(module)
         server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()
         answer = json.loads(server.stdout.readline())
     except (OSError, json.JSONDecodeError):  # it has died
-        _server.cache_clear()
+        _end()
         return _started(path, folder, paths, timeout)
     if answer["code"] == -signal.SIGALRM:
         raise subprocess.TimeoutExpired(request["script"], timeout)
     return answer["code"], answer["errors"]
 
 
-@cache
-def _server() -> Any:
-    """The fork server of this process, which ends with it."""
-    program = Path(__file__).with_name("forkserver.py")
-    server = subprocess.Popen(
-        [sys.executable, "-P", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    atexit.register(server.communicate)
-    return server
+_servers: dict[str, Any] = {}
+"""The fork server of this process, by the module that it has imported: one at most, as each has a copy of torch."""
+
+
+def _server(module: str) -> Any:
+    if module not in _servers:
+        _end()
+        program = str(Path(__file__).with_name("forkserver.py"))
+        command = [sys.executable, "-P", program]
+        _servers[module] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return _servers[module]
+
+
+@atexit.register
+def _end() -> None:
+    while _servers:
+        _, server = _servers.popitem()
+        server.communicate()

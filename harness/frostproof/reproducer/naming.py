@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
 import sys
 from collections.abc import Iterable, Mapping
@@ -96,8 +97,25 @@ def _found(module: str, path: str) -> Any:
 
 def draws(subject: Subject) -> list[str]:
     """Statements that seed, with `seed`, the generators beside torch's that the optimizer's modules know of."""
-    classes = getattr(subject.factory, "__mro__", (subject.factory,))
-    names = {getattr(each, "__module__", None) for each in classes}
-    modules = [sys.modules[name] for name in names if name in sys.modules and not name.startswith(("torch", "builtins"))]
+    modules = [sys.modules[name] for name in _modules(subject) if name in sys.modules]
     known = {value.__name__ for module in modules for value in vars(module).values() if isinstance(value, ModuleType)}
     return (["random.seed(seed)"] if "random" in known else []) + (["numpy.random.seed(seed)"] if "numpy" in known else [])
+
+
+def compiles(subject: Subject) -> bool:
+    """Whether any part of the optimizer's library that is loaded speaks of torch.compile."""
+    libraries = {name.partition(".")[0] for name in _modules(subject)}
+    return any(name.partition(".")[0] in libraries and "torch.compile" in _source(module) for name, module in list(sys.modules.items()))
+
+
+def _modules(subject: Subject) -> set[str]:
+    """The names of the modules in which the optimizer is defined, less torch's."""
+    names = {getattr(each, "__module__", None) or "" for each in getattr(subject.factory, "__mro__", (subject.factory,))}
+    return {name for name in names if name.partition(".")[0] not in ("torch", "builtins", "")}
+
+
+def _source(module: ModuleType) -> str:
+    try:
+        return inspect.getsource(module)
+    except (OSError, TypeError):
+        return ""

@@ -17,7 +17,7 @@ from frostproof.observation import Crash, Trial
 from frostproof.program import SaveLoad, Step
 from frostproof.reproducer.approaches import functions
 from frostproof.reproducer.claims import CLAIMS, LABELS, Claim, View, quoted
-from frostproof.reproducer.naming import Naming, Unprintable, draws
+from frostproof.reproducer.naming import Naming, Unprintable, compiles, draws
 from frostproof.reproducer.network import adapters, network, ties
 from frostproof.reproducer.source import WIDTH, Block, Statement, block, merged, refolded, rendered
 from frostproof.reproducer.transcript import Transcript, accumulates
@@ -257,6 +257,8 @@ class _Script:
         ]
 
     def _settings(self) -> Iterator[str]:
+        if compiles(self.subject):
+            yield 'torch.compiler.set_stance("force_eager")  # what torch.compile makes of it is another question'
         layers = [place.layer for place in self.case.architecture.places]
         if any(isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers):
             yield "torch.backends.mha.set_fastpath_enabled(False)  # it rounds otherwise, by requires_grad"

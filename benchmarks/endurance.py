@@ -1,0 +1,68 @@
+"""Memory and speed of one process over very many trials of one optimizer. Usage: python benchmarks/endurance.py [EXAMPLES]"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WARM = 1000
+"""Trials before the first measurement counts."""
+
+
+class Watch:
+    """Notes, every second, how many trials there were, and how much memory the process holds."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[float, int, float]] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: Any) -> Generator[None, Any, Any]:
+        ended = threading.Event()
+
+        def note() -> None:
+            while not ended.wait(1):
+                self.seen.append((time.perf_counter(), item.callspec.params["verification"].trials, memory()))
+
+        threading.Thread(target=note, daemon=True).start()
+        try:
+            return (yield)
+        finally:
+            ended.set()
+
+    def rate(self, around: int, span: int) -> float:
+        """Trials per second among those from `around - span` to `around`."""
+        near = [(at, trials) for at, trials, _ in self.seen if around - span <= trials <= around]
+        return (near[-1][1] - near[0][1]) / (near[-1][0] - near[0][0])
+
+
+def memory() -> float:
+    """Resident memory of this process, in MiB (Linux)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    examples = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["-q", "-p", "no:xdist", "--pyargs", "frostproof_properties.test_optimizers", "-k", "test_optimizer and SGD-forloop"]
+        arguments += ["--frostproof-optimizer", "torch.optim:SGD", "--frostproof-device", "cpu", "--frostproof-seed", "1"]
+        pytest.main([*arguments, "--frostproof-max-examples", str(examples), "--rootdir", folder], plugins=[watch])
+    span = max(WARM, examples // 20)
+    warm = [held for _, trials, held in watch.seen if WARM <= trials <= WARM + span]
+    late = [held for _, trials, held in watch.seen if trials >= examples - span]
+    start, end = sum(warm) / len(warm), sum(late) / len(late)
+    early, last = watch.rate(WARM + span, span), watch.rate(examples, span)
+    print(f"memory: {start:.0f} MiB after {WARM} trials, {end:.0f} MiB after {examples}: {end / start - 1:+.1%}; most {max(late):.0f} MiB")
+    print(f"trials/s: {early:.0f} at {WARM} to {WARM + span}, {last:.0f} at the end: {last / early - 1:+.1%}")
+
+
+if __name__ == "__main__":
+    main()

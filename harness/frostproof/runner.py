@@ -1,0 +1,228 @@
+"""What happens in a process that runs our items: each under settings of its own, fenced, within its time, and reported."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from frostproof.itemid import weights
+from frostproof.options import PACKAGE, Run
+from frostproof.timebudget import Spent, TimeBudget
+
+if TYPE_CHECKING:
+    from hypothesis.database import ExampleDatabase
+
+    from frostproof.finding import Finding
+    from frostproof.results import SubjectRow
+    from frostproof.verification import Verification
+
+FINDING, WARNING = "frostproof", "frostproof-warning"
+"""Names of the user properties that carry a finding, and a warning, to the process that reports."""
+
+INTERIM = 5.0
+"""Seconds between two interim findings, which are all that is left of an item whose process is killed."""
+
+
+class Runner:
+    """Runs the items of ours in this process. `time_left`: of the time budget, as the process starts."""
+
+    def __init__(self, config: pytest.Config, run: Run, seed: int, time_left: float | None) -> None:
+        self.config, self.run, self.seed, self.time_left = config, run, seed, time_left
+        self.in_worker = hasattr(config, "workerinput")
+        self.budget: TimeBudget | None = None
+        self.warnings: list[str] = []
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if self.time_left is not None:
+            nodes = [item.nodeid for item in session.items]
+            self.budget = TimeBudget(self.time_left, self._processes(), weights(nodes, self.run.examples, self.run.shards))
+
+    def _processes(self) -> int:
+        return int(self.config.workerinput["workercount"]) if self.in_worker else 1  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        if not is_ours(item):
+            return (yield)
+        from frostproof.fence import fenced
+
+        verification = verification_of(item)
+        if verification is None:
+            with fenced("cpu"):
+                return (yield)
+
+        from frostproof.finding import finding
+        from frostproof.invariants import Violation
+        from frostproof.probe import Unusable
+        from frostproof.reproduction import reproductions
+
+        self._watch()
+        raised: BaseException | None = None
+        try:
+            verification.before_each = self._before_each(item, verification)
+            with fenced(verification.place):
+                try:
+                    verification.prepare()
+                except Unusable as unusable:
+                    pytest.skip(str(unusable))
+                return (yield)
+        except (Violation, ExceptionGroup) as error:
+            raised = error
+        except Spent:
+            verification.cut_short = "the time budget was spent"
+            raised = verification.violation()
+        finally:
+            self._unwatch()
+            if self.budget is not None:
+                self.budget.finish()
+            interrupted = isinstance(sys.exception(), KeyboardInterrupt)
+            if interrupted:
+                verification.cut_short = "interrupted"
+            found = {} if interrupted else reproductions(verification, Path(self.config.invocation_params.dir))
+            sent = finding(verification, found)
+            item.user_properties += [(FINDING, encoded(sent)), *((WARNING, text) for text in self.warnings)]
+            self.warnings.clear()
+            if interrupted:
+                self._send_interim(item, sent)
+        if raised is None:
+            if verification.sought is None and verification.trials:
+                return None
+            pytest.skip("the time budget was spent" + (" before it was found" if verification.trials else ""))
+        doubtful = {identity for identity, each in found.items() if each.doubtful}
+        if verification.sought is not None or _stands(raised, doubtful):
+            raise raised
+        return None  # the row says what was doubtful
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
+        """Run the examples of one of our items, in batches, each with a seed and settings of its own."""
+        verification = verification_of(pyfuncitem) if is_ours(pyfuncitem) else None
+        if verification is None:
+            return None
+        import hypothesis
+        from hypothesis import strategies as st
+
+        from frostproof.database import Keyed
+        from frostproof.profile import batches, budget, hypothesis_settings
+
+        inner: Any = pyfuncitem.obj.hypothesis.inner_test
+        meta, sought = verification.device == "meta", verification.sought
+        count = budget(self.run.examples, meta=meta, sought=sought is not None, shard=verification.shard, shards=self.run.shards)
+        key = " ".join(filter(None, (verification.subject.target, verification.subject.variant, verification.device, sought)))
+        remembered = None if self.memory is None else Keyed(self.memory, key)
+        for number, size in enumerate(batches(count)):
+
+            @functools.wraps(inner)  # anew: Hypothesis keeps the settings on the function
+            def test(**arguments: Any) -> None:
+                inner(**arguments)
+
+            # In this order: a seed takes the database away.
+            seeded = hypothesis.seed(derived(self.seed, verification.shard or 0, number))(hypothesis.given(data=st.data())(test))
+            hypothesis_settings(size, remembered)(seeded)(verification=verification)
+        return True
+
+    @functools.cached_property
+    def memory(self) -> ExampleDatabase | None:
+        """Where this process keeps failures: with a seed that was drawn here. One that is given repeats exactly, unless memory is
+        asked for, too.
+        """
+        from frostproof.database import database
+
+        return database(self.run.databases, self.warnings.append) if self.run.seed is None or self.run.databases else None
+
+    def _before_each(self, item: pytest.Item, verification: Verification) -> Callable[[], None]:
+        """What to do before each trial: end in time, and report now and then what there is."""
+        deadline = self.budget.begin(item.nodeid) if self.budget is not None else None
+        due = time.monotonic() + INTERIM
+
+        def look() -> None:
+            nonlocal due
+            now = time.monotonic()
+            if deadline is not None and now >= deadline:
+                raise Spent
+            if self.in_worker and now >= due:
+                from frostproof.finding import finding
+
+                self._send_interim(item, finding(verification))
+                due = now + INTERIM
+
+        return look
+
+    def _send_interim(self, item: pytest.Item, found: Finding) -> None:
+        """A report of what there is so far, which pytest takes for that of a set-up, and passes over."""
+        carried = [(FINDING, encoded(found))]
+        report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "setup", user_properties=carried)
+        self.config.hook.pytest_runtest_logreport(report=report)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, pytest.TestReport]:
+        """A violation in a few lines; with -v, in all that Hypothesis says of it."""
+        report: pytest.TestReport = yield
+        if report.failed and call.when == "call" and call.excinfo is not None and is_ours(item) and self.config.get_verbosity() <= 0:
+            from frostproof.failure import is_violation, short
+
+            verification = verification_of(item)
+            if verification is not None and is_violation(call.excinfo.value):
+                first, _, rest = short(verification, Path(self.run.cases)).partition("\n")
+                if first:
+                    # Not one text: pytest repeats that in its summary, in CI all of it.
+                    report.longrepr = first
+                    report.sections.insert(0, ("the counterexample", rest))
+        return report
+
+    def _watch(self) -> None:
+        """In a worker, end the process when an optimizer hangs: xdist then blames the item and starts another worker."""
+        if self.in_worker and sys.__stderr__ is not None:
+            import faulthandler
+
+            faulthandler.dump_traceback_later(self.run.timeout, exit=True, file=sys.__stderr__)
+
+    def _unwatch(self) -> None:
+        if self.in_worker:
+            import faulthandler
+
+            faulthandler.cancel_dump_traceback_later()
+
+
+def derived(seed: int, shard: int, batch: int) -> int:
+    """The seed of one batch of one shard; that of the run for the first."""
+    return random.Random(f"{seed} {shard} {batch}").getrandbits(32) if shard or batch else seed
+
+
+def is_ours(item: pytest.Item) -> bool:
+    return item.path.parent.name == PACKAGE
+
+
+def verification_of(item: pytest.Item) -> Any:
+    """What one of our tests verifies; None of a test that states a fact of torch."""
+    return item.callspec.params.get("verification") if hasattr(item, "callspec") else None
+
+
+def _stands(error: BaseException, doubtful: set[str]) -> bool:
+    """Whether any part of what a test raised is more than a violation that its own script does not show."""
+    from frostproof.invariants import BY_ID
+
+    if isinstance(error, BaseExceptionGroup):
+        return any(_stands(each, doubtful) for each in error.exceptions)
+    return type(error) not in {BY_ID[identity].violation for identity in doubtful}
+
+
+def encoded(sent: Finding) -> str:
+    """A finding on its way to the process that reports."""
+    import msgspec
+
+    return msgspec.json.encode(sent).decode()
+
+
+def bare(row: SubjectRow) -> str:
+    """The same of a row without any cases."""
+    from frostproof.finding import Finding
+
+    return encoded(Finding(row, {}))

@@ -1,0 +1,55 @@
+"""A project that uses the library, in an environment of its own into which the wheel is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+class Consumer(NamedTuple):
+    """A project with folders named harness/ and properties/, and an environment into which the wheel is installed."""
+
+    folder: Path
+    scripts: Path
+
+    def run(self, *command: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_") and key != "CI"}
+        program = [str(self.scripts / command[0]), *command[1:]]
+        return subprocess.run(program, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run("frostproof", "check", "--device", "cpu", "--max-examples", "20", *arguments)
+
+    def results(self, name: str) -> dict[str, dict[str, object]]:
+        data = json.loads((self.folder / name).read_text())
+        assert (data["format"], data["version"]) == ("frostproof-results", 1)
+        return {row["target"]: row for row in data["subjects"]}
+
+
+def wheel(folder: Path) -> Path:
+    """The wheel of this checkout, built into `folder`."""
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    (built,) = folder.glob("frostproof-*.whl")
+    return built
+
+
+def environment(folder: Path, wheel: Path) -> Path:
+    """A virtual environment in `folder` with the wheel in it; the folder of its programs."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    scripts = folder / ("Scripts" if os.name == "nt" else "bin")
+    python = str(scripts / "python")
+    where = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+    )
+    # torch and the rest are taken from this environment, so that only the wheel itself is installed anew.
+    (Path(where.stdout.strip()) / "ours.pth").write_text(str(Path(pytest.__file__).parent.parent))
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(wheel)], check=True)
+    return scripts

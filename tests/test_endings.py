@@ -1,0 +1,204 @@
+"""However a run ends, what it judged is in its results: interrupted, out of time, with a worker killed, on a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostproof.errors import UsageError
+from frostproof.resultsfile import load
+from frostproof.timebudget import TimeBudget, seconds
+
+MYLIB = """
+import os, time
+from pathlib import Path
+import torch
+from torch.optim import SGD
+
+
+class Plain(SGD):
+    # One implementation, where SGD has several.
+    def __init__(self, params, lr=0.1, momentum=0.0):
+        super().__init__(params, lr=lr, momentum=momentum, foreach=False)
+
+
+class Leaky(Plain):
+    def step(self, closure=None):
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.mul_(0.9)
+        return super().step(closure)
+
+
+class Slow(Plain):
+    def step(self, closure=None):
+        Path("slow.pid").write_text(str(os.getpid()))
+        time.sleep(0.01)
+        return super().step(closure)
+
+
+class Breaks(Leaky):
+    # Breaks at once, so that the run ends while this is being shrunk or written down.
+    def step(self, closure=None):
+        Path("slow.pid").write_text(str(os.getpid()))
+        time.sleep(0.05)
+        return super().step(closure)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "mylib.py").write_text(MYLIB)
+    return tmp_path
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "frostproof", "check", *arguments, "--device", "cpu", "--json", "out.json"]
+
+
+def environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key not in ("CI", "PYTEST_XDIST_WORKER", "GITHUB_STEP_SUMMARY")}
+
+
+def check(project: Path, *arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
+    words: list[str] = command(*arguments)
+    if before:
+        words = ["unshare", "--map-root-user", "--mount", "bash", "-c", f'{before} && exec "$@"', "bash", *words]
+    return subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+
+
+def rows(project: Path) -> dict[str, Any]:
+    """The rows of the results, by target; they are read as `frostproof report` reads them, and so are valid."""
+    load(project / "out.json")
+    return {row["target"]: row for row in json.loads((project / "out.json").read_text())["subjects"]}
+
+
+def wait(condition: Callable[[], bool], limit: float = 90) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("jobs", ["0", "2"])
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+def test_an_interrupted_run_keeps_what_it_judged(project: Path, jobs: str, signalled: signal.Signals) -> None:
+    arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "5000", "--jobs", jobs)
+    with subprocess.Popen(
+        arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        wait(lambda: any(project.glob("frostproof-cases/mylib_Leaky*.py")) and (project / "slow.pid").exists())
+        time.sleep(8)  # a worker tells what it has every few seconds
+        running.send_signal(signalled)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    found = rows(project)
+    assert found["mylib:Leaky"]["status"] == "violated"
+    assert found["mylib:Slow"]["status"] == "held"
+    assert found["mylib:Slow"]["judgements"] > 0
+    assert found["mylib:Slow"]["facts"]["cut-short"]
+    assert "INTERNALERROR" not in said
+    assert "trials/s" in said
+
+
+def test_a_violation_that_was_not_yet_written_down_is_kept(project: Path) -> None:
+    arguments = command("mylib:Breaks", "--max-examples", "5000", "--jobs", "2")
+    with subprocess.Popen(
+        arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        wait(lambda: any(project.glob("frostproof-cases/mylib_Breaks*.json")))
+        running.send_signal(signal.SIGTERM)
+        said, _ = running.communicate(timeout=60)
+    (row,) = rows(project).values()
+    broken = {each["id"]: each for each in row["invariants"] if each["status"] == "violated"}
+    assert "frozen-weights-unchanged" in broken, said
+    assert (project / broken["frozen-weights-unchanged"]["case"]).exists()
+
+
+def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
+    arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "300", "--jobs", "2")
+    with subprocess.Popen(
+        arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        wait(lambda: (project / "slow.pid").exists())
+        time.sleep(6)  # so that something of it is known already, which must not count twice
+        os.kill(int((project / "slow.pid").read_text()), signal.SIGKILL)
+        said, _ = running.communicate(timeout=240)
+    assert running.returncode == 1, said
+    found = rows(project)
+    assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 300), said
+    assert "cut-short" not in found["mylib:Slow"]["facts"]
+    assert found["mylib:Leaky"]["status"] == "violated"
+
+
+def test_a_full_disk_costs_the_cases_alone(project: Path) -> None:
+    (project / "cases").mkdir()
+    full = "mount -t tmpfs -o size=4k,nr_inodes=2 none cases"
+    if shutil.which("unshare") is None or check(project, "--help", before=full).returncode:
+        pytest.skip("no file system of its own can be mounted here: Linux with user namespaces is needed")
+    done = check(project, "mylib:Leaky", "mylib:Slow", "--max-examples", "20", "--cases", "cases", before=full)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = rows(project)
+    assert (found["mylib:Leaky"]["status"], found["mylib:Slow"]["status"]) == ("violated", "held")
+    assert done.stdout.count("frostproof: warning: no case can be written to cases: No space left on device") == 1
+    assert "Traceback" not in done.stdout
+
+
+def test_results_that_cannot_be_written_are_one_line_and_the_table_is_there(project: Path) -> None:
+    (project / "results").mkdir()
+    full = "mount -t tmpfs -o size=4k none results && head -c 4096 /dev/zero > results/old.json"
+    if shutil.which("unshare") is None or check(project, "--help", before=full).returncode:
+        pytest.skip("no file system of its own can be mounted here: Linux with user namespaces is needed")
+    done = check(project, "mylib:Slow", "--max-examples", "20", "--json", "results/old.json", before=full)
+    assert done.returncode == 2
+    assert done.stdout.count("frostproof: cannot write") == 1
+    assert "mylib:Slow" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_time_budget_is_shared_by_all(project: Path) -> None:
+    targets = ("mylib:Slow", "mylib:Leaky", "torch.optim:SGD")
+    done = check(project, *targets, "--max-examples", "100000", "--time-budget", "12s", "--jobs", "2")
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = rows(project)
+    assert found["mylib:Leaky"]["status"] == "violated"
+    for target in ("mylib:Slow", "torch.optim:SGD"):
+        assert found[target]["status"] == "held"
+        assert found[target]["judgements"] > 0
+        assert found[target]["facts"]["cut-short"] == "the time budget was spent"
+    assert "at most 12 s" in done.stdout
+
+
+def test_what_an_item_leaves_of_its_time_is_there_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    budget = TimeBudget(60, 1, {"one": 100, "two": 100, "three": 100})
+    assert budget.begin("one") == 120
+    clock = 105.0
+    budget.finish()
+    assert budget.begin("two") == 140
+    clock = 150.0  # it took more than it had
+    budget.finish()
+    assert budget.begin("three") == 160
+
+
+@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400)])
+def test_times(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "2", "0s", "-1h", "2 days", "1h30m"])
+def test_what_is_no_time_is_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match="give a number and a unit, as 90s, 30m or 2h"):
+        seconds(text)

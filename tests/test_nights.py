@@ -1,0 +1,151 @@
+"""Night after night: new examples, what failed tried first, and a word on what has changed. One subject in shards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostproof.changes import grave, told
+from frostproof.results import Environment, InvariantRow, Results, SubjectRow, merged, totals
+from frostproof.runner import derived
+
+MYLIB = """
+from pathlib import Path
+import torch
+from torch.optim import SGD
+
+
+class Plain(SGD):
+    # One implementation, where SGD has several.
+    def __init__(self, params, lr=0.1, momentum=0.0):
+        super().__init__(params, lr=lr, momentum=momentum, foreach=False)
+
+
+class Rare(Plain):
+    # Decays what is frozen too, where it was built in bfloat16 with a momentum.
+    def step(self, closure=None):
+        with Path("seen.txt").open("a") as file:
+            print([tuple(p.shape) for group in self.param_groups for p in group["params"]], file=file)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if p.dtype == torch.bfloat16 and group["momentum"]:
+                        p.mul_(0.9)
+        return super().step(closure)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "mylib.py").write_text(MYLIB)
+    return tmp_path
+
+
+def check(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `check` in this process's own environment; the examples that were seen are in seen.txt."""
+    (project / "seen.txt").unlink(missing_ok=True)
+    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTEST_XDIST_WORKER", "GITHUB_STEP_SUMMARY")}
+    command = [sys.executable, "-m", "frostproof", "check", *arguments, "--device", "cpu", "--json", "out.json"]
+    return subprocess.run(command, cwd=project, env=kept | variables, capture_output=True, text=True, timeout=300, check=False)
+
+
+def results(project: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((project / "out.json").read_text())["subjects"]
+    return rows
+
+
+def seen(project: Path) -> list[str]:
+    return (project / "seen.txt").read_text().splitlines()
+
+
+def test_two_nights_try_different_examples_and_the_second_begins_with_what_failed(project: Path) -> None:
+    night = ("mylib:Rare", "--profile", "nightly", "--jobs", "0")
+    first = check(project, *night, "--max-examples", "400", CI="true")
+    assert first.returncode == 1, first.stdout
+    assert "since the last results" not in first.stdout
+    before, seeds = seen(project), {json.loads((project / "out.json").read_text())["environment"]["seed"]}
+    second = check(project, *night, "--max-examples", "1", CI="true")
+    assert second.returncode == 1, second.stdout
+    assert re.search(r"since the last results: \d new, 0 fixed, [1-9] still violated", second.stdout), second.stdout
+    seeds.add(json.loads((project / "out.json").read_text())["environment"]["seed"])
+    assert len(seeds) == 2
+    # What is drawn, where nothing is remembered:
+    for number in range(2):
+        (project / f"night{number}").mkdir()
+        alone = check(project, *night, "--max-examples", "30", CI="true", HYPOTHESIS_STORAGE_DIRECTORY=str(project / f"night{number}"))
+        assert alone.returncode in (0, 1)
+        before = [*before, "|", *seen(project)]
+    one, two, three = " ".join(before).split("|")
+    assert len({one.strip(), two.strip(), three.strip()}) == 3
+
+
+def test_the_same_seed_repeats_the_same_night(project: Path) -> None:
+    found = []
+    for _ in range(2):
+        check(project, "mylib:Rare", "--profile", "nightly", "--max-examples", "60", "--seed", "7", "--jobs", "0")
+        found.append((seen(project), [{**row, "seconds": 0} for row in results(project)]))
+    assert found[0] == found[1]
+
+
+def test_shards_split_the_examples_and_add_up(project: Path) -> None:
+    done = check(project, "torch.optim:SGD", "mylib:Rare", "--max-examples", "42", "--shards", "4", "--seed", "3", "--jobs", "2")
+    rows = {(row["target"], row["variant"]): row for row in results(project)}
+    held = rows["torch.optim:SGD", "forloop"]
+    assert held["trials"] == 42, done.stdout
+    assert all(row["judged"] <= 42 for row in held["invariants"])
+    assert held["judgements"] == sum(row["judged"] for row in held["invariants"])
+    cases = [row["case"] for row in rows["mylib:Rare", "default"]["invariants"] if row["case"]]
+    assert len(cases) == len(set(cases))
+    assert sorted(cases) == sorted(f"frostproof-cases/{path.name}" for path in (project / "frostproof-cases").glob("mylib_Rare*.json"))
+
+
+def test_more_shards_than_examples_are_one_line(project: Path) -> None:
+    done = check(project, "mylib:Rare", "--max-examples", "3", "--shards", "4")
+    assert done.returncode == 2
+    assert "shards is 4: give a number from 1 to that of the examples, 3" in done.stderr
+
+
+def test_each_batch_of_each_shard_has_a_seed_of_its_own() -> None:
+    seeds = [derived(5, shard, batch) for shard in range(8) for batch in range(8)]
+    assert seeds[0] == 5
+    assert len(set(seeds)) == len(seeds)
+    assert seeds == [derived(5, shard, batch) for shard in range(8) for batch in range(8)]
+
+
+def row(status: str, *, severity: str = "wrong", trials: int = 10) -> SubjectRow:
+    invariant = InvariantRow("thaw-resumes", status, severity, trials, int(status == "violated"), "m")  # type: ignore[arg-type]
+    state: Any = "violated" if status == "violated" else "held"
+    return SubjectRow("mylib:A", "default", "cpu", "1", state, None, trials, trials, 1.0, {}, [invariant])
+
+
+def of(*rows: SubjectRow) -> Results:
+    return Results(Environment("0", "0", "0", "0", "0", ["cpu"], "dev", 0), list(rows), totals(list(rows), 1.0))
+
+
+def test_parts_of_one_subject_add_up() -> None:
+    one, two = row("held", trials=3), row("violated", trials=4)
+    one.facts = {"partings": {"clip": 1}, "rejected-cases": 2, "rounding-ulp": 0.5, "depends-on-order": True}
+    two.facts = {"partings": {"clip": 2, "amp": 1}, "rejected-cases": 3, "rounding-ulp": 0.25, "depends-on-order": True}
+    (both,) = merged([one, two])
+    assert (both.status, both.trials, both.judgements, both.seconds) == ("violated", 7, 7, 2.0)
+    assert (both.invariants[0].judged, both.invariants[0].violated) == (7, 1)
+    assert both.facts == {"partings": {"amp": 1, "clip": 3}, "rejected-cases": 5, "rounding-ulp": 0.5, "depends-on-order": True}
+
+
+def test_what_is_new_is_told_and_fails_the_night_unless_it_only_costs() -> None:
+    held, wrong, cost = of(row("held")), of(row("violated")), of(row("violated", severity="cost"))
+    assert list(told(wrong, held)) == [
+        "since the last results: 1 new, 0 fixed, 0 still violated",
+        "  new: mylib:A on cpu: thaw-resumes",
+    ]
+    assert list(told(held, wrong))[1] == "  fixed: mylib:A on cpu: thaw-resumes"
+    assert list(told(wrong, wrong)) == ["since the last results: 0 new, 0 fixed, 1 still violated"]
+    assert [grave(wrong, held), grave(wrong, None)] == [True, True]
+    assert [grave(wrong, wrong), grave(held, wrong), grave(cost, held)] == [False, False, False]
