@@ -64,7 +64,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "frostproof", "check", *arguments, "--device", "cpu", "--json", "out.json"]
+    return [sys.executable, "-m", "frostproof", "check", "--device", "cpu", "--json", "out.json", *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -91,15 +91,14 @@ def wait(condition: Callable[[], bool], limit: float = 90) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("jobs", ["0", "2"])
-@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+@pytest.mark.parametrize(("signalled", "jobs"), [(signal.SIGTERM, "0"), (signal.SIGTERM, "2"), (signal.SIGINT, "2")])
 def test_an_interrupted_run_keeps_what_it_judged(project: Path, jobs: str, signalled: signal.Signals) -> None:
     arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "5000", "--jobs", jobs)
     with subprocess.Popen(
         arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as running:
         wait(lambda: any(project.glob("frostproof-cases/mylib_Leaky*.py")) and (project / "slow.pid").exists())
-        time.sleep(8)  # a worker tells what it has every few seconds
+        time.sleep(6)  # a worker tells what it has every few seconds
         running.send_signal(signalled)
         said, _ = running.communicate(timeout=60)
     assert running.returncode == 130, said
@@ -127,7 +126,7 @@ def test_a_violation_that_was_not_yet_written_down_is_kept(project: Path) -> Non
 
 
 def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
-    arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "300", "--jobs", "2")
+    arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "120", "--jobs", "2")
     with subprocess.Popen(
         arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as running:
@@ -137,7 +136,7 @@ def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
         said, _ = running.communicate(timeout=240)
     assert running.returncode == 1, said
     found = rows(project)
-    assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 300), said
+    assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 120), said
     assert "cut-short" not in found["mylib:Slow"]["facts"]
     assert found["mylib:Leaky"]["status"] == "violated"
 
@@ -168,16 +167,16 @@ def test_results_that_cannot_be_written_are_one_line_and_the_table_is_there(proj
 
 
 def test_a_time_budget_is_shared_by_all(project: Path) -> None:
-    targets = ("mylib:Slow", "mylib:Leaky", "torch.optim:SGD")
-    done = check(project, *targets, "--max-examples", "100000", "--time-budget", "12s", "--jobs", "2")
+    targets = ("mylib:Slow", "mylib:Leaky", "mylib:Plain")
+    done = check(project, *targets, "--max-examples", "100000", "--time-budget", "20s", "--jobs", "2")
     assert done.returncode == 1, done.stdout + done.stderr
     found = rows(project)
     assert found["mylib:Leaky"]["status"] == "violated"
-    for target in ("mylib:Slow", "torch.optim:SGD"):
+    for target in ("mylib:Slow", "mylib:Plain"):
         assert found[target]["status"] == "held"
-        assert found[target]["judgements"] > 0
+        assert found[target]["trials"] >= 10
         assert found[target]["facts"]["cut-short"] == "the time budget was spent"
-    assert "at most 12 s" in done.stdout
+    assert "at most 20 s" in done.stdout
 
 
 def test_what_an_item_leaves_of_its_time_is_there_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

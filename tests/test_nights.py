@@ -76,14 +76,10 @@ def test_two_nights_try_different_examples_and_the_second_begins_with_what_faile
     assert re.search(r"since the last results: \d new, 0 fixed, [1-9] still violated", second.stdout), second.stdout
     seeds.add(json.loads((project / "out.json").read_text())["environment"]["seed"])
     assert len(seeds) == 2
-    # What is drawn, where nothing is remembered:
-    for number in range(2):
-        (project / f"night{number}").mkdir()
-        alone = check(project, *night, "--max-examples", "30", CI="true", HYPOTHESIS_STORAGE_DIRECTORY=str(project / f"night{number}"))
-        assert alone.returncode in (0, 1)
-        before = [*before, "|", *seen(project)]
-    one, two, three = " ".join(before).split("|")
-    assert len({one.strip(), two.strip(), three.strip()}) == 3
+    # What the second night draws, where nothing is remembered:
+    alone = check(project, *night, "--max-examples", "20", CI="true", HYPOTHESIS_STORAGE_DIRECTORY=str(project / "forgetful"))
+    assert alone.returncode in (0, 1)
+    assert seen(project)[:20] != before[:20]
 
 
 def test_the_same_seed_repeats_the_same_night(project: Path) -> None:
@@ -91,13 +87,14 @@ def test_the_same_seed_repeats_the_same_night(project: Path) -> None:
     for _ in range(2):
         check(project, "mylib:Rare", "--profile", "nightly", "--max-examples", "60", "--seed", "7", "--jobs", "0")
         found.append((seen(project), [{**row, "seconds": 0} for row in results(project)]))
+        (project / "out.json").unlink()  # the results of the night before are read first, if there are any
     assert found[0] == found[1]
 
 
 def test_shards_split_the_examples_and_add_up(project: Path) -> None:
-    done = check(project, "torch.optim:SGD", "mylib:Rare", "--max-examples", "42", "--shards", "4", "--seed", "3", "--jobs", "2")
+    done = check(project, "mylib:Plain", "mylib:Rare", "--max-examples", "42", "--shards", "4", "--seed", "3", "--jobs", "2")
     rows = {(row["target"], row["variant"]): row for row in results(project)}
-    held = rows["torch.optim:SGD", "forloop"]
+    held = rows["mylib:Plain", "default"]
     assert held["trials"] == 42, done.stdout
     assert all(row["judged"] <= 42 for row in held["invariants"])
     assert held["judgements"] == sum(row["judged"] for row in held["invariants"])

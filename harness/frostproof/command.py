@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from frostproof.casefile import CaseFile
     from frostproof.replay import Verdict
 
-EXIT_CODES = {0: 0, 1: 1, 2: 130, 4: 2, 5: 5}
-"""pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 5 nothing was judged, 130 interrupted."""
+EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
+"""pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 3 an error of pytest or its plugins, 5 nothing
+was judged, 130 interrupted."""
 
 SUITE = (
     "--pyargs",
@@ -76,7 +77,8 @@ def main() -> None:
 def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbose: bool, zoo: bool, **given: Any) -> int:
     """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
 
-    Exit code 0: everything held; 1: something is violated; 2: wrong usage; 5: nothing was judged.
+    Exit code 0: everything held; 1: something is violated; 2: wrong usage; 3: an error of pytest or its plugins; 5: nothing was
+    judged; 130: interrupted.
     """
     targets, pytest_args = _split(targets, context)
     if zoo:
@@ -99,7 +101,7 @@ def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbos
     remote = any(argument.startswith("--tx") for argument in pytest_args)
     workers = ["--dist=load"] if remote else [f"--numprocesses={jobs}"]
     code = int(pytest.main([*SUITE, *loud, *options, *workers, "--maxschedchunk=1", *pytest_args]))
-    return EXIT_CODES.get(code, 1)
+    return EXIT_CODES.get(code, 3)
 
 
 def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, ...], list[str]]:

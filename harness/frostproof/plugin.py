@@ -264,7 +264,7 @@ class Guest:
                 self.warn(str(value))
             elif name == FINDING and report.when == "setup":
                 self.interim[report.nodeid] = self._received(str(value))
-            elif name == FINDING:
+            elif name == FINDING and report.when != "teardown":  # which carries that of the call again
                 if report.when == "call":
                     self.interim.pop(report.nodeid, None)
                 self.rows.append(self._received(str(value)))

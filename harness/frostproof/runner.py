@@ -29,6 +29,9 @@ FINDING, WARNING = "frostproof", "frostproof-warning"
 INTERIM = 5.0
 """Seconds between two interim findings, which are all that is left of an item whose process is killed."""
 
+LEAST = 10
+"""Examples that each item tries, however late it is in a time budget: nothing is left unjudged."""
+
 
 class Runner:
     """Runs the items of ours in this process. `time_left`: of the time budget, as the process starts."""
@@ -145,7 +148,7 @@ class Runner:
         def look() -> None:
             nonlocal due
             now = time.monotonic()
-            if deadline is not None and now >= deadline:
+            if deadline is not None and now >= deadline and verification.trials >= LEAST:
                 raise Spent
             if self.in_worker and now >= due:
                 from frostproof.finding import finding
