@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,27 @@ def check(project: Path, *arguments: str, before: str = "") -> subprocess.Comple
     return subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, timeout=300, check=False)
 
 
+@contextmanager
+def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A run in the background, which ends with the test."""
+    with subprocess.Popen(
+        arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as running:
+        try:
+            yield running
+        except BaseException:
+            running.kill()
+            print(running.communicate()[0])
+            raise
+
+
 def rows(project: Path) -> dict[str, Any]:
     """The rows of the results, by target; they are read as `frostproof report` reads them, and so are valid."""
     load(project / "out.json")
     return {row["target"]: row for row in json.loads((project / "out.json").read_text())["subjects"]}
 
 
-def wait(condition: Callable[[], bool], limit: float = 90) -> None:
+def wait(condition: Callable[[], bool], limit: float = 200) -> None:
     end = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < end, "it never came to that"
@@ -94,9 +109,7 @@ def wait(condition: Callable[[], bool], limit: float = 90) -> None:
 @pytest.mark.parametrize(("signalled", "jobs"), [(signal.SIGTERM, "0"), (signal.SIGTERM, "2"), (signal.SIGINT, "2")])
 def test_an_interrupted_run_keeps_what_it_judged(project: Path, jobs: str, signalled: signal.Signals) -> None:
     arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "5000", "--jobs", jobs)
-    with subprocess.Popen(
-        arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
+    with started(project, arguments) as running:
         wait(lambda: any(project.glob("frostproof-cases/mylib_Leaky*.py")) and (project / "slow.pid").exists())
         time.sleep(6)  # a worker tells what it has every few seconds
         running.send_signal(signalled)
@@ -113,9 +126,7 @@ def test_an_interrupted_run_keeps_what_it_judged(project: Path, jobs: str, signa
 
 def test_a_violation_that_was_not_yet_written_down_is_kept(project: Path) -> None:
     arguments = command("mylib:Breaks", "--max-examples", "5000", "--jobs", "2")
-    with subprocess.Popen(
-        arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
+    with started(project, arguments) as running:
         wait(lambda: any(project.glob("frostproof-cases/mylib_Breaks*.json")))
         running.send_signal(signal.SIGTERM)
         said, _ = running.communicate(timeout=60)
@@ -127,9 +138,7 @@ def test_a_violation_that_was_not_yet_written_down_is_kept(project: Path) -> Non
 
 def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
     arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "120", "--jobs", "2")
-    with subprocess.Popen(
-        arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as running:
+    with started(project, arguments) as running:
         wait(lambda: (project / "slow.pid").exists())
         time.sleep(6)  # so that something of it is known already, which must not count twice
         os.kill(int((project / "slow.pid").read_text()), signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import shutil
 import subprocess
@@ -134,6 +135,49 @@ def test_what_reproduces_nothing_is_told_apart(tmp_path: Path, forks: bool, monk
     for text, expected in says.items():
         path.write_text(text)
         assert reproduces(path, "thaw-resumes", tmp_path, timeout=5) == expected
+
+
+COMPILED = """
+import torch
+from torch.optim import SGD
+
+
+@torch.compile
+def decayed(p):
+    return p * 0.9
+
+
+class Compiled(SGD):
+    def step(self, closure=None):
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.copy_(decayed(p))
+        return super().step(closure)
+"""
+
+
+def test_what_is_compiled_is_run_as_it_was_when_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "compiledlib.py").write_text(COMPILED)
+    monkeypatch.syspath_prepend(tmp_path)
+    compiled = importlib.import_module("compiledlib").Compiled
+    with fenced("cpu"):
+        text = script(simplest(), subjects(compiled, "compiledlib:Compiled")[0], "frozen-weights-unchanged")
+    assert text.count('torch.compiler.set_stance("force_eager")') == 1
+    path = tmp_path / "counterexample.py"
+    path.write_text(text)
+    execution = reproduces(path, "frozen-weights-unchanged", tmp_path, timeout=30, module="compiledlib")
+    assert execution.reproduced, execution.said
+
+
+@pytest.mark.parametrize("body", ["raise ValueError", "import sys; sys.exit(0)", "import os; os._exit(0)", "while True: pass"])
+def test_a_library_that_cannot_be_imported_costs_its_script_alone(body: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(body)
+    path = tmp_path / "script.py"
+    path.write_text("import odd")
+    assert not reproduces(path, "thaw-resumes", tmp_path, timeout=5, module="odd").reproduced
+    path.write_text("import sys; sys.exit('thaw-resumes: it does not')")
+    assert reproduces(path, "thaw-resumes", tmp_path, timeout=30).reproduced
 
 
 def test_what_cannot_be_written_down_says_why() -> None:
