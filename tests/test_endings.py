@@ -83,7 +83,13 @@ def check(project: Path, *arguments: str, before: str = "") -> subprocess.Comple
 def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
     """A run in the background, which ends with the test."""
     with subprocess.Popen(
-        arguments, cwd=project, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        arguments,
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # which a shell's background jobs ignore
     ) as running:
         try:
             yield running

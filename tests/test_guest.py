@@ -41,10 +41,10 @@ def test_settings_of_the_consumer_stay_as_they_are(pytester: pytest.Pytester) ->
             assert torch.is_grad_enabled()
         """
     )
-    options = ("--frostproof-optimizer", "torch.optim:SGD", "--frostproof-device", "cpu", "--frostproof-max-examples", "3")
+    options = ("--frostproof-optimizer", "torch.optim:Rprop", "--frostproof-device", "cpu", "--frostproof-max-examples", "3")
     result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties", "test_zz_own.py", "-W", "error", *options)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["frostproof: profile dev, 3 examples, seed *", "*torch.optim:SGD foreach*"])
+    result.stdout.fnmatch_lines(["frostproof: profile dev, 3 examples, seed *", "*torch.optim:Rprop foreach*"])
 
 
 def test_a_run_that_selects_none_of_our_tests_is_left_alone(pytester: pytest.Pytester) -> None:
@@ -93,9 +93,11 @@ def test_each_optimizer_has_its_own_place_in_the_example_database(pytester: pyte
         mylib="""
         import torch
 
-        class Good(torch.optim.Rprop): pass
+        class Good(torch.optim.Rprop):
+            def __init__(self, params, lr=0.01):  # one implementation, where Rprop has several
+                super().__init__(params, lr=lr)
 
-        class Bad(torch.optim.Rprop):
+        class Bad(Good):
             def step(self, closure=None):
                 for group in self.param_groups:
                     for p in group["params"]:
