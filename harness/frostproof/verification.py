@@ -24,7 +24,7 @@ from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
 from frostproof.trial import Outcome, run_trial
 
-SHRINKING = 20.0
+SHRINKING = 15.0
 """Seconds after the first violation in which smaller cases are tried: of a slow optimizer, shrinking alone could take minutes."""
 
 
