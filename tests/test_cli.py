@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from frostproof.command import main
 from frostproof.reproducer import reproduces
-from tests.consumer import Consumer, environment, wheel
+from tests.consumer import Consumer, environment, leaky, wheel
 
 LION = """
 import os
@@ -34,16 +34,9 @@ class Lion(Optimizer):
                 if p.grad is not None:
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(p.grad.sign() * group["lr"])
         return loss
-
-
-class Leaky(Lion):
-    def step(self, closure=None):
-        with torch.no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    p.mul_(0.9)
-        return super().step(closure)
-
+"""
+LION += leaky("Lion")
+LION += """
 
 class Shy(Leaky):
     def step(self, closure=None):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,18 +17,10 @@ from hypothesis.database import ExampleDatabase, InMemoryExampleDatabase
 from frostproof import database
 from frostproof.database import Keyed, Shared
 from frostproof.errors import UsageError
+from tests.consumer import PLAIN, check
+from tests.sockets import free_port, wait_for
 
-MYLIB = """
-import os, signal
-import torch
-from torch.optim import SGD
-
-
-class Plain(SGD):
-    # One implementation, where SGD has several.
-    def __init__(self, params, lr=0.1, momentum=0.0):
-        super().__init__(params, lr=lr, momentum=momentum, foreach=False)
-
+OWN = """
 
 class Rare(Plain):
     # Decays what is frozen too, in a third group only.
@@ -51,6 +40,7 @@ class Killer(Plain):
             os.kill(int(os.environ["REDIS"]), signal.SIGKILL)
         return super().step(closure)
 """
+MYLIB = PLAIN + OWN
 
 
 class Server(NamedTuple):
@@ -63,16 +53,10 @@ def redis(tmp_path: Path) -> Iterator[Server]:
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("no redis-server here: install Debian's package of that name")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    for _ in range(100):
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
+    wait_for("127.0.0.1", port)
     yield Server(process, f"redis://127.0.0.1:{port}/0#tests")
     process.kill()
     process.wait()
@@ -84,9 +68,7 @@ class Machine(NamedTuple):
     folder: Path
 
     def check(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "frostproof", "check", *arguments, "--device", "cpu", "--json", "out.json"]
-        kept = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTEST_XDIST_WORKER", "GITHUB_STEP_SUMMARY")}
-        return subprocess.run(command, cwd=self.folder, env=kept | variables, capture_output=True, text=True, timeout=300, check=False)
+        return check(self.folder, *arguments, **variables)
 
     def statuses(self) -> dict[str, str]:
         rows = json.loads((self.folder / "out.json").read_text())["subjects"]
@@ -192,7 +174,6 @@ def test_layers_lie_behind_the_local_folder(tmp_path: Path, monkeypatch: pytest.
     warnings: list[str] = []
     shared = database.database([str(tmp_path / "shared")], warnings.append)
     shared.save(b"key", b"value")
-    reader = database.database([f"readonly:{tmp_path / 'shared'}"], warnings.append)
     monkeypatch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", str(tmp_path / "another"))
     reader = database.database([f"readonly:{tmp_path / 'shared'}"], warnings.append)
     assert list(reader.fetch(b"key")) == [b"value"]

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,28 +18,9 @@ import pytest
 from frostproof.errors import UsageError
 from frostproof.resultsfile import load
 from frostproof.timebudget import TimeBudget, seconds
+from tests.consumer import PLAIN, check, clean, command
 
-MYLIB = """
-import os, time
-from pathlib import Path
-import torch
-from torch.optim import SGD
-
-
-class Plain(SGD):
-    # One implementation, where SGD has several.
-    def __init__(self, params, lr=0.1, momentum=0.0):
-        super().__init__(params, lr=lr, momentum=momentum, foreach=False)
-
-
-class Leaky(Plain):
-    def step(self, closure=None):
-        with torch.no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    p.mul_(0.9)
-        return super().step(closure)
-
+OWN = """
 
 class Slow(Plain):
     def step(self, closure=None):
@@ -56,6 +36,7 @@ class Breaks(Leaky):
         time.sleep(0.05)
         return super().step(closure)
 """
+MYLIB = PLAIN + OWN
 
 
 @pytest.fixture
@@ -64,19 +45,16 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "frostproof", "check", "--device", "cpu", "--json", "out.json", *arguments]
+def check_mounted(project: Path, mount: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`check`, where a file system of its own is mounted by the command `mount`. Skips where that cannot be."""
 
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        inside = ["unshare", "--map-root-user", "--mount", "bash", "-c", f'{mount} && exec "$@"', "bash", *words]
+        return subprocess.run(inside, cwd=project, env=clean(), capture_output=True, text=True, timeout=300, check=False)
 
-def environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key not in ("CI", "PYTEST_XDIST_WORKER", "GITHUB_STEP_SUMMARY")}
-
-
-def check(project: Path, *arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
-    words: list[str] = command(*arguments)
-    if before:
-        words = ["unshare", "--map-root-user", "--mount", "bash", "-c", f'{before} && exec "$@"', "bash", *words]
-    return subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    if shutil.which("unshare") is None or run("true").returncode:
+        pytest.skip("no file system of its own can be mounted here: Linux with user namespaces is needed")
+    return run(*command(*arguments))
 
 
 @contextmanager
@@ -85,7 +63,7 @@ def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[st
     with subprocess.Popen(
         arguments,
         cwd=project,
-        env=environment(),
+        env=clean(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -159,9 +137,7 @@ def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
 def test_a_full_disk_costs_the_cases_alone(project: Path) -> None:
     (project / "cases").mkdir()
     full = "mount -t tmpfs -o size=4k,nr_inodes=2 none cases"
-    if shutil.which("unshare") is None or check(project, "--help", before=full).returncode:
-        pytest.skip("no file system of its own can be mounted here: Linux with user namespaces is needed")
-    done = check(project, "mylib:Leaky", "mylib:Slow", "--max-examples", "20", "--cases", "cases", before=full)
+    done = check_mounted(project, full, "mylib:Leaky", "mylib:Slow", "--max-examples", "20", "--cases", "cases")
     assert done.returncode == 1, done.stdout + done.stderr
     found = rows(project)
     assert (found["mylib:Leaky"]["status"], found["mylib:Slow"]["status"]) == ("violated", "held")
@@ -172,9 +148,7 @@ def test_a_full_disk_costs_the_cases_alone(project: Path) -> None:
 def test_results_that_cannot_be_written_are_one_line_and_the_table_is_there(project: Path) -> None:
     (project / "results").mkdir()
     full = "mount -t tmpfs -o size=4k none results && head -c 4096 /dev/zero > results/old.json"
-    if shutil.which("unshare") is None or check(project, "--help", before=full).returncode:
-        pytest.skip("no file system of its own can be mounted here: Linux with user namespaces is needed")
-    done = check(project, "mylib:Slow", "--max-examples", "20", "--json", "results/old.json", before=full)
+    done = check_mounted(project, full, "mylib:Slow", "--max-examples", "20", "--json", "results/old.json")
     assert done.returncode == 2
     assert done.stdout.count("frostproof: cannot write") == 1
     assert "mylib:Slow" in done.stdout

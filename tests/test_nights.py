@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +13,10 @@ import pytest
 from frostproof.changes import grave, told
 from frostproof.results import Environment, InvariantRow, Results, SubjectRow, merged, totals
 from frostproof.runner import derived
+from tests import consumer
+from tests.consumer import PLAIN
 
-MYLIB = """
-from pathlib import Path
-import torch
-from torch.optim import SGD
-
-
-class Plain(SGD):
-    # One implementation, where SGD has several.
-    def __init__(self, params, lr=0.1, momentum=0.0):
-        super().__init__(params, lr=lr, momentum=momentum, foreach=False)
-
+OWN = """
 
 class Rare(Plain):
     # Decays what is frozen too, where it was built in bfloat16 with a momentum.
@@ -40,6 +30,7 @@ class Rare(Plain):
                         p.mul_(0.9)
         return super().step(closure)
 """
+MYLIB = PLAIN + OWN
 
 
 @pytest.fixture
@@ -49,11 +40,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def check(project: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `check` in this process's own environment; the examples that were seen are in seen.txt."""
+    """Run `check`; the examples that were seen are in seen.txt."""
     (project / "seen.txt").unlink(missing_ok=True)
-    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTEST_XDIST_WORKER", "GITHUB_STEP_SUMMARY")}
-    command = [sys.executable, "-m", "frostproof", "check", *arguments, "--device", "cpu", "--json", "out.json"]
-    return subprocess.run(command, cwd=project, env=kept | variables, capture_output=True, text=True, timeout=300, check=False)
+    return consumer.check(project, *arguments, **variables)
 
 
 def results(project: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from frostproof.progress import is_watched
+from tests.consumer import clean
 
 pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
 SLOW = """
@@ -35,8 +36,7 @@ def on_a_terminal(folder: Path, jobs: str) -> str:
     """What a terminal receives."""
     (folder / "mylib.py").write_text(SLOW)
     ours, theirs = pty.openpty()
-    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTEST_XDIST_WORKER", "GITHUB_STEP_SUMMARY")}
-    variables = {**kept, "TERM": "xterm", "COLUMNS": "100"}
+    variables = clean(TERM="xterm", COLUMNS="100")
     process = subprocess.Popen([*COMMAND, jobs], cwd=folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     received = b""

@@ -5,38 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.consumer import Consumer, environment, wheel
+from tests.consumer import PLAIN, Consumer, clean, environment, wheel
+from tests.sockets import free_port, wait_for
 
-MYLIB = """
-import os, signal
-from pathlib import Path
-import torch
-from torch.optim import SGD
-
-
-class Plain(SGD):
-    # One implementation, where SGD has several.
-    def __init__(self, params, lr=0.1, momentum=0.0):
-        super().__init__(params, lr=lr, momentum=momentum, foreach=False)
-
-
-class Leaky(Plain):
-    def step(self, closure=None):
-        with torch.no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    p.mul_(0.9)
-        return super().step(closure)
-
+OWN = """
 
 class Dies(Plain):
     # The process that runs it is killed once, and then no more.
@@ -49,6 +28,7 @@ class Dies(Plain):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().step(closure)
 """
+MYLIB = PLAIN + OWN
 TARGETS = ("torch.optim:Rprop", "mylib:Plain", "mylib:Leaky")
 
 
@@ -93,15 +73,14 @@ def hosts(built: Path, request: pytest.FixtureRequest) -> Iterator[Hosts]:
     try:
         for number, name in enumerate(names):
             inside, address = (_namespace(spaces[number], number), f"10.213.{number}.2") if spaces else ([], "127.0.0.1")
-            port = _free() if not spaces else 8888
+            port = free_port() if not spaces else 8888
             python, folder = built / name / "env" / "bin" / "python", built / name / "project"
             serve = f"while sleep 0.2; do {python} -m execnet.script.socketserver {address}:{port}; done"
-            clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
             command = [*inside, "bash", "-c", serve]
             quiet = subprocess.DEVNULL
-            servers.append(subprocess.Popen(command, cwd=folder, env=clean, start_new_session=True, stdout=quiet, stderr=quiet))
+            servers.append(subprocess.Popen(command, cwd=folder, env=clean(), start_new_session=True, stdout=quiet, stderr=quiet))
             workers.append(f"socket={address}:{port}//chdir={folder}")
-            _wait_for(address, port)
+            wait_for(address, port)  # which xdist's server takes for one that failed, and serves the next
         local = Consumer(built / "local" / "project", built / "local" / "env" / "bin")
         yield Hosts(local, tuple(workers), tuple(servers))
     finally:
@@ -137,22 +116,6 @@ def _namespace(name: str, number: int) -> list[str]:
 def _cable(number: int) -> tuple[str, str]:
     """The names of its two ends."""
     return f"fp{os.getpid()}o{number}", f"fp{os.getpid()}t{number}"
-
-
-def _free() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _wait_for(address: str, port: int) -> None:
-    """Until something listens there; a server takes a connection that says nothing for one that failed, and serves the next."""
-    for _ in range(100):
-        with socket.socket() as client:
-            if client.connect_ex((address, port)) == 0:
-                return
-        time.sleep(0.1)
-    raise TimeoutError(f"{address}:{port}")
 
 
 @pytest.mark.parametrize("hosts", ["loopback", "namespaces"], indirect=True)
@@ -196,7 +159,7 @@ def test_a_machine_that_stays_away_is_replaced(hosts: Hosts, built: Path) -> Non
 
 def test_a_machine_that_was_never_there_is_one_line(built: Path) -> None:
     local = Consumer(built / "local" / "project", built / "local" / "env" / "bin")
-    done = local.run("frostproof", "check", "mylib:Leaky", "--", "--tx", f"socket=127.0.0.1:{_free()}")
+    done = local.run("frostproof", "check", "mylib:Leaky", "--", "--tx", f"socket=127.0.0.1:{free_port()}")
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "127.0.0.1" in line]
     assert line.startswith("ERROR: frostproof: no worker at socket=127.0.0.1:")

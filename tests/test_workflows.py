@@ -16,6 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from frostproof.zoo import LIBRARIES
+from tests.consumer import clean
 
 ROOT = Path(__file__).parent.parent
 CI, NIGHTLY = (ROOT / ".github" / "workflows" / name for name in ("ci.yml", "nightly.yml"))
@@ -107,8 +108,6 @@ class Runner(NamedTuple):
 
     def run(self, step: dict[str, Any], path: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a step as GitHub does: a file, with `bash -e`; with more options where the step names bash."""
-        dropped = ("HYPOTHESIS_STORAGE_DIRECTORY", "GITHUB_STEP_SUMMARY")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name not in dropped}
         given = {name: EXPRESSION.sub(lambda found: self.values[found[1]], str(value)) for name, value in step.get("env", {}).items()}
         paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}" if path is None else path
         ours = {"CI": "true", "GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_ACTION_PATH": str(ACTION.parent), "PATH": paths}
@@ -116,7 +115,8 @@ class Runner(NamedTuple):
         script.write_text(step["run"])
         options = ["--noprofile", "--norc", "-eo", "pipefail"] if step.get("shell") == "bash" else ["-e"]
         command = [str(shutil.which("bash")), *options, str(script)]
-        return subprocess.run(command, cwd=self.folder, env=kept | ours | given, capture_output=True, text=True, timeout=120, check=False)
+        variables = clean(**ours | given)
+        return subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=120, check=False)
 
     @property
     def summary(self) -> Path:
