@@ -36,13 +36,13 @@ def changes(now: Results, before: Results) -> dict[Key, Change]:
 
 def told(now: Results, before: Results) -> Iterator[str]:
     """The same in lines: how many there are of each, and what is new or fixed by its name."""
-    found = changes(now, before)
+    found, names = changes(now, before), {row.key: row.name for row in now.subjects}
     counts = Counter(found.values())
     yield f"since the last results: {counts['new']} new, {counts['fixed']} fixed, {counts['still']} still violated"
     for change in ("new", "fixed"):
         for (target, variant, device, identity), each in found.items():
             if each == change:
-                yield f"  {change}: {target}{'' if variant == 'default' else f' {variant}'} on {device}: {identity}"
+                yield f"  {change}: {names[target, variant, device]} on {device}: {identity}"
 
 
 def grave(now: Results, before: Results | None) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urldefrag, urlsplit
 
 from hypothesis.database import (
@@ -31,6 +31,7 @@ PATIENCE = 10.0
 
 READ_ONLY, GITHUB = "readonly:", "github:"
 ARTIFACT = "frostproof-examples"
+Answer = TypeVar("Answer")
 _DIGEST = hashlib.sha384().digest_size
 
 
@@ -68,42 +69,32 @@ class Shared(ExampleDatabase):
         self.waited = 0.0
 
     def fetch(self, key: bytes) -> Iterable[bytes]:
-        found: list[bytes] = []
-        with self._asked() as layer:
-            if layer is not None:
-                found = list(layer.fetch(key))
-        return found
+        return self._asked(lambda layer: list(layer.fetch(key))) or []
 
     def save(self, key: bytes, value: bytes) -> None:
-        with self._asked() as layer:
-            if layer is not None:
-                layer.save(key, value)
+        self._asked(lambda layer: layer.save(key, value))
 
     def delete(self, key: bytes, value: bytes) -> None:
-        with self._asked() as layer:
-            if layer is not None:
-                layer.delete(key, value)
+        self._asked(lambda layer: layer.delete(key, value))
 
     def move(self, src: bytes, dest: bytes, value: bytes) -> None:
-        with self._asked() as layer:
-            if layer is not None:
-                layer.move(src, dest, value)
+        self._asked(lambda layer: layer.move(src, dest, value))
 
-    @contextmanager
-    def _asked(self) -> Iterator[ExampleDatabase | None]:
+    def _asked(self, what: Callable[[ExampleDatabase], Answer]) -> Answer | None:
+        """What the layer answers; None where it fails, or has been left out."""
         if self.lost:
-            yield None
-            return
-        started = time.monotonic()
+            return None
+        started, answer = time.monotonic(), None
         try:
             if self.layer is None:
                 self.layer = self.build()
-            yield self.layer
-        except Exception as error:  # whatever a client library raises
+            answer = what(self.layer)
+        except Exception as error:  # whatever a client library raises: nothing that a memory does may decide about a verdict
             self._lose(f"{type(error).__name__}: {error}")
         self.waited += time.monotonic() - started
         if self.waited > PATIENCE:
             self._lose(f"it took {self.waited:.0f} s to answer")
+        return answer
 
     def _lose(self, reason: str) -> None:
         if not self.lost:

@@ -47,7 +47,7 @@ class Check:
         rows = [each for each in row.invariants if each.id in GROUPS[self.group]]
         for each in rows:
             if each.status == "violated" and (each.severity != "cost" or self.run.options.get("strict")):
-                raise BY_ID[each.id].violation(f"{each.id}: {each.message}\n{where}; it must hold that {BY_ID[each.id].statement}")
+                raise BY_ID[each.id].broken(str(each.message), where)
         if not any(each.judged for each in rows):
             pytest.skip(f"{where}: no case reached {', '.join(GROUPS[self.group])}")
         return report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,6 @@ class Run:
             baseline=given["baseline"],
             cases=given["cases"] or "frostproof-cases",
         )
-
-    def sent(self) -> dict[str, Any]:
-        """The same in a form that travels to a worker."""
-        return asdict(self)
 
 
 def means_us(config: pytest.Config) -> bool:

@@ -6,7 +6,6 @@ Until one of our tests is collected it imports neither torch nor Hypothesis. Res
 
 from __future__ import annotations
 
-import copy
 import random
 import signal
 import sys
@@ -14,6 +13,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +182,7 @@ class Guest:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        node.workerinput["frostproof_run"] = self.run.sent()
+        node.workerinput["frostproof_run"] = asdict(self.run)
         node.workerinput["frostproof_seed"] = self.seed
         node.workerinput["frostproof_time_left"] = self.time_left()
 
@@ -244,7 +244,7 @@ class Guest:
             self.again.add(crashitem)
             self.interim.pop(crashitem, None)
             sched.mark_test_pending(crashitem)
-            report.outcome = "rerun"  # type: ignore[assignment]
+            report.outcome = "rerun"  # type: ignore[assignment]  # pytest counts by this word, whatever it is
             return
         from frostproof.results import SubjectRow
 
@@ -323,12 +323,11 @@ class Guest:
 
     def _flush(self) -> None:
         """Write, on the way, the results so far for machines."""
-        from frostproof.report import write
+        from frostproof.report import put
 
         self.written = time.perf_counter()
         with suppress(FrostproofError):  # the end will tell
-            so_far = self._results(copy.deepcopy([*self.rows, *self.interim.values()]))
-            write(so_far, json=Path(str(self.run.json)), summary_of_step=False)
+            put(Path(str(self.run.json)), self._results([*self.rows, *self.interim.values()]).to_json())
 
     def _write(self) -> None:
         """Write the results. Raises UsageError."""

@@ -28,7 +28,8 @@ class Remote:
     def pytest_xdist_setupnodes(self, config: pytest.Config, specs: list[Any]) -> None:
         if all(spec.popen for spec in specs) or not options.means_us(config):
             return
-        manager: Any = config.pluginmanager.get_plugin("dsession").nodemanager  # type: ignore[union-attr]
+        session: Any = config.pluginmanager.get_plugin("dsession")
+        manager = session.nodemanager
         if config.getoption("pyargs") and not config.getoption("rsyncdir"):
             manager.roots = []
         reach = manager.group.makegateway
@@ -43,29 +44,39 @@ class Remote:
 
     def _again(self, reach: Callable[[Any], Any], spec: Any) -> Any:
         """What takes the place of a worker that died: one on the same machine once it answers, or else one on this machine."""
-        from execnet import HostNotFound, XSpec
+        from execnet import XSpec
 
         end = time.monotonic() + PATIENCE
         while True:
             try:
-                return reach(spec)
-            except (HostNotFound, OSError, EOFError) as error:
+                return _reached(reach, spec)
+            except UnreachableError as error:
                 if time.monotonic() < end:
-                    time.sleep(0.5)
+                    time.sleep(0.5)  # between two tries
                     continue
-                self.warn(f"worker {_address(spec)} is lost ({type(error).__name__}): a process of this machine takes its place")
+                self.warn(f"worker {_address(spec)} is lost ({error}): a process of this machine takes its place")
                 return reach(XSpec(f"popen//id={spec.id}//execmodel=main_thread_only"))
 
 
-def _first(reach: Callable[[Any], Any], spec: Any) -> Any:
-    """A worker at the start. Raises pytest.UsageError where there is none."""
+class UnreachableError(Exception):
+    """No worker can be started there; the message is the reason."""
+
+
+def _reached(reach: Callable[[Any], Any], spec: Any) -> Any:
     from execnet import HostNotFound
 
     try:
         return reach(spec)
     except (HostNotFound, OSError, EOFError) as error:
-        reason = f"{type(error).__name__} {error}".strip()
-        raise pytest.UsageError(f"frostproof: no worker at {_address(spec)} ({reason}): start it first, see docs/scale.md") from None
+        raise UnreachableError(f"{type(error).__name__} {error}".strip()) from None
+
+
+def _first(reach: Callable[[Any], Any], spec: Any) -> Any:
+    """A worker at the start. Raises pytest.UsageError where there is none."""
+    try:
+        return _reached(reach, spec)
+    except UnreachableError as error:
+        raise pytest.UsageError(f"frostproof: no worker at {_address(spec)} ({error}): start it first, see docs/scale.md") from None
 
 
 def _address(spec: Any) -> str:

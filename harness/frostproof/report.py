@@ -19,28 +19,24 @@ def write(
     html: Path | None = None,
     folders: Sequence[Path] = (),
     baseline: Results | None = None,
-    summary_of_step: bool = True,
 ) -> None:
-    """Write what is asked for, and the step summary where CI has one, unless it is to come.
-
-    Raises UsageError where a file cannot be written.
-    """
+    """Write what is asked for, and the step summary where CI has one. Raises UsageError where a file cannot be written."""
     if json is not None:
-        _put(json, results.to_json())
+        put(json, results.to_json())
     if markdown is not None:
-        _put(markdown, summary(results, baseline).encode())
+        put(markdown, summary(results, baseline).encode())
     if html is not None:
         from frostproof.page import page
 
-        _put(html, page(results, folders, baseline).encode())
-    if summary_of_step and (step := os.environ.get("GITHUB_STEP_SUMMARY")):
+        put(html, page(results, folders, baseline).encode())
+    if step := os.environ.get("GITHUB_STEP_SUMMARY"):
         _append(Path(step), results, baseline)
 
 
-def _put(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes) -> None:
+    """Write a file as a whole: one that is there already stays until then. Raises UsageError."""
     new = path.with_name(f".{path.name}.new")
     try:
-        # A file that is there already stays whole until the new one is.
         new.write_bytes(content)
         new.replace(path)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import platform
 from collections import Counter
@@ -88,9 +89,10 @@ def merged(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
     """Rows of one subject on one device become one: counts add up, the worst status stays, in the order first seen."""
     found: dict[tuple[str, str, str], SubjectRow] = {}
     for row in rows:
-        known = found.setdefault(row.key, row)
-        if known is not row:
-            _absorb(known, row)
+        if row.key in found:
+            _absorb(found[row.key], row)
+        else:
+            found[row.key] = copy.deepcopy(row)
     return list(found.values())
 
 
@@ -105,7 +107,7 @@ def _absorb(known: SubjectRow, row: SubjectRow) -> None:
     for other in row.invariants:
         mine = have.get(other.id)
         if mine is None:
-            known.invariants.append(other)
+            known.invariants.append(copy.copy(other))
             continue
         mine.judged += other.judged
         mine.violated += other.violated

@@ -141,9 +141,7 @@ class Verification:
         return None if first is None else self._stated(first, self.tallies[first.id].message)
 
     def _stated(self, invariant: Invariant, message: str) -> Violation:
-        return invariant.violation(
-            f"{invariant.id}: {message}\n{self.subject.name} on {self.device}; it must hold that {invariant.statement}"
-        )
+        return invariant.broken(message, f"{self.subject.name} on {self.device}")
 
     def fails(self, invariant: Invariant) -> bool:
         """Whether a violation of it fails the property."""

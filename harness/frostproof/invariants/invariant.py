@@ -43,6 +43,10 @@ class Invariant:
         name = "".join(word.capitalize() for word in self.id.split("-"))
         object.__setattr__(self, "violation", type(name, (Violation,), {"__module__": __name__, "__doc__": self.statement}))
 
+    def broken(self, message: str, where: str) -> Violation:
+        """What to raise where it is violated; `where`: the optimizer, and its device."""
+        return self.violation(f"{self.id}: {message}\n{where}; it must hold that {self.statement}")
+
     def applies(self, *, optimizer: bool, values: bool) -> bool:
         """Whether it says anything of a run with or without an optimizer, on a device with or without values."""
         fits = not self.autograd_only if optimizer else not self.needs_optimizer
