@@ -16,7 +16,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from frostproof.page import page
-from tests import atlas
+from tests import made_up
 from tests.test_page import ARGUMENTS, CHROMIUM
 
 PAINTED = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
@@ -36,7 +36,7 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 9
     with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
         folder = Path(name)
-        results = atlas.results(200, 50, folder / "frostproof-cases")
+        results = made_up.results(200, 50, folder / "frostproof-cases")
         started = time.perf_counter()
         full, empty = folder / "page.html", folder / "empty.html"
         full.write_text(page(results, (folder,)), encoding="utf-8")

@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from frostproof.atlas.page import page as atlas_page
+from frostproof.atlas.record import Atlas, Cell, Lost, Way
 from frostproof.page import page as rendered
 from frostproof.results import Results
-from tests import atlas
+from tests import made_up
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -28,7 +30,7 @@ NAMES = ("evil:<script>document.title='owned'</script>", "a\"b:' onmouseover=ale
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of 80 optimizers, with what changed since a run in which one held."""
     folder = tmp_path_factory.mktemp("page")
-    results = atlas.results(80, 20, folder / "frostproof-cases", NAMES)
+    results = made_up.results(80, 20, folder / "frostproof-cases", NAMES)
     before = msgspec.json.decode(results.to_json(), type=Results)
     before.subjects[0].invariants[0].status = "held"
     path = folder / "page.html"
@@ -210,3 +212,70 @@ def test_without_scripts_the_details_still_open(browser: Any, file: Path) -> Non
     reader.page.locator("#matrix td.violated a").first.click()
     assert reader.shown == "frozen-weights-unchanged"
     reader.context.close()
+
+
+@pytest.fixture(scope="module")
+def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a small atlas with names that would like to be markup."""
+    case = made_up.example(0)
+    cells = [
+        Cell(
+            NAMES[0], "default", "linear", "A", "B", "different", 7, 3, 0.0, "a </script><b>cause</b>", "0.5 -> 0.4", case, made_up.SCRIPT
+        ),
+        Cell(NAMES[0], "default", "linear", "A", "B-second", "equivalent", 7),
+        Cell(NAMES[0], "default", "linear", "B", "B-second", "different", 7, 1, 0.0, "clipping", "1 -> 2", case, made_up.SCRIPT),
+        Cell(NAMES[2], "default", "linear", "A", "B", "equivalent", 5),
+        Cell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
+    ]
+    ways = [
+        Way("A", "does <this>", {"any": True, "gradients": False}),
+        Way("B", "that", {"any": True, "raises": "<oh>"}),
+        Way("B-second", "it", {}),
+    ]
+    lost = [Lost("lib:Lost", "default", "it took more than 600 s")]
+    atlas = Atlas(made_up.results(1, 0, tmp_path_factory.mktemp("none"), NAMES).environment, ways, cells, lost, 12.0)
+    path = tmp_path_factory.mktemp("atlas") / "atlas.html"
+    path.write_text(atlas_page(atlas), encoding="utf-8")
+    return path
+
+
+def test_the_atlas_is_one_page_that_asks_for_nothing(browser: Any, atlas_file: Path) -> None:
+    reader = Reader(browser, atlas_file)
+    assert reader.page.title() == "The atlas of freezing · frostproof"
+    assert reader.page.locator("svg").count() >= 2
+    assert "lib:Lost: it took more than 600 s" in reader.page.locator("main").inner_text()
+    assert reader.requests == [atlas_file.as_uri()]
+    assert reader.faults == []
+
+
+def test_the_matrix_of_the_atlas_follows_optimizer_and_family(browser: Any, atlas_file: Path) -> None:
+    reader = Reader(browser, atlas_file)
+    cells = reader.page.locator("#matrix tbody td")
+
+    def signs() -> list[str]:
+        return [text.strip() for text in cells.all_inner_texts()]
+
+    optimizer, family = (reader.page.locator("select").nth(place) for place in (0, 1))
+    assert signs() == ["", "≠", "=", "≠", "", "≠", "=", "≠", ""]
+    assert reader.page.locator("#shown").inner_text() == "2 of 3 pairs differ"
+    optimizer.select_option(NAMES[2])
+    assert signs() == ["", "≈", "", "≈", "", "", "", "", ""]
+    family.select_option("linear")
+    assert signs() == ["", "=", "", "=", "", "", "", "", ""]
+    optimizer.select_option(NAMES[0])
+    family.select_option("recurrent")
+    assert set(signs()) == {""}
+    assert reader.faults == []
+
+
+def test_a_cell_of_the_atlas_opens_its_causes(browser: Any, atlas_file: Path) -> None:
+    reader = Reader(browser, atlas_file)
+    reader.page.locator("#matrix tbody td a", has_text="≠").first.click()
+    assert reader.shown == "A and B"
+    article = reader.page.locator("article:visible")
+    assert "a </script><b>cause</b>" in article.inner_text()
+    article.locator("button.copy").first.click()
+    assert reader.page.evaluate("navigator.clipboard.readText()") == made_up.SCRIPT
+    reader.page.keyboard.press("Escape")
+    assert reader.shown == ""
+    assert reader.faults == []

@@ -22,7 +22,7 @@ from frostproof.report import write
 from frostproof.results import Results
 from frostproof.resultsfile import load, together
 from frostproof.terminal import table
-from tests import atlas
+from tests import made_up
 from tests.mutation import spoiled_bytes, spoiled_values
 
 NAMES = (
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(folder: Path) -> Results:
-    return atlas.results(80, 20, folder / "frostproof-cases", NAMES)
+    return made_up.results(80, 20, folder / "frostproof-cases", NAMES)
 
 
 def copied(results: Results) -> Results:
@@ -174,7 +174,7 @@ def test_the_step_summary_stays_within_its_limit(results: Results, tmp_path: Pat
 
 
 def test_the_table_is_readable_at_80_columns_with_200_optimizers(results: Results, folder: Path) -> None:
-    rows = atlas.results(200, 50, folder / "many").subjects
+    rows = made_up.results(200, 50, folder / "many").subjects
     text = table(rows, results.totals)
     matrix = text[: text.index("\n\n  1 ")].splitlines()
     assert max(map(len, matrix)) <= 80

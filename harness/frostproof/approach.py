@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostproof.case import Case
 from frostproof.program import SaveLoad
+from frostproof.subject import Subject
 
 Parameters = Sequence[nn.Parameter]
 Follows = Literal["nothing", "edit", "rebuild"]
@@ -25,6 +26,13 @@ class Approach:
     follows: Follows = "edit"
     """What becomes of the optimizer when a layer is frozen or thawed midway: nothing; its parameter groups are edited, and
     groups that it never had are added, while its state is kept; or it is built anew."""
+
+    late: bool = False
+    """Whether it freezes the new model after its optimizer is built, and not before."""
+
+    def unfit(self, case: Case, subject: Subject) -> str:
+        """Why it cannot freeze what this case freezes, or not with this optimizer; empty where it can."""
+        return ""
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         """Called on the new model with what is frozen, and again with what is frozen midway."""
@@ -40,6 +48,10 @@ class Approach:
         """A parameter group's members in the order in which the optimizer receives them."""
         return members
 
+    def options(self, frozen: bool) -> Mapping[str, Any]:
+        """Options for parameter groups of their own, for what is frozen and for what is not."""
+        return {}
+
     def companion(self, frozen: Parameters) -> Optimizer | None:
         """A second optimizer, of which nothing is asked but to zero the gradients of what is frozen."""
         return None
@@ -52,13 +64,41 @@ class Approach:
     def between_passes(self, frozen: Parameters) -> None:
         """Called between the backward passes of one step, whose gradients add up."""
 
+    def forward(self, model: nn.Sequential, samples: Tensor, frozen: Parameters) -> Tensor:
+        """The forward pass."""
+        outputs: Tensor = model(samples)
+        return outputs
+
+    def backward(self, loss: Tensor, trainable: Parameters) -> None:
+        """The backward pass."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def begin(self, frozen: Parameters) -> Any:
+        """Called before each step; what it returns is handed to `end`."""
+
+    def after_backward(self, frozen: Parameters) -> None:
+        """Called after the backward passes of a step, before anything reads the gradients."""
+
+    def end(self, frozen: Parameters, kept: Any) -> None:
+        """Called after each step."""
+
 
 @dataclass(frozen=True)
-class RequiresGrad(Approach):
+class AllOwned(Approach):
+    """All parameters to the optimizer, whatever is frozen."""
+
+    name: str = "all"
+    follows: Follows = "nothing"
+
+    def owns(self, frozen: bool) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class RequiresGrad(AllOwned):
     """A: `requires_grad=False` on what is frozen, all parameters to the optimizer."""
 
     name: str = "A"
-    follows: Follows = "nothing"
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         for parameter in frozen:
@@ -67,9 +107,6 @@ class RequiresGrad(Approach):
     def thaw(self, thawed: Parameters) -> None:
         for parameter in thawed:
             parameter.requires_grad_(True)
-
-    def owns(self, frozen: bool) -> bool:
-        return True
 
 
 @dataclass(frozen=True)
@@ -109,6 +146,10 @@ class SubsetSecondOptimizer(OptimizerSubset):
     """B with a second optimizer that owns what is frozen and is only asked to zero it."""
 
     name: str = "B-second"
+
+    def options(self, frozen: bool) -> Mapping[str, Any]:
+        """Options for parameter groups of their own, for what is frozen and for what is not."""
+        return {}
 
     def companion(self, frozen: Parameters) -> Optimizer | None:
         return torch.optim.SGD(frozen, lr=1.0) if frozen else None

@@ -40,16 +40,19 @@ def gradient_bits(parameters: Iterable[Tensor]) -> tuple[Bits | None, ...]:
     return tuple([None if (grad := parameter.grad) is None else bits(grad) for parameter in parameters])
 
 
+_PLAIN = (int, float, str, complex, type(None))
+
+
 def fingerprint(value: Any) -> Bits:
     """The values in a nested state of dicts, lists, tensors and numbers, as bytes; of anything else, that it is there."""
+    if isinstance(value, _PLAIN):
+        return repr(value).encode()
     if isinstance(value, Tensor):
         return b"tensor" + bits(value)
     if isinstance(value, Mapping):
         return b"{" + b",".join(repr(key).encode() + b":" + fingerprint(item) for key, item in value.items()) + b"}"
     if isinstance(value, list | tuple | deque):
         return b"[" + b",".join(map(fingerprint, value)) + b"]"
-    if value is None or isinstance(value, bool | int | float | complex | str):
-        return repr(value).encode()
     return type(value).__name__.encode()
 
 

@@ -31,6 +31,10 @@ SUITE = (
 """pytest's arguments for the property suite, wherever it is installed and however the project collects its own tests."""
 
 
+NETWORKS = ("linear", "normalized", "convolutional", "recurrent", "attention", "embedding")
+"""The names of `frostproof.atlas.families.FAMILIES`, which imports torch."""
+
+
 class OneLine(click.Group):
     """Says what was wrong in one line, and where to read more, in place of a usage text."""
 
@@ -182,9 +186,7 @@ def report(
     from frostproof.report import write
     from frostproof.resultsfile import load, together
 
-    for path in (html, markdown, json):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"cannot write {str(path)!r}: make its folder first")
+    _writable(html, markdown, json)
     old = load(baseline) if baseline is not None else None
     results = together([located(load(path), path.parent) for path in files])
     folders = (Path(), *dict.fromkeys(path.parent for path in files))
@@ -193,6 +195,92 @@ def report(
     if old is not None:
         click.echo("\n".join(told(results, old)))
     return int(fail_on_new and grave(results, old))
+
+
+def _writable(*paths: Path | None) -> None:
+    """Raise UsageError, before anything is run, where a file cannot be written."""
+    for path in paths:
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"cannot write {str(path)!r}: make its folder first")
+
+
+@main.command(epilog="Without a TARGET: all of torch.optim.")
+@click.argument("targets", nargs=-1, metavar="[TARGET...]")
+@click.option("--family", multiple=True, type=click.Choice(NETWORKS), help="Networks to look at; may be repeated.  [default: all]")
+@click.option("--examples", type=click.IntRange(1), default=10, show_default=True, help="Cases per optimizer and family of networks.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search.")
+@click.option("--jobs", type=click.IntRange(1), help="Processes to use.  [default: one per core]", metavar="N")
+@click.option("--json", help="Write all of it to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--markdown", help="Write a summary to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--html", help="Write one self-contained page to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--cases", help="Folder for the script of every difference.", metavar="FOLDER", type=click.Path(path_type=Path))
+def atlas(
+    targets: tuple[str, ...],
+    family: tuple[str, ...],
+    examples: int,
+    seed: int,
+    jobs: int | None,
+    json: Path | None,
+    markdown: Path | None,
+    html: Path | None,
+    cases: Path | None,
+) -> None:
+    """Compare every way to freeze with every other, for each TARGET and each family of networks.
+
+    Exit code 0, whatever it finds; 2: wrong usage.
+    """
+    from frostproof.report import put
+
+    _writable(json, markdown, html)
+    sys.path.insert(0, str(Path.cwd()))
+    with quiet():
+        from frostproof.atlas.drawn import drawn, written
+        from frostproof.atlas.page import page
+        from frostproof.atlas.summary import overview, summary
+    found = drawn(targets, examples=examples, seed=seed, jobs=jobs, families=family, told=lambda line: click.echo(line, err=True))
+    if cases is not None:
+        found = written(found, cases)
+    if json is not None:
+        put(json, found.to_json())
+    if markdown is not None:
+        put(markdown, summary(found).encode())
+    if html is not None:
+        put(html, page(found).encode())
+    click.echo(overview(found))
+
+
+@main.command()
+@click.option("--examples", type=click.IntRange(1), default=200, show_default=True, help="Random examples of each claim.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search.")
+@click.option("--json", help="Write all of it to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--markdown", help="Write it for people to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--cases", help="Folder for the script of every claim.", metavar="FOLDER", type=click.Path(path_type=Path))
+def claims(examples: int, seed: int, json: Path | None, markdown: Path | None, cases: Path | None) -> None:
+    """Settle what the forum thread on freezing claims: true, false with a counterexample, or true only under a condition.
+
+    Exit code 0, whatever the verdicts are; 2: wrong usage.
+    """
+    from frostproof.report import put
+
+    _writable(json, markdown)
+    with quiet():
+        from frostproof.claims import CLAIMS
+        from frostproof.claims.document import document
+        from frostproof.claims.survey import made, settled, survey
+        from frostproof.claims.words import lines, total
+    folder = None if cases is None else made(cases)
+    rows = []
+    for claim in CLAIMS:
+        rows.append(settled(claim, examples, seed))
+        click.echo("\n".join(lines(rows[-1])))
+        if folder is not None:
+            put(folder / f"claim-{claim.id}.py", rows[-1].script.encode())
+    found = survey(rows, examples, seed)
+    if json is not None:
+        put(json, found.to_json())
+    if markdown is not None:
+        put(markdown, document(found).encode())
+    click.echo(f"\n{total(found)}")
 
 
 @main.command("list")

@@ -16,9 +16,9 @@ from frostproof.quiet import printing_less
 
 
 @contextmanager
-def fenced(device: str) -> Iterator[None]:
-    """One torch thread, no warnings, deterministic kernels, no fused attention, nothing compiled, no contraction reordered,
-    little printed; RNG, grad mode and defaults restored.
+def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
+    """One torch thread, no warnings, deterministic kernels, no fused attention unless asked for, nothing compiled, no contraction
+    reordered, little printed; RNG, grad mode and defaults restored.
 
     Fused attention is chosen by requires_grad, and rounds otherwise. To compile what an optimizer wants compiled would take
     minutes for each of the networks, and show what its eager code shows. To look for the best order of each einsum takes
@@ -33,7 +33,7 @@ def fenced(device: str) -> Iterator[None]:
     einsum: Any = torch.backends.opt_einsum
     reorders = einsum.enabled
     torch.set_num_threads(1)
-    torch.backends.mha.set_fastpath_enabled(False)
+    torch.backends.mha.set_fastpath_enabled(fused_attention)
     if is_accelerator(device):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", DETERMINISTIC_WORKSPACE)
     torch.use_deterministic_algorithms(True, warn_only=True)

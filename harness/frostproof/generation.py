@@ -18,7 +18,7 @@ from frostproof import mask as masks
 from frostproof.architecture import Architecture
 from frostproof.case import Case, Group
 from frostproof.layers import ParameterSpec
-from frostproof.menus import GENES, INPUTS_OF, MAX_LAYERS, layers_from, nested
+from frostproof.menus import GENES, INPUTS_OF, MAX_LAYERS, layers_from, menus_of, nested
 from frostproof.program import Program, Thaw, changes
 from frostproof.scripts import EVENT_END, EVENT_GENES, MAX_EVENTS, by_layer, program_from
 from frostproof.subject import Kind, Options, Space, Subject
@@ -116,7 +116,7 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     kind = subject.parameters
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
-    layers = layers_from([gene for (gene,) in listed(MAX_LAYERS, GENES, END)], given.shape, first, kind)
+    layers = layers_from([gene for (gene,) in listed(MAX_LAYERS, GENES, END)], given.shape, first, menus_of(kind))
     aspect = dict(zip(ASPECTS, varied(list(ASPECTS.values()), pick), strict=True))
     architecture = Architecture(given, nested(layers, aspect["nesting"]))
     parameters = architecture.parameters
@@ -133,7 +133,7 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
     count = min(count, len(names))
-    options = [_options(draw, subject.space, pick) for _ in range(count if unlike else 1)]
+    options = [options_of(draw, subject.space, pick) for _ in range(count if unlike else 1)]
     groups = groups_of(names, options if unlike else options * count, interleaved)
     return Case(
         architecture,
@@ -149,8 +149,8 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     )
 
 
-def _options(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> Options:
-    """Hyperparameters for one group."""
+def options_of(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> Options:
+    """Hyperparameters for one group; `pick(n)` draws an integer below n."""
     if isinstance(space, st.SearchStrategy):
         return tuple(draw(space).items())
     return sum(varied([(choice[0], choice[1:] or choice) for choice in space], pick), ())

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from frostproof.profile import for_meta
 
-SUITE = re.compile(r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[|test_facts_\w+\.py::")
+SUITE = re.compile(r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[|test_(facts_\w+|claims)\.py::")
 """Every test of the suite."""
 
 _ID = re.compile(

@@ -24,8 +24,8 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
         f"{total.subjects} subjects, {total.trials:,} trials, {total.judgements:,} judgements in {total.seconds:.1f} s: "
         f"**{total.violated} violated**, {total.unusable} not judged.",
         "",
-        f"torch {_code(environment.torch)}, profile {_code(environment.profile)}, seed {environment.seed}, "
-        f"devices {', '.join(map(_code, environment.devices))}.",
+        f"torch {code(environment.torch)}, profile {code(environment.profile)}, seed {environment.seed}, "
+        f"devices {', '.join(map(code, environment.devices))}.",
         "",
     ]
     tables = [("| optimizer | device | status | what |", _rows(results))]
@@ -51,24 +51,24 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
 
 def _rows(results: Results) -> Iterator[str]:
     for row in sorted(results.subjects, key=lambda row: RANKS.index(row.status)):
-        faults = [f"**{each.id}**: {_code(each.message or '')}" for each in row.invariants if each.status == "violated"]
-        faults += [f"{each.id}: {_code(each.message or '')}" for each in row.invariants if each.status == "expected"]
+        faults = [f"**{each.id}**: {code(each.message or '')}" for each in row.invariants if each.status == "violated"]
+        faults += [f"{each.id}: {code(each.message or '')}" for each in row.invariants if each.status == "expected"]
         if faults or row.status != "held":
-            what = "; ".join([*([_code(row.reason)] if row.reason else []), *faults])
-            yield f"| {_code(row.name)} | {_code(row.device)} | {row.status} | {what} |"
+            what = "; ".join([*([code(row.reason)] if row.reason else []), *faults])
+            yield f"| {code(row.name)} | {code(row.device)} | {row.status} | {what} |"
 
 
 def _changed(results: Results, baseline: Results) -> Iterator[str]:
-    names = {row.key: _code(row.name) for row in results.subjects}
+    names = {row.key: code(row.name) for row in results.subjects}
     found = changes(results, baseline)
     for change in ("new", "fixed", "still"):
         for (*key, identity), each in found.items():
             if each == change:
                 target, variant, device = key
-                yield f"| **{change}** | {names[target, variant, device]} | {_code(device)} | {_code(identity)} |"
+                yield f"| **{change}** | {names[target, variant, device]} | {code(device)} | {code(identity)} |"
 
 
-def _code(text: str, longest: int = 400) -> str:
+def code(text: str, longest: int = 400) -> str:
     """`text` from outside, cut to a length, in a span of code inside a table: nothing in it is a link, an image or a mention."""
     words = one_line(text, longest).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", words)), default=0))

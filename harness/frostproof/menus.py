@@ -6,7 +6,7 @@ it, so that nothing is ever filtered out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from frostproof.architecture import Input
@@ -163,7 +163,9 @@ INPUTS_OF: dict[Kind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
 MAX_LAYERS = 8
 
 
-def layers_from(genes: Sequence[int], shape: Shape, first: Sequence[AnyLayer], kind: Kind) -> tuple[AnyLayer, ...]:
+def layers_from(
+    genes: Sequence[int], shape: Shape, first: Sequence[AnyLayer], menus: Mapping[int, Sequence[AnyLayer]]
+) -> tuple[AnyLayer, ...]:
     """The layers that `genes` stand for, each read from the menu of the shape that reaches it."""
     layers: list[Layer] = []
     received: list[Shape] = []
@@ -178,7 +180,7 @@ def layers_from(genes: Sequence[int], shape: Shape, first: Sequence[AnyLayer], k
         add(layer)
     overwritable = bool(first)  # the samples themselves may be a leaf that requires grad
     for gene in genes[len(first) :]:
-        menu = _menu(kind, len(shape))
+        menu = menus[len(shape)]
         drawn: Layer = menu[gene * len(menu) // GENES].fitted(shape)
         if isinstance(drawn, TiedLinear):
             drawn = _resolved(drawn, shape, layers, received)
@@ -203,12 +205,17 @@ def _resolved(drawn: TiedLinear, shape: Shape, layers: Sequence[Layer], received
 
 
 @cache
-def _menu(kind: Kind, rank: int) -> tuple[AnyLayer, ...]:
-    """The layers for a sample of `rank` whose parameters a subject of `kind` can train."""
+def menus_of(kind: Kind) -> Mapping[int, Sequence[AnyLayer]]:
+    """For each rank of a sample the layers whose parameters a subject of `kind` can train."""
+    return {rank: fitting(menu, rank, kind) for rank, menu in MENUS.items()}
+
+
+def fitting(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, ...]:
+    """Of a menu for samples of `rank` the layers whose parameters a subject of `kind` can train."""
     shape = (2,) * rank
     largest = {"any": 9, "sparse": 9, "up-to-2d": 2, "matrices": 2}[kind]
     smallest = 2 if kind == "matrices" else 0
-    return tuple(layer for layer in MENUS[rank] if all(smallest <= len(p.shape) <= largest for p in layer.parameters(shape)))
+    return tuple(layer for layer in menu if all(smallest <= len(p.shape) <= largest for p in layer.parameters(shape)))
 
 
 def nested(layers: tuple[AnyLayer, ...], nesting: str) -> tuple[AnyLayer, ...]:

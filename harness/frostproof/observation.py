@@ -32,6 +32,13 @@ class Activation(NamedTuple):
     saved: int
 
 
+class Cost(NamedTuple):
+    """What autograd spent on one forward and backward pass: bytes saved for backward, and FLOPs of backward."""
+
+    saved_bytes: int
+    backward_flops: int
+
+
 @dataclass(slots=True)
 class ClosureUse:
     """How an optimizer used the closure that it was given. Losses as bits."""
@@ -101,6 +108,7 @@ class Observation:
     draws: bool = False
     closure: ClosureUse | None = None
     activations: list[Activation] | None = None
+    cost: Cost | None = None
 
 
 @dataclass(slots=True)

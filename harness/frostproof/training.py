@@ -56,13 +56,17 @@ class Training:
         self.scaler: Any = None
         seed_everything(case.seed, device)
         self._take(case.architecture.build(device, getattr(torch, case.dtype)))
-        approach.freeze(self.model, self._of(case.frozen))
+        if not approach.late:
+            approach.freeze(self.model, self._of(case.frozen))
         if case.frozen_in_eval:
             self._eval_frozen()
         self.on_built()
         self.layout = self._layout()
         self._build_optimizer()
         self._pair()
+        if approach.late:
+            approach.freeze(self.model, self._of(case.frozen))
+            self.on_changed()
 
     # What the approach decides
 
@@ -91,8 +95,8 @@ class Training:
         return found
 
     def _alike(self, members: list[int]) -> list[list[int]]:
-        """Members of one group, apart where the subject wants other keys for them."""
-        if self.subject.keys is None:
+        """Members of one group, apart where the subject, or the approach, wants other keys for them."""
+        if self.subject.keys is None and not self.approach.options(True):
             return [members] if members else []
         alike: dict[Any, list[int]] = {}
         for i in members:
@@ -101,7 +105,8 @@ class Training:
 
     def _keys(self, i: int) -> dict[str, Any]:
         spec = self.case.parameters[i]
-        return dict(self.subject.keys(spec.name, spec.shape)) if self.subject.keys is not None else {}
+        keys = self.subject.keys(spec.name, spec.shape) if self.subject.keys is not None else {}
+        return {**keys, **self.approach.options(i in self.frozen)}
 
     def _members(self, place: int) -> list[int]:
         """What the optimizer's group at this place holds now: of what it ever held, what is to be owned."""
@@ -113,7 +118,7 @@ class Training:
             return
         groups = [self._group(number, self._members(place)) for place, (number, _) in enumerate(self.layout)]
         arguments = {**self.subject.arguments, **dict(self.case.groups[0].options)}
-        plain = len(groups) == len(self.case.groups) == 1 and self.subject.keys is None
+        plain = len(groups) == len(self.case.groups) == 1 and self.subject.keys is None and not self.approach.options(True)
         given = groups[0]["params"] if plain else groups
         if self.subject.takes == "model":
             names = [self.case.parameters[i].name for i in sorted(self.owned)]
@@ -271,6 +276,7 @@ class Training:
             self.phase = "step"
             return loss
 
+        kept = self.approach.begin(self._of(sorted(self.frozen)))
         through_closure = event.closure and self.stepping is not None
         if not through_closure or self.subject.closure == "after-backward":
             compute()
@@ -284,6 +290,7 @@ class Training:
             self.on_returned(self.stepping.step(closure))
         elif self.subject.backward != "fused":
             self._plain_step(self.stepping, event)
+        self.approach.end(self._of(sorted(self.frozen)), kept)
 
     def _passes(self, event: Step, batches: Batches) -> Tensor:
         total: Tensor | None = None
@@ -305,6 +312,7 @@ class Training:
 
     def _after_backward(self, event: Step) -> None:
         self.on_gradients()
+        self.approach.after_backward(self._of(sorted(self.frozen)))
         for parameter in self._dropped(event):
             parameter.grad = None
         unscaled = not event.scaled
@@ -343,8 +351,7 @@ class Training:
         return scaled
 
     def _clip(self, event: Clip) -> None:
-        positions = sorted(self.owned) if event.over == "owned" else range(len(self.parameters))
-        parameters = self._of(positions)
+        parameters = self._of(sorted(self.owned)) if event.over == "owned" else list(self.model.parameters())
         if event.by == "value":
             if any(parameter.grad is not None for parameter in parameters):  # else torch raises
                 clip_grad_value_(parameters, event.limit)
@@ -385,17 +392,17 @@ class Training:
         """What the model makes of the samples."""
         # Fused attention, which is chosen by requires_grad, cannot be differentiated twice.
         with sdpa_kernel(SDPBackend.MATH) if self.subject.backward == "create-graph" else nullcontext():
-            outputs: Tensor = self.model(samples)
-        return outputs
+            return self.approach.forward(self.model, samples, self._of(sorted(self.frozen)))
 
     def _backward(self, loss: Tensor) -> None:
         self.phase = "backward"
         try:
             if self.fused:
                 self._fused_backward(loss)
+            elif self.subject.backward == "create-graph":
+                loss.backward(create_graph=True)  # type: ignore[no-untyped-call]
             else:
-                create_graph = self.subject.backward == "create-graph"
-                loss.backward(create_graph=create_graph)  # type: ignore[no-untyped-call]
+                self.approach.backward(loss, self._of(i for i in range(len(self.parameters)) if i not in self.frozen))
         except RuntimeError as error:
             if loss.requires_grad:
                 raise

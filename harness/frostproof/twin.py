@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from frostproof.approach import Approach
 from frostproof.bits import bits, bits_of, fingerprint, gradient_bits
 from frostproof.case import Case
-from frostproof.observation import Activation, Bits, Clipped, ClosureUse, Observation, Start
+from frostproof.costs.kernels import Flops
+from frostproof.costs.memory import SavedForBackward
+from frostproof.observation import Activation, Bits, Clipped, ClosureUse, Cost, Observation, Start
 from frostproof.program import AnyEvent, BackwardUnderNoGrad, Schedule, SetLr, Step, changes
 from frostproof.randomness import generator_state
 from frostproof.subject import Subject
@@ -28,15 +30,17 @@ class Twin(Training):
         self.renormed = any(parameter.renormed for parameter in case.parameters)
         self.seen = Observation()
         self.tracing = False
+        self.counting = False
+        self.saved_bytes = 0  # of the forward pass whose backward pass is to be counted
         self.grew = False
         self.undrawn = b""  # what the generators would have drawn when step() was called
         self.event: AnyEvent = Step()
         super().__init__(case, subject, approach, device, resumes=resumes)
 
-    def observed(self, event: AnyEvent, seed: int, batches: Batches, *, trace: bool) -> Observation:
-        """Go through one event; `trace`: look at the output of every layer."""
+    def observed(self, event: AnyEvent, seed: int, batches: Batches, *, trace: bool, count: bool = False) -> Observation:
+        """Go through one event; `trace`: look at the output of every layer; `count`: what autograd spends."""
         seen = self.seen = Observation()
-        self.event, self.tracing, self.undrawn = event, trace, b""
+        self.event, self.tracing, self.counting, self.undrawn = event, trace, count, b""
         dtype = torch.get_default_dtype()
         self.run(event, seed, batches)
         parameters, optimizer = self.parameters, self.optimizer
@@ -46,7 +50,7 @@ class Twin(Training):
             seen.default_dtype = str(torch.get_default_dtype())
             torch.set_default_dtype(dtype)
         seen.weights = bits_of(parameters)
-        seen.buffers = bits_of(self.buffers)
+        seen.buffers = bits_of(self.buffers.values())
         flags = [p.requires_grad for p in parameters]
         if flags != self.flags:
             seen.flipped = tuple([i for i, flag in enumerate(flags) if flag != self.flags[i]])
@@ -78,18 +82,22 @@ class Twin(Training):
                 found[i] = value
         return tuple(found)
 
+    def _take(self, model: nn.Sequential) -> None:
+        super()._take(model)
+        # Before anything is frozen: an approach may make buffers of parameters.
+        self.buffers = dict(model.named_buffers())
+
     def on_built(self) -> None:
-        self.buffers = list(self.model.buffers())
         self.flags = [p.requires_grad for p in self.parameters]
         self._look_at_modes()
-        self.start = Start(bits_of(self.parameters), bits_of(self.buffers))
+        self.start = Start(bits_of(self.parameters), bits_of(self.buffers.values()))
 
     def _look_at_modes(self) -> None:
         if not self.buffers:
             self.held: tuple[int, ...] = ()
             return
         paths = tuple(f"{path}." for path in self.frozen_paths() if not self.model.get_submodule(path).training)
-        self.held = tuple(i for i, (name, _) in enumerate(self.model.named_buffers()) if name.startswith(paths)) if paths else ()
+        self.held = tuple(i for i, name in enumerate(self.buffers) if name.startswith(paths)) if paths else ()
 
     def _pair(self) -> None:
         super()._pair()
@@ -161,6 +169,7 @@ class Twin(Training):
             seen.stepped = self.stepping is not None
             event = self.event
             as_they_are = isinstance(event, Step) and event.drop == "none" and not event.after_backward
+            as_they_are = as_they_are and type(self.approach).after_backward is Approach.after_backward
             seen.handed = seen.gradients if as_they_are else gradient_bits(self.parameters)
 
     def on_closure(self, compute: Callable[[], Tensor]) -> Tensor:
@@ -189,32 +198,45 @@ class Twin(Training):
                 raise
 
     def outputs(self, samples: Tensor) -> Tensor:
-        """The forward pass, looking at the output of each layer, and counting what it saves for backward."""
-        if not self.tracing:
+        """The forward pass, looking at the output of each layer, and at what it saves for backward."""
+        if not (self.tracing or self.counting):
             return super().outputs(samples)
+        saving = SavedForBackward()
+        hooks = self._looking(saving) if self.tracing else []
         self.tracing = False  # the first pass of an event is enough
-        activations = self.seen.activations = []
-        saved = 0
-
-        def count(tensor: Tensor) -> Tensor:
-            nonlocal saved
-            saved += 1
-            return tensor
-
-        def look(path: str, output: Tensor) -> None:
-            nonlocal saved
-            activations.append(Activation(path, output.requires_grad, output.is_leaf, output.grad_fn is not None, saved))
-            saved = 0
-
-        hooks = [
-            self.model.get_submodule(place.path).register_forward_hook(lambda _, __, output, path=place.path: look(path, output))
-            for place in self.case.architecture.places
-        ]
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        with saving:
             outputs = super().outputs(samples)
         for hook in hooks:
             hook.remove()
+        self.saved_bytes = sum(saving.held().values()) if self.counting else 0
         return outputs
+
+    def _looking(self, saving: SavedForBackward) -> list[Any]:
+        """Hooks that note each layer's output, and how often something was saved on the way to it."""
+        activations = self.seen.activations = []
+        before = 0
+
+        def look(path: str, output: Tensor) -> None:
+            nonlocal before
+            activations.append(Activation(path, output.requires_grad, output.is_leaf, output.grad_fn is not None, saving.seen - before))
+            before = saving.seen
+
+        return [
+            self.model.get_submodule(place.path).register_forward_hook(lambda _, __, output, path=place.path: look(path, output))
+            for place in self.case.architecture.places
+        ]
+
+    def _backward(self, loss: Tensor) -> None:
+        if not self.counting:
+            super()._backward(loss)
+            return
+        self.counting = False
+        with Flops() as counted:
+            super()._backward(loss)
+        self.seen.cost = Cost(self.saved_bytes, counted.flops)
+
+
+_NUMBERS = (int, float, Tensor)
 
 
 def _rate(group: dict[str, Any]) -> float | None:
@@ -223,7 +245,8 @@ def _rate(group: dict[str, Any]) -> float | None:
 
 def _numbers(settings: dict[str, Any]) -> Bits:
     """The numbers in a parameter group, or among an optimizer's attributes, but for the learning rate."""
-    return fingerprint({key: value for key, value in settings.items() if key != "lr" and isinstance(value, bool | int | float | Tensor)})
+    # A tuple of types: a union is built and walked anew each time, and this runs at each event for each group.
+    return fingerprint({key: value for key, value in settings.items() if isinstance(value, _NUMBERS) and key != "lr"})
 
 
 def _inner(optimizer: Any) -> list[Any]:

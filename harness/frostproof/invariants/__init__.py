@@ -4,6 +4,7 @@ from frostproof.invariants import (
     buffers_hold_in_eval,
     checkpoint_resumes,
     closure_is_honoured,
+    cost_bounded,
     flags_untouched,
     freeze_midway_holds,
     frozen_weights_unchanged,
@@ -45,6 +46,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     buffers_hold_in_eval.INVARIANT,
     trainable_moves.INVARIANT,
     no_state_for_frozen.INVARIANT,
+    cost_bounded.INVARIANT,
 )
 """In the order in which a property raises them: the user's four first, what only costs last."""
 
@@ -53,7 +55,7 @@ BY_ID = {invariant.id: invariant for invariant in INVARIANTS}
 GROUPS: dict[str, tuple[str, ...]] = {
     "frozen": ("frozen-weights-unchanged", "gradless-step-is-noop", "freeze-midway-holds", "buffers-hold-in-eval", "no-state-for-frozen"),
     "equivalent": ("trainable-updates-match", "stale-grads-harmless", "stale-grads-accumulate", "gradients-pass-through"),
-    "gradients": ("no-grad-allocated", "no-graph-below", "no-grad-backward-raises", "zero-grad-clears"),
+    "gradients": ("no-grad-allocated", "no-graph-below", "no-grad-backward-raises", "zero-grad-clears", "cost-bounded"),
     "thawed": ("thaw-resumes", "group-added-trains"),
     "resumed": ("checkpoint-resumes",),
     "sound": ("flags-untouched", "closure-is-honoured", "repeats-itself", "trainable-moves"),

@@ -40,8 +40,6 @@
       for (const name of Object.keys(chosen)) chosen[name] = "";
       search.value = "";
       filter();
-    } else if (button.classList.contains("copy")) {
-      copy(button);
     }
   });
   for (const select of document.querySelectorAll("select[data-filter]"))
@@ -49,53 +47,7 @@
   search.addEventListener("input", filter);
   search.form.addEventListener("submit", (event) => event.preventDefault());
 
-  // Copying
-
-  async function copy(button) {
-    const text = button.parentElement.querySelector("pre").textContent;
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      const area = document.createElement("textarea");
-      area.value = text;
-      document.body.append(area);
-      area.select();
-      document.execCommand("copy");
-      area.remove();
-    }
-    button.textContent = "copied";
-    button.classList.add("done");
-    setTimeout(() => { button.textContent = "copy"; button.classList.remove("done"); }, 1500);
-  }
-
-  // The details: an article is shown while the address names it
-
-  let opener = null;
-  const open = () => document.querySelector("article:target");
-
-  function close() {
-    if (!open()) return;
-    location.hash = "";
-    opener?.focus({preventScroll: true});
-    opener = null;
-  }
-
-  function turned() {
-    const article = open();
-    if (!article) return;
-    document.getElementById("details").scrollTop = 0;
-    article.focus({preventScroll: true});
-  }
-
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest("a");
-    if (!link) return;
-    if (link.classList.contains("close")) { event.preventDefault(); close(); }
-    else if (link.closest("#matrix")) opener = link.closest("td, th");
-  });
-  addEventListener("hashchange", turned);
-  turned();
-
+{% include "details.js" %}
   function step(by) {
     const visible = rows.filter((row) => !row.hidden);
     const anchors = visible.flatMap((row) => [...row.querySelectorAll("td[data-id] a")]).map((link) => link.hash);

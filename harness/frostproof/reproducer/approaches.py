@@ -7,12 +7,24 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 
 from frostproof.approach import Approach
 from frostproof.reproducer.naming import Unprintable
 from frostproof.reproducer.network import untyped, without_underscore
 
-METHODS = {"freeze": "freeze", "thaw": "thaw", "clear": "clear", "between_passes": "between_passes", "companion": "second"}
+METHODS = {
+    "freeze": "freeze",
+    "thaw": "thaw",
+    "clear": "clear",
+    "between_passes": "between_passes",
+    "companion": "second",
+    "forward": "forward",
+    "backward": "backward",
+    "begin": "begin",
+    "after_backward": "after_backward",
+    "end": "end",
+}
 """What an approach may override -> the function that a script calls in its place."""
 
 PACKAGE = Approach.__module__
@@ -26,12 +38,13 @@ def overridden(approach: Approach) -> set[str]:
     return own
 
 
-def functions(approach: Approach) -> list[str]:
+@cache
+def functions(approach: Approach) -> tuple[str, ...]:
     """The source of what is overridden, as functions without `self`, after the source of what they call."""
     found: dict[str, str] = {}
     for name in sorted(overridden(approach)):
         _method(type(approach), name, METHODS[name], found)
-    return list(found.values())
+    return tuple(found.values())
 
 
 def _method(kind: type, name: str, title: str, found: dict[str, str]) -> None:

@@ -132,10 +132,11 @@ def _frozen_weights_unchanged(view: View) -> Claim:
 def _pair(view: View, one: str, other: str, why: str) -> Claim:
     """Compares two trainings: their weights, or else their losses, buffers, gradients or states, whichever differs first."""
     a, b = view.moment.seen[one], view.moment.seen[other]
-    left, right = LABELS[one, other]
+    left, right = labels(view.trial, one, other)
     claim = Claim((one, other), view.number, why)
     claim.verdict = [_both(left, right)]
-    trainable = None if other in ("again", "resumed", "resumed-b") else view.moment.frozen.trainable
+    whole = other in ("again", "resumed", "resumed-b") or view.invariant.id == "equivalent"
+    trainable = None if whole else view.moment.frozen.trainable
     i = view.first(a.weights, b.weights, trainable)
     if i is not None:
         claim.returns = f"{view.of(i)}.detach()"
@@ -184,7 +185,7 @@ def _gradients(view: View, one: str, other: str, why: str, positions: tuple[int,
     a, b = view.moment.seen[one].gradients, view.moment.seen[other].gradients
     assert a is not None
     assert b is not None
-    left, right = LABELS[one, other]
+    left, right = labels(view.trial, one, other)
     i = view.first(a, b, positions)
     assert i is not None
     claim = Claim((one, other), view.number, why)
@@ -203,7 +204,6 @@ def _gradients(view: View, one: str, other: str, why: str, positions: tuple[int,
 
 
 LABELS = {
-    ("a", "b"): ("A", "B"),
     ("a", "again"): ("once", "again"),
     ("a", "resumed"): ("straight", "resumed"),
     ("b", "resumed-b"): ("straight", "resumed"),
@@ -211,6 +211,13 @@ LABELS = {
     ("b", "second"): ("B", "second"),
     ("b", "rebuilt"): ("B", "rebuilt"),
 }
+
+
+def labels(trial: Trial, one: str, other: str) -> tuple[str, str]:
+    """What a script calls two trainings: A and B by the names of their approaches, as identifiers."""
+    if (one, other) == ("a", "b"):
+        return trial.names[one].replace("-", "_"), trial.names[other].replace("-", "_")
+    return LABELS[one, other]
 
 
 def quoted(text: str) -> str:
@@ -592,7 +599,12 @@ def _no_state_for_frozen(view: View) -> Claim:
     return claim
 
 
+def _equivalent(view: View) -> Claim:
+    return _pair(view, "a", "b", "equivalent ways to freeze the same layers leave every weight, loss and buffer with the same bits")
+
+
 CLAIMS: dict[str, Callable[[View], Claim]] = {
+    "equivalent": _equivalent,
     "frozen-weights-unchanged": _frozen_weights_unchanged,
     "trainable-updates-match": _trainable_updates_match,
     "no-grad-allocated": _no_grad_allocated,

@@ -13,8 +13,9 @@ import runpy
 import signal
 import sys
 import tempfile
+import traceback
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch._dynamo  # every script's first optimizer imports it, which takes as long as torch itself
@@ -31,7 +32,6 @@ def serve() -> None:
             child = os.fork()
             if child == 0:
                 become(request, errors.fileno())
-                return
             _, status = os.waitpid(child, 0)
             errors.seek(0)
             answer = {"code": os.waitstatus_to_exitcode(status), "errors": errors.read().decode(errors="replace")}
@@ -54,7 +54,7 @@ def settle(request: dict[str, Any]) -> None:
         sys.exit("the library has initialised CUDA")
 
 
-def become(request: dict[str, Any], errors: int) -> None:
+def become(request: dict[str, Any], errors: int) -> NoReturn:
     """Be the process that runs the script, to its end; an alarm kills it in good time, whatever it hangs in."""
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (errors, 2)):
@@ -62,7 +62,22 @@ def become(request: dict[str, Any], errors: int) -> None:
     sys.path.insert(0, os.path.dirname(request["script"]))  # noqa: PTH120  as Python does
     sys.argv[:] = [request["script"]]
     signal.setitimer(signal.ITIMER_REAL, request["timeout"])
-    runpy.run_path(request["script"], run_name="__main__")
+    code = 1
+    try:
+        runpy.run_path(request["script"], run_name="__main__")
+        code = 0
+    except SystemExit as leaving:
+        if isinstance(leaving.code, int | None):
+            code = leaving.code or 0
+        else:
+            print(leaving.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # To take torch down object by object takes ten times as long as the script.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from frostproof.layers import SelfAttention, TransformerEncoderLayer
 from frostproof.observation import Crash, Trial
 from frostproof.program import SaveLoad, Step
 from frostproof.reproducer.approaches import functions
-from frostproof.reproducer.claims import CLAIMS, LABELS, Claim, View, quoted
+from frostproof.reproducer.claims import CLAIMS, Claim, View, labels, quoted
 from frostproof.reproducer.naming import Naming, Unprintable, compiles, draws
 from frostproof.reproducer.network import adapters, network, ties
 from frostproof.reproducer.source import WIDTH, Block, Statement, block, merged, refolded, rendered
@@ -38,17 +38,18 @@ ONLY = """def only(model, *names):  # a module that has these parameters of the 
 """
 
 
-def script(case: Case, subject: Subject, invariant: str, device: str = "cpu", approaches: Approaches | None = None) -> str:
+def script(case: Case, subject: Subject, invariant: str | Invariant, device: str = "cpu", approaches: Approaches | None = None) -> str:
     """Python source that exits 1 with one line while `subject` breaks `invariant` in `case`, and 0 once it no longer does.
 
     The case is run once more, to see what breaks where. Raises Unprintable, with the reason.
     """
     ways = approaches or Approaches()
-    trial, found = _broken(case, subject, BY_ID[invariant], device, ways)
+    invariant = BY_ID[invariant] if isinstance(invariant, str) else invariant
+    trial, found = _broken(case, subject, invariant, device, ways)
     naming = Naming()
-    claim = found if isinstance(found, Claim) else _crashed(trial, found, BY_ID[invariant])
+    claim = found if isinstance(found, Claim) else _crashed(trial, found, invariant)
     crash = None if isinstance(found, Claim) else found
-    return _Script(trial, subject, BY_ID[invariant], device, ways, claim, crash, naming).text()
+    return _Script(trial, subject, invariant, device, ways, claim, crash, naming).text()
 
 
 def _broken(case: Case, subject: Subject, invariant: Invariant, device: str, ways: Approaches) -> tuple[Trial, Claim | Crash]:
@@ -66,7 +67,11 @@ def _broken(case: Case, subject: Subject, invariant: Invariant, device: str, way
 
 
 def _crashed(trial: Trial, crash: Crash, invariant: Invariant) -> Claim:
-    where = f"with nothing frozen, and every gradient there, {CALLS.get(crash.phase, crash.phase)} does not raise; so it must not here"
+    call = CALLS.get(crash.phase, crash.phase)
+    where = f"with nothing frozen, and every gradient there, {call} does not raise; so it must not here"
+    if invariant.id == "equivalent":
+        other = trial.names["b" if crash.role == "a" else "a"]
+        where = f"freezing the same by {other}, {call} does not raise; so {trial.names[crash.role]} is no equivalent"
     return Claim((crash.role,), max(crash.index, 0), where)
 
 
@@ -112,7 +117,7 @@ class _Script:
         built = [each.built() for each in transcripts]
         events = [[each.event(number, event) for each in transcripts] for number, event in enumerate(self.events)]
         if self.compared:
-            left, right = LABELS[self.claim.roles[0], self.claim.roles[1]]
+            left, right = labels(self.trial, self.claim.roles[0], self.claim.roles[1])
             way = ("way", quoted(left))
             start = self._network() + merged(built[0], built[1], *way)
             start += [f"torch.utils.deterministic.fill_uninitialized_memory = way == {quoted(right)}  # with NaN"] if self._fills else []
@@ -260,7 +265,7 @@ class _Script:
         if compiles(self.subject):
             yield 'torch.compiler.set_stance("force_eager")  # what torch.compile makes of it is another question'
         layers = [place.layer for place in self.case.architecture.places]
-        if any(isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers):
+        if self.invariant.id != "equivalent" and any(isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers):
             yield "torch.backends.mha.set_fastpath_enabled(False)  # it rounds otherwise, by requires_grad"
             if self.subject.backward == "create-graph":
                 yield "torch.backends.cuda.enable_flash_sdp(False)  # on the CPU too: it cannot be differentiated twice"

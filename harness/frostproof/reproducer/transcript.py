@@ -118,9 +118,17 @@ class Transcript:
         for number, group in enumerate(self.case.groups):
             positions = map(self.case.positions.__getitem__, group.parameters)
             members = [i for i in positions if i not in known and self.approach.owns(i in self.frozen)]
-            if members:
-                found.append((number, members))
+            found += [(number, alike) for alike in self._alike(members)]
         return found
+
+    def _alike(self, members: list[int]) -> list[list[int]]:
+        """Members of one group, apart where the approach has options of its own for them."""
+        if not self.approach.options(True):
+            return [members] if members else []
+        apart = [
+            [i for i in members if (i in self.frozen) == frozen] for frozen in (members[0] in self.frozen, members[0] not in self.frozen)
+        ]
+        return [alike for alike in apart if alike]
 
     def _members(self, place: int) -> list[int]:
         return [i for i in self.layout[place][1] if self.approach.owns(i in self.frozen)]
@@ -162,10 +170,11 @@ class Transcript:
         """The freezing of the new model, and its optimizer."""
         return [
             f"# {_why(self.approach)}",
-            *self._freezing(sorted(self.frozen)),
+            *([] if self.approach.late else self._freezing(sorted(self.frozen))),
             *(self._eval_frozen() if self.case.frozen_in_eval else []),
             *self._guarded("build", *self._construction()),
             *self._companion(),
+            *(self._freezing(sorted(self.frozen)) if self.approach.late else []),
         ]
 
     def _freezing(self, positions: Iterable[int]) -> list[Statement]:
@@ -194,7 +203,7 @@ class Transcript:
         assert subject.factory is not None
         factory = self.naming.of(subject.factory, subject.target)
         arguments = self.naming.keywords({**subject.arguments, **dict(case.groups[0].options)})
-        plain = len(self.layout) == len(case.groups) == 1 and subject.keys is None
+        plain = len(self.layout) == len(case.groups) == 1 and subject.keys is None and not self.approach.options(True)
         if subject.takes == "model":
             first = self._module(self.owned)
         elif plain:
@@ -229,6 +238,7 @@ class Transcript:
         if self.subject.keys is not None and members:
             first = self.case.parameters[members[0]]
             options |= self.subject.keys(first.name, first.shape)
+        options |= self.approach.options(bool(members) and members[0] in self.frozen)
         words = [f'"params": {self._handed(members)}', *(f'"{key}": {self.naming.value(value)}' for key, value in options.items())]
         return f"{{{', '.join(words)}}}"
 
@@ -349,16 +359,19 @@ class Transcript:
         if self.device == "meta":
             event = msgspec.structs.replace(event, amp="none")
         drawn = self._drawn(event.micro_batches)
+        frozen = self._some(sorted(self.frozen))
+        begin = [f"{'kept = ' if 'end' in self.own else ''}begin({frozen})"] if "begin" in self.own else []
+        end = [f"end({frozen}, {'kept' if begin else None})"] if "end" in self.own else []
         if not (self.stepping and event.closure):
-            found = [drawn, *self._compute(event)]
+            found = [drawn, *begin, *self._compute(event)]
             if self.stepping:
-                return [*found, *self._switched("train"), *self._guarded("step", *self._plain_step(event))]
+                return [*found, *self._switched("train"), *self._guarded("step", *self._plain_step(event)), *end]
             self.scaler = self.scaler and not event.scaled
             return found
         first = self._compute(event) if self.subject.closure == "after-backward" else []
         closure = block("def closure():", *self._at("called"), *self._compute(event), *self._at("returning"), f"return {_loss(event)}")
         call: list[Statement] = self._at("stepped") or ["optimizer.step(closure)"]
-        return [drawn, *first, closure, *self._switched("train"), *self._guarded("step", *call)]
+        return [drawn, *begin, *first, closure, *self._switched("train"), *self._guarded("step", *call), *end]
 
     def _compute(self, event: Step) -> list[Statement]:
         found = self._clear(event.set_to_none, event.zeroed_by) + self._at("cleared")
@@ -378,7 +391,9 @@ class Transcript:
             found.append(block("for x, y in batches:", *self._pass(event)))
         else:
             found += self._pass(event)
-        found += self._at("gradients") + self._each(self._dropped(event), "{p}.grad = None")
+        found += self._at("gradients")
+        found += [f"after_backward({self._some(sorted(self.frozen))})"] if "after_backward" in self.own else []
+        found += self._each(self._dropped(event), "{p}.grad = None")
         unscaled = not event.scaled
         for each in event.after_backward:
             if not isinstance(each, Clip):
@@ -410,6 +425,9 @@ class Transcript:
             backward = f"optimizer.fused_backward({scaled}{rate})"
         else:
             backward = f"{scaled}.backward({'create_graph=True' if self.subject.backward == 'create-graph' else ''})"
+            if "backward" in self.own:
+                trainable = [i for i in range(len(self.case.parameters)) if i not in self.frozen]
+                backward = f"backward({scaled}, {self._some(trainable)})"
         if differentiable:
             statements: list[Statement] = [backward]
         elif event.scaled:
@@ -428,11 +446,12 @@ class Transcript:
 
     def _forward(self, autocast: bool, divided: str = "") -> list[Statement]:
         samples = "x.clone()" if self.case.architecture.places[0].layer.overwritable is False and self.case.differentiable_input else "x"
+        outputs = f"forward(model, {samples}, {self._some(sorted(self.frozen))})" if "forward" in self.own else f"model({samples})"
         if not autocast:
-            return [f"loss = nn.functional.mse_loss(model({samples}), y){divided}"]
+            return [f"loss = nn.functional.mse_loss({outputs}, y){divided}"]
         kind = self.device.partition(":")[0]
         return [
-            block(f'with torch.autocast("{kind}", dtype=torch.bfloat16):', f"outputs = model({samples})"),
+            block(f'with torch.autocast("{kind}", dtype=torch.bfloat16):', f"outputs = {outputs}"),
             f"loss = nn.functional.mse_loss(outputs.to(y.dtype), y){divided}",
         ]
 

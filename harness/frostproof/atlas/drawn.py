@@ -1,0 +1,75 @@
+"""The whole atlas: every optimizer's part, each in a process of its own, put together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from frostproof import results
+from frostproof.atlas.exploration import explored
+from frostproof.atlas.record import Atlas, Cell, Lost, Way
+from frostproof.atlas.traits import traits
+from frostproof.atlas.ways import WAYS
+from frostproof.errors import UsageError
+from frostproof.isolation import LostError, each_alone
+from frostproof.quiet import quiet
+from frostproof.subject import Subject
+from frostproof.target import resolve, torch_optimizers
+
+LIMIT = 600.0
+"""Seconds that one optimizer may take."""
+
+
+def drawn(
+    targets: Sequence[str], *, examples: int, seed: int, jobs: int | None, told: Callable[[str], None], families: Sequence[str] = ()
+) -> Atlas:
+    """The atlas of these optimizers, all of torch.optim where none is named; of each its first implementation.
+
+    `examples`: random cases for each optimizer and family; `families`: all where none is named; `told` is called with a line for
+    each optimizer that is done. Raises UsageError for a target that is no optimizer.
+    """
+    started = time.perf_counter()
+    first: dict[str, Subject] = {}
+    for subject in resolve(targets) if targets else torch_optimizers():
+        first.setdefault(subject.target, subject)
+    subjects = list(first.values())
+    cells: list[Cell] = []
+    lost: list[Lost] = []
+    tasks = [(subject.target, examples, seed, families) for subject in subjects]
+    answers = each_alone(_explored, tasks, jobs or os.cpu_count() or 1, LIMIT, "frostproof.atlas.exploration")
+    for subject, answer in zip(subjects, answers, strict=True):
+        if isinstance(answer, LostError):
+            lost.append(Lost(subject.target, subject.variant, str(answer)))
+            told(f"{subject.target}: {answer}")
+            continue
+        cells += answer
+        different = sum(cell.verdict == "different" for cell in answer)
+        told(f"{subject.target}: {len(answer)} cells, {different} different")
+    if not cells and lost:
+        raise UsageError(f"nothing could be compared: {lost[0].target}: {lost[0].reason}")
+    with quiet():
+        ways = [Way(way.name, " ".join((type(way).__doc__ or "").split()), traits(way)) for way in WAYS]
+    return Atlas(results.environment(["cpu"], "atlas", seed), ways, cells, lost, time.perf_counter() - started)
+
+
+def _explored(target: str, examples: int, seed: int, families: Sequence[str]) -> list[Cell]:
+    with quiet():  # what torch imports on the way may warn
+        return explored(resolve((target,))[0], "cpu", examples, seed, families)
+
+
+def written(atlas: Atlas, folder: Path) -> Atlas:
+    """The atlas with its scripts as files in `folder`. Raises UsageError."""
+    cells = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for cell in atlas.cells:
+            if cell.script is not None:
+                name = f"{cell.target.replace(':', '_')}-{cell.family}-{cell.left}-{cell.right}.py"
+                (folder / name).write_text(cell.script, encoding="utf-8")
+                cell = cell.replaced(reproducer=str(folder / name))
+            cells.append(cell)
+    except OSError as error:
+        raise UsageError(f"cannot write to {str(folder)!r} ({error.strerror}): name another folder with --cases") from None
+    return Atlas(atlas.environment, atlas.ways, cells, atlas.lost, atlas.seconds)

@@ -1,0 +1,157 @@
+"""The atlas in Markdown: what each way comes with, and which ways are the same, by optimizer and by cause."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from frostproof.atlas.classes import Pair, classes, pair_of, worst
+from frostproof.atlas.record import Atlas, Cell, Way
+from frostproof.atlas.traits import TRAITS
+from frostproof.markdown import code
+
+SIGNS = {"equivalent": "=", "rounding": "≈", "different": "≠", None: ""}
+
+
+def summary(atlas: Atlas) -> str:
+    """The whole page."""
+    return "\n".join([*_head(atlas), *_ways(atlas), *_matrix(atlas), *_optimizers(atlas), *_causes(atlas)]) + "\n"
+
+
+def overview(atlas: Atlas) -> str:
+    """The same in a few lines for a terminal: the classes of ways for each optimizer, and why ways differ."""
+    lines = [f"{target}: {_braced(groups)}" for target, groups in _classes(atlas)]
+    lines += ["", "ways differ because"]
+    lines += [f"  {len(cells):6,} pairs: {cause}" for cause, cells in causes(atlas.cells)]
+    doubtful = [cell for cell in atlas.cells if cell.doubt is not None]
+    if doubtful:
+        lines += ["", f"{len(doubtful)} differences were not shown by a script, the first: {doubtful[0].left} and {doubtful[0].right}, "]
+        lines[-1] += f"{doubtful[0].target}, {doubtful[0].family}: {doubtful[0].doubt}"
+    lines += [
+        "",
+        f"{len(atlas.cells):,} pairs of ways, {sum(cell.compared for cell in atlas.cells):,} comparisons in {atlas.seconds:.1f} s",
+    ]
+    return "\n".join(lines)
+
+
+def _classes(atlas: Atlas) -> Iterator[tuple[str, list[list[str]]]]:
+    by_target: dict[str, list[Cell]] = defaultdict(list)
+    for cell in atlas.cells:
+        by_target[cell.target].append(cell)
+    names = [way.name for way in atlas.ways]
+    return ((target, classes(names, worst(cells))) for target, cells in by_target.items())
+
+
+def _braced(groups: Iterable[Iterable[str]]) -> str:
+    return " ".join(f"{{{', '.join(group)}}}" for group in groups)
+
+
+def _head(atlas: Atlas) -> Iterator[str]:
+    compared = sum(cell.compared for cell in atlas.cells)
+    different = [cell for cell in atlas.cells if cell.verdict == "different"]
+    shown = sum(cell.script is not None and cell.doubt is None for cell in different)
+    targets = {cell.target for cell in atlas.cells}
+    yield "# The atlas of freezing"
+    yield ""
+    yield (
+        "Which ways to freeze the same layers train alike, bit for bit? Random networks, masks, hyperparameters and programs, each trained "
+        "in every way that can freeze it, from the same seeds, on the same batches. This page is written by"
+    )
+    yield ""
+    yield "    frostproof atlas --markdown docs/atlas.md"
+    yield ""
+    yield (
+        f"with torch {atlas.environment.torch} and seed {atlas.environment.seed}: {len(targets)} optimizers, {len(atlas.cells):,} pairs of "
+        f"ways by optimizer and family of networks, {compared:,} comparisons, {atlas.seconds:.0f} s. Of {len(different):,} pairs that "
+        f"differ, {shown:,} were shown again by a script that needs torch and the optimizer alone, in a process of its own. Masks are "
+        "constant here: something is frozen, and something trains, from beginning to end."
+    )
+    for lost in atlas.lost:
+        yield f"\n{code(lost.target)} is not in it: {lost.reason}."
+    yield ""
+
+
+def _ways(atlas: Atlas) -> Iterator[str]:
+    yield "## The ways, and what comes with each"
+    yield ""
+    yield "Seen on a network of three layers, of which the last trains, in one step of AdamW with weight decay."
+    yield ""
+    yield f"| way | what one does | {' | '.join(TRAITS.values())} |"
+    yield "| --- | --- |" + " --- |" * len(TRAITS)
+    for way in atlas.ways:
+        words = told(way)
+        if "raises" in way.traits:
+            words[1] = f"raises: {way.traits['raises']}"
+        yield f"| {code(way.name)} | {way.does} | {' | '.join(words)} |"
+    yield ""
+
+
+def told(way: Way) -> list[str]:
+    """For each of TRAITS whether it was seen: yes, no, or nothing where the way raised before."""
+    return ["" if name not in way.traits else "yes" if way.traits[name] else "no" for name in TRAITS]
+
+
+def _matrix(atlas: Atlas) -> Iterator[str]:
+    names = [way.name for way in atlas.ways]
+    found = worst(atlas.cells)
+    numbers: dict[Pair, list[int]] = defaultdict(list)
+    for number, (_, cells) in enumerate(causes(atlas.cells), 1):
+        for pair in {pair_of(cell) for cell in cells}:
+            numbers[pair].append(number)
+    yield "## Every way against every other"
+    yield ""
+    yield (
+        "Over all optimizers and families: `=` the same bits in every case, `≈` rounding at most, `≠` different in some, with the "
+        "numbers of the causes, which are below."
+    )
+    yield ""
+    yield f"| | {' | '.join(map(code, names))} |"
+    yield "| --- |" + " --- |" * len(names)
+    for row in names:
+        told = [frozenset((row, other)) for other in names]
+        signs = [" ".join([SIGNS[found.get(pair)], *map(str, numbers[pair])]).strip() for pair in told]
+        yield f"| {code(row)} | {' | '.join(signs)} |"
+    yield ""
+
+
+def _optimizers(atlas: Atlas) -> Iterator[str]:
+    yield "## By optimizer"
+    yield ""
+    yield "Ways in one pair of braces train alike, up to rounding, in every family of networks, wherever they can freeze what is asked."
+    yield ""
+    yield "| optimizer | classes of ways |"
+    yield "| --- | --- |"
+    for target, groups in _classes(atlas):
+        yield f"| {code(target)} | {_braced(groups)} |"
+    yield ""
+
+
+def _causes(atlas: Atlas) -> Iterator[str]:
+    yield "## Why they differ"
+    yield ""
+    for number, (cause, cells) in enumerate(causes(atlas.cells), 1):
+        smallest = min(cells, key=lambda cell: cell.case.size if cell.case else ())
+        targets = list(dict.fromkeys(cell.target.partition(":")[2] for cell in cells))
+        families = list(dict.fromkeys(cell.family for cell in cells))
+        yield f"### {number}. {cause[:1].upper()}{cause[1:]}"
+        yield ""
+        yield f"{len(cells):,} pairs; optimizers: {', '.join(targets)}; networks: {', '.join(families)}. {code(smallest.message or '')}"
+        yield ""
+        if smallest.script:
+            yield f"<details><summary>{smallest.left} and {smallest.right}, {smallest.target}, as a script</summary>"
+            yield ""
+            yield "```python"
+            yield smallest.script.rstrip()
+            yield "```"
+            yield ""
+            yield "</details>"
+            yield ""
+
+
+def causes(cells: Iterable[Cell]) -> list[tuple[str, list[Cell]]]:
+    """Cause -> the cells that have it, the most frequent first."""
+    found: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if cell.verdict == "different" and cell.cause is not None:
+            found[cell.cause].append(cell)
+    return sorted(found.items(), key=lambda item: -len(item[1]))

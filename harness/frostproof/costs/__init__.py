@@ -1,0 +1,1 @@
+"""What each way of freezing costs: FLOPs and bytes of one training step, counted and not timed."""

@@ -1,0 +1,100 @@
+"""The costs of one training step under one way of freezing: counted, not timed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from frostproof.costs.kernels import Flops, comparable
+from frostproof.costs.memory import SavedForBackward, size, storages
+from frostproof.costs.task import Task, loss_of
+from frostproof.costs.ways import Way
+from frostproof.errors import FrostproofError
+
+Optimizing = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+
+
+class Costs(msgspec.Struct, frozen=True):
+    """One step: forward, backward, and the optimizer's first step.
+
+    FLOPs are those of matrix products, convolutions and attention. `saved_bytes`: activations that the graph of the forward
+    pass holds when backward begins; of the batch, and of weights and buffers, which are there anyway, `input_bytes` and
+    `weight_bytes` say how much of them it refers to. `gradient_bytes`: of `.grad` after backward; `state_bytes`: of the
+    optimizer's state, None where it was not asked for. Each storage counts once. `untrained`: what ought to train, and
+    got no gradient.
+    """
+
+    forward_flops: int
+    backward_flops: int
+    saved_bytes: int
+    input_bytes: int
+    weight_bytes: int
+    gradient_bytes: int
+    state_bytes: int | None = None
+    untrained: tuple[str, ...] = ()
+
+
+class Inapplicable(FrostproofError):
+    """A way that cannot freeze this model; the message is the reason."""
+
+
+def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
+    """The costs of `way` for a copy of the task's model. RNG and backends are put back.
+
+    Raises Inapplicable. Whatever the model raises comes through.
+    """
+    if reason := way.unfit(task):
+        raise Inapplicable(reason)
+    model = task.thawed()
+    frozen = task.frozen
+    inputs = tree_map(lambda each: each.detach().clone() if isinstance(each, Tensor) else each, task.inputs)
+    given = storages(each for each in tree_leaves(inputs) if isinstance(each, Tensor))
+    kept = storages([*model.parameters(), *model.buffers()])
+    way.freeze(model, frozen)
+    with comparable(model), _seeded(), torch.enable_grad():
+        saving = SavedForBackward()
+        with Flops() as forward, saving:
+            outputs = way.forward(model, inputs, frozen)
+        held = saving.held()
+        loss = loss_of(outputs)
+        with Flops() as backward:
+            way.backward(loss, model, frozen)
+    parameters = dict(model.named_parameters())
+    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+    gradient_bytes = size(gradients.values())
+    state_bytes = None
+    if optimizing is not None:
+        way.after_backward(model, frozen)
+        optimizer = optimizing(way.groups(model, frozen))
+        optimizer.step()
+        state_bytes = size(each for each in tree_leaves(dict(optimizer.state)) if isinstance(each, Tensor))
+    return Costs(
+        forward_flops=forward.flops,
+        backward_flops=backward.flops,
+        saved_bytes=sum(held[each] for each in held.keys() - given.keys() - kept.keys()),
+        input_bytes=sum(held[each] for each in held.keys() & given.keys()),
+        weight_bytes=sum(held[each] for each in held.keys() & kept.keys()),
+        gradient_bytes=gradient_bytes,
+        state_bytes=state_bytes,
+        untrained=tuple(name for name in task.trainable if name not in gradients),
+    )
+
+
+@contextmanager
+def _seeded() -> Iterator[None]:
+    """The same random numbers each time, so that layers which draw do the same work under every way."""
+    state, python = torch.get_rng_state(), random.getstate()
+    torch.manual_seed(0)
+    random.seed(0)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        random.setstate(python)

@@ -1,0 +1,114 @@
+"""FLOPs by `torch.utils.flop_counter`, with formulas for the CPU's kernels that it passes over.
+
+Matrix products, convolutions and attention count, two FLOPs for each multiplication; sums, activations and norms do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from math import prod
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, shape_wrapper
+
+Shape = Sequence[int]
+aten = torch.ops.aten
+
+
+def _matrix_vector(matrix: Shape, vector: Shape, out_shape: Any = None) -> int:
+    return 2 * prod(matrix)
+
+
+def _added_matrix_vector(added: Shape, matrix: Shape, vector: Shape, out_shape: Any = None, **_: Any) -> int:
+    return 2 * prod(matrix)
+
+
+def _dot(left: Shape, right: Shape, out_shape: Any = None) -> int:
+    return 2 * prod(left)
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Scores, and the values that they weigh. query: (batch, heads, length, features)."""
+    return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _attention_backward(gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """The scores once more; then gradients of scores, queries, keys and values. All of them, whichever is asked for."""
+    return 2 * prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
+
+
+def _lstm(samples: Shape, ih: Shape, hh: Shape, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """One layer in one direction. samples: (time, batch, features)."""
+    return 2 * samples[0] * samples[1] * (prod(ih) + prod(hh))
+
+
+def _lstm_backward(*shapes: Any, out_shape: Any = None, **others: Any) -> int:
+    """Gradients of the samples, the states and the weights: all of them, whichever is asked for."""
+    return 2 * _lstm(*shapes)
+
+
+FORMULAS: dict[Any, Callable[..., int]] = {
+    aten.mv: _matrix_vector,
+    aten.addmv: _added_matrix_vector,
+    aten.dot: _dot,
+    aten.vdot: _dot,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    aten.mkldnn_rnn_layer: _lstm,
+    aten.mkldnn_rnn_layer_backward: _lstm_backward,
+}
+"""What FlopCounterMode has no formula for, by shapes. Attention as torch counts it on accelerators (`sdpa_flop` there)."""
+
+
+_ALL: dict[Any, Callable[..., int]] = {**flop_registry, **{packet: shape_wrapper(formula) for packet, formula in FORMULAS.items()}}
+
+
+class Flops(TorchDispatchMode):
+    """A context that counts; `flops` are those so far.
+
+    `FlopCounterMode` with these formulas counts the same (a test compares them) in three times the time: it also follows
+    modules, by hooks that keep graphs alive for longer than they live without it, and that would spoil the count of bytes.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula: Any = _ALL.get(getattr(func, "_overloadpacket", func))
+        if formula is None:
+            # Autograd opens what is composed of other operations; inference mode does without it.
+            return self._opened(func, args, kwargs) if torch.is_inference_mode_enabled() else func(*args, **kwargs)
+        out = func(*args, **kwargs)
+        self.flops += formula(*args, **kwargs, out_val=out)
+        return out
+
+    def _opened(self, func: Any, args: Any, kwargs: Any) -> Any:
+        with self:
+            out = func.decompose(*args, **kwargs)
+        return func(*args, **kwargs) if out is NotImplemented else out
+
+
+@contextmanager
+def comparable(model: nn.Module) -> Iterator[None]:
+    """Kernels that do the same work whatever is frozen, but for what autograd leaves out.
+
+    Without attention's fast path, which is taken where nothing requires grad and whose FLOPs nobody counts, and without
+    oneDNN's LSTM, which computes every gradient whatever is asked for and keeps a workspace of its own: ATen's LSTM, like
+    cuDNN's, leaves the gradients of frozen weights out.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    recurrent = any(isinstance(module, nn.LSTM) for module in model.modules())
+    try:
+        with torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

@@ -1,0 +1,82 @@
+"""Which way to freeze a model, by what each costs, and what to mind with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import torch
+
+from frostproof.bits import bits_of
+from frostproof.costs.counting import Costs, Inapplicable, Optimizing, count
+from frostproof.costs.kernels import comparable
+from frostproof.costs.task import Task
+from frostproof.costs.ways import WAYS, B
+from frostproof.errors import UsageError, one_line
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A way and what it costs; where `costs` is None, `reason` says why it cannot be used."""
+
+    way: str
+    how: str
+    costs: Costs | None
+    reason: str = ""
+
+
+def estimated(task: Task, optimizing: Optimizing | None) -> list[Estimate]:
+    """Every way, the simplest first. Raises UsageError where the model cannot be trained at all."""
+    try:
+        plain = count(task, B, optimizing)
+    except UsageError:
+        raise
+    except Exception as error:  # whatever the user's model raises
+        raise UsageError(f"a training step raised {type(error).__name__}: {one_line(str(error), 200)}; make it work first") from None
+    found = []
+    for way in WAYS:
+        try:
+            costs = plain if way is B else count(task, way, optimizing)
+        except Inapplicable as error:
+            found.append(Estimate(way.name, way.how, None, f"does not apply: {error}"))
+        except Exception as error:  # a way may be more than the model can take
+            found.append(Estimate(way.name, way.how, None, f"raises {type(error).__name__}: {one_line(str(error), 120)}"))
+        else:
+            left = [name for name in costs.untrained if name not in plain.untrained]
+            found.append(Estimate(way.name, way.how, None if left else costs, f"does not train {left[0]}" if left else ""))
+    return found
+
+
+def recommended(estimates: Sequence[Estimate]) -> Estimate:
+    """The least backward FLOPs; of those the least saved, then gradient, then state bytes; of those the simplest."""
+    usable = [(each.costs, each) for each in estimates if each.costs is not None]
+    return min(usable, key=lambda pair: _rank(pair[0]))[1]
+
+
+def _rank(costs: Costs) -> tuple[int, ...]:
+    return (costs.backward_flops, costs.saved_bytes + costs.input_bytes, costs.gradient_bytes, costs.state_bytes or 0)
+
+
+def remarks(task: Task) -> Iterator[str]:
+    """What to mind, where it applies to this model."""
+    moving = drifting(task)
+    if moving:
+        rest = f" and {len(moving) - 1} more" if len(moving) > 1 else ""
+        yield f"{moving[0]}{rest}: frozen, yet its buffers change in train mode; call .eval() on it after each model.train()"
+    shared = dict(task.model.named_parameters(remove_duplicate=False))
+    names: dict[int, list[str]] = {}
+    for name, parameter in shared.items():
+        names.setdefault(id(parameter), []).append(name)
+    for each in names.values():
+        if len(each) > 1 and each[0] in task.frozen:
+            yield f"{' and '.join(each)} are one parameter: it is frozen under each name"
+
+
+def drifting(task: Task) -> list[str]:
+    """Paths of modules that are frozen as a whole, and have buffers that a forward pass changes."""
+    model = task.thawed()
+    before = {path: bits_of(module.buffers(recurse=False)) for path, module in model.named_modules()}
+    with comparable(model), torch.no_grad():
+        model(*task.inputs)
+    named = {path: [name for name, _ in module.named_parameters(prefix=path)] for path, module in model.named_modules()}
+    changed = [path for path, module in model.named_modules() if bits_of(module.buffers(recurse=False)) != before[path]]
+    return [path for path in changed if task.frozen.issuperset(named[path] or named[path.rpartition(".")[0]])]
