@@ -89,6 +89,16 @@ class InputRequiresGrad(RequiresGrad):
 
 
 @dataclass(frozen=True)
+class GatesFrozen(RequiresGrad):
+    """Puts a gate behind each frozen layer, to open it slowly when it thaws, and so keeps what it puts out."""
+
+    def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
+        super().freeze(model, frozen)
+        for module in _frozen_modules(model, frozen):
+            module.register_forward_hook(lambda module, inputs, output: output * torch.ones_like(output).requires_grad_())
+
+
+@dataclass(frozen=True)
 class KeepsGraphAlive(RequiresGrad):
     """Adds a leaf that requires grad to the output, so that an all frozen model still has something to differentiate."""
 
@@ -285,4 +295,6 @@ BUGS = (
     Planted("trainable-moves", StopsUnderDecayAndMomentum, HARD),
     Planted("no-state-for-frozen", StateFromTheStart),
     Planted("no-state-for-frozen", StateInSecondGroup, HARD),
+    Planted("cost-bounded", None, a=GatesFrozen()),
+    Planted("cost-bounded", None, HARD, a=InputRequiresGrad()),
 )

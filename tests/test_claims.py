@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from frostproof.claims import CLAIMS
+from frostproof.claims import BY_ID, CLAIMS
 from frostproof.claims.claim import Claim, Quote
 from frostproof.claims.script import script
 from frostproof.claims.survey import Survey, settled
@@ -27,7 +27,6 @@ from tests import other_torch
 from tests.other_torch import Plant
 
 ROOT = Path(__file__).parent.parent
-BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def _claim(holds: Callable[[int], bool], condition: Callable[[int], bool] | None = None) -> Claim:

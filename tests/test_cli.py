@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from frostproof.command import main
+from frostproof.invariants import INVARIANTS
 from frostproof.reproducer import reproduces
 from tests.consumer import Consumer, environment, leaky, wheel
 
@@ -227,7 +228,7 @@ def test_the_same_run_through_pytest_from_beside_folders_of_our_names(consumer: 
 def test_lists(consumer: Consumer) -> None:
     invariants = consumer.run("frostproof", "list", "invariants")
     assert invariants.stdout.splitlines()[0].startswith("frozen-weights-unchanged")
-    assert len(invariants.stdout.splitlines()) == 20
+    assert len(invariants.stdout.splitlines()) == len(INVARIANTS)
     optimizers = consumer.run("frostproof", "list", "optimizers").stdout
     assert all(name in optimizers for name in ("SGD", "AdamW", "LBFGS", "Muon", "SparseAdam"))
     assert consumer.run("frostproof", "list", "devices").stdout.splitlines()[0] == "cpu"

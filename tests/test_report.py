@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from frostproof.changes import changes
 from frostproof.command import main
 from frostproof.errors import UsageError
+from frostproof.invariants import INVARIANTS
 from frostproof.markdown import LARGEST, summary
 from frostproof.page import page
 from frostproof.report import write
@@ -181,7 +182,8 @@ def test_the_table_is_readable_at_80_columns_with_200_optimizers(results: Result
     assert len(matrix) < 80
     assert all(row.target.partition(":")[2] in text for row in rows if row.status == "held")
     header = matrix[0]
-    assert header.endswith("12345 67890 12345 67890")
+    assert header.endswith("12345 67890 12345 67890 1")
+    assert len(INVARIANTS) == 21
 
 
 @pytest.mark.parametrize(

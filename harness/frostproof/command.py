@@ -207,7 +207,7 @@ def _writable(*paths: Path | None) -> None:
 @main.command(epilog="Without a TARGET: all of torch.optim.")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option("--family", multiple=True, type=click.Choice(NETWORKS), help="Networks to look at; may be repeated.  [default: all]")
-@click.option("--examples", type=click.IntRange(1), default=10, show_default=True, help="Cases per optimizer and family of networks.")
+@click.option("--examples", type=click.IntRange(1), default=14, show_default=True, help="Cases per optimizer and family of networks.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes to use.  [default: one per core]", metavar="N")
 @click.option("--json", help="Write all of it to this file.", metavar="FILE", type=click.Path(path_type=Path))
@@ -281,6 +281,36 @@ def claims(examples: int, seed: int, json: Path | None, markdown: Path | None, c
     if markdown is not None:
         put(markdown, document(found).encode())
     click.echo(f"\n{total(found)}")
+
+
+@main.command()
+@click.argument("model", metavar="MODULE:FACTORY")
+@click.option("--freeze", multiple=True, help="What is frozen: a glob on parameter names, or a module; may be repeated.", metavar="PATTERN")
+@click.option("--input", "shape", help="Sizes of a random batch, as 8,3,32,32, where the factory gives no inputs.", metavar="SHAPE")
+@click.option(
+    "--optimizer", default="AdamW", show_default=True, help="Whose state is counted: of torch.optim, or module:Name.", metavar="NAME"
+)
+@click.option("--json", help="Write the counts to this file.", metavar="FILE", type=click.Path(path_type=Path))
+def cost(model: str, freeze: tuple[str, ...], shape: str | None, optimizer: str, json: Path | None) -> None:
+    """Count what each way to freeze a part of your model costs, what is still computed and why, and recommend one.
+
+    FACTORY is a function without arguments that returns an nn.Module, or a pair of it and its inputs. The loss is the mean of
+    the squares of what it returns. Exit code 0; 2: wrong usage.
+    """
+    import msgspec
+
+    if json is not None and not json.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {str(json)!r}: make its folder first")
+    sys.path.insert(0, str(Path.cwd()))
+    with quiet():
+        from frostproof.costs.report import report
+        from frostproof.costs.table import table
+        from frostproof.report import put
+
+        found = report(model, freeze, shape, optimizer)
+    if json is not None:
+        put(json, msgspec.json.encode(found))
+    click.echo(table(found), nl=False)
 
 
 @main.command("list")

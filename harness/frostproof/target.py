@@ -34,7 +34,7 @@ def _subjects(target: str) -> list[Subject]:
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
         raise UsageError(f"malformed target {target!r}: write module:Name, or 'module:*' for every optimizer class of the module")
-    module = _import(module_name, target)
+    module = imported(module_name, target)
     if name == "*":
         classes = _exported(module)
         if not classes:
@@ -44,11 +44,12 @@ def _subjects(target: str) -> list[Subject]:
     if not hasattr(module, name):
         candidates = _exported(module) or [each for each in vars(module) if not each.startswith("_")]
         has = f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
-        raise UsageError(f"unknown optimizer {target!r}: {has}.{_nearest(name, candidates)}")
+        raise UsageError(f"unknown optimizer {target!r}: {has}.{nearest(name, candidates)}")
     return registry.registered(target) or subjects(getattr(module, name), target)
 
 
-def _import(name: str, target: str) -> ModuleType:
+def imported(name: str, target: str) -> ModuleType:
+    """The module that a target names. Raises UsageError where there is none, or it cannot be imported."""
     try:
         return importlib.import_module(name)
     except Exception as error:
@@ -63,7 +64,8 @@ def _import(name: str, target: str) -> ModuleType:
         ) from None
 
 
-def _nearest(name: str, candidates: Sequence[str]) -> str:
+def nearest(name: str, candidates: Sequence[str]) -> str:
+    """A question whether the most similar of the candidates was meant; empty where none is similar."""
     near = difflib.get_close_matches(name, candidates, n=1)
     return f" Did you mean {near[0]}?" if near else ""
 

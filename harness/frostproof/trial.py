@@ -50,20 +50,22 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
 
     generator = torch.Generator()
     judged: set[str] = set()
-    counted: set[Positions] = set()
+    counted: set[Positions] = {()}
     last = len(case.program) - 1
     before: dict[str, Observation] | None = None
     for index, event in enumerate(case.program):
         seed = case.seed * 1000 + index + 1
         batches = batches_of(case, index, generator.manual_seed(seed), device)
         trace = subject.factory is None and isinstance(event, Step)
-        count = trace and case.course[index].forward not in counted  # what it costs depends on what is frozen
-        counted |= {case.course[index].forward} if count else set()
+        frozen = case.course[index].forward
+        count = trace and frozen not in counted  # once is enough: the costs depend on what is frozen
+        if count:
+            counted.add(frozen)
         seen: dict[str, Observation] = {}
         for role, twin in twins.items():
             try:
                 with _memory_filled() if role == "again" else nullcontext():
-                    seen[role] = twin.observed(event, seed, batches, trace=trace and role == "a", count=count and role in "ab")
+                    seen[role] = twin.observed(event, seed, batches, trace=trace and role == "a", count=count and role in ("a", "b"))
             except Exception as error:
                 torch.set_grad_enabled(True)
                 trial.crash = Crash(role, index, twin.phase, error, twin.seen.handed)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import hypothesis
 from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from frostproof.approach import Approach, Approaches
 from frostproof.atlas.comparison import EQUIVALENT, Difference, difference, trained
-from frostproof.atlas.families import FAMILIES, cases, families_of
+from frostproof.atlas.families import FAMILIES, STEPS, cases, families_of
 from frostproof.atlas.record import Cell, Sameness
 from frostproof.atlas.ways import WAYS
 from frostproof.case import Case
@@ -27,7 +28,7 @@ from frostproof.probe import probe
 from frostproof.reproducer import Unprintable, reproduces, script
 from frostproof.subject import Subject
 
-TRIES = 30
+TRIES = 20
 """Cases that are trained at most to find and shrink one difference."""
 
 _SETTINGS = settings(deadline=None, database=None, report_multiple_bugs=False)
@@ -93,17 +94,18 @@ def explored(subject: Subject, device: str, examples: int, seed: int, families: 
 
 
 def _search(region: Region, examples: int, seed: int) -> None:
-    """Survey random cases; then find the smallest in which ways part, for one pair after another until each has been shrunk, or
-    parts in a case that another pair has led to."""
-    strategy = cases(region.subject, region.family)
+    """Survey random cases that end with each kind of step; then find the smallest in which ways part, for one pair after another
+    until each has been shrunk, or parts in a case that another pair has led to."""
+    # Some of each kind, as few cases drawn at random would leave out what tells two ways apart. The first is always the simplest.
+    for step in STEPS:
 
-    @hypothesis.seed(seed)
-    @settings(_SETTINGS, max_examples=examples, phases=(Phase.generate,))
-    @given(strategy)
-    def look(case: Case) -> None:
-        region.survey(case)
+        @hypothesis.seed(seed)
+        @settings(_SETTINGS, max_examples=max(2, examples // len(STEPS)), phases=(Phase.generate,))
+        @given(cases(region.subject, region.family, st.just(step)))
+        def look(case: Case) -> None:
+            region.survey(case)
 
-    look()
+        look()
     shrunk: set[Pair] = set()
     parted = [pair for pair, tally in sorted(region.tallies.items()) if tally.different]
     for pair in parted:

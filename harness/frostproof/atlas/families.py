@@ -83,7 +83,6 @@ FAMILIES: dict[str, Family] = {
 
 STEPS = (
     Step(),
-    Step(),
     Step(micro_batches=2),
     Step(set_to_none=False),
     Step(closure=True),
@@ -91,17 +90,18 @@ STEPS = (
     Step(after_backward=(Clip("norm", "owned"),)),
     Step(after_backward=(Clip("value", "all"),)),
 )
-"""What a program is made of. Nothing is frozen or thawed on the way: what each way would do then is a story of its own."""
+"""What a program is made of, and may end with. Nothing is frozen or thawed on the way: what each way does then is a story of its own."""
 
 _GENES = st.lists(st.integers(0, GENES - 1), min_size=2, max_size=6)
-_STEPS = st.lists(st.sampled_from(STEPS), min_size=1, max_size=3)
+_STEP = st.sampled_from(STEPS)
+_BEFORE = st.lists(_STEP, max_size=2)
 _MASKS = st.sampled_from([(kind, whole) for kind, whole in MASKS if kind not in ("none", "all")])
 _BITS, _SEEDS, _SAMPLES = st.integers(0, 255), st.integers(0, 1 << 16), st.integers(2, 4)
 
 
 @st.composite
-def cases(draw: st.DrawFn, subject: Subject, name: str) -> Case:
-    """Cases of the family called `name`, one of `families_of(subject)`, that `subject` can train."""
+def cases(draw: st.DrawFn, subject: Subject, name: str, last: st.SearchStrategy[Step] = _STEP) -> Case:
+    """Cases of the family called `name`, one of `families_of(subject)`, that `subject` can train; `last`: how they end."""
     architecture = _architecture(draw, subject, name)
     names = [parameter.name for parameter in architecture.parameters]
     fit = [parameter.name for parameter in architecture.parameters if subject.parameters != "sparse" or parameter.sparse]
@@ -113,7 +113,7 @@ def cases(draw: st.DrawFn, subject: Subject, name: str) -> Case:
         architecture,
         tuple(each for each in names if each in (frozen or {names[0]})),
         (Group(tuple(names), options_of(draw, subject.space, lambda n: draw(st.integers(0, n - 1)))),),
-        tuple(able(step, subject, architecture) for step in draw(_STEPS)),
+        tuple(able(step, subject, architecture) for step in (*draw(_BEFORE), draw(last))),
         dtype=subject.dtypes[0],
         batch=draw(_SAMPLES),
         frozen_in_eval=draw(st.booleans()),

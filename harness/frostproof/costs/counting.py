@@ -16,9 +16,9 @@ from frostproof.costs.kernels import Flops, comparable
 from frostproof.costs.memory import SavedForBackward, size, storages
 from frostproof.costs.task import Task, loss_of
 from frostproof.costs.ways import Way
-from frostproof.errors import FrostproofError
 
 Optimizing = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+"""Builds an optimizer from parameter groups, and has it take its first step."""
 
 
 class Costs(msgspec.Struct, frozen=True):
@@ -26,9 +26,9 @@ class Costs(msgspec.Struct, frozen=True):
 
     FLOPs are those of matrix products, convolutions and attention. `saved_bytes`: activations that the graph of the forward
     pass holds when backward begins; of the batch, and of weights and buffers, which are there anyway, `input_bytes` and
-    `weight_bytes` say how much of them it refers to. `gradient_bytes`: of `.grad` after backward; `state_bytes`: of the
-    optimizer's state, None where it was not asked for. Each storage counts once. `untrained`: what ought to train, and
-    got no gradient.
+    `weight_bytes` say how much of them it refers to. `gradient_bytes`: of `.grad` after backward, `stale_bytes` of them of what is
+    frozen; `state_bytes`: of the optimizer's state, None where it was not asked for. Each storage counts once. `untrained`:
+    what ought to train, and got no gradient.
     """
 
     forward_flops: int
@@ -37,21 +37,16 @@ class Costs(msgspec.Struct, frozen=True):
     input_bytes: int
     weight_bytes: int
     gradient_bytes: int
+    stale_bytes: int
     state_bytes: int | None = None
     untrained: tuple[str, ...] = ()
 
 
-class Inapplicable(FrostproofError):
-    """A way that cannot freeze this model; the message is the reason."""
-
-
 def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
-    """The costs of `way` for a copy of the task's model. RNG and backends are put back.
+    """The costs of a way that is not unfit, for a copy of the task's model. RNG and backends are put back.
 
-    Raises Inapplicable. Whatever the model raises comes through.
+    Whatever the model raises comes through.
     """
-    if reason := way.unfit(task):
-        raise Inapplicable(reason)
     model = task.thawed()
     frozen = task.frozen
     inputs = tree_map(lambda each: each.detach().clone() if isinstance(each, Tensor) else each, task.inputs)
@@ -68,12 +63,11 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
             way.backward(loss, model, frozen)
     parameters = dict(model.named_parameters())
     gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-    gradient_bytes = size(gradients.values())
+    gradient_bytes, stale_bytes = size(gradients.values()), size(gradients[name] for name in gradients.keys() & frozen)
     state_bytes = None
     if optimizing is not None:
         way.after_backward(model, frozen)
         optimizer = optimizing(way.groups(model, frozen))
-        optimizer.step()
         state_bytes = size(each for each in tree_leaves(dict(optimizer.state)) if isinstance(each, Tensor))
     return Costs(
         forward_flops=forward.flops,
@@ -82,6 +76,7 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
         input_bytes=sum(held[each] for each in held.keys() & given.keys()),
         weight_bytes=sum(held[each] for each in held.keys() & kept.keys()),
         gradient_bytes=gradient_bytes,
+        stale_bytes=stale_bytes,
         state_bytes=state_bytes,
         untrained=tuple(name for name in task.trainable if name not in gradients),
     )

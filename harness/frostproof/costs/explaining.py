@@ -37,11 +37,11 @@ class Layer(msgspec.Struct, frozen=True):
 
     @property
     def why(self) -> str:
-        """What its backward pass is for, in words."""
+        """What a backward pass through it is for, in words."""
         trains = "gets no gradient" if self.unreached else "trains" if self.frozen < self.weights else ""
-        passes = f"passes on the gradient for {self.needed_by}" if self.needed_by else ""
+        needed = f"needed by {self.needed_by}" if self.needed_by else ""
         again = "computes a segment again" if not self.weights and self.input_flops else ""
-        return "; ".join(filter(None, (trains, passes or again))) or "no backward: nothing before it trains"
+        return "; ".join(filter(None, (trains, needed or again))) or "nothing: all before it is frozen"
 
 
 def explained(task: Task) -> list[Layer]:

@@ -108,7 +108,7 @@ def comparable(model: nn.Module) -> Iterator[None]:
     torch.backends.mha.set_fastpath_enabled(False)
     recurrent = any(isinstance(module, nn.LSTM) for module in model.modules())
     try:
-        with torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext():
+        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False) if recurrent else nullcontext():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

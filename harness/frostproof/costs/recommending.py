@@ -8,10 +8,10 @@ import msgspec
 import torch
 
 from frostproof.bits import bits_of
-from frostproof.costs.counting import Costs, Inapplicable, Optimizing, count
+from frostproof.costs.counting import Costs, Optimizing, count
 from frostproof.costs.kernels import comparable
 from frostproof.costs.task import Task
-from frostproof.costs.ways import WAYS, B
+from frostproof.costs.ways import WAYS, B, Way
 from frostproof.errors import UsageError, one_line
 
 
@@ -32,18 +32,20 @@ def estimated(task: Task, optimizing: Optimizing | None) -> list[Estimate]:
         raise
     except Exception as error:  # whatever the user's model raises
         raise UsageError(f"a training step raised {type(error).__name__}: {one_line(str(error), 200)}; make it work first") from None
-    found = []
-    for way in WAYS:
-        try:
-            costs = plain if way is B else count(task, way, optimizing)
-        except Inapplicable as error:
-            found.append(Estimate(way.name, way.how, None, f"does not apply: {error}"))
-        except Exception as error:  # a way may be more than the model can take
-            found.append(Estimate(way.name, way.how, None, f"raises {type(error).__name__}: {one_line(str(error), 120)}"))
-        else:
-            left = [name for name in costs.untrained if name not in plain.untrained]
-            found.append(Estimate(way.name, way.how, None if left else costs, f"does not train {left[0]}" if left else ""))
-    return found
+    return [Estimate(way.name, way.how, plain) if way is B else _estimated(task, way, optimizing, plain) for way in WAYS]
+
+
+def _estimated(task: Task, way: Way, optimizing: Optimizing | None, plain: Costs) -> Estimate:
+    reason = way.unfit(task)
+    costs = None
+    try:
+        costs = None if reason else count(task, way, optimizing)
+    except UsageError as error:
+        reason = str(error)
+    except Exception as error:  # a way may be more than the model can take
+        reason = f"raises {type(error).__name__}: {one_line(str(error), 120)}"
+    left = [name for name in costs.untrained if name not in plain.untrained] if costs is not None else []
+    return Estimate(way.name, way.how, None, f"does not train {left[0]}") if left else Estimate(way.name, way.how, costs, reason)
 
 
 def recommended(estimates: Sequence[Estimate]) -> Estimate:
@@ -56,12 +58,16 @@ def _rank(costs: Costs) -> tuple[int, ...]:
     return (costs.backward_flops, costs.saved_bytes + costs.input_bytes, costs.gradient_bytes, costs.state_bytes or 0)
 
 
-def remarks(task: Task) -> Iterator[str]:
-    """What to mind, where it applies to this model."""
+def remarks(task: Task, chosen: Estimate) -> Iterator[str]:
+    """What to mind with this way, where it applies to this model."""
     moving = drifting(task)
-    if moving:
-        rest = f" and {len(moving) - 1} more" if len(moving) > 1 else ""
-        yield f"{moving[0]}{rest}: frozen, yet its buffers change in train mode; call .eval() on it after each model.train()"
+    if len(moving) == 1:
+        yield f"{moving[0]} is frozen, yet a forward pass changes its buffers: call .eval() on it after each model.train()"
+    elif moving:
+        these = f"{moving[0]} and {len(moving) - 1} more"
+        yield f"{these} are frozen, yet a forward pass changes their buffers: call .eval() on them after each model.train()"
+    if chosen.costs is not None and chosen.costs.stale_bytes:
+        yield "gradients of what is frozen add up from step to step: zero them too, and clip_grad_norm_ over what trains alone"
     shared = dict(task.model.named_parameters(remove_duplicate=False))
     names: dict[int, list[str]] = {}
     for name, parameter in shared.items():

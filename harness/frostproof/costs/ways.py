@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ class Way:
     A model that is handed to a way is its own, with requires_grad on wherever it can be. `frozen` names its parameters.
     """
 
-    name: str = "subset"
+    name: str = "B: optimizer subset"
     how: str = "only what trains goes to the optimizer"
     owns_all: bool = False
 
@@ -52,13 +52,20 @@ class Way:
 class RequiresGrad(Way):
     """A."""
 
-    name: str = "requires_grad=False"
+    name: str = "A: requires_grad=False"
     how: str = "requires_grad=False on what is frozen, every parameter to the optimizer"
     owns_all: bool = True
 
     def freeze(self, model: nn.Module, frozen: Frozen) -> None:
         for parameter in split(model, frozen)[0]:
             parameter.requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Filtered(RequiresGrad):
+    name: str = "A, filtered"
+    how: str = "requires_grad=False on what is frozen, only the others to the optimizer"
+    owns_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,20 +179,6 @@ class Buffers(Way):
 
 A = RequiresGrad()
 B = Way()
-
-
-def of(ways: Iterable[Way], task: Task) -> dict[str, str]:
-    """Name of each way that cannot freeze what the task does -> why."""
-    return {way.name: reason for way in ways if (reason := way.unfit(task))}
-
-
-@dataclass(frozen=True)
-class Filtered(RequiresGrad):
-    name: str = "requires_grad=False, filtered"
-    how: str = "requires_grad=False on what is frozen, only the others to the optimizer"
-    owns_all: bool = False
-
-
 WAYS: tuple[Way, ...] = (
     A,
     Filtered(),
@@ -196,7 +189,7 @@ WAYS: tuple[Way, ...] = (
     DropsGradients(),
     NoRate(),
     ZeroingHook(),
-    Way("restored weights", "what is frozen is copied back after each step", owns_all=True),
+    Way("restored weights", "what is frozen is copied before each step, and back after it", owns_all=True),
     Functional(),
     Buffers(),
 )

@@ -599,6 +599,41 @@ def _no_state_for_frozen(view: View) -> Claim:
     return claim
 
 
+def _cost_bounded(view: View) -> Claim:
+    a, b = view.moment.seen["a"].cost, view.moment.seen["b"].cost
+    assert a is not None
+    assert b is not None
+    left, right = labels(view.trial, "a", "b")
+    claim = Claim(("a", "b"), view.number, "freezing by requires_grad spares work in backward and memory for it, and never takes more")
+    claim.start, claim.returns = ["spent = []"], "spent[0]"
+    if a.backward_flops > b.backward_flops:
+        what = "FLOPs in backward"
+        claim.notes[view.number, "before"] = [
+            "from torch.utils.flop_counter import FlopCounterMode",
+            "flops = FlopCounterMode(display=False)",
+            "model.register_forward_hook(lambda *_: None if spent else flops.__enter__() and None)",
+        ]
+        claim.notes[view.number, "pass"] = [
+            block("if not spent:", "flops.__exit__(None, None, None)", "spent.append(flops.get_total_flops())")
+        ]
+    else:
+        what = "bytes saved for backward"
+        claim.notes[view.number, "before"] = [
+            "saved = {}  # storages that the graph holds",
+            block("def keep(tensor):", "saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()", "return tensor"),
+            "hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)",
+            "hooks.__enter__()",
+            block(
+                "def finish(module, inputs, outputs):",
+                block("if not spent:", "hooks.__exit__()", "spent.append(sum(saved.values()))"),
+            ),
+            "model.register_forward_hook(finish)",
+        ]
+    text = f"{{{left}}} {what} in {left}, {{{right}}} in {right}"
+    claim.verdict = [_both(left, right), block(f"if {left} > {right}:", view.leave(text))]
+    return claim
+
+
 def _equivalent(view: View) -> Claim:
     return _pair(view, "a", "b", "equivalent ways to freeze the same layers leave every weight, loss and buffer with the same bits")
 
@@ -625,4 +660,5 @@ CLAIMS: dict[str, Callable[[View], Claim]] = {
     "buffers-hold-in-eval": _buffers_hold_in_eval,
     "trainable-moves": _trainable_moves,
     "no-state-for-frozen": _no_state_for_frozen,
+    "cost-bounded": _cost_bounded,
 }
