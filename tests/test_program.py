@@ -187,6 +187,17 @@ def test_a_sound_optimizer_goes_through_every_event(optimizer: type[Optimizer], 
                 architecture=Architecture(Input((2,)), (Linear(2), Checkpointed((Linear(2),), reentrant=True), Linear(1))),
             ),
         ),
+        pytest.param(
+            "a reentrant checkpoint without an input that requires grad",
+            ("a", "b"),
+            case_of(
+                Step(),
+                Freeze(FIRST),
+                Step(set_to_none=False),  # leaves zeros where backward then gives nothing
+                architecture=Architecture(Input((2,)), (Linear(2), Checkpointed((Linear(2),), reentrant=True))),
+            ),
+            id="a reentrant checkpoint, gradients zeroed in place",
+        ),
         (
             "a scheduler that does not follow what came after it",
             ("a", "b"),

@@ -68,17 +68,23 @@ def _clipped_by_leftovers(trial: Trial, moment: Moment, left: str, right: str) -
 
 
 def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """A reentrant checkpoint, none of whose inputs requires grad, is cut off: A has no gradient there, B has."""
+    """A reentrant checkpoint, none of whose inputs requires grad, is cut off: backward leaves its gradients alone in A, not in B."""
     case = trial.case
     if not isinstance(moment.event, Step) or left != "a" or not case.architecture.cuts:
         return False
     reached = case.architecture.reached(moment.frozen.forward, case.differentiable_input)
     everything = case.architecture.reached((), case.differentiable_input)
-    one, other = moment.seen[left].gradients, moment.seen[right].gradients
+    one, other = moment.seen[left], moment.seen[right]
     cut = [i for i in moment.frozen.trainable if i in everything - reached]
     if trial.subject.backward == "fused":
         return bool(cut)  # nobody sees the gradients: what is known is that these are behind the cut
-    return one is not None and other is not None and any(one[i] is None and other[i] is not None for i in cut)
+    return any(_left_alone(one, i) and not _left_alone(other, i) for i in cut)
+
+
+def _left_alone(seen: Observation, i: int) -> bool:
+    """Whether backward has given this parameter nothing: no gradient, or the zeros that zero_grad(set_to_none=False) left it."""
+    gradient = None if seen.gradients is None else seen.gradients[i]
+    return gradient is None or (seen.cleared is not None and gradient == seen.cleared[i])
 
 
 def _rates_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
