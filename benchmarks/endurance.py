@@ -55,6 +55,7 @@ def main() -> None:
         arguments = ["-q", "-p", "no:xdist", "--pyargs", "frostproof_properties.test_optimizers", "-k", "test_optimizer and SGD-forloop"]
         arguments += ["--frostproof-optimizer", "torch.optim:SGD", "--frostproof-device", "cpu", "--frostproof-seed", "1"]
         pytest.main([*arguments, "--frostproof-max-examples", str(examples), "--rootdir", folder], plugins=[watch])
+    examples = min(examples, watch.seen[-1][1])  # a violation ends it sooner
     span = max(WARM, examples // 20)
     warm = [held for _, trials, held in watch.seen if WARM <= trials <= WARM + span]
     late = [held for _, trials, held in watch.seen if trials >= examples - span]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
+import shlex
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from click.testing import CliRunner, Result
 
+from frostproof.command import main
 from frostproof.costs.explaining import Layer
 from frostproof.costs.table import MANY, WIDTH, condensed, count, share_of, size
 from tests.consumer import clean
@@ -90,21 +98,25 @@ def escapes():
 """
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("user")
-    (found / "mymodels.py").write_text(MODELS)
-    (found / "broken.py").write_text("raise OSError('no such file')\n")
-    return found
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's folder, the one that we are in."""
+    (tmp_path / "mymodels.py").write_text(MODELS)
+    (tmp_path / "broken.py").write_text("raise OSError('no such file')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    yield tmp_path
+    sys.modules.pop("mymodels", None)
 
 
-def cost(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "frostproof", "cost", *arguments]
-    return subprocess.run(words, cwd=folder, env=clean(), capture_output=True, text=True, timeout=120, check=False)
+def cost(*arguments: str) -> Result:
+    """The command, in this process."""
+    return CliRunner().invoke(main, ["cost", *arguments])
 
 
 def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
-    done = cost(folder, "mymodels:pair", "--freeze", "backbone.*", "--json", "out.json")
+    words = [sys.executable, "-m", "frostproof", "cost", "mymodels:pair", "--freeze", "backbone.*", "--json", "out.json"]
+    done = subprocess.run(words, cwd=folder, env=clean(), capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "mymodels:pair: 6 of 8 parameters are frozen, 268 of 293 numbers"
@@ -112,7 +124,7 @@ def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
     assert rows["backbone.0"].endswith("nothing: all before it is frozen")
     assert rows["head"].endswith("trains")
     assert rows["Recommended:"].startswith("Recommended: A: requires_grad=False (requires_grad=False on what is frozen,")
-    assert "Mind: backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
+    assert "Mind: module backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
     assert "no_grad prefix: does not apply: the model is no nn.Sequential" in done.stdout
     assert max(map(len, lines)) <= WIDTH
     found = json.loads((folder / "out.json").read_text())
@@ -125,21 +137,24 @@ def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
     assert ways["no_grad prefix"] is None
 
 
-def test_other_ways_to_name_a_model_and_what_is_frozen(folder: Path) -> None:
-    wider = cost(folder, "mymodels:Net", "--freeze", "backbone.0", "--freeze", "backbone.3.bias", "--input", "4,3,8,8")
-    assert wider.returncode == 0, wider.stderr
-    assert "3 of 8 parameters are frozen" in wider.stdout
-    kept = cost(folder, "mymodels:partly_frozen")
-    assert "6 of 8 parameters are frozen" in kept.stdout, kept.stderr
-    ready = cost(folder, "mymodels:READY", "--freeze", "0", "--input", "3,2", "--optimizer", "SGD")
-    assert "with SGD" in ready.stdout, ready.stderr
-    words = cost(folder, "mymodels:tokens", "--freeze", "1.*")
-    assert "needed by 0.weight" in words.stdout, words.stderr
-    deep = cost(folder, "mymodels:many", "--freeze", "[0-4].*")
-    assert "6 modules" in deep.stdout
-    odd = cost(folder, "mymodels:escapes", "--freeze", "b")
-    assert odd.returncode == 0, odd.stderr
-    assert "\x1b" not in odd.stdout
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("mymodels:Net --freeze backbone.0 --freeze backbone.3.bias --input 4,3,8,8", "3 of 8 parameters are frozen"),
+        ("mymodels:partly_frozen", "6 of 8 parameters are frozen"),
+        ("mymodels:READY --freeze 0 --input 3,2 --optimizer SGD", "with SGD"),
+        ("mymodels:READY --freeze 0 --input 3,2 --optimizer torch.optim:Adagrad", "Recommended: A, filtered"),
+        ("mymodels:tokens --freeze 1.*", "needed by 0.weight"),
+        ("mymodels:many --freeze [0-4].*", "6 modules"),
+        ("mymodels:escapes --freeze b", "a?[31m"),
+    ],
+)
+def test_other_ways_to_name_a_model_and_what_is_frozen(arguments: str, says: str) -> None:
+    done = cost(*arguments.split())
+    assert done.exit_code == 0, done.output
+    assert says in done.output
+    assert "\x1b" not in done.output
+    assert max(map(len, done.output.splitlines())) <= WIDTH
 
 
 @pytest.mark.parametrize(
@@ -169,12 +184,29 @@ def test_other_ways_to_name_a_model_and_what_is_frozen(folder: Path) -> None:
         ("", "MODULE:FACTORY"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(folder: Path, arguments: str, says: str) -> None:
-    done = cost(folder, *arguments.split())
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    assert done.returncode == 2
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: str, says: str) -> None:
+    done = cost(*arguments.split())
+    lines = [line for line in done.output.splitlines() if line.strip()]
+    assert done.exit_code == 2
     assert len(lines) == 1, lines
     assert says in lines[0]
+
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
+BENCHMARK = ROOT / "benchmarks" / "costs.py"
+
+
+@pytest.mark.skipif(not torch.__version__.startswith("2.13"), reason="what is saved for backward is a matter of the version")
+def test_the_document_shows_what_is_printed(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    (source,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    (words, output) = re.findall(r"^    \$ frostproof cost (.*)\n((?:    .*\n|\n)*)", DOCUMENT, re.MULTILINE)[0]
+    (folder / "mymodels.py").write_text(source)
+    assert cost(*shlex.split(words)).output.strip() == textwrap.dedent(output).strip()
+    (table,) = re.findall(r"^(\| trained .*?)\n\n", DOCUMENT, re.MULTILINE | re.DOTALL)
+    monkeypatch.setattr("sys.argv", [str(BENCHMARK)])
+    runpy.run_path(str(BENCHMARK), run_name="__main__")
+    assert capsys.readouterr().out.strip() == table.strip()
 
 
 def layer(path: str, frozen: int = 0, needed_by: str | None = None) -> Layer:

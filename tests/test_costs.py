@@ -307,7 +307,7 @@ def test_what_is_frozen_and_changes_all_the_same_is_named() -> None:
 
 
 RECURRENT = Case(
-    Architecture(Input((3, 2)), (Linear(2), GRU(2))),
+    Architecture(Input((6, 2)), (Linear(2), GRU(8))),
     mask=tuple(f"1.{kind}_{of}_l0" for kind in ("weight", "bias") for of in ("ih", "hh")),
     groups=(Group(("0.weight", "0.bias", *(f"1.{kind}_{of}_l0" for kind in ("weight", "bias") for of in ("ih", "hh")))),),
     program=(Step(),),

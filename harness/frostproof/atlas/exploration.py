@@ -109,9 +109,14 @@ def _search(region: Region, examples: int, seed: int) -> None:
     shrunk: set[Pair] = set()
     parted = [pair for pair, tally in sorted(region.tallies.items()) if tally.different]
     for pair in parted:
-        if pair not in shrunk:
+        if pair not in shrunk and not _small(region.tallies[pair].case):
             smallest = _smallest(region, pair, seed)
             shrunk |= {pair, *(region.survey(smallest) if smallest is not None else ())}
+
+
+def _small(case: Case | None) -> bool:
+    """Whether there is nothing to gain from shrinking: two layers, of which one is frozen, and two steps."""
+    return case is not None and len(case.architecture.places) <= 2 and len(case.program) <= 2
 
 
 class EnoughError(BaseException):

@@ -43,7 +43,7 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
-    """The costs of a way that is not unfit, for a copy of the task's model. RNG and backends are put back.
+    """The costs of a way that is not unfit, for a copy of the task's model. The CPU's RNG, and what was set of backends, are put back.
 
     Whatever the model raises comes through.
     """

@@ -64,20 +64,21 @@ FORMULAS: dict[Any, Callable[..., int]] = {
 """What FlopCounterMode has no formula for, by shapes. Attention as torch counts it on accelerators (`sdpa_flop` there)."""
 
 
-_ALL: dict[Any, Callable[..., int]] = {**flop_registry, **{packet: shape_wrapper(formula) for packet, formula in FORMULAS.items()}}
+_by_shapes: Any = shape_wrapper
+_ALL: dict[Any, Callable[..., int]] = {**flop_registry, **{packet: _by_shapes(formula) for packet, formula in FORMULAS.items()}}
 
 
-class Flops(TorchDispatchMode):
+class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """A context that counts; `flops` are those so far.
 
-    `FlopCounterMode` with these formulas counts the same (a test compares them) in three times the time: it also follows
-    modules, by hooks that keep graphs alive for longer than they live without it, and that would spoil the count of bytes.
+    `FlopCounterMode` with these formulas counts the same (a test compares them), and takes longer: it also follows modules, by
+    hooks that keep every graph alive until it ends.
     """
 
     supports_higher_order_operators = True
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -85,7 +86,8 @@ class Flops(TorchDispatchMode):
         formula: Any = _ALL.get(getattr(func, "_overloadpacket", func))
         if formula is None:
             # Autograd opens what is composed of other operations; inference mode does without it.
-            return self._opened(func, args, kwargs) if torch.is_inference_mode_enabled() else func(*args, **kwargs)
+            opens = torch.is_inference_mode_enabled() and hasattr(func, "decompose")
+            return self._opened(func, args, kwargs) if opens else func(*args, **kwargs)
         out = func(*args, **kwargs)
         self.flops += formula(*args, **kwargs, out_val=out)
         return out

@@ -36,10 +36,11 @@ def estimated(task: Task, optimizing: Optimizing | None) -> list[Estimate]:
 
 
 def _estimated(task: Task, way: Way, optimizing: Optimizing | None, plain: Costs) -> Estimate:
-    reason = way.unfit(task)
-    costs = None
+    if unfit := way.unfit(task):
+        return Estimate(way.name, way.how, None, f"does not apply: {unfit}")
+    costs, reason = None, ""
     try:
-        costs = None if reason else count(task, way, optimizing)
+        costs = count(task, way, optimizing)
     except UsageError as error:
         reason = str(error)
     except Exception as error:  # a way may be more than the model can take
@@ -62,9 +63,9 @@ def remarks(task: Task, chosen: Estimate) -> Iterator[str]:
     """What to mind with this way, where it applies to this model."""
     moving = drifting(task)
     if len(moving) == 1:
-        yield f"{moving[0]} is frozen, yet a forward pass changes its buffers: call .eval() on it after each model.train()"
+        yield f"module {moving[0]} is frozen, yet a forward pass changes its buffers: call .eval() on it after each model.train()"
     elif moving:
-        these = f"{moving[0]} and {len(moving) - 1} more"
+        these = f"modules {moving[0]} and {len(moving) - 1} more"
         yield f"{these} are frozen, yet a forward pass changes their buffers: call .eval() on them after each model.train()"
     if chosen.costs is not None and chosen.costs.stale_bytes:
         yield "gradients of what is frozen add up from step to step: zero them too, and clip_grad_norm_ over what trains alone"

@@ -34,7 +34,7 @@ def _modules(layers: Sequence[Layer]) -> Iterator[str]:
         return
     yield f"What is still computed under {A.name}, in FLOPs of one step:"
     yield ""
-    rows = [("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")]
+    rows: list[tuple[str, ...]] = [("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")]
     for each in condensed(layers, MANY):
         frozen = "frozen" if each.frozen == each.weights else "partly" if each.frozen else "trains"
         numbers = [count(flops) for flops in (each.forward_flops, each.weight_flops, each.input_flops)]
@@ -75,7 +75,7 @@ def _ways(report: Report) -> Iterator[str]:
     bound = next((each.costs.backward_flops for each in report.ways if each.way == B.name and each.costs), 0)
     yield f"What each way to freeze costs, in FLOPs and bytes of one step, with {report.optimizer}:"
     yield ""
-    rows = [("way", "forward", "backward", "of B's", "saved", "gradients", "state")]
+    rows: list[tuple[str, ...]] = [("way", "forward", "backward", "of B's", "saved", "gradients", "state")]
     for each in report.ways:
         if (costs := each.costs) is not None:
             share = share_of(costs.backward_flops, bound) if bound else ""

@@ -137,7 +137,7 @@ class ZeroingHook(Way):
     def freeze(self, model: nn.Module, frozen: Frozen) -> None:
         for parameter in split(model, frozen)[0]:
             if parameter.requires_grad:
-                parameter.register_hook(torch.zeros_like)
+                parameter.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
