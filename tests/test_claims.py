@@ -130,7 +130,7 @@ FLIPS: list[tuple[Plant, str, str]] = [
 def test_another_torch_flips_the_verdict(plant: Plant, identity: str, flipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     assert flipped != SETTLED[identity]
-    assert verdict(BY_ID[identity], 30).word == flipped
+    assert flipped in (verdict(BY_ID[identity], examples).word for examples in (30, 300))  # few may miss one side of a condition
 
 
 def test_every_verdict_can_be_flipped() -> None:
@@ -160,7 +160,7 @@ def test_a_script_needs_torch_alone(claim: Claim) -> None:
     ("identity", "code"), [("optimizer-checks-requires-grad", 1), ("functionally-equivalent", 1), ("best-practice", 0)]
 )
 def test_a_script_exits_as_it_says(identity: str, code: int, tmp_path: Path) -> None:
-    found = settled(BY_ID[identity], 20, 0)
+    found = settled(BY_ID[identity], 100, 0)
     assert found.verdict == SETTLED[identity], found.doubt
     (tmp_path / "claim.py").write_text(found.script, encoding="utf-8")
     done = subprocess.run([sys.executable, "-I", "claim.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)

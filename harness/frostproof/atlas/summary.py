@@ -38,8 +38,9 @@ def _classes(atlas: Atlas) -> Iterator[tuple[str, list[list[str]]]]:
     by_target: dict[str, list[Cell]] = defaultdict(list)
     for cell in atlas.cells:
         by_target[cell.target].append(cell)
-    names = [way.name for way in atlas.ways]
-    return ((target, classes(names, worst(cells))) for target, cells in by_target.items())
+    for target, cells in by_target.items():
+        found = worst(cells)
+        yield target, classes([way.name for way in atlas.ways if any(way.name in pair for pair in found)], found)
 
 
 def _braced(groups: Iterable[Iterable[str]]) -> str:
@@ -117,7 +118,8 @@ def _matrix(atlas: Atlas) -> Iterator[str]:
 def _optimizers(atlas: Atlas) -> Iterator[str]:
     yield "## By optimizer"
     yield ""
-    yield "Ways in one pair of braces train alike, up to rounding, in every family of networks, wherever they can freeze what is asked."
+    yield "Ways in one pair of braces train alike, up to rounding, in every family of networks, wherever both can freeze what is asked."
+    yield "What is missing cannot freeze with that optimizer."
     yield ""
     yield "| optimizer | classes of ways |"
     yield "| --- | --- |"
@@ -133,7 +135,7 @@ def _causes(atlas: Atlas) -> Iterator[str]:
         smallest = min(cells, key=lambda cell: cell.case.size if cell.case else ())
         targets = list(dict.fromkeys(cell.target.partition(":")[2] for cell in cells))
         families = list(dict.fromkeys(cell.family for cell in cells))
-        yield f"### {number}. {cause[:1].upper()}{cause[1:]}"
+        yield f"### {number}. {cause}"
         yield ""
         yield f"{len(cells):,} pairs; optimizers: {', '.join(targets)}; networks: {', '.join(families)}. {code(smallest.message or '')}"
         yield ""

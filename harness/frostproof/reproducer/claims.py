@@ -635,7 +635,7 @@ def _cost_bounded(view: View) -> Claim:
 
 
 def _equivalent(view: View) -> Claim:
-    return _pair(view, "a", "b", "equivalent ways to freeze the same layers leave every weight, loss and buffer with the same bits")
+    return _pair(view, "a", "b", "two ways to freeze the same layers, equivalent if all weights, losses and buffers have the same bits")
 
 
 CLAIMS: dict[str, Callable[[View], Claim]] = {

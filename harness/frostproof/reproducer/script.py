@@ -275,7 +275,10 @@ class _Script:
 
     def _header(self) -> list[str]:
         version = f" {self.subject.version}" if self.subject.version else ""
-        text = f"{self.invariant.id}: {self.claim.expected}. Exits 1 while {self.subject.name}{version} breaks this, and 0 once it holds."
+        breaks = f"{self.subject.name}{version} breaks this, and 0 once it holds"
+        if self.invariant.id == "equivalent":
+            breaks = f"they differ under {self.subject.name}{version}, and 0 once they do not"
+        text = f"{self.invariant.id}: {self.claim.expected}. Exits 1 while {breaks}."
         return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
