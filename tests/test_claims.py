@@ -130,7 +130,8 @@ FLIPS: list[tuple[Plant, str, str]] = [
 def test_another_torch_flips_the_verdict(plant: Plant, identity: str, flipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     assert flipped != SETTLED[identity]
-    assert flipped in (verdict(BY_ID[identity], examples).word for examples in (30, 300))  # few may miss one side of a condition
+    # So few may miss one side of a condition.
+    assert any(verdict(BY_ID[identity], examples).word == flipped for examples in (30, 300))
 
 
 def test_every_verdict_can_be_flipped() -> None:

@@ -28,7 +28,7 @@ from frostproof.probe import probe
 from frostproof.reproducer import Unprintable, reproduces, script
 from frostproof.subject import Subject
 
-TRIES = 20
+TRIES = 16
 """Cases that are trained at most to find and shrink one difference."""
 
 _SETTINGS = settings(deadline=None, database=None, report_multiple_bugs=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -98,7 +99,7 @@ class Transcript:
         self.scaler = self.grew = self.cleared_all = False
         self.number = -1
         self.requests: set[str] = set()  # helpers that the script needs
-        self.switches, self.rated, self.mode = _abilities(case, subject, approach, device)
+        self.switches, self.rated, self.mode = _abilities(case, subject, device)
         self.layout = self._newcomers(frozenset())
         self.optimizer = False
 
@@ -618,7 +619,8 @@ def _loss(event: Step) -> str:
     return "total" if event.micro_batches > 1 else "loss"
 
 
-def _abilities(case: Case, subject: Subject, approach: Approach, device: str) -> tuple[bool, bool, str]:
+@lru_cache(maxsize=16)
+def _abilities(case: Case, subject: Subject, device: str) -> tuple[bool, bool, str]:
     """Whether the optimizer has modes, whether its groups have a learning rate, and the mode that it is in."""
     try:
         optimizer = Training(case, subject, RequiresGrad(), device).optimizer
