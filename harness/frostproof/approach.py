@@ -147,10 +147,6 @@ class SubsetSecondOptimizer(OptimizerSubset):
 
     name: str = "B-second"
 
-    def options(self, frozen: bool) -> Mapping[str, Any]:
-        """Options for parameter groups of their own, for what is frozen and for what is not."""
-        return {}
-
     def companion(self, frozen: Parameters) -> Optimizer | None:
         return torch.optim.SGD(frozen, lr=1.0) if frozen else None
 

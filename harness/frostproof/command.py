@@ -299,8 +299,7 @@ def cost(model: str, freeze: tuple[str, ...], shape: str | None, optimizer: str,
     """
     import msgspec
 
-    if json is not None and not json.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {str(json)!r}: make its folder first")
+    _writable(json)
     sys.path.insert(0, str(Path.cwd()))
     with quiet():
         from frostproof.costs.report import report

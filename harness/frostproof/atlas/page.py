@@ -11,14 +11,13 @@ from markupsafe import Markup
 
 from frostproof.atlas.classes import worst
 from frostproof.atlas.record import Atlas, Cell, Sameness
-from frostproof.atlas.summary import causes, told
+from frostproof.atlas.summary import SIGNS, causes, smallest, told
 from frostproof.atlas.traits import TRAITS
 from frostproof.page import filled
 from frostproof.results import Environment
 
 LETTERS: dict[Sameness | None, str] = {None: ".", "equivalent": "=", "rounding": "~", "different": "x"}
 KINDS: dict[Sameness | None, str] = {None: "none", "equivalent": "same", "rounding": "rounding", "different": "different"}
-SIGNS: dict[Sameness | None, str] = {None: "", "equivalent": "=", "rounding": "≈", "different": "≠"}
 WORDS: dict[Sameness | None, str] = {
     None: "no network could be frozen in both ways",
     "equivalent": "every weight, loss and buffer had the same bits in every case",
@@ -139,9 +138,9 @@ def _told(cell: Cell | None) -> tuple[str, str, str]:
 
 def _causes(cells: Iterable[Cell]) -> Iterator[Cause]:
     for text, having in causes(cells):
-        smallest = min(having, key=lambda cell: cell.case.size if cell.case else ())
+        example = smallest(having)
         where = ", ".join(dict.fromkeys(cell.target.partition(":")[2] for cell in having))
-        yield Cause(text, f"{where}; here {smallest.target}, {smallest.family}", smallest.message or "", smallest.script, smallest.doubt)
+        yield Cause(text, f"{where}; here {example.target}, {example.family}", example.message or "", example.script, example.doubt)
 
 
 def _data(names: Sequence[str], cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]) -> Markup:

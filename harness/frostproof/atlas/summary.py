@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from frostproof.atlas.classes import Pair, classes, pair_of, worst
-from frostproof.atlas.record import Atlas, Cell, Way
+from frostproof.atlas.record import Atlas, Cell, Sameness, Way
 from frostproof.atlas.traits import TRAITS
 from frostproof.markdown import code
 
-SIGNS = {"equivalent": "=", "rounding": "≈", "different": "≠", None: ""}
+SIGNS: dict[Sameness | None, str] = {None: "", "equivalent": "=", "rounding": "≈", "different": "≠"}
 
 
 def summary(atlas: Atlas) -> str:
@@ -132,22 +132,27 @@ def _causes(atlas: Atlas) -> Iterator[str]:
     yield "## Why they differ"
     yield ""
     for number, (cause, cells) in enumerate(causes(atlas.cells), 1):
-        smallest = min(cells, key=lambda cell: cell.case.size if cell.case else ())
+        example = smallest(cells)
         targets = list(dict.fromkeys(cell.target.partition(":")[2] for cell in cells))
         families = list(dict.fromkeys(cell.family for cell in cells))
         yield f"### {number}. {cause}"
         yield ""
-        yield f"{len(cells):,} pairs; optimizers: {', '.join(targets)}; networks: {', '.join(families)}. {code(smallest.message or '')}"
+        yield f"{len(cells):,} pairs; optimizers: {', '.join(targets)}; networks: {', '.join(families)}. {code(example.message or '')}"
         yield ""
-        if smallest.script:
-            yield f"<details><summary>{smallest.left} and {smallest.right}, {smallest.target}, as a script</summary>"
+        if example.script:
+            yield f"<details><summary>{example.left} and {example.right}, {example.target}, as a script</summary>"
             yield ""
             yield "```python"
-            yield smallest.script.rstrip()
+            yield example.script.rstrip()
             yield "```"
             yield ""
             yield "</details>"
             yield ""
+
+
+def smallest(cells: Iterable[Cell]) -> Cell:
+    """The one of these cells, which all have a case, whose case is the smallest."""
+    return min(cells, key=lambda cell: cell.case.size if cell.case else ())
 
 
 def causes(cells: Iterable[Cell]) -> list[tuple[str, list[Cell]]]:

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from frostproof.costs.kernels import Flops, comparable
 from frostproof.costs.memory import SavedForBackward, size, storages
-from frostproof.costs.task import Task, loss_of
+from frostproof.costs.task import Task, loss_of, tensors_in
 from frostproof.costs.ways import Way
 
 Optimizing = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -50,7 +50,7 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
     model = task.thawed()
     frozen = task.frozen
     inputs = tree_map(lambda each: each.detach().clone() if isinstance(each, Tensor) else each, task.inputs)
-    given = storages(each for each in tree_leaves(inputs) if isinstance(each, Tensor))
+    given = storages(tensors_in(inputs))
     kept = storages([*model.parameters(), *model.buffers()])
     way.freeze(model, frozen)
     with comparable(model), _seeded(), torch.enable_grad():
@@ -68,7 +68,7 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
     if optimizing is not None:
         way.after_backward(model, frozen)
         optimizer = optimizing(way.groups(model, frozen))
-        state_bytes = size(each for each in tree_leaves(dict(optimizer.state)) if isinstance(each, Tensor))
+        state_bytes = size(tensors_in(dict(optimizer.state)))
     return Costs(
         forward_flops=forward.flops,
         backward_flops=backward.flops,

@@ -33,7 +33,7 @@ def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
         raise UsageError(f"{target!r} is {type(factory).__name__}, which cannot be called: name a function that returns an nn.Module")
     try:
         found = factory()
-    except Exception as error:
+    except Exception as error:  # whatever the user's function raises
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
         raise UsageError(f"{target!r} raised {text}; it must return an nn.Module when called without arguments") from None
     model, inputs = found if isinstance(found, tuple) and len(found) == 2 else (found, None)

@@ -80,7 +80,7 @@ def _optimizing(name: str) -> Optimizing:
         try:
             optimizer: Optimizer = found(groups)
             optimizer.step()
-        except Exception as error:
+        except Exception as error:  # whatever an optimizer raises
             text = f"{type(error).__name__}: {one_line(str(error), 160)}"
             raise UsageError(f"--optimizer {name} cannot train this ({text}): name another") from None
         return optimizer

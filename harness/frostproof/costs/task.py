@@ -48,9 +48,14 @@ def split(model: nn.Module, frozen: Collection[str]) -> tuple[list[nn.Parameter]
     return [p for name, p in named.items() if name in frozen], [p for name, p in named.items() if name not in frozen]
 
 
+def tensors_in(tree: Any) -> list[Tensor]:
+    """The tensors in nested containers, in order."""
+    return [each for each in tree_leaves(tree) if isinstance(each, Tensor)]
+
+
 def loss_of(outputs: Any) -> Tensor:
     """The mean of the squares of all floating tensors among the outputs. Raises UsageError where there is none."""
-    found = [each for each in tree_leaves(outputs) if isinstance(each, Tensor) and each.is_floating_point()]
+    found = [each for each in tensors_in(outputs) if each.is_floating_point()]
     if not found:
         raise UsageError(f"the model returns {type(outputs).__name__} without a floating tensor: let it return what is trained on")
     return torch.stack([each.square().mean().float() for each in found]).mean()

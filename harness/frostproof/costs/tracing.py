@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from frostproof.costs.kernels import Flops
-from frostproof.costs.task import loss_of
+from frostproof.costs.task import loss_of, tensors_in
 
 Node = Any
 """A `torch.autograd.graph.Node`. Held on to, it is the same object whenever autograd hands it out."""
@@ -109,11 +108,6 @@ class Trace:
 
         node.register_prehook(before)
         node.register_hook(after)
-
-
-def tensors_in(tree: Any) -> list[Tensor]:
-    """The tensors in nested containers, in order."""
-    return [each for each in tree_leaves(tree) if isinstance(each, Tensor)]
 
 
 def _upstream(nodes: Iterable[Node], stop: frozenset[Node]) -> Iterator[Node]:
