@@ -25,8 +25,8 @@ def blamed(trial: Trial, crashes: Callable[[Case], bool]) -> str:
     if undropped != so_far and not crashes(undropped):
         return "gradless-step-is-noop"
     if so_far.thawed and not crashes(so_far.without(Thaw)):
-        # A owned from the start what was thawed; the others add what was frozen from the start.
-        added = not owns_all and not crashes(so_far.without(Thaw, so_far.mask))
+        # A owned from the start what was thawed; the others add what was frozen from the start, which needs no freeze midway.
+        added = not owns_all and crashes(so_far.without(Freeze))
         return "group-added-trains" if added else "thaw-resumes"
     if so_far.frozen_midway and not crashes(so_far.without(Freeze)):
         return "gradless-step-is-noop" if owns_all else "freeze-midway-holds"

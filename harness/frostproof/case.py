@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from math import prod
 from typing import Annotated, Any, Literal, NamedTuple
@@ -141,9 +141,9 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
         mask = tuple(p.name for p in self.parameters if not p.sparse) if sparse else ()
         return self.replaced(mask=mask, extras=("again",), program=tuple(_unfrozen(event, closure) for event in self.program))
 
-    def without(self, kind: type[Freeze | Thaw], names: Collection[str] | None = None) -> Case:
-        """The same case in which no event of this kind names any of `names`, or anything; events keep their numbers."""
-        return self.replaced(program=tuple(_without(event, kind, names) for event in self.program))
+    def without(self, kind: type[Freeze | Thaw]) -> Case:
+        """The same case in which no event of this kind names anything; events keep their numbers."""
+        return self.replaced(program=tuple(_without(event, kind) for event in self.program))
 
     def without_drops(self) -> Case:
         """The same case with no gradient dropped."""
@@ -207,11 +207,11 @@ def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
     return msgspec.structs.replace(event, closure=closure, drop="none", after_forward=(), after_backward=event.clips)
 
 
-def _without(event: AnyEvent | Clip, kind: type[Freeze | Thaw], names: Collection[str] | None) -> Any:
+def _without(event: AnyEvent | Clip, kind: type[Freeze | Thaw]) -> Any:
     if isinstance(event, kind):
-        return msgspec.structs.replace(event, names=tuple(name for name in event.names if names is not None and name not in names))
+        return msgspec.structs.replace(event, names=())
     if not isinstance(event, Step):
         return event
-    forward = tuple(_without(each, kind, names) for each in event.after_forward)
-    backward = tuple(_without(each, kind, names) for each in event.after_backward)
+    forward = tuple(_without(each, kind) for each in event.after_forward)
+    backward = tuple(_without(each, kind) for each in event.after_backward)
     return msgspec.structs.replace(event, after_forward=forward, after_backward=backward)
