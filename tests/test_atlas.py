@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from frostproof import results
 from frostproof.approach import AllOwned, Approach, Approaches, OptimizerSubset, Parameters, RequiresGrad
 from frostproof.architecture import Architecture, Input
-from frostproof.atlas.classes import classes
+from frostproof.atlas.classes import classes, worst
 from frostproof.atlas.comparison import EQUIVALENT, difference, trained
+from frostproof.atlas.drawn import rerun
 from frostproof.atlas.exploration import Region, explored
 from frostproof.atlas.families import FAMILIES, cases, families_of
 from frostproof.atlas.record import Atlas, Cell
@@ -211,7 +213,7 @@ def test_families_are_those_that_an_optimizer_can_train() -> None:
 
 @pytest.mark.parametrize("family", ["linear", "normalized"])
 def test_every_difference_of_a_region_is_shown_by_its_script(family: str) -> None:
-    cells = explored(subject(torch.optim.AdamW), "cpu", 4, 0, (family,))
+    cells = rerun(explored(subject(torch.optim.AdamW), "cpu", 4, 0, (family,)))
     assert {cell.family for cell in cells} == {family}
     assert {frozenset((cell.left, cell.right)) for cell in cells} <= {frozenset((a.name, b.name)) for a in WAYS for b in WAYS if a != b}
     different = [cell for cell in cells if cell.verdict == "different"]
@@ -337,3 +339,18 @@ def test_wrong_usage_is_one_line(arguments: list[str], says: str, monkeypatch: p
 
 def test_the_command_knows_the_families() -> None:
     assert tuple(FAMILIES) == NETWORKS
+
+
+def test_a_difference_that_no_script_shows_is_doubtful() -> None:
+    cells = explored(subject(torch.optim.AdamW), "cpu", 2, 0, ("linear",))
+    cell = next(cell for cell in cells if cell.verdict == "different")
+    fair, odd = rerun([cell, cell.replaced(script="# It shows nothing.\n")])
+    assert (fair.verdict, fair.doubt) == ("different", None)
+    assert (odd.verdict, odd.doubt) == ("doubtful", "it exits 0")
+    found = worst([fair, odd])
+    assert found == {frozenset((cell.left, cell.right)): "different"}
+    assert classes([cell.left, cell.right], worst([odd])) == [[cell.left], [cell.right]]
+    atlas = Atlas(results.environment(["cpu"], "atlas", 0), [], [odd], [], 1.0)
+    assert "doubtful, as no script shows it: 1, the first" in overview(atlas)
+    assert "0 pairs differ" in summary(atlas)
+    assert "1 more did here and not by their scripts" in summary(atlas)

@@ -16,19 +16,29 @@ class LostError(Exception):
 
 
 def each_alone(
-    task: Callable[..., Answer], arguments: Sequence[tuple[Any, ...]], jobs: int, limit: float, preload: str
+    task: Callable[..., Answer],
+    arguments: Sequence[tuple[Any, ...]],
+    jobs: int,
+    limit: float,
+    preload: str,
+    then: Callable[[Answer], Answer] = lambda answer: answer,
 ) -> Iterator[Answer | LostError]:
     """What `task` answers to each of `arguments`, in order, or why there is no answer.
 
     `limit`: seconds that one may take; `preload`: a module that all processes import, once for all where the system can fork.
-    All of it must be picklable.
+    All of it must be picklable, but for `then`: what is done to an answer here, by as many threads as there are `jobs`.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
     if forks:
         context.set_forkserver_preload([preload])
     with ThreadPoolExecutor(jobs) as threads:
-        yield from threads.map(lambda given: _alone(context, task, given, limit), arguments)
+
+        def answered(given: tuple[Any, ...]) -> Answer | LostError:
+            answer = _alone(context, task, given, limit)
+            return answer if isinstance(answer, LostError) else then(answer)
+
+        yield from threads.map(answered, arguments)
 
 
 def _alone(context: Any, task: Callable[..., Answer], given: tuple[Any, ...], limit: float) -> Answer | LostError:

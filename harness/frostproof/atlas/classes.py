@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from frostproof.atlas.record import Cell, Sameness
 
-RANKS: dict[Sameness, int] = {"equivalent": 0, "rounding": 1, "different": 2}
+RANKS: dict[Sameness, int] = {"equivalent": 0, "rounding": 1, "doubtful": 2, "different": 3}
 
 Pair = frozenset[str]
 """The names of two ways."""
@@ -31,7 +31,7 @@ def classes(names: Sequence[str], verdicts: Mapping[Pair, Sameness]) -> list[lis
     groups: list[list[str]] = []
     for name in names:
         for group in groups:
-            if all(verdicts.get(frozenset((name, other)), "equivalent") != "different" for other in group):
+            if all(verdicts.get(frozenset((name, other)), "equivalent") in ("equivalent", "rounding") for other in group):
                 group.append(name)
                 break
         else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from frostproof import results
+from frostproof.atlas.comparison import EQUIVALENT
 from frostproof.atlas.exploration import explored
 from frostproof.atlas.record import Atlas, Cell, Lost, Way
 from frostproof.atlas.traits import traits
@@ -15,6 +18,7 @@ from frostproof.atlas.ways import WAYS
 from frostproof.errors import UsageError
 from frostproof.isolation import LostError, each_alone
 from frostproof.quiet import quiet
+from frostproof.reproducer import reproduces
 from frostproof.subject import Subject
 from frostproof.target import resolve, torch_optimizers
 
@@ -38,7 +42,8 @@ def drawn(
     cells: list[Cell] = []
     lost: list[Lost] = []
     tasks = [(subject.target, examples, seed, families) for subject in subjects]
-    answers = each_alone(_explored, tasks, jobs or os.cpu_count() or 1, LIMIT, "frostproof.atlas.exploration")
+    # Scripts are run from here, as one process that runs many has imported torch for all of them.
+    answers = each_alone(_explored, tasks, jobs or os.cpu_count() or 1, LIMIT, "frostproof.atlas.exploration", rerun)
     for subject, answer in zip(subjects, answers, strict=True):
         if isinstance(answer, LostError):
             lost.append(Lost(subject.target, subject.variant, str(answer)))
@@ -57,6 +62,20 @@ def drawn(
 def _explored(target: str, examples: int, seed: int, families: Sequence[str]) -> list[Cell]:
     with quiet():  # what torch imports on the way may warn
         return explored(resolve((target,))[0], "cpu", examples, seed, families)
+
+
+def rerun(cells: list[Cell]) -> list[Cell]:
+    """These cells, of which those that no script shows, run in a process of its own, are doubtful."""
+    with tempfile.TemporaryDirectory() as folder:
+        return [_rerun(cell, Path(folder) / "difference.py") for cell in cells]
+
+
+def _rerun(cell: Cell, path: Path) -> Cell:
+    if cell.script is None:
+        return cell
+    path.write_text(cell.script, encoding="utf-8")
+    reproduced, said = reproduces(path, EQUIVALENT.id, Path.cwd(), sys.path, module=cell.target.partition(":")[0])
+    return cell if reproduced else cell.replaced(verdict="doubtful", doubt=said)
 
 
 def written(atlas: Atlas, folder: Path) -> Atlas:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -16,12 +16,19 @@ from frostproof.atlas.traits import TRAITS
 from frostproof.page import filled
 from frostproof.results import Environment
 
-LETTERS: dict[Sameness | None, str] = {None: ".", "equivalent": "=", "rounding": "~", "different": "x"}
-KINDS: dict[Sameness | None, str] = {None: "none", "equivalent": "same", "rounding": "rounding", "different": "different"}
+LETTERS: dict[Sameness | None, str] = {None: ".", "equivalent": "=", "rounding": "~", "doubtful": "?", "different": "x"}
+KINDS: dict[Sameness | None, str] = {
+    None: "none",
+    "equivalent": "same",
+    "rounding": "rounding",
+    "doubtful": "doubtful",
+    "different": "different",
+}
 WORDS: dict[Sameness | None, str] = {
     None: "no network could be frozen in both ways",
     "equivalent": "every weight, loss and buffer had the same bits in every case",
     "rounding": "no difference was more than rounding",
+    "doubtful": "they trained otherwise in some case, and no script shows it",
     "different": "they train otherwise in some case",
 }
 
@@ -136,8 +143,8 @@ def _told(cell: Cell | None) -> tuple[str, str, str]:
     return KINDS[cell.verdict], SIGNS[cell.verdict], f"{title}, {cell.ulp:g} ulp" if cell.ulp else title
 
 
-def _causes(cells: Iterable[Cell]) -> Iterator[Cause]:
-    for text, having in causes(cells):
+def _causes(cells: Collection[Cell]) -> Iterator[Cause]:
+    for text, having in (*causes(cells), *causes(cells, "doubtful")):
         example = smallest(having)
         where = ", ".join(dict.fromkeys(cell.target.partition(":")[2] for cell in having))
         yield Cause(text, f"{where}; here {example.target}, {example.family}", example.message or "", example.script, example.doubt)

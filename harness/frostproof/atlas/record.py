@@ -9,7 +9,8 @@ import msgspec
 from frostproof.case import Case
 from frostproof.results import Environment
 
-Sameness = Literal["equivalent", "rounding", "different"]
+Sameness = Literal["equivalent", "rounding", "doubtful", "different"]
+"""Doubtful: they trained otherwise, and the script that was made of it does not show it in a process of its own."""
 
 
 class Cell(msgspec.Struct, frozen=True):

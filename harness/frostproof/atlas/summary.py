@@ -10,7 +10,7 @@ from frostproof.atlas.record import Atlas, Cell, Sameness, Way
 from frostproof.atlas.traits import TRAITS
 from frostproof.markdown import code
 
-SIGNS: dict[Sameness | None, str] = {None: "", "equivalent": "=", "rounding": "≈", "different": "≠"}
+SIGNS: dict[Sameness | None, str] = {None: "", "equivalent": "=", "rounding": "≈", "doubtful": "?", "different": "≠"}
 
 
 def summary(atlas: Atlas) -> str:
@@ -23,9 +23,9 @@ def overview(atlas: Atlas) -> str:
     lines = [f"{target}: {_braced(groups)}" for target, groups in _classes(atlas)]
     lines += ["", "ways differ because"]
     lines += [f"  {len(cells):6,} pairs: {cause}" for cause, cells in causes(atlas.cells)]
-    doubtful = [cell for cell in atlas.cells if cell.doubt is not None]
+    doubtful = [cell for cell in atlas.cells if cell.verdict == "doubtful"]
     if doubtful:
-        lines += ["", f"{len(doubtful)} differences were not shown by a script, the first: {doubtful[0].left} and {doubtful[0].right}, "]
+        lines += ["", f"doubtful, as no script shows it: {len(doubtful)}, the first {doubtful[0].left} and {doubtful[0].right}, "]
         lines[-1] += f"{doubtful[0].target}, {doubtful[0].family}: {doubtful[0].doubt}"
     lines += [
         "",
@@ -49,8 +49,7 @@ def _braced(groups: Iterable[Iterable[str]]) -> str:
 
 def _head(atlas: Atlas) -> Iterator[str]:
     compared = sum(cell.compared for cell in atlas.cells)
-    different = [cell for cell in atlas.cells if cell.verdict == "different"]
-    shown = sum(cell.script is not None and cell.doubt is None for cell in different)
+    different, doubtful = (sum(cell.verdict == verdict for cell in atlas.cells) for verdict in ("different", "doubtful"))
     targets = {cell.target for cell in atlas.cells}
     yield "# The atlas of freezing"
     yield ""
@@ -63,8 +62,9 @@ def _head(atlas: Atlas) -> Iterator[str]:
     yield ""
     yield (
         f"with torch {atlas.environment.torch} and seed {atlas.environment.seed}: {len(targets)} optimizers, {len(atlas.cells):,} pairs of "
-        f"ways by optimizer and family of networks, {compared:,} comparisons, {atlas.seconds:.0f} s. Of {len(different):,} pairs that "
-        f"differ, {shown:,} were shown again by a script that needs torch and the optimizer alone, in a process of its own. Masks are "
+        f"ways by optimizer and family of networks, {compared:,} comparisons, {atlas.seconds:.0f} s. {different:,} pairs differ, each "
+        "shown again by a script that needs torch and the optimizer alone, in a process of its own; "
+        f"{doubtful:,} more did here and not by their scripts, and are doubtful. Masks are "
         "constant here: something is frozen, and something trains, from beginning to end."
     )
     for lost in atlas.lost:
@@ -102,8 +102,8 @@ def _matrix(atlas: Atlas) -> Iterator[str]:
     yield "## Every way against every other"
     yield ""
     yield (
-        "Over all optimizers and families: `=` the same bits in every case, `≈` rounding at most, `≠` different in some, with the "
-        "numbers of the causes, which are below."
+        "Over all optimizers and families: `=` the same bits in every case, `≈` rounding at most, `?` doubtful, `≠` different in some, "
+        "with the numbers of the causes, which are below."
     )
     yield ""
     yield f"| | {' | '.join(map(code, names))} |"
@@ -155,10 +155,10 @@ def smallest(cells: Iterable[Cell]) -> Cell:
     return min(cells, key=lambda cell: cell.case.size if cell.case else ())
 
 
-def causes(cells: Iterable[Cell]) -> list[tuple[str, list[Cell]]]:
-    """Cause -> the cells that have it, the most frequent first."""
+def causes(cells: Iterable[Cell], verdict: Sameness = "different") -> list[tuple[str, list[Cell]]]:
+    """Cause -> the cells of this verdict that have it, the most frequent first."""
     found: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
-        if cell.verdict == "different" and cell.cause is not None:
+        if cell.verdict == verdict and cell.cause is not None:
             found[cell.cause].append(cell)
     return sorted(found.items(), key=lambda item: -len(item[1]))

@@ -3,8 +3,9 @@
   const table = document.getElementById("matrix");
   const {names, regions} = JSON.parse(document.getElementById("data").textContent);
   const selects = [...document.querySelectorAll("select")];
-  const signs = {".": "", "=": "=", "~": "≈", "x": "≠"};
-  const kinds = {".": "none", "=": "same", "~": "rounding", "x": "different"};
+  const order = ".=~?x";  // the worst last
+  const signs = {".": "", "=": "=", "~": "≈", "?": "?", "x": "≠"};
+  const kinds = {".": "none", "=": "same", "~": "rounding", "?": "doubtful", "x": "different"};
 
   // The matrix, for one optimizer and family or for all: the worst of what was seen in any of them
 
@@ -15,7 +16,7 @@
     for (let i = 0; i < names.length; i++) {
       for (let j = i + 1; j < names.length; j++, place++) {
         let worst = ".";
-        for (const {verdicts} of seen) if (".=~x".indexOf(verdicts[place]) > ".=~x".indexOf(worst)) worst = verdicts[place];
+        for (const {verdicts} of seen) if (order.indexOf(verdicts[place]) > order.indexOf(worst)) worst = verdicts[place];
         different += worst === "x";
         for (const [row, column] of [[i, j], [j, i]]) {
           const cell = table.tBodies[0].rows[row].cells[column + 1];

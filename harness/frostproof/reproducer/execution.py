@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,28 +84,33 @@ def _forked(path: Path, folder: Path, paths: Sequence[str], timeout: float, modu
         server.stdin.flush()
         answer = json.loads(server.stdout.readline())
     except (OSError, json.JSONDecodeError):  # it has died
-        _end()
+        _end(threading.get_ident())
         return _started(path, folder, paths, timeout)
     if answer["code"] == -signal.SIGALRM:
         raise subprocess.TimeoutExpired(request["script"], timeout)
     return answer["code"], answer["errors"]
 
 
-_servers: dict[str, Any] = {}
-"""The fork server of this process, by the module that it has imported: one at most, as each has a copy of torch."""
+_servers: dict[int, tuple[str, Any]] = {}
+"""The fork server of each thread, and the module that it has imported: one at most, as each has a copy of torch."""
 
 
 def _server(module: str) -> Any:
-    if module not in _servers:
-        _end()
-        program = str(Path(__file__).with_name("forkserver.py"))
-        command = [sys.executable, "-P", program]
-        _servers[module] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return _servers[module]
+    thread = threading.get_ident()
+    if thread not in _servers or _servers[thread][0] != module:
+        _end(thread)
+        command = [sys.executable, "-P", str(Path(__file__).with_name("forkserver.py"))]
+        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        _servers[thread] = module, server
+    return _servers[thread][1]
+
+
+def _end(thread: int) -> None:
+    if thread in _servers:
+        _servers.pop(thread)[1].communicate()
 
 
 @atexit.register
-def _end() -> None:
-    while _servers:
-        _, server = _servers.popitem()
-        server.communicate()
+def _end_all() -> None:
+    for thread in tuple(_servers):
+        _end(thread)
