@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
-WARM = 1000
-"""Trials before the first measurement counts."""
+STARTED = 1000
+"""Trials before the first measurement of speed counts."""
+
+WARM = 10_000
+"""Trials before the first measurement of memory does: until then torch keeps a compiled kernel of each new shape, 1,024 at most."""
 
 
 class Watch:
@@ -41,6 +44,11 @@ class Watch:
         near = [(at, trials) for at, trials, _ in self.seen if around - span <= trials <= around]
         return (near[-1][1] - near[0][1]) / (near[-1][0] - near[0][0])
 
+    def held(self, around: int, span: int) -> float:
+        """The mean memory among those."""
+        near = [held for _, trials, held in self.seen if around - span <= trials <= around]
+        return sum(near) / len(near)
+
 
 def memory() -> float:
     """Resident memory of this process, in MiB (Linux)."""
@@ -56,13 +64,14 @@ def main() -> None:
         arguments += ["--frostproof-optimizer", "torch.optim:SGD", "--frostproof-device", "cpu", "--frostproof-seed", "1"]
         pytest.main([*arguments, "--frostproof-max-examples", str(examples), "--rootdir", folder], plugins=[watch])
     examples = min(examples, watch.seen[-1][1])  # a violation ends it sooner
-    span = max(WARM, examples // 20)
-    warm = [held for _, trials, held in watch.seen if WARM <= trials <= WARM + span]
-    late = [held for _, trials, held in watch.seen if trials >= examples - span]
-    start, end = sum(warm) / len(warm), sum(late) / len(late)
-    early, last = watch.rate(WARM + span, span), watch.rate(examples, span)
-    print(f"memory: {start:.0f} MiB after {WARM} trials, {end:.0f} MiB after {examples}: {end / start - 1:+.1%}; most {max(late):.0f} MiB")
-    print(f"trials/s: {early:.0f} at {WARM} to {WARM + span}, {last:.0f} at the end: {last / early - 1:+.1%}")
+    span = examples // 20
+    early, last = watch.rate(STARTED + span, span), watch.rate(examples, span)
+    print(f"trials/s: {early:.0f} at {STARTED} to {STARTED + span}, {last:.0f} at the end: {last / early - 1:+.1%}")
+    for trials in range(span, examples + 1, span):
+        print(f"memory: {watch.held(trials, span):.0f} MiB at {trials - span} to {trials}")
+    if examples > WARM + span:
+        growth = watch.held(examples, span) / watch.held(WARM + span, span) - 1
+        print(f"memory: {growth:+.1%} after the first {WARM}; most {max(held for _, _, held in watch.seen):.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -220,6 +220,21 @@ class DependsOnAddress(Sound):
             self.update(group, parameter, parameter.grad, scale=1 + (id(parameter) // 16 % 1024) / 1024)
 
 
+# Rounding
+
+
+class DecidedByTheLastDigit(Sound):
+    """Sums in another order where a gradient is missing, as it may; and its step size hangs on the last digit of the sum."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if parameter.grad is None:
+            return
+        padded = any(each.grad is None for each in group["params"])
+        total = parameter.grad.sum() * (1 + padded * torch.finfo(parameter.dtype).eps)
+        odd = int(total.reshape(1).view(torch.int64)) & 1
+        self.update(group, parameter, parameter.grad, scale=1.0 + odd)
+
+
 # Nothing trains
 
 

@@ -120,6 +120,21 @@ class RequiresGradReversed(RequiresGrad):
 
 
 @dataclass(frozen=True)
+class RequiresGradNudged(RequiresGrad):
+    """A with each element of each gradient off by one unit in the last place at most, as another order of summing may make it."""
+
+    name: str = "A-nudged"
+    seed: int = 0
+
+    def backward(self, loss: Tensor, trainable: Parameters) -> None:
+        super().backward(loss, trainable)
+        generator = torch.Generator().manual_seed(self.seed)
+        for gradient in (p.grad for p in trainable if p.grad is not None and not p.grad.is_sparse):
+            units = torch.randint(-1, 2, gradient.shape, generator=generator).to(gradient)
+            gradient.mul_(1 + units * torch.finfo(gradient.dtype).eps)
+
+
+@dataclass(frozen=True)
 class OptimizerSubset(Approach):
     """B: only the trainable parameters to the optimizer, requires_grad untouched."""
 

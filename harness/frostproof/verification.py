@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import msgspec
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.approach import Approaches, RequiresGradReversed
+from frostproof.approach import Approach, Approaches, RequiresGradNudged, RequiresGradReversed
 from frostproof.bits import finite
 from frostproof.blame import blamed
 from frostproof.case import Case
@@ -26,6 +26,9 @@ from frostproof.trial import Outcome, run_trial
 
 SHRINKING = 15.0
 """Seconds after the first violation in which smaller cases are tried: of a slow optimizer, shrinking alone could take minutes."""
+
+NUDGES = 16
+"""How often the last digits of the gradients are changed, to see whether they decide: each time hit or miss, about one in four."""
 
 
 @dataclass(slots=True)
@@ -225,7 +228,7 @@ class Verification:
         if not outcome.trial.crash and self._depends_on_grouping(case):
             return _without_comparisons(outcome)
         if self.subject.rounding is not None:
-            return _without_comparisons(outcome) if self._depends_on_order(case) else outcome
+            return _without_comparisons(outcome) if self._depends_on_order(case) or self._depends_on_rounding(case) else outcome
         rounded = self._run(case, replace(self.subject, rounding="seen"))
         differs = any(invariant.compares for invariant in rounded.violated)
         # Rounding alone, or rounding that this optimizer makes more of with nothing frozen too.
@@ -262,10 +265,17 @@ class Verification:
 
     def _depends_on_order(self, case: Case) -> bool:
         """Whether another order of the parameters makes more than a rounding difference."""
+        return self._trains_apart(case, RequiresGradReversed())
+
+    def _depends_on_rounding(self, case: Case) -> bool:
+        """Whether the last digit of the gradients makes more than a rounding difference, as where it decides for a line search."""
+        return any(self._trains_apart(case, RequiresGradNudged(seed=seed)) for seed in range(NUDGES))
+
+    def _trains_apart(self, case: Case, other: Approach) -> bool:
+        """Whether A and this variant of it differ by more than rounding."""
         matches = BY_ID["trainable-updates-match"]
         subject = replace(self.subject, rounding=self.subject.rounding or "seen")
-        reordered = Approaches(b=RequiresGradReversed())
-        return matches in run_trial(case.replaced(extras=()), subject, self.place, (matches,), reordered).violated
+        return matches in run_trial(case.replaced(extras=()), subject, self.place, (matches,), Approaches(b=other)).violated
 
     def _add(self, outcome: Outcome, invariant: Invariant, message: str) -> None:
         if invariant in self.invariants:
