@@ -43,7 +43,7 @@ def drawn(
     lost: list[Lost] = []
     tasks = [(subject.target, examples, seed, families) for subject in subjects]
     # Scripts are run from here, as one process that runs many has imported torch for all of them.
-    answers = each_alone(_explored, tasks, jobs or os.cpu_count() or 1, LIMIT, "frostproof.atlas.exploration", rerun)
+    answers = each_alone(_explored, tasks, jobs or os.cpu_count() or 1, LIMIT, "frostproof.atlas.preloaded", rerun)
     for subject, answer in zip(subjects, answers, strict=True):
         if isinstance(answer, LostError):
             lost.append(Lost(subject.target, subject.variant, str(answer)))
