@@ -128,10 +128,12 @@ def test_what_reproduces_nothing_is_told_apart(tmp_path: Path, forks: bool, monk
         "1 / 0": (False, "it exits 1: ZeroDivisionError: division by zero"),
         "import os; os._exit(3)": (False, "it exits 3"),
         "while True: pass": (False, "it took more than 5 s"),
+        "import sys, warnings; warnings.warn('old'); sys.exit('thaw-resumes: it does not')": (True, "thaw-resumes: it does not"),
         "import sys; sys.exit('frostproof' in sys.modules or __name__ != '__main__' or len(sys.argv) != 1)": (False, "it exits 0"),
         "import os, sys; sys.exit(os.path.dirname(__file__) != os.getcwd() or os.environ['HOME'] != 'here')": (False, "it exits 0"),
     }
     monkeypatch.setenv("HOME", "here")
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
     for text, expected in says.items():
         path.write_text(text)
         assert reproduces(path, "thaw-resumes", tmp_path, timeout=5) == expected

@@ -58,7 +58,7 @@ def _started(path: Path, folder: Path, paths: Sequence[str], timeout: float) -> 
     done = subprocess.run(
         [sys.executable, str(path)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**_environment(), "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -74,7 +74,7 @@ def _forked(path: Path, folder: Path, paths: Sequence[str], timeout: float, modu
         "script": str(path),
         "folder": str(folder),
         "paths": list(paths),
-        "environment": dict(os.environ),
+        "environment": _environment(),
         "timeout": timeout,
         "module": module,
     }
@@ -91,6 +91,11 @@ def _forked(path: Path, folder: Path, paths: Sequence[str], timeout: float, modu
     return answer["code"], answer["errors"]
 
 
+def _environment() -> dict[str, str]:
+    """Ours, in which no warning is an error: a script must not fail for what torch says as it is imported."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+
+
 _servers: dict[int, tuple[str, Any]] = {}
 """The fork server of each thread, and the module that it has imported: one at most, as each has a copy of torch."""
 
@@ -100,7 +105,8 @@ def _server(module: str) -> Any:
     if thread not in _servers or _servers[thread][0] != module:
         _end(thread)
         command = [sys.executable, "-P", str(Path(__file__).with_name("forkserver.py"))]
-        server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        pipe, null = subprocess.PIPE, subprocess.DEVNULL
+        server = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, text=True, env=_environment())
         _servers[thread] = module, server
     return _servers[thread][1]
 

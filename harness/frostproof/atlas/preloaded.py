@@ -1,0 +1,6 @@
+"""What every process of the atlas imports, once for all of them: torch may warn as it is imported, and nobody needs to hear it."""
+
+from frostproof.quiet import quiet
+
+with quiet():
+    import frostproof.atlas.exploration  # noqa: F401
