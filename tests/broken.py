@@ -230,7 +230,7 @@ class DecidedByTheLastDigit(Sound):
         if parameter.grad is None:
             return
         padded = any(each.grad is None for each in group["params"])
-        total = parameter.grad.sum() * (1 + padded * torch.finfo(parameter.dtype).eps)
+        total = parameter.grad.abs().sum() * (1 + padded * torch.finfo(parameter.dtype).eps)
         odd = int(total.reshape(1).view(torch.int64)) & 1
         self.update(group, parameter, parameter.grad, scale=1.0 + odd)
 

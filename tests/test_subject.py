@@ -42,6 +42,11 @@ def make():
         ({"patience": 0}, "patience is 0"),
         ({"expected_failures": {"no-such": "why"}}, "'no-such' is no invariant"),
         ({"expected_failures": {"thaw-resumes": " "}}, "'thaw-resumes' has no reason"),
+        ({"known_cases": {"thaw-resumes": "case.json"}}, "which is no expected failure: give its reason"),
+        (
+            {"expected_failures": {"thaw-resumes": "why"}, "known_cases": {"thaw-resumes": "gone.json"}},
+            "gone.json: no such file: name a case file",
+        ),
     ],
 )
 def test_a_wrong_field_is_one_line(fields: dict[str, Any], says: str) -> None:
@@ -50,6 +55,13 @@ def test_a_wrong_field_is_one_line(fields: dict[str, Any], says: str) -> None:
     assert says in str(raised.value)
     assert str(raised.value).startswith("Subject 'mylib:Lion': ")
     assert "\n" not in str(raised.value)
+
+
+def test_a_known_case_is_tried_first_and_is_all_that_it_takes() -> None:
+    subject = next(each for each in resolve(["torch.optim:LBFGS"]) if each.variant == "default")
+    verification = Verification(subject, "cpu", sought="frozen-weights-unchanged")
+    search(verification, seed=0, wanted="frozen-weights-unchanged")
+    assert verification.trials == verification.tallies["frozen-weights-unchanged"].violated  # the first, and it again
 
 
 def test_hyperparameters_are_drawn_from_a_strategy(monkeypatch: pytest.MonkeyPatch) -> None:

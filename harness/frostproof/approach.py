@@ -128,7 +128,8 @@ class RequiresGradNudged(RequiresGrad):
 
     def backward(self, loss: Tensor, trainable: Parameters) -> None:
         super().backward(loss, trainable)
-        generator = torch.Generator().manual_seed(self.seed)
+        # Not the same at each evaluation, as that would only be another loss.
+        generator = torch.Generator().manual_seed(hash((self.seed, loss.item())) & 0xFFFF_FFFF)
         for gradient in (p.grad for p in trainable if p.grad is not None and not p.grad.is_sparse):
             units = torch.randint(-1, 2, gradient.shape, generator=generator).to(gradient)
             gradient.mul_(1 + units * torch.finfo(gradient.dtype).eps)

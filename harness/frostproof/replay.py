@@ -80,7 +80,7 @@ def _subject(saved: CaseFile) -> Subject:
         for name in (name for group in saved.case.groups for name, _ in group.options):
             if name not in known:
                 raise CaseError(f"{saved.target!r} takes no hyperparameter {name!r}: search again with `frostproof check`")
-    return replace(subject, expected_failures={})
+    return replace(subject, expected_failures={}, known_cases={})
 
 
 @cache

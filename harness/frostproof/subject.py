@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.case import DType, Value
-from frostproof.errors import UsageError
+from frostproof.casefile import load
+from frostproof.errors import CaseError, UsageError
 from frostproof.invariants import BY_ID
 
 Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
@@ -97,6 +99,9 @@ class Subject:
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     """Invariants known to fail -> reason. Strict: one that holds after all is a failure."""
 
+    known_cases: Mapping[str, str | Path] = field(default_factory=dict)
+    """Of expected failures that a search finds too rarely: the case file, as a run saves it, that is tried first."""
+
     needs: tuple[str, ...] = ()
     """Constructor arguments without a default that nobody gave."""
 
@@ -133,6 +138,13 @@ class Subject:
         if self.patience < 1:
             yield f"patience is {self.patience!r}: give a number of steps of at least 1"
         yield from faults_of_expected(self.expected_failures)
+        for identity, path in self.known_cases.items():
+            if identity not in self.expected_failures:
+                yield f"known_cases has {identity!r}, which is no expected failure: give its reason in expected_failures"
+            try:
+                load(Path(path))
+            except CaseError as error:
+                yield f"known_cases: {error}"
 
     @property
     def needs_closure(self) -> bool:

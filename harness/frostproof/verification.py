@@ -6,14 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
-from hypothesis.strategies import SearchStrategy
+from hypothesis.strategies import SearchStrategy, just
 
 from frostproof.approach import Approach, Approaches, RequiresGradNudged, RequiresGradReversed
 from frostproof.bits import finite
 from frostproof.blame import blamed
 from frostproof.case import Case
+from frostproof.casefile import load
 from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
 from frostproof.invariants import BY_ID, INVARIANTS, Invariant, Violation
@@ -92,6 +94,9 @@ class Verification:
             self.reason = str(unusable)
             raise
         self.cases = cases(self.subject)
+        known = self.subject.known_cases.get(self.sought or "")
+        if known is not None:
+            self.cases = just(load(Path(known)).case) | self.cases  # Hypothesis begins with the first
         if self.subject.factory is not None and self.device != "meta":
             self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.place)
             self.depends_on_order = depends_on_order(self.subject, self.place)
