@@ -23,8 +23,10 @@ from tests.consumer import PLAIN, check, clean, command
 OWN = """
 
 class Slow(Plain):
+    # Its number is never seen half written.
     def step(self, closure=None):
-        Path("slow.pid").write_text(str(os.getpid()))
+        Path("slow.new").write_text(str(os.getpid()))
+        os.replace("slow.new", "slow.pid")
         time.sleep(0.01)
         return super().step(closure)
 
@@ -32,7 +34,6 @@ class Slow(Plain):
 class Breaks(Leaky):
     # Breaks at once, so that the run ends while this is being shrunk or written down.
     def step(self, closure=None):
-        Path("slow.pid").write_text(str(os.getpid()))
         time.sleep(0.05)
         return super().step(closure)
 """

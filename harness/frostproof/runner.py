@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import gc
 import random
 import sys
 import time
@@ -121,6 +123,8 @@ class Runner:
         key = " ".join(filter(None, (verification.subject.target, verification.subject.variant, verification.device, sought)))
         remembered = None if self.memory is None else Keyed(self.memory, key)
         for number, size in enumerate(batches(count)):
+            if number:
+                give_memory_back()
 
             @functools.wraps(inner)  # anew: Hypothesis keeps the settings on the function
             def test(**arguments: Any) -> None:
@@ -192,6 +196,15 @@ class Runner:
             import faulthandler
 
             faulthandler.cancel_dump_traceback_later()
+
+
+def give_memory_back() -> None:
+    """Return to the system what is free: Hypothesis forgets a batch all at once, and what it leaves lies between what stays."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+        if trim is not None:
+            trim(0)
 
 
 def derived(seed: int, shard: int, batch: int) -> int:
