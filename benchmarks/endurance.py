@@ -15,8 +15,9 @@ import pytest
 STARTED = 1000
 """Trials before the first measurement of speed counts."""
 
-WARM = 10_000
-"""Trials before the first measurement of memory does: until then torch keeps a compiled kernel of each new shape, 1,024 at most."""
+WARM = 20_000
+"""Trials before the first measurement of memory does: what is kept of shapes seen, such as oneDNN's kernels, has filled by then for
+the most part. The whole course is printed."""
 
 
 class Watch:
