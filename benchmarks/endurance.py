@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import tempfile
 import threading
@@ -42,13 +43,15 @@ class Watch:
 
     def rate(self, around: int, span: int) -> float:
         """Trials per second among those from `around - span` to `around`."""
-        near = [(at, trials) for at, trials, _ in self.seen if around - span <= trials <= around]
+        near = self.near(around, span)
         return (near[-1][1] - near[0][1]) / (near[-1][0] - near[0][0])
 
     def held(self, around: int, span: int) -> float:
         """The mean memory among those."""
-        near = [held for _, trials, held in self.seen if around - span <= trials <= around]
-        return sum(near) / len(near)
+        return statistics.fmean(held for _, _, held in self.near(around, span))
+
+    def near(self, around: int, span: int) -> list[tuple[float, int, float]]:
+        return [each for each in self.seen if around - span <= each[1] <= around]
 
 
 def memory() -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.case import DType, Value
+from frostproof.case import Case, DType, Value
 from frostproof.casefile import load
 from frostproof.errors import CaseError, UsageError
 from frostproof.invariants import BY_ID
@@ -142,9 +143,14 @@ class Subject:
             if identity not in self.expected_failures:
                 yield f"known_cases has {identity!r}, which is no expected failure: give its reason in expected_failures"
             try:
-                load(Path(path))
+                _case_at(path)
             except CaseError as error:
                 yield f"known_cases: {error}"
+
+    def known_case(self, identity: str) -> Case | None:
+        """The case that is tried first in the search for this expected failure, where there is one."""
+        path = self.known_cases.get(identity)
+        return None if path is None else _case_at(path)
 
     @property
     def needs_closure(self) -> bool:
@@ -158,6 +164,12 @@ class Subject:
 
 
 _CHOICES = {"takes": get_args(Takes), "closure": get_args(Closure), "backward": get_args(Backward), "parameters": get_args(Kind)}
+
+
+@cache
+def _case_at(path: str | Path) -> Case:
+    """Read once, as a subject is looked at again with each field that is replaced. Raises CaseError."""
+    return load(Path(path)).case
 
 
 def faults_of_expected(expected: Mapping[str, str]) -> Iterator[str]:

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import msgspec
 from hypothesis.strategies import SearchStrategy, just
@@ -15,7 +14,6 @@ from frostproof.approach import Approach, Approaches, RequiresGradNudged, Requir
 from frostproof.bits import finite
 from frostproof.blame import blamed
 from frostproof.case import Case
-from frostproof.casefile import load
 from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
 from frostproof.invariants import BY_ID, INVARIANTS, Invariant, Violation
@@ -30,7 +28,7 @@ SHRINKING = 15.0
 """Seconds after the first violation in which smaller cases are tried: of a slow optimizer, shrinking alone could take minutes."""
 
 NUDGES = 16
-"""How often the last digits of the gradients are changed, to see whether they decide: each time hit or miss, about one in four."""
+"""How often the last digits of the gradients are changed, to see whether they decide: each time hit or miss, about one in three."""
 
 
 @dataclass(slots=True)
@@ -94,9 +92,9 @@ class Verification:
             self.reason = str(unusable)
             raise
         self.cases = cases(self.subject)
-        known = self.subject.known_cases.get(self.sought or "")
+        known = self.subject.known_case(self.sought or "")
         if known is not None:
-            self.cases = just(load(Path(known)).case) | self.cases  # Hypothesis begins with the first
+            self.cases = just(known) | self.cases  # Hypothesis begins with the first
         if self.subject.factory is not None and self.device != "meta":
             self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.place)
             self.depends_on_order = depends_on_order(self.subject, self.place)

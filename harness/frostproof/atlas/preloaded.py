@@ -3,4 +3,4 @@
 from frostproof.quiet import quiet
 
 with quiet():
-    import frostproof.atlas.exploration  # noqa: F401
+    import frostproof.atlas.exploration  # noqa: F401  for the forks to have, and not to use here
