@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import strategies as st
 
 import frostproof
@@ -62,6 +63,12 @@ def test_a_known_case_is_tried_first_and_is_all_that_it_takes() -> None:
     verification = Verification(subject, "cpu", sought="frozen-weights-unchanged")
     search(verification, seed=0, wanted="frozen-weights-unchanged")
     assert verification.trials == verification.tallies["frozen-weights-unchanged"].violated  # the first, and it again
+
+
+def test_expected_failures_that_are_given_stand_for_those_on_record() -> None:
+    for subject in frostproof.subjects(torch.optim.LBFGS, expected_failures={}):
+        assert not subject.expected_failures
+        assert not subject.known_cases
 
 
 def test_hyperparameters_are_drawn_from_a_strategy(monkeypatch: pytest.MonkeyPatch) -> None:

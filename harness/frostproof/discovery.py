@@ -61,6 +61,8 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
     `fields` are those of a Subject, and stand for what its signature does not tell. A Subject is returned as it is. Raises
     UsageError, one line, for anything else.
     """
+    if "expected_failures" in fields:  # in the place of those on record, whose cases go with them
+        fields = {"known_cases": {}, **fields}
     if isinstance(optimizer, Subject):
         return [replace(optimizer, target=target or optimizer.target, **fields)]
     target = target or f"{getattr(optimizer, '__module__', '?')}:{getattr(optimizer, '__qualname__', repr(optimizer))}"
