@@ -67,3 +67,14 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
         },
     },
 }
+
+AUTOGRAD_FINDINGS: dict[str, Any] = {
+    "expected_failures": {
+        "repeats-itself": (
+            "in bfloat16, oneDNN's kernel for the weight gradient of a convolution with a stride, over an input of 1 by 1, never writes "
+            "what lies under the padding: it holds whatever the memory held (torch 2.13, x86 with AVX512-BF16)"
+        ),
+    },
+    "known_cases": {"repeats-itself": _KNOWN / "torch.autograd-repeats-itself.json"},
+}
+"""The same of autograd on the CPU, for machines whose kernels show it."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import gc
 import random
 import sys
 import time
@@ -115,6 +113,7 @@ class Runner:
         from hypothesis import strategies as st
 
         from frostproof.database import Keyed
+        from frostproof.memory import give_back
         from frostproof.profile import batches, budget, hypothesis_settings
 
         inner: Any = pyfuncitem.obj.hypothesis.inner_test
@@ -124,7 +123,7 @@ class Runner:
         remembered = None if self.memory is None else Keyed(self.memory, key)
         for number, size in enumerate(batches(count)):
             if number:
-                give_memory_back()
+                give_back()
 
             @functools.wraps(inner)  # anew: Hypothesis keeps the settings on the function
             def test(**arguments: Any) -> None:
@@ -196,15 +195,6 @@ class Runner:
             import faulthandler
 
             faulthandler.cancel_dump_traceback_later()
-
-
-def give_memory_back() -> None:
-    """Return to the system what is free: Hypothesis forgets a batch all at once, and what it leaves lies between what stays."""
-    gc.collect()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
-        if trim is not None:
-            trim(0)
 
 
 def derived(seed: int, shard: int, batch: int) -> int:

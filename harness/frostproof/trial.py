@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -13,6 +12,7 @@ from frostproof.approach import Approaches
 from frostproof.case import Case, Positions
 from frostproof.facts import note
 from frostproof.invariants import NOT_JUDGED, Invariant
+from frostproof.memory import filled
 from frostproof.observation import Crash, Moment, Observation, Trial
 from frostproof.parting import part
 from frostproof.program import Step
@@ -64,7 +64,7 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
         seen: dict[str, Observation] = {}
         for role, twin in twins.items():
             try:
-                with _memory_filled() if role == "again" else nullcontext():
+                with filled() if role == "again" else nullcontext():
                     seen[role] = twin.observed(event, seed, batches, trace=trace and role == "a", count=count and role in ("a", "b"))
             except Exception as error:
                 torch.set_grad_enabled(True)
@@ -90,17 +90,6 @@ def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[In
         twin.release()
     outcome.judged = [invariant for invariant in invariants if invariant.id in judged]
     return outcome
-
-
-@contextmanager
-def _memory_filled() -> Iterator[None]:
-    """New memory holds NaN in here, so that what is read before it is written shows, whatever was there by chance."""
-    settings: Any = torch.utils.deterministic
-    fill, settings.fill_uninitialized_memory = settings.fill_uninitialized_memory, True
-    try:
-        yield
-    finally:
-        settings.fill_uninitialized_memory = fill
 
 
 def batches_of(case: Case, index: int, generator: torch.Generator, device: str) -> Batches:

@@ -9,6 +9,12 @@ from frostproof.verification import Verification
 
 
 @given(data=st.data())
+def test_known_failure_of_autograd(verification: Verification, data: st.DataObject) -> None:
+    """Fails as it is expected to, where this machine's kernels show it."""
+    verification.judge(data.draw(verification.cases, label="case"))
+
+
+@given(data=st.data())
 def test_autograd(verification: Verification, data: st.DataObject) -> None:
     verification.judge(data.draw(verification.cases, label="case"))
 

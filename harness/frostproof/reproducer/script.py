@@ -13,6 +13,7 @@ from frostproof.bits import bits
 from frostproof.case import Case
 from frostproof.invariants import BY_ID, HELD, NOT_JUDGED, Invariant
 from frostproof.layers import SelfAttention, TransformerEncoderLayer
+from frostproof.memory import FILLER, M_PERTURB, fills_all
 from frostproof.observation import Crash, Trial
 from frostproof.program import SaveLoad, Step
 from frostproof.reproducer.approaches import functions
@@ -120,7 +121,7 @@ class _Script:
             left, right = labels(self.trial, self.claim.roles[0], self.claim.roles[1])
             way = ("way", quoted(left))
             start = self._network() + merged(built[0], built[1], *way)
-            start += [f"torch.utils.deterministic.fill_uninitialized_memory = way == {quoted(right)}  # with NaN"] if self._fills else []
+            start += self._filled(right)
             steps = _looped([merged(each[0], each[1], *way) for each in events])
             end = f"return {self.claim.returns}"
             body: list[Statement] = [block("def train(way):", *start, *self.claim.start, *steps, end)]
@@ -149,6 +150,14 @@ class _Script:
             resumes=role.startswith("resumed"),
             guard=guard,
         )
+
+    def _filled(self, right: str) -> Iterator[str]:
+        """What was in new memory before: NaN on the right, whatever it is on the left."""
+        if self._fills:
+            yield f"torch.utils.deterministic.fill_uninitialized_memory = way == {quoted(right)}  # with NaN"
+            if self.subject.factory is None and fills_all():
+                value = f"{FILLER:#x} if way == {quoted(right)} else 0"
+                yield f"ctypes.CDLL(None).mallopt({M_PERTURB}, {value})  # M_PERTURB: kernels, too"
 
     @property
     def _fills(self) -> bool:
@@ -198,7 +207,7 @@ class _Script:
         code = "\n".join(rendered(body))
         used = "\n".join([*helpers, code])
         imports = {"import sys", "import torch", *self.naming.imports, *imported}
-        imports |= {f"import {name}" for name in ("copy", "random", "numpy") if f"{name}." in used}
+        imports |= {f"import {name}" for name in ("copy", "ctypes", "random", "numpy") if f"{name}." in used}
         if "nn." in used.replace("torch.nn.", ""):
             imports.add("from torch import nn")
         settings = list(self._settings())
@@ -318,7 +327,7 @@ def _pattern(statements: Sequence[Statement]) -> tuple[tuple[Statement, ...], st
 
 def _sorted(imports: Iterable[str]) -> Iterator[str]:
     """The imports as isort has them: the standard library, then the rest."""
-    standard = {"sys", "io", "copy", "random", "contextlib"}
+    standard = {"sys", "io", "copy", "ctypes", "random", "contextlib"}
     known: list[str] = []
     others: list[str] = []
     for each in sorted(imports, key=lambda line: (line.startswith("from"), line)):
