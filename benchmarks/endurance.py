@@ -1,4 +1,7 @@
-"""Memory and speed of one process over very many trials of one optimizer. Usage: python benchmarks/endurance.py [EXAMPLES]"""
+"""Memory and speed of one process over very many trials of one optimizer.
+
+Usage: python benchmarks/endurance.py [EXAMPLES] [--without-onednn]
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 STARTED = 1000
 """Trials before the first measurement of speed counts."""
 
 WARM = 20_000
-"""Trials before the first measurement of memory does: what is kept of shapes seen, such as oneDNN's kernels, has filled by then for
-the most part. The whole course is printed."""
+"""Trials before the first measurement of memory does: oneDNN keeps a kernel for each shape and dtype seen, and has seen most by then.
+Without oneDNN nothing grows. The whole course is printed."""
 
 
 class Watch:
@@ -61,9 +65,11 @@ def memory() -> float:
 
 
 def main() -> None:
-    examples = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    numbers = [each for each in sys.argv[1:] if each != "--without-onednn"]
+    examples = int(numbers[0]) if numbers else 100_000
     watch = Watch()
-    with tempfile.TemporaryDirectory() as folder:
+    onednn = len(numbers) == len(sys.argv) - 1
+    with tempfile.TemporaryDirectory() as folder, torch.backends.mkldnn.flags(enabled=onednn):
         arguments = ["-q", "-p", "no:xdist", "--pyargs", "frostproof_properties.test_optimizers", "-k", "test_optimizer and SGD-forloop"]
         arguments += ["--frostproof-optimizer", "torch.optim:SGD", "--frostproof-device", "cpu", "--frostproof-seed", "1"]
         pytest.main([*arguments, "--frostproof-max-examples", str(examples), "--rootdir", folder], plugins=[watch])

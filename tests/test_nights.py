@@ -125,6 +125,15 @@ def test_parts_of_one_subject_add_up() -> None:
     assert both.facts == {"partings": {"amp": 1, "clip": 3}, "rejected-cases": 5, "rounding-ulp": 0.5, "depends-on-order": True}
 
 
+def test_the_order_in_which_parts_came_is_not_told() -> None:
+    one, two, three = row("held"), row("violated"), row("held")
+    two.target, three.invariants[0].id = "mylib:B", "flags-untouched"
+    whole = merged([one, two, three])
+    assert whole == merged([three, two, one])
+    assert [each.target for each in whole] == ["mylib:A", "mylib:B"]
+    assert [each.id for each in whole[0].invariants] == ["thaw-resumes", "flags-untouched"]
+
+
 def test_what_is_new_is_told_and_fails_the_night_unless_it_only_costs() -> None:
     held, wrong, cost = of(row("held")), of(row("violated")), of(row("violated", severity="cost"))
     assert list(told(wrong, held)) == [

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from frostproof.invariants import INVARIANTS
+
 Status = Literal["held", "violated", "unusable", "crashed"]
 RowStatus = Literal["held", "violated", "expected", "not-applicable", "unreached"]
 
@@ -86,14 +88,20 @@ class Results(msgspec.Struct):
 
 
 def merged(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
-    """Rows of one subject on one device become one: counts add up, the worst status stays, in the order first seen."""
+    """Rows of one subject on one device become one: counts add up, the worst status stays.
+
+    Sorted, so that a file does not say which worker was the first to answer.
+    """
     found: dict[tuple[str, str, str], SubjectRow] = {}
     for row in rows:
         if row.key in found:
             _absorb(found[row.key], row)
         else:
             found[row.key] = copy.deepcopy(row)
-    return list(found.values())
+    places = {invariant.id: place for place, invariant in enumerate(INVARIANTS)}
+    for row in found.values():
+        row.invariants.sort(key=lambda each: places.get(each.id, len(places)))
+    return sorted(found.values(), key=lambda row: row.key)
 
 
 def _absorb(known: SubjectRow, row: SubjectRow) -> None:
