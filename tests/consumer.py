@@ -87,7 +87,7 @@ def wheel(folder: Path) -> Path:
 
 def environment(folder: Path, wheel: Path) -> Path:
     """A virtual environment in `folder` with the wheel in it; the folder of its programs."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     scripts = folder / ("Scripts" if os.name == "nt" else "bin")
     python = str(scripts / "python")
     where = subprocess.run(
@@ -95,5 +95,6 @@ def environment(folder: Path, wheel: Path) -> Path:
     )
     # torch and the rest are taken from this environment, so that only the wheel itself is installed anew.
     (Path(where.stdout.strip()) / "ours.pth").write_text(str(Path(pytest.__file__).parent.parent))
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", str(wheel)], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--force-reinstall", str(wheel)], check=True)
     return scripts

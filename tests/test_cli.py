@@ -148,7 +148,7 @@ def _replays_until_it_is_mended(consumer: Consumer, case: str, last_words: str) 
 
 
 def test_what_its_script_does_not_show_is_no_violation(consumer: Consumer) -> None:
-    done = consumer.check("mylib:Shy", "--json", "shy.json")
+    done = consumer.check("mylib:Shy", "--jobs", "0", "--json", "shy.json")
     assert done.returncode == 0, done.stdout + done.stderr
     row = consumer.results("shy.json")["mylib:Shy"]
     assert row["status"] == "held"
@@ -237,7 +237,7 @@ def test_lists(consumer: Consumer) -> None:
 def test_the_same_seed_repeats_the_same_run(consumer: Consumer) -> None:
     counts = []
     for name in ("one.json", "two.json"):
-        done = consumer.check("mylib:Lion", "--seed", "7", "--json", name)
+        done = consumer.check("mylib:Lion", "--seed", "7", "--jobs", "0", "--json", name)
         assert "seed 7" in done.stdout
         row = consumer.results(name)["mylib:Lion"]
         counts.append([(each["id"], each["judged"]) for each in row["invariants"]])  # type: ignore[attr-defined]

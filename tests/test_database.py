@@ -104,7 +104,7 @@ def test_a_lost_memory_is_one_warning_and_the_same_verdicts(redis: Server, machi
         redis.process.send_signal(signal.SIGKILL)
         redis.process.wait()
     # While it is lost during the run, a third optimizer is still to begin.
-    targets = {"before": ["mylib:Rare"], "during": ["mylib:Killer", "mylib:Plain", "mylib:Rare"]}[lost]
+    targets = {"before": ["mylib:Leaky"], "during": ["mylib:Killer", "mylib:Plain", "mylib:Leaky"]}[lost]
     arguments = (*targets, "--max-examples", "25", "--seed", "3", "--jobs", "2")
     done = machine.check(*arguments, "--database", redis.url, REDIS=str(redis.process.pid))
     statuses = machine.statuses()

@@ -122,7 +122,7 @@ def test_a_violation_that_was_not_yet_written_down_is_kept(project: Path) -> Non
 
 
 def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
-    arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "120", "--jobs", "2")
+    arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "80", "--jobs", "2")
     with started(project, arguments) as running:
         wait(lambda: (project / "slow.pid").exists())
         time.sleep(6)  # so that something of it is known already, which must not count twice
@@ -130,7 +130,7 @@ def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
         said, _ = running.communicate(timeout=240)
     assert running.returncode == 1, said
     found = rows(project)
-    assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 120), said
+    assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 80), said
     assert "cut-short" not in found["mylib:Slow"]["facts"]
     assert found["mylib:Leaky"]["status"] == "violated"
 
@@ -158,7 +158,7 @@ def test_results_that_cannot_be_written_are_one_line_and_the_table_is_there(proj
 
 def test_a_time_budget_is_shared_by_all(project: Path) -> None:
     targets = ("mylib:Slow", "mylib:Leaky", "mylib:Plain")
-    done = check(project, *targets, "--max-examples", "100000", "--time-budget", "20s", "--jobs", "2")
+    done = check(project, *targets, "--max-examples", "100000", "--time-budget", "12s", "--jobs", "2")
     assert done.returncode == 1, done.stdout + done.stderr
     found = rows(project)
     assert found["mylib:Leaky"]["status"] == "violated"
@@ -166,7 +166,7 @@ def test_a_time_budget_is_shared_by_all(project: Path) -> None:
         assert found[target]["status"] == "held"
         assert found[target]["trials"] >= 10
         assert found[target]["facts"]["cut-short"] == "the time budget was spent"
-    assert "at most 20 s" in done.stdout
+    assert "at most 12 s" in done.stdout
 
 
 def test_what_an_item_leaves_of_its_time_is_there_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

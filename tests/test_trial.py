@@ -23,7 +23,6 @@ from frostproof.invariants import BY_ID, INVARIANTS, Violation
 from frostproof.layers import Linear
 from frostproof.profile import SEARCH
 from frostproof.program import Step
-from frostproof.subject import AUTOGRAD
 from frostproof.target import resolve
 from frostproof.trial import run_trial
 from frostproof.verification import Verification
@@ -83,7 +82,7 @@ def test_an_optimizer_that_does_not_repeat_itself_is_accused_of_that_alone() -> 
 def test_rounding_is_reported_with_its_size_and_is_no_violation(target: str) -> None:
     for subject in resolve([target]):
         verification = Verification(subject, "cpu")
-        for seed in range(3):
+        for seed in range(2):
             search(verification, seed)
         row = finding(verification).row
         assert row.status == "held"
@@ -104,7 +103,6 @@ def test_an_optimizer_that_makes_much_of_the_last_digit_is_not_accused() -> None
     ("target", "variant", "invariant"),
     [
         ("torch.optim:Adagrad", "foreach", "no-state-for-frozen"),
-        ("torch.optim:LBFGS", "default", "freeze-midway-holds"),
         ("torch.optim:SGD", "fused", "thaw-resumes"),
     ],
 )
@@ -140,13 +138,6 @@ def test_an_expected_failure_that_holds_after_all_is_a_failure() -> None:
     assert row.status in ("held", "violated")
     assert "held in" in (row.invariants[0].message or "")
     assert row.invariants[0].status == "violated"
-
-
-@settings(max_examples=60, deadline=None)
-@given(cases(AUTOGRAD))
-def test_autograd_holds_by_itself(case: Case) -> None:
-    applicable = [invariant for invariant in INVARIANTS if invariant.applies(optimizer=False, values=True)]
-    assert not run_trial(case, AUTOGRAD, "cpu", applicable, Approaches()).violated
 
 
 def test_meta_judges_structure_and_no_values() -> None:
