@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from frostproof.fence import fenced
 from frostproof.finding import finding
 from frostproof.generation import cases
 from frostproof.invariants import BY_ID, INVARIANTS, Violation
+from frostproof.invariants.agreement import rounding
 from frostproof.layers import Linear
 from frostproof.profile import SEARCH
 from frostproof.program import Step
@@ -43,6 +45,48 @@ def test_bits_tell_what_equality_does_not() -> None:
     assert bits(torch.tensor(0.0)) != bits(torch.tensor(-0.0))
     assert bits(torch.arange(6.0).reshape(2, 3).T) == bits(torch.arange(6.0).reshape(2, 3).T.contiguous())
     assert bits(torch.ones(2, device="meta")) == b""
+
+
+class SomeNaN(Sound):
+    """Diverges to a NaN, and to another one where more is handed to it."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            parameter.copy_(torch.full_like(parameter, 0x7FC00000 + len(group["params"]), dtype=torch.int32).view(torch.float32))
+
+
+class NaNInOne(Sound):
+    """Diverges to a NaN where more is handed to it."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            parameter.mul_(float("nan") if len(group["params"]) > 2 else 1.0)
+
+
+@pytest.mark.parametrize(("optimizer", "status"), [(SomeNaN, "held"), (NaNInOne, "violated")])
+def test_one_nan_is_as_good_as_another(optimizer: type[Sound], status: str) -> None:
+    subject = replace(subjects(optimizer)[0], dtypes=("float32",))
+    outcome = run_trial(CASE, subject, "cpu", INVARIANTS, Approaches())
+    assert BY_ID["trainable-updates-match"] in outcome.violated
+    verification = Verification(subject, "cpu")
+    with suppress(Violation), fenced("cpu"):
+        verification.judge(CASE)
+    assert finding(verification).row.status == status
+
+
+def test_rounding_is_measured_beside_what_is_not_finite() -> None:
+    nan, inf = float("nan"), float("inf")
+    one, other = 1.0, 1.0 + 2.0**-52
+
+    def measured(left: list[float], right: list[float]) -> float | None:
+        old, new = (bits(torch.tensor(each, dtype=torch.float64)) for each in (left, right))
+        return rounding(old, new, "float64")
+
+    assert measured([nan, inf, one], [nan, inf, other]) == measured([one], [other]) == 1.0
+    assert measured([one, nan], [one, -nan]) == 0.0
+    assert measured([one, nan], [one, one]) is None
+    assert measured([inf, one], [one, one]) is None
+    assert measured([inf, one], [inf, 2.0]) is None
 
 
 def test_one_trial_is_judged_by_every_invariant_that_applies() -> None:

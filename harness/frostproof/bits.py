@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from ctypes import string_at
 from typing import Any
 
@@ -13,12 +14,27 @@ from torch import Tensor
 
 from frostproof.observation import Bits
 
+_ALIKE = False
+
+
+@contextmanager
+def nans_alike() -> Iterator[None]:
+    """In here every NaN has the same bits. Which of them arithmetic makes of several is left to the processor, and says nothing."""
+    global _ALIKE
+    before, _ALIKE = _ALIKE, True
+    try:
+        yield
+    finally:
+        _ALIKE = before
+
 
 def bits(tensor: Tensor) -> Bits:
     """The values of `tensor` as bytes, in row-major order; of a sparse one, its indices and values.
 
     A tensor on `meta` has no values: its bits are empty.
     """
+    if _ALIKE and tensor.is_floating_point() and tensor.layout is torch.strided:
+        tensor = tensor.detach().where(~tensor.isnan(), math.nan)
     # Reading the memory itself costs 1 us, a tenth of what a copy by torch operations does on these small tensors.
     if tensor.is_cpu and tensor.layout is torch.strided and tensor.is_contiguous():
         return string_at(tensor.data_ptr(), tensor.nbytes)
@@ -80,6 +96,10 @@ def values(data: Bits, dtype: str) -> list[float]:
         return []
     numbers: list[float] = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype)).double().tolist()
     return numbers
+
+
+def has_nan(data: Bits, dtype: str) -> bool:
+    return any(map(math.isnan, values(data, dtype)))
 
 
 def finite(data: Bits, dtype: str) -> bool:

@@ -7,6 +7,7 @@ handed something else. Each is told by its cause, which has to be seen: what dif
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isnan
 
 from frostproof.invariants.agreement import is_rounding
 from frostproof.observation import Bits, Moment, Observation, Trial, picker
@@ -135,11 +136,11 @@ def _zeroed_in_place(trial: Trial, moment: Moment, left: str, right: str) -> boo
     return any(left != right and _numbers(trial, left) == _numbers(trial, right) for left, right in pairs)
 
 
-def _numbers(trial: Trial, gradient: Bits | None) -> list[float] | None:
-    """The values of a gradient, in which 0.0 and -0.0 are equal; None where none is more than zero."""
+def _numbers(trial: Trial, gradient: Bits | None) -> list[float | str] | None:
+    """The values of a gradient, in which 0.0 and -0.0 are equal, and so are NaNs; None where none is more than zero."""
     from frostproof.bits import values
 
-    numbers = [] if gradient is None else values(gradient, trial.case.dtype)
+    numbers = [] if gradient is None else ["NaN" if isnan(number) else number for number in values(gradient, trial.case.dtype)]
     return numbers if any(numbers) else None
 
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import msgspec
 from hypothesis.strategies import SearchStrategy, just
 
 from frostproof.approach import Approach, Approaches, RequiresGradNudged, RequiresGradReversed
-from frostproof.bits import finite
+from frostproof.bits import finite, has_nan, nans_alike
 from frostproof.blame import blamed
 from frostproof.case import Case
 from frostproof.device import is_accelerator
 from frostproof.generation import cases, late
 from frostproof.invariants import BY_ID, INVARIANTS, Invariant, Violation
 from frostproof.invariants.progress import moves
-from frostproof.observation import Crash
+from frostproof.observation import Crash, Trial
 from frostproof.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
 from frostproof.program import Step
 from frostproof.subject import AUTOGRAD, Subject
@@ -164,7 +165,9 @@ class Verification:
         outcome = self._run(case)
         doubtful = outcome.trial.crash or outcome.trial.stuck or any(invariant.compares for invariant in outcome.violated)
         if doubtful and (outcome.trial.crash or any(self.fails(invariant) for invariant in outcome.violated)):
-            outcome = self._against_control(case, outcome)
+            nan = _nan_in(outcome.trial)
+            with nans_alike() if nan else nullcontext():
+                outcome = self._against_control(case, self._run(case) if nan else outcome)
             if outcome.trial.crash and not outcome.violated:
                 self.rejected += 1
                 self.rejection = f"cannot {outcome.trial.crash.phase}, and freezing is not why: {outcome.trial.crash}"
@@ -285,6 +288,13 @@ class Verification:
             outcome.violated.setdefault(invariant, message)
             if invariant not in outcome.judged:
                 outcome.judged.append(invariant)
+
+
+def _nan_in(trial: Trial) -> bool:
+    """Whether there is a NaN in what was last seen of any twin."""
+    seen = [each for moment in trial.moments[-1:] for each in moment.seen.values()]
+    tensors = [data for each in seen for data in (*each.weights, *(each.gradients or ()), *each.losses, *each.buffers) if data]
+    return any(has_nan(data, trial.case.dtype) for data in tensors)
 
 
 def _without_comparisons(outcome: Outcome) -> Outcome:

@@ -1,5 +1,7 @@
 """Whether A and B agree: bit for bit, unless the subject has a stated reason to round differently."""
 
+from math import inf, isfinite, isnan
+
 from frostproof.case import Positions
 from frostproof.observation import Bits, Trial, picker
 
@@ -38,6 +40,8 @@ def rounding(left: Bits, right: Bits, dtype: str) -> float | None:
     if left == right:
         return 0.0
     old, new = values(left, dtype), values(right, dtype)
-    largest = max(1.0, *map(abs, old))
-    difference = max(abs(x - y) for x, y in zip(old, new, strict=True))
+    # What is infinite or NaN is so in both, and says nothing of how large a rounding is.
+    pairs = [(x, y) for x, y in zip(old, new, strict=True) if x != y and not (isnan(x) and isnan(y))]
+    largest = max([1.0, *(abs(x) for x in old if isfinite(x))])
+    difference = max((abs(x - y) if isfinite(x) and isfinite(y) else inf for x, y in pairs), default=0.0)
     return difference / ulp(largest, dtype) if difference <= ROUNDING[dtype] * largest else None
