@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import torch
 
 from frostproof.approach import Approaches
-from frostproof.bits import bits
+from frostproof.bits import bits, nans_alike
 from frostproof.case import Case
-from frostproof.invariants import BY_ID, HELD, NOT_JUDGED, Invariant
+from frostproof.invariants import BY_ID, HELD, INVARIANTS, NOT_JUDGED, Invariant
 from frostproof.layers import SelfAttention, TransformerEncoderLayer
 from frostproof.memory import FILLER, M_PERTURB, fills_all
 from frostproof.observation import Crash, Trial
@@ -58,7 +59,8 @@ def _broken(case: Case, subject: Subject, invariant: Invariant, device: str, way
     if invariant.id == "repeats-itself" and "again" not in case.extras:
         case = case.replaced(extras=(*case.extras, "again"))
     for each in (case, case.control()):
-        trial = run_trial(each, subject, device, (invariant,), ways).trial
+        with nans_alike() if invariant in INVARIANTS and invariant.compares else nullcontext():
+            trial = run_trial(each, subject, device, (invariant,), ways).trial
         for moment in trial.moments:
             if invariant.judge(trial, moment) not in (HELD, NOT_JUDGED):
                 return trial, CLAIMS[invariant.id](View(trial, invariant, moment, device))
