@@ -1,7 +1,4 @@
-"""Memory and speed of one process over very many trials of one optimizer.
-
-Usage: python benchmarks/endurance.py [EXAMPLES] [--without-onednn]
-"""
+"""Memory and speed of one process over very many trials of one optimizer. Usage: python benchmarks/endurance.py [EXAMPLES]"""
 
 from __future__ import annotations
 
@@ -15,14 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 STARTED = 1000
 """Trials before the first measurement of speed counts."""
 
-WARM = 20_000
-"""Trials before the first measurement of memory does: oneDNN keeps a kernel for each shape and dtype seen, and has seen most by then.
-Without oneDNN nothing grows. The whole course is printed."""
+WARM = 10_000
+"""Trials before the first measurement of memory does. The whole course is printed."""
 
 
 class Watch:
@@ -65,11 +60,9 @@ def memory() -> float:
 
 
 def main() -> None:
-    numbers = [each for each in sys.argv[1:] if each != "--without-onednn"]
-    examples = int(numbers[0]) if numbers else 100_000
+    examples = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     watch = Watch()
-    onednn = len(numbers) == len(sys.argv) - 1
-    with tempfile.TemporaryDirectory() as folder, torch.backends.mkldnn.flags(enabled=onednn):
+    with tempfile.TemporaryDirectory() as folder:
         arguments = ["-q", "-p", "no:xdist", "--pyargs", "frostproof_properties.test_optimizers", "-k", "test_optimizer and SGD-forloop"]
         arguments += ["--frostproof-optimizer", "torch.optim:SGD", "--frostproof-device", "cpu", "--frostproof-seed", "1"]
         pytest.main([*arguments, "--frostproof-max-examples", str(examples), "--rootdir", folder], plugins=[watch])

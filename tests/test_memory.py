@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from frostproof import suite
 from frostproof.approach import Approaches, OptimizerSubset, Parameters
 from frostproof.fence import fenced
 from frostproof.finding import finding
-from frostproof.memory import FILLER, filled, fills_all
+from frostproof.memory import FILLER, KEPT, filled, fills_all
 from frostproof.reproducer import reproduces, script
 from frostproof.target import resolve
 from frostproof.verification import Verification
@@ -103,3 +104,11 @@ def test_the_script_of_what_kernels_do_shows_it(tmp_path: Path) -> None:
     path = tmp_path / "counterexample.py"
     path.write_text(text)
     assert reproduces(path, "repeats-itself", tmp_path).reproduced
+
+
+def test_few_kernels_are_kept_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "2048")
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    with fenced("cpu"):
+        assert os.environ["LRU_CACHE_CAPACITY"] == "2048"
+        assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == KEPT["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from frostproof.device import DETERMINISTIC_WORKSPACE, is_accelerator
+from frostproof.memory import keep_few
 from frostproof.quiet import printing_less
 
 
 @contextmanager
 def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     """One torch thread, no warnings, deterministic kernels, no fused attention unless asked for, nothing compiled, no contraction
-    reordered, little printed; RNG, grad mode and defaults restored.
+    reordered, little printed, few kernels kept; RNG, grad mode and defaults restored.
 
     Fused attention is chosen by requires_grad, and rounds otherwise. To compile what an optimizer wants compiled would take
     minutes for each of the networks, and show what its eager code shows. To look for the best order of each einsum takes
@@ -32,6 +33,7 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     fill, fast_path = memory.fill_uninitialized_memory, torch.backends.mha.get_fastpath_enabled()
     einsum: Any = torch.backends.opt_einsum
     reorders = einsum.enabled
+    keep_few()
     torch.set_num_threads(1)
     torch.backends.mha.set_fastpath_enabled(fused_attention)
     if is_accelerator(device):
