@@ -22,6 +22,8 @@ from frostproof.verification import Verification
 
 RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_FINDINGS)
 
+NOT_HERE = "the kernels of this machine do not show it"
+
 
 def parameters(test: str, run: Run) -> list[Any]:
     """The values of `verification` for the test called `test`, in a fixed order. Raises UsageError."""
@@ -50,7 +52,7 @@ def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
 
 def autograd(run: Run) -> Iterator[Verification]:
     for device in chosen(run.devices):
-        yield from _verifications(RECORDED_AUTOGRAD if device == "cpu" and _kernels_show_it() else AUTOGRAD, device, run)
+        yield from _verifications(RECORDED_AUTOGRAD if device == "cpu" and kernels_show_it() else AUTOGRAD, device, run)
 
 
 def known_failures(run: Run) -> Iterator[Any]:
@@ -63,9 +65,8 @@ def known_failures(run: Run) -> Iterator[Any]:
 
 def known_failures_of_autograd(run: Run) -> Iterator[Any]:
     """On the CPU. Every machine has the same items, since those of one run may be spread over several."""
-    for each in _verifications(RECORDED_AUTOGRAD, "cpu", run) if "cpu" in chosen(run.devices) else ():
-        if not each.shard:
-            yield from _searches(each, "" if _kernels_show_it() else "the kernels of this machine do not show it")
+    if "cpu" in chosen(run.devices):
+        yield from _searches(next(_verifications(RECORDED_AUTOGRAD, "cpu", run)), "" if kernels_show_it() else NOT_HERE)
 
 
 def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
@@ -78,7 +79,7 @@ def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
 
 
 @cache
-def _kernels_show_it() -> bool:
+def kernels_show_it() -> bool:
     """Whether this machine's kernels break what they are on record for, in the case that is on record, and not by chance alone."""
     for identity in RECORDED_AUTOGRAD.known_cases if fills_all() else ():
         case = RECORDED_AUTOGRAD.known_case(identity)

@@ -59,6 +59,7 @@ def _broken(case: Case, subject: Subject, invariant: Invariant, device: str, way
     if invariant.id == "repeats-itself" and "again" not in case.extras:
         case = case.replaced(extras=(*case.extras, "again"))
     for each in (case, case.control()):
+        # As a verification judges it; the atlas, whose own invariant is not among these, tells each difference of bits.
         with nans_alike() if invariant in INVARIANTS and invariant.compares else nullcontext():
             trial = run_trial(each, subject, device, (invariant,), ways).trial
         for moment in trial.moments:
