@@ -173,8 +173,106 @@ class ClearsItsWay(Plain):
         super().zero_grad()
 
 
+class Moded(Plain):
+    """Trains weights whose running average it puts in their place while it is told to evaluate."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        Optimizer.__init__(self, params, {"lr": lr, "training": False})
+
+    def train(self) -> None:
+        self._switch(training=True)
+
+    def eval(self) -> None:
+        self._switch(training=False)
+
+    @torch.no_grad()
+    def _switch(self, *, training: bool) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"] if group["training"] != training else ():
+                if "other" in self.state[parameter]:
+                    shown = parameter.clone()
+                    parameter.copy_(self.state[parameter]["other"])
+                    self.state[parameter]["other"].copy_(shown)
+            group["training"] = training
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if not all(group["training"] for group in self.param_groups):
+            raise RuntimeError("call train() before step()")
+        return super().step(closure)
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        state = self.state[parameter]
+        if "other" not in state:
+            state["other"] = parameter.detach().clone()
+        super().update(parameter, gradient, group)
+        state["other"].lerp_(parameter, 0.5)
+
+
+class ClosureRequired(Plain):
+    """Cannot step without a closure, which it calls once."""
+
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+        return super().step(closure)
+
+
+class OwnGroups(Plain):
+    """Makes a group of its own for each number of dimensions."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        self.param_groups = [
+            {**group, "params": [parameter for parameter in group["params"] if parameter.ndim == dimensions]}
+            for group in self.param_groups
+            for dimensions in sorted({parameter.ndim for parameter in group["params"]})
+        ]
+
+
+class World(Plain):
+    """Updates what falls to its rank."""
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        if parameter.numel() % torch.distributed.get_world_size() == torch.distributed.get_rank():
+            super().update(parameter, gradient, group)
+
+
+class TwoLists(Plain):
+    """Takes matrices and all other parameters apart, and updates them in two ways."""
+
+    def __init__(self, muon_params: Iterable[Tensor], adamw_params: Iterable[Tensor], lr: float = 0.1) -> None:
+        both = [{"params": [*muon_params], "matrices": True}, {"params": [*adamw_params], "matrices": False}]
+        super().__init__([group for group in both if group["params"]], lr)
+        if any(parameter.ndim != 2 for group in self.param_groups if group["matrices"] for parameter in group["params"]):
+            raise ValueError("the first list is for matrices")
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        super().update(parameter, gradient.sign() if group["matrices"] else gradient, group)
+
+
+class OneDtype(Plain):
+    """Trains parameters of one dtype."""
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        assert parameter.dtype == torch.bfloat16
+        super().update(parameter, gradient, group)
+
+
+class WantsNumbers(Plain):
+    """Cannot do without numbers for which it has no default but None."""
+
+    def __init__(self, params: Any, lr: float = 0.1, num_epochs: int | None = None, num_batches_per_epoch: int | None = None) -> None:
+        super().__init__(params, lr)
+        self.steps = num_epochs * num_batches_per_epoch  # type: ignore[operator]
+
+
+class OnlyCapturable(Plain):
+    """Chooses between implementations by `capturable` alone."""
+
+    def __init__(self, params: Any, lr: float = 0.1, *, capturable: bool = False) -> None:
+        super().__init__(params, lr)
+
+
 PROTOCOLS: dict[type[Optimizer], dict[str, Any]] = {
-    Plain: {"takes": "parameters", "closure": "optional", "backward": "plain", "patience": 1},
+    Plain: {"takes": "parameters", "closure": "optional", "backward": "plain", "patience": 1, "modes": False, "distributed": False},
     Sam: {"closure": "after-backward"},
     SecondOrder: {"backward": "create-graph"},
     Fused: {"takes": "model", "backward": "fused"},
@@ -185,5 +283,13 @@ PROTOCOLS: dict[type[Optimizer], dict[str, Any]] = {
     NeedsMomentum: {"arguments": {"momentum": 0.9}},
     WarmsUp: {"patience": 6},
     ClearsItsWay: {"unable": ("set_to_none",)},
+    Moded: {"modes": True, "per_parameter": True, "groups": True},
+    ClosureRequired: {"closure": "required"},
+    OwnGroups: {"per_parameter": False, "groups": True},
+    World: {"distributed": True, "dtypes": ("float32", "float64", "bfloat16")},
+    TwoLists: {"takes": "two-lists", "parameters": "any", "groups": False, "per_parameter": False, "needs": ()},
+    OneDtype: {"dtypes": ("bfloat16",)},
+    WantsNumbers: {"arguments": {"num_epochs": 10, "num_batches_per_epoch": 10}},
+    OnlyCapturable: {"variant": "default", "arguments": {}},
 }
 """Optimizer -> fields of its Subject that discovery must find."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
 from typing import Any
 
 import pytest
@@ -10,12 +11,29 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from frostproof import probe as probing
 from frostproof.discovery import subjects
+from frostproof.errors import UsageError
 from frostproof.fence import fenced
 from frostproof.probe import Unusable, probe
 from frostproof.subject import Subject
+from frostproof.suite import exists_on
 from frostproof.verification import Verification
-from tests.protocols import PROTOCOLS, Fused, Keyed, Named, Plain, Sam, SecondOrder, WarmsUp
+from tests.protocols import (
+    PROTOCOLS,
+    Fused,
+    Keyed,
+    Moded,
+    Named,
+    OneDtype,
+    OnlyCapturable,
+    Plain,
+    Sam,
+    SecondOrder,
+    TwoLists,
+    WarmsUp,
+    World,
+)
 from tests.search import flagged, search
 
 
@@ -65,11 +83,195 @@ def leaky(optimizer: type[Any]) -> type[Any]:
     return Leaky
 
 
-@pytest.mark.parametrize("optimizer", [Sam, SecondOrder, Fused, Named, Keyed, WarmsUp], ids=lambda optimizer: optimizer.__name__)
+@pytest.mark.parametrize(
+    "optimizer",
+    [Sam, SecondOrder, Fused, Named, Keyed, WarmsUp, Moded, OneDtype, TwoLists, World],
+    ids=lambda optimizer: optimizer.__name__,
+)
 def test_a_leak_is_found_however_it_is_used(optimizer: type[Optimizer]) -> None:
     verification = Verification(subjects(leaky(optimizer))[0], "cpu")
     search(verification, seed=1, wanted="frozen-weights-unchanged")
     assert verification.tallies["frozen-weights-unchanged"].violated
+
+
+def test_torch_keeps_its_variants() -> None:
+    usual = ("forloop", "foreach", "capturable", "differentiable")
+    fused = ("forloop", "foreach", "fused", "capturable", "differentiable")
+    expected = {
+        "ASGD": usual,
+        "Adadelta": usual,
+        "Adafactor": ("forloop", "foreach"),
+        "Adagrad": ("forloop", "foreach", "fused", "differentiable"),
+        "Adam": fused,
+        "AdamW": fused,
+        "Adamax": usual,
+        "LBFGS": ("default", "strong_wolfe"),
+        "Muon": ("default",),
+        "NAdam": usual,
+        "RAdam": usual,
+        "RMSprop": usual,
+        "Rprop": usual,
+        "SGD": ("forloop", "foreach", "fused", "differentiable"),
+        "SparseAdam": ("default",),
+    }
+    assert {name: tuple(each.variant for each in subjects(getattr(torch.optim, name))) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("argument", "variants"), [("capturable", ["default", "capturable"]), ("fused", ["default", "fused"])])
+def test_there_is_always_a_plain_variant(argument: str, variants: list[str]) -> None:
+    class Switched(Plain):
+        __signature__ = signature(OnlyCapturable).replace(
+            parameters=[Parameter("params", Parameter.POSITIONAL_OR_KEYWORD), Parameter(argument, Parameter.KEYWORD_ONLY, default=False)]
+        )
+
+    found = subjects(Switched)
+    assert [each.variant for each in found] == variants
+    assert [dict(each.arguments) for each in found] == [{}, {argument: True}]
+    assert exists_on(found[0], "cpu")
+    assert exists_on(found[0], "meta")
+
+
+def test_an_implementation_that_is_not_chosen_exists_everywhere() -> None:
+    assert exists_on(Subject("mylib:Plain", Plain, arguments={"capturable": False}), "cpu")
+    assert not exists_on(Subject("mylib:Plain", Plain, arguments={"capturable": True}), "cpu")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_the_one_dtype_is_found_with_whatever_else_is_needed(dtype: str) -> None:
+    class Particular(Plain):
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            owned = [parameter for group in self.param_groups for parameter in group["params"]]
+            if any(parameter.ndim != 2 for parameter in owned):
+                raise ValueError("matrices only")
+            assert all(parameter.dtype == getattr(torch, dtype) for parameter in owned)
+            return super().step(closure)
+
+    found = probed(Particular)
+    assert (found.parameters, found.dtypes) == ("matrices", (dtype,))
+    with fenced("cpu"):
+        by_hand = probe(Subject("mylib:Particular", Particular), "cpu")
+    assert (by_hand.parameters, by_hand.dtypes) == ("matrices", (dtype,))
+
+
+def test_what_works_at_once_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = probed(Plain)
+    tried: list[Subject] = []
+
+    def counted(subject: Subject, *rest: Any, **more: Any) -> Any:
+        tried.append(subject)
+        return run_trial(subject, *rest, **more)
+
+    run_trial = probing._fault
+    monkeypatch.setattr(probing, "_fault", counted)
+    probe.cache_clear()
+    assert probed(Plain).takes == found.takes
+    plain = [each for each in tried if not each.arguments and each.dtypes[0] == "float32"]
+    assert len(tried) == len(plain)
+    assert len(tried) == 1 + 1 + 2 + 4  # the first way, two groups, two more dtypes, three learning rates and the simplest of all
+
+
+def test_a_process_group_is_missed_wherever_it_is_asked_for() -> None:
+    class Builds(Plain):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, lr / torch.distributed.get_world_size())
+
+    class Saves(Plain):
+        def state_dict(self) -> dict[str, Any]:
+            return {**super().state_dict(), "rank": torch.distributed.get_rank()}
+
+    for optimizer in (Builds, Saves):
+        found = probed(optimizer)
+        assert found.distributed
+        assert found.unable == ()
+    assert not torch.distributed.is_initialized()
+    with fenced("cpu"):
+        assert probe(Subject("mylib:World", World), "cpu").distributed
+
+
+def test_numbers_are_given_where_nothing_else_works() -> None:
+    class DoesWithout(Plain):
+        def __init__(self, params: Any, lr: float = 0.1, total_steps: int | None = None) -> None:
+            super().__init__(params, lr)
+
+    class NeedsMore(Plain):
+        def __init__(self, params: Any, lr: float = 0.1, total_steps: int | None = None) -> None:
+            super().__init__(params, lr)
+            if total_steps is None:
+                raise ValueError("how many steps?")
+            if any("use_muon" not in group for group in self.param_groups):
+                raise ValueError("use_muon must be set")
+
+    class Asks(Plain):
+        def __init__(self, params: Any, epochs: int, steps_per_epoch: int) -> None:
+            super().__init__(params, 10 / (epochs * steps_per_epoch))
+
+    assert probed(DoesWithout).arguments == {}
+    assert probed(NeedsMore).arguments == {"total_steps": 100}
+    assert probed(NeedsMore).keys is not None
+    assert probed(Asks).arguments == {"epochs": 10, "steps_per_epoch": 10}
+
+
+def test_two_lists_are_told_by_their_names() -> None:
+    class Swapped(Plain):
+        def __init__(self, adamw_params: Any, muon_params: Any) -> None:
+            super().__init__([*muon_params, *adamw_params])
+
+    class Optional(Plain):
+        def __init__(self, params: Any, other_params: Any = None) -> None:
+            super().__init__(params)
+
+    class Teaches(Plain):
+        def __init__(self, params: Any, teacher_params: Any) -> None:
+            super().__init__(params)
+
+    assert subjects(Swapped)[0].needs == ("muon_params",)
+    assert subjects(Optional)[0].takes == "parameters"
+    with pytest.raises(Unusable, match="moves nothing of one of its two lists"):
+        probed(Teaches)
+    with pytest.raises(UsageError, match="give groups=False and per_parameter=False"):
+        Subject("mylib:TwoLists", TwoLists, takes="two-lists")
+
+
+def test_modes_are_found_on_what_is_built() -> None:
+    def made(params: Any, lr: float = 0.1) -> Optimizer:
+        return Moded(params, lr)
+
+    assert subjects(Moded)[0].modes
+    assert not subjects(made)[0].modes
+    assert probed(made).modes
+    with fenced("cpu"):
+        for factory in (Moded, made):
+            assert probe(Subject("mylib:made", factory), "cpu").modes
+        assert not probe(Subject("mylib:Plain", Plain), "cpu").modes
+
+
+def test_what_a_function_builds_is_looked_at() -> None:
+    class Bare(Plain):
+        def step(self) -> Any:  # type: ignore[override]
+            return super().step()
+
+        def zero_grad(self) -> None:  # type: ignore[override]
+            super().zero_grad()
+
+    def bare(params: Any, lr: float = 0.1) -> Optimizer:
+        return Bare(params, lr)
+
+    def climbing(params: Any) -> Optimizer:
+        return Sam(params)
+
+    def fused(model: Any) -> Optimizer:
+        return Fused(model)
+
+    for subject in (*subjects(bare), Subject("mylib:bare", bare), Subject("mylib:Bare", Bare)):
+        with fenced("cpu"):
+            found = probe(subject, "cpu")
+        assert found.closure == "never"
+        assert found.unable == ("set_to_none",)
+    assert probed(climbing).closure == "after-backward"
+    assert probed(fused).backward == "fused"
+    verification = Verification(subjects(bare)[0], "cpu")
+    search(verification, seed=1)
+    assert not flagged(verification)
 
 
 def test_what_does_not_work_is_not_drawn() -> None:

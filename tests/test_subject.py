@@ -40,6 +40,7 @@ def make():
         ({"keys": {"use_muon": True}}, "keys is {'use_muon': True}: give a function"),
         ({"space": {"lr": 0.1}}, "give st.fixed_dictionaries"),
         ({"takes": "optimizer"}, "takes='optimizer' and base belong together"),
+        ({"takes": "two-lists"}, "takes='two-lists' has no groups: give groups=False and per_parameter=False"),
         ({"patience": 0}, "patience is 0"),
         ({"expected_failures": {"no-such": "why"}}, "'no-such' is no invariant"),
         ({"expected_failures": {"thaw-resumes": " "}}, "'thaw-resumes' has no reason"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -27,14 +28,20 @@ IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
 }
 """Constructor argument that chooses an implementation -> variants, each with its value."""
 
+PLAIN = ("forloop", "default")
+"""Variants that are what an optimizer does where nobody chooses. They exist on every device."""
+
 SANE: dict[str, Any] = {
     "lr": 0.1,
-    "num_iterations": 100,
-    "total_steps": 100,
-    "num_data": 8,
+    **dict.fromkeys(("num_iterations", "total_iterations", "max_iterations", "num_steps", "total_steps", "max_steps"), 100),
+    **dict.fromkeys(("train_steps", "training_steps", "num_training_steps", "total_training_steps", "t_total"), 100),
+    **dict.fromkeys(("epochs", "num_epochs", "total_epochs", "max_epochs"), 10),
+    **dict.fromkeys(("steps_per_epoch", "batches_per_epoch", "num_batches_per_epoch", "iterations_per_epoch"), 10),
+    **dict.fromkeys(("num_data", "dataset_size", "num_samples"), 8),
+    "batch_size": 2,
     "base_optimizer": torch.optim.SGD,
 }
-"""What to give for an argument that has no default."""
+"""What to give for an argument that has no default, or has None for one and does not work with it."""
 
 TAKES = {
     "model": "model",
@@ -76,27 +83,28 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
         raise UsageError(f"{target!r} is the abstract base class: name a subclass of it")
     first, names = _arguments(optimizer)
     without = [name for name, default in names.items() if any(default is each for each in _REQUIRED)]
+    takes = fields.get("takes", TAKES.get(first, "parameters"))
+    if takes == "parameters" and _are_two_lists(first, *list(names)[:1], required=without):
+        takes = "two-lists"
+    if takes == "two-lists":
+        without = [name for name in without if name != next(iter(names))]
     arguments = {**{name: SANE[name] for name in without if name in SANE}, **fields.get("arguments", {})}
-    takes = TAKES.get(first, "parameters")
     found: dict[str, Any] = {
         "factory": optimizer,
         "takes": takes,
         "base": base_optimizer if takes == "optimizer" else None,
         "per_parameter": takes in ("parameters", "named-parameters"),
-        "groups": takes != "model",
+        "groups": takes not in ("model", "two-lists"),
         "backward": "fused" if hasattr(optimizer, "fused_backward") else "plain",
-        "closure": _closure(optimizer),
+        "closure": closure_of(optimizer),
+        "modes": isinstance(optimizer, type) and has_modes(optimizer),
         "arguments": arguments,
         "space": space_of(names),
         "needs": tuple(name for name in without if name not in arguments),
         "version": _version(optimizer),
         "discovered": True,
     }
-    variants = [
-        (variant, {argument: value}) for argument in IMPLEMENTATIONS if argument in names for variant, value in IMPLEMENTATIONS[argument]
-    ]
-    if not variants or "variant" in fields:
-        variants = [(fields.get("variant", "default"), {})]
+    variants = [(fields["variant"], {})] if "variant" in fields else _variants(names)
     return [
         Subject(
             **{
@@ -111,6 +119,28 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
         )
         for variant, given in variants
     ]
+
+
+def _variants(names: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
+    """The implementations that can be chosen by arguments with these names, each with its argument; a plain one comes first."""
+    found = [
+        (variant, {argument: value}) for argument in IMPLEMENTATIONS if argument in names for variant, value in IMPLEMENTATIONS[argument]
+    ]
+    return found if any(variant in PLAIN for variant, _ in found) else [("default", {}), *found]
+
+
+def _are_two_lists(first: str, second: str = "", *, required: Collection[str]) -> bool:
+    """Whether the first two arguments are lists of parameters, the matrices first.
+
+    Where the name of the second speaks of matrices, they are the other way round, and nothing here can build it.
+    """
+    lists = all(name == "params" or name.endswith("_params") for name in (first, second))
+    return lists and second in required and not any(word in second for word in ("muon", "matri", "2d"))
+
+
+def sane_in_place_of_none(factory: Any) -> dict[str, Any]:
+    """Values for those arguments whose default is None, where any are known by name."""
+    return {name: SANE[name] for name, default in _arguments(factory)[1].items() if default is None and name in SANE}
 
 
 def _known(found: Any, variant: str | None) -> dict[str, Any]:
@@ -128,17 +158,25 @@ def _arguments(factory: Any) -> tuple[str, dict[str, Any]]:
     return first.name, {p.name: p.default for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def _closure(found: Any) -> Closure:
-    """Whether step() has room for a closure; whether it insists on one is for the probe to find."""
+def has_modes(found: Any) -> bool:
+    """Whether a class, or an optimizer that is built, has train() and eval()."""
+    return all(callable(getattr(found, mode, None)) for mode in ("train", "eval"))
+
+
+def closure_of(found: Any) -> Closure:
+    """Whether step() of a class, or of an optimizer that is built, has room for a closure; whether it insists on one is for the
+    probe to find."""
     step = getattr(found, "step", None)
     if step is None:
         return "optional"
     if hasattr(found, "first_step") and hasattr(found, "second_step"):  # as in every implementation of SAM
         return "after-backward"
     try:
-        parameters = list(inspect.signature(step).parameters.values())[1:]
+        parameters = [p for p in inspect.signature(step).parameters.values() if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
     except (TypeError, ValueError):
         return "optional"
+    if isinstance(found, type):
+        parameters = parameters[1:]  # without self
     if not parameters:
         return "never"
     return "required" if parameters[0].default is inspect.Parameter.empty and parameters[0].name == "closure" else "optional"

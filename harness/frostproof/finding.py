@@ -39,6 +39,8 @@ def used_as(subject: Subject) -> str:
         *([f"backward {subject.backward}"] if subject.backward != "plain" else []),
         f"trains {subject.parameters}",
         "several groups" if subject.groups else "one group",
+        *(["train and eval modes"] if subject.modes else []),
+        *(["in a process group of one"] if subject.distributed else []),
         *([] if subject.per_parameter else ["built anew for each mask"]),
         *([f"moves within {subject.patience} steps"] if subject.patience > 1 else []),
         " ".join(subject.dtypes),

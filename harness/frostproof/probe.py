@@ -6,11 +6,12 @@ Of an optimizer that was discovered, the probe also finds how it is built and st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cache
 from inspect import signature
+from re import IGNORECASE, compile
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -22,14 +23,15 @@ from frostproof.approach import Alone, RequiresGrad
 from frostproof.architecture import Architecture, Input
 from frostproof.bits import bits_of, finite, values
 from frostproof.case import Case, DType, Group
-from frostproof.invariants import BY_ID
+from frostproof.discovery import closure_of, has_modes, sane_in_place_of_none
+from frostproof.invariants import BY_ID, Invariant
 from frostproof.invariants.agreement import rounding
 from frostproof.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
 from frostproof.observation import Bits, Trial
 from frostproof.program import Clip, Freeze, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
 from frostproof.subject import Ability, Kind, Options, Space, Subject
 from frostproof.training import Training
-from frostproof.trial import batches_of, run_trial
+from frostproof.trial import Outcome, batches_of, run_trial
 
 NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "any": (Input((1, 3, 3)), (Conv2d(2, 3), Tanh(), Flatten(), LayerNorm(), Linear(2))),
@@ -58,6 +60,10 @@ BY_STEP: tuple[Ability, ...] = ("Clip", "ZeroGrad", "micro-batches", "drop", "au
 """What takes a moment between backward and step, which a fused backward does not have."""
 
 
+_PROCESS_GROUP = compile(r"process.?group|torch\.distributed|distributed package|environment variable RANK", IGNORECASE)
+"""What the text of an exception says that is raised for want of a process group."""
+
+
 class Fault(NamedTuple):
     """Why a way to use an optimizer does not work, and the number of steps that it reached; -1 where it cannot be built."""
 
@@ -70,6 +76,10 @@ class Unusable(Exception):
     """The optimizer cannot be judged on this device; the message is the reason, one line."""
 
 
+class _ProcessGroupError(Exception):
+    """What the optimizer raised speaks of a process group, and it had none."""
+
+
 @cache
 def probe(subject: Subject, device: str) -> Subject:
     """`subject` with its capabilities as found on `device`. Raises Unusable."""
@@ -77,9 +87,17 @@ def probe(subject: Subject, device: str) -> Subject:
         return subject
     if subject.needs:
         raise Unusable(f"needs {', '.join(subject.needs)}: register a Subject (see docs/subjects.md)")
+    try:
+        return _probed(subject, device)
+    except _ProcessGroupError:
+        return _probed(replace(subject, distributed=True), device)
+
+
+def _probed(subject: Subject, device: str) -> Subject:
+    """The same of a subject that can be run. Raises Unusable, and _ProcessGroupError where that is another way to try."""
     plain = replace(subject, space=()) if subject.discovered else subject  # what is drawn may not suit it
     faults = []
-    for candidate in _candidates_on_meta(plain, subject) if device == "meta" else _candidates(plain, subject.space):
+    for candidate in _candidates_on_meta(plain, subject) if device == "meta" else _ways(plain, subject.space):
         found, fault = _tried(candidate, device)
         if fault is None:
             break
@@ -102,6 +120,17 @@ def probe(subject: Subject, device: str) -> Subject:
     return replace(found, patience=max(_patience(found, device, options) for options in (None, *rates)))
 
 
+def _ways(subject: Subject, space: Space) -> Iterator[Subject]:
+    """All candidates: with nothing added, with values in the place of None, and then the same in dtypes that are less simple."""
+    bases = [subject]
+    sane = sane_in_place_of_none(subject.factory) if subject.discovered else {}
+    if sane.keys() - subject.arguments.keys():
+        bases.append(replace(subject, arguments={**sane, **subject.arguments}))
+    for place in range(len(subject.dtypes)):
+        for base in bases:
+            yield from _candidates(replace(base, dtypes=base.dtypes[place:]), space)
+
+
 def _candidates(subject: Subject, space: Space) -> Iterator[Subject]:
     """Ways to use it, the likeliest first: as it is stated; where nobody stated any, other ways, and values for arguments whose
     defaults do not work."""
@@ -109,6 +138,8 @@ def _candidates(subject: Subject, space: Space) -> Iterator[Subject]:
     if subject.closure == "optional":
         stated.append(replace(subject, closure="required"))
     kinds: tuple[Kind, ...] = ("any", "up-to-2d", "matrices", "sparse") if subject.parameters == "any" else (subject.parameters,)
+    if subject.takes == "two-lists":
+        kinds = tuple(kind for kind in kinds if kind in ("any", "up-to-2d")) or kinds  # others leave a list empty
     yield from (replace(each, parameters=kind) for kind in kinds for each in stated)
     for way in _OTHERWISE if subject.discovered and subject.takes == "parameters" else ():
         if "closure" not in way or subject.closure != "never":
@@ -139,8 +170,7 @@ _OTHERWISE: tuple[dict[str, Any], ...] = (
 
 def _tried(subject: Subject, device: str) -> tuple[Subject, Fault | None]:
     """The subject with what a few steps show of it, and why they do not work with nothing frozen; None where they do."""
-    if "set_to_none" not in subject.unable and not _takes_set_to_none(subject):
-        subject = replace(subject, unable=(*subject.unable, "set_to_none"))
+    subject = _as_built(subject, device)
     if subject.backward == "fused":
         subject = replace(subject, closure="never", unable=tuple(dict.fromkeys((*subject.unable, *BY_STEP))))
     fault = _fault(subject, device, subject.dtypes[0])
@@ -148,6 +178,37 @@ def _tried(subject: Subject, device: str) -> tuple[Subject, Fault | None]:
         return subject, fault
     slow = replace(subject, patience=PATIENCE)
     return slow, _fault(slow, device, slow.dtypes[0])
+
+
+def _as_built(subject: Subject, device: str) -> Subject:
+    """The subject with what shows on the optimizer that it builds; as it is where that raises, which its trial then tells.
+
+    Of an optimizer behind a function, nothing else shows it.
+    """
+    try:
+        with _training(_case(subject, subject.dtypes[0]), subject, device) as training:
+            optimizer = training.optimizer
+    except (Exception, SystemExit):
+        return subject
+    found: dict[str, Any] = {"modes": has_modes(optimizer)}
+    closure = closure_of(optimizer)
+    if subject.closure == "optional" and (subject.discovered or closure != "after-backward"):
+        found["closure"] = closure
+    if subject.discovered and subject.backward == "plain" and hasattr(optimizer, "fused_backward"):
+        found["backward"] = "fused"
+    if "set_to_none" not in subject.unable and not _takes_set_to_none(optimizer):
+        found["unable"] = (*subject.unable, "set_to_none")
+    return replace(subject, **found)
+
+
+@contextmanager
+def _training(case: Case, subject: Subject, device: str) -> Iterator[Training]:
+    """A training with nothing frozen, which is released afterwards."""
+    training = Training(case, subject, RequiresGrad(), device)
+    try:
+        yield training
+    finally:
+        training.release()
 
 
 def _patience(subject: Subject, device: str, options: Options | None) -> int:
@@ -169,9 +230,9 @@ def _patience(subject: Subject, device: str, options: Options | None) -> int:
     return PATIENCE
 
 
-def _takes_set_to_none(subject: Subject) -> bool:
+def _takes_set_to_none(optimizer: Any) -> bool:
     """Whether zero_grad has room for it."""
-    zero_grad = getattr(subject.factory, "zero_grad", None)
+    zero_grad = getattr(optimizer, "zero_grad", None)
     if zero_grad is None:
         return True
     try:
@@ -202,22 +263,34 @@ def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options
         return Fault(trial.crash.index, f"cannot {what}: {trial.crash}")
     if device == "meta":
         return None
-    last = trial.moments[-1].seen["a"].weights
+    start, last = trial.starts["a"].weights, trial.moments[-1].seen["a"].weights
     for parameter, data in zip(trial.case.parameters, last, strict=True):
         if not finite(data, dtype):
             return Fault(steps, f"makes {parameter.name} infinite or NaN in {steps} steps with nothing frozen")
-    if last == trial.starts["a"].weights:
+    if last == start:
         uses = [moment.seen["a"].closure for moment in trial.moments]
         without = any(use is not None and not use.grad_enabled for use in uses)
         why = "calls its closure with gradients disabled, and " if without else ""
         return Fault(steps, f"{why}moves no parameter in {steps} steps with nothing frozen", still=True)
+    if subject.takes == "two-lists" and subject.discovered:  # for its names alone: the second may be for something else
+        moved = {len(p.shape) == 2 for p, old, new in zip(trial.case.parameters, start, last, strict=True) if old != new}
+        if moved != {len(p.shape) == 2 for p in trial.case.parameters}:
+            return Fault(steps, f"moves nothing of one of its two lists in {steps} steps with nothing frozen", still=True)
     return None
 
 
 def _some_steps(subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None) -> Trial:
     steps = max(STEPS, subject.patience) if device != "meta" else 1
     case = _case(subject, dtype, groups, options).replaced(program=(Step(closure=subject.needs_closure),) * steps)
-    return run_trial(case, subject, device, (), Alone()).trial
+    return _outcome(case, subject, device).trial
+
+
+def _outcome(case: Case, subject: Subject, device: str, invariants: Sequence[Invariant] = ()) -> Outcome:
+    """A trial with nothing frozen. Raises _ProcessGroupError where the optimizer crashed for want of one."""
+    outcome = run_trial(case, subject, device, invariants, Alone())
+    if outcome.trial.crash is not None and not subject.distributed and _PROCESS_GROUP.search(str(outcome.trial.crash)):
+        raise _ProcessGroupError
+    return outcome
 
 
 def _cannot(subject: Subject, device: str, program: Program) -> bool:
@@ -226,7 +299,7 @@ def _cannot(subject: Subject, device: str, program: Program) -> bool:
         if any(isinstance(event, Step) and event.scaled for event in program):
             return True  # a GradScaler takes no closure
         program = tuple(msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event for event in program)
-    outcome = run_trial(_case(subject, subject.dtypes[0]).replaced(program=program), subject, device, RESUMES, Alone())
+    outcome = _outcome(_case(subject, subject.dtypes[0]).replaced(program=program), subject, device, RESUMES)
     return outcome.trial.crash is not None or bool(outcome.violated)
 
 
@@ -244,10 +317,11 @@ def _sound(subject: Subject, space: Space, device: str) -> Space:
 
 
 def _has_its_groups(subject: Subject, device: str) -> bool:
-    """Whether param_groups holds what the optimizer was given, in its order, so that they can be edited."""
-    training = Training(_case(subject, subject.dtypes[0]), subject, RequiresGrad(), device)
-    held = [id(p) for group in training.optimizer.param_groups for p in group["params"]]
-    return held == [id(training.parameters[i]) for i in training.owned]
+    """Whether param_groups holds what the optimizer was given, in its order and its groups, so that they can be edited."""
+    with _training(_case(subject, subject.dtypes[0]), subject, device) as training:
+        groups = training.optimizer.param_groups
+        held = [id(p) for group in groups for p in group["params"]]
+        return len(groups) == len(training.layout) and held == [id(training.parameters[i]) for i in training.owned]
 
 
 def depends_on_order(subject: Subject, device: str) -> bool:
@@ -285,16 +359,17 @@ def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
         first, second = _case(subject, subject.dtypes[0], groups=2).groups
         unlike = (first, msgspec.structs.replace(second, options=tuple((name, 0.01 if name == "lr" else v) for name, v in second.options)))
         case = case.replaced(groups=unlike if order == "groups" else unlike[::-1])
-    training, dtype = Training(case, subject, RequiresGrad(), device), torch.get_default_dtype()
-    for number in range(2 * STEPS):
-        if order == "reversed" and number == STEPS:
-            for group in training.optimizer.param_groups:
-                for key in {"params", "param_names"} & group.keys():
-                    group[key].reverse()
-        training.run(Step(closure=subject.needs_closure), number, batches_of(case, 0, generator.manual_seed(number), device))
-        torch.set_grad_enabled(True)  # an optimizer may have left it off, or changed the default; that shows elsewhere
-        torch.set_default_dtype(dtype)
-    return bits_of(training.parameters)
+    dtype = torch.get_default_dtype()
+    with _training(case, subject, device) as training:
+        for number in range(2 * STEPS):
+            if order == "reversed" and number == STEPS:
+                for group in training.optimizer.param_groups:
+                    for key in {"params", "param_names"} & group.keys():
+                        group[key].reverse()
+            training.run(Step(closure=subject.needs_closure), number, batches_of(case, 0, generator.manual_seed(number), device))
+            torch.set_grad_enabled(True)  # an optimizer may have left it off, or changed the default; that shows elsewhere
+            torch.set_default_dtype(dtype)
+        return bits_of(training.parameters)
 
 
 def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:

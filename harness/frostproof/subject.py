@@ -16,7 +16,7 @@ from frostproof.errors import CaseError, UsageError
 from frostproof.invariants import BY_ID
 
 Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
-Takes = Literal["parameters", "named-parameters", "model", "optimizer"]
+Takes = Literal["parameters", "named-parameters", "model", "optimizer", "two-lists"]
 Closure = Literal["never", "optional", "required", "after-backward"]
 Backward = Literal["plain", "create-graph", "fused"]
 Ability = Literal["SaveLoad", "SetLr", "Schedule", "Clip", "ZeroGrad", "set_to_none", "micro-batches", "drop", "autocast", "scaler"]
@@ -48,7 +48,8 @@ class Subject:
 
     takes: Takes = "parameters"
     """What the factory's first argument is: a list of parameters or of parameter groups; the same with (name, parameter) pairs;
-    a module, which has the parameters that the optimizer is to own and no others; or an optimizer of them, built by `base`."""
+    a module, which has the parameters that the optimizer is to own and no others; or an optimizer of them, built by `base`. With
+    `two-lists` its first two arguments are lists of parameters: the matrices, and all others. Either may be empty."""
 
     base: Callable[..., Any] | None = None
     """What builds the optimizer that this one wraps, from a list of parameters or groups; for `takes="optimizer"` alone."""
@@ -80,6 +81,12 @@ class Subject:
     per_parameter: bool = True
     """Whether what it knows of a parameter stays with it, so that param_groups may be edited between steps. Where not, B builds
     the optimizer anew for each mask."""
+
+    modes: bool = False
+    """Whether it has train() and eval(), as schedule-free optimizers do. It is told which mode it is in."""
+
+    distributed: bool = False
+    """Whether it needs a process group of torch.distributed. It is given a world of one."""
 
     patience: int = 1
     """The number of steps with a gradient after which a parameter must have moved; more than 1 where updates begin at nothing."""
@@ -136,6 +143,8 @@ class Subject:
             yield "space is neither a strategy nor a tuple of choices: give st.fixed_dictionaries({...})"
         if (self.takes == "optimizer") != (self.base is not None):
             yield "takes='optimizer' and base belong together: give both or neither"
+        if self.takes == "two-lists" and (self.groups or self.per_parameter):
+            yield "takes='two-lists' has no groups: give groups=False and per_parameter=False"
         if self.patience < 1:
             yield f"patience is {self.patience!r}: give a number of steps of at least 1"
         yield from faults_of_expected(self.expected_failures)

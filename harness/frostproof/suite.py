@@ -101,7 +101,7 @@ def _verifications(subject: Subject, device: str, run: Run) -> Iterator[Verifica
 
 def exists_on(subject: Subject, device: str) -> bool:
     """Whether this implementation is looked at on `device`."""
-    where = next((ONLY_ON[argument] for argument in subject.arguments if argument in ONLY_ON), None)
+    where = next((ONLY_ON[argument] for argument, chosen in subject.arguments.items() if chosen and argument in ONLY_ON), None)
     return where is None or where == device or (where == "accelerators" and is_accelerator(device))
 
 
