@@ -189,10 +189,8 @@ class Moded(Plain):
     def _switch(self, *, training: bool) -> None:
         for group in self.param_groups:
             for parameter in group["params"] if group["training"] != training else ():
-                if "other" in self.state[parameter]:
-                    shown = parameter.clone()
-                    parameter.copy_(self.state[parameter]["other"])
-                    self.state[parameter]["other"].copy_(shown)
+                if parameter in self.state:
+                    parameter.copy_(self.state[parameter]["trained" if training else "average"])
             group["training"] = training
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -202,10 +200,11 @@ class Moded(Plain):
 
     def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
         state = self.state[parameter]
-        if "other" not in state:
-            state["other"] = parameter.detach().clone()
+        if "average" not in state:
+            state["average"] = parameter.clone()
         super().update(parameter, gradient, group)
-        state["other"].lerp_(parameter, 0.5)
+        state["trained"] = parameter.clone()
+        state["average"].lerp_(parameter, 0.5)
 
 
 class ClosureRequired(Plain):
