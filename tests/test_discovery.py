@@ -33,6 +33,7 @@ from tests.protocols import (
     TwoLists,
     WarmsUp,
     World,
+    Wrapping,
 )
 from tests.search import flagged, search
 
@@ -153,15 +154,33 @@ def test_the_one_dtype_is_found_with_whatever_else_is_needed(dtype: str) -> None
     assert (by_hand.parameters, by_hand.dtypes) == ("matrices", (dtype,))
 
 
+def test_what_steps_without_effect_is_not_tried_in_other_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Idle(Plain):
+        def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+            pass
+
+    tried: list[str] = []
+    fault = probing._fault
+
+    def noted(subject: Subject, *rest: Any, **more: Any) -> Any:
+        tried.append(subject.dtypes[0])
+        return fault(subject, *rest, **more)
+
+    monkeypatch.setattr(probing, "_fault", noted)
+    with pytest.raises(Unusable, match="moves no parameter in 24 steps"):
+        probed(Idle)
+    assert {*tried} == {"float32"}
+
+
 def test_what_works_at_once_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = probed(Plain)
     tried: list[Subject] = []
 
     def counted(subject: Subject, *rest: Any, **more: Any) -> Any:
         tried.append(subject)
-        return run_trial(subject, *rest, **more)
+        return fault(subject, *rest, **more)
 
-    run_trial = probing._fault
+    fault = probing._fault
     monkeypatch.setattr(probing, "_fault", counted)
     probe.cache_clear()
     assert probed(Plain).takes == found.takes
@@ -225,6 +244,7 @@ def test_two_lists_are_told_by_their_names() -> None:
             super().__init__(params)
 
     assert subjects(Swapped)[0].needs == ("muon_params",)
+    assert subjects(TwoLists, takes="parameters", arguments={"adamw_params": []})[0].takes == "parameters"
     assert subjects(Optional)[0].takes == "parameters"
     with pytest.raises(Unusable, match="moves nothing of one of its two lists"):
         probed(Teaches)
@@ -243,6 +263,18 @@ def test_modes_are_found_on_what_is_built() -> None:
         for factory in (Moded, made):
             assert probe(Subject("mylib:made", factory), "cpu").modes
         assert not probe(Subject("mylib:Plain", Plain), "cpu").modes
+
+
+def test_modes_that_raise_are_none() -> None:
+    class Delegates(Wrapping):
+        def train(self) -> None:
+            self.optimizer.train()  # type: ignore[attr-defined]
+
+        def eval(self) -> None:
+            self.optimizer.eval()  # type: ignore[attr-defined]
+
+    assert subjects(Delegates)[0].modes
+    assert not probed(Delegates).modes
 
 
 def test_what_a_function_builds_is_looked_at() -> None:

@@ -83,11 +83,10 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
         raise UsageError(f"{target!r} is the abstract base class: name a subclass of it")
     first, names = _arguments(optimizer)
     without = [name for name, default in names.items() if any(default is each for each in _REQUIRED)]
-    takes = fields.get("takes", TAKES.get(first, "parameters"))
-    if takes == "parameters" and _are_two_lists(first, *list(names)[:1], required=without):
-        takes = "two-lists"
+    second = next(iter(names), "")
+    takes = fields.get("takes") or ("two-lists" if _are_two_lists(first, second, without) else TAKES.get(first, "parameters"))
     if takes == "two-lists":
-        without = [name for name in without if name != next(iter(names))]
+        without = [name for name in without if name != second]
     arguments = {**{name: SANE[name] for name in without if name in SANE}, **fields.get("arguments", {})}
     found: dict[str, Any] = {
         "factory": optimizer,
@@ -129,7 +128,7 @@ def _variants(names: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
     return found if any(variant in PLAIN for variant, _ in found) else [("default", {}), *found]
 
 
-def _are_two_lists(first: str, second: str = "", *, required: Collection[str]) -> bool:
+def _are_two_lists(first: str, second: str, required: Collection[str]) -> bool:
     """Whether the first two arguments are lists of parameters, the matrices first.
 
     Where the name of the second speaks of matrices, they are the other way round, and nothing here can build it.

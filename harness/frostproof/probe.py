@@ -96,14 +96,7 @@ def probe(subject: Subject, device: str) -> Subject:
 def _probed(subject: Subject, device: str) -> Subject:
     """The same of a subject that can be run. Raises Unusable, and _ProcessGroupError where that is another way to try."""
     plain = replace(subject, space=()) if subject.discovered else subject  # what is drawn may not suit it
-    faults = []
-    for candidate in _candidates_on_meta(plain, subject) if device == "meta" else _ways(plain, subject.space):
-        found, fault = _tried(candidate, device)
-        if fault is None:
-            break
-        faults.append(fault)
-    else:
-        raise Unusable(max(faults, key=lambda each: each.reached).text)  # the way that got farthest says best what is missing
+    found = _first_that_works(_candidates_on_meta(plain, subject) if device == "meta" else _ways(plain, subject.space), device)
     first = found.dtypes[0]
     one_group = not found.groups or found.parameters == "sparse" or bool(_fault(found, device, first, groups=2))
     found = replace(found, groups=not one_group)
@@ -118,6 +111,20 @@ def _probed(subject: Subject, device: str) -> Subject:
     found = replace(found, space=_sound(found, subject.space, device))
     rates = [options for choice in found.space for options in choice if "lr" in dict(options)] if isinstance(found.space, tuple) else []
     return replace(found, patience=max(_patience(found, device, options) for options in (None, *rates)))
+
+
+def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
+    """The first way that works, with what its steps show. Raises Unusable with the fault of the way that got farthest, which says
+    best what is missing."""
+    faults: list[tuple[Subject, Fault]] = []
+    for way in ways:
+        if faults and way.dtypes != faults[0][0].dtypes and any(fault.reached >= STEPS for _, fault in faults):
+            break  # what goes through all steps takes the dtype
+        found, fault = _tried(way, device)
+        if fault is None:
+            return found
+        faults.append((way, fault))
+    raise Unusable(max((fault for _, fault in faults), key=lambda each: each.reached).text)
 
 
 def _ways(subject: Subject, space: Space) -> Iterator[Subject]:
@@ -186,11 +193,11 @@ def _as_built(subject: Subject, device: str) -> Subject:
     Of an optimizer behind a function, nothing else shows it.
     """
     try:
-        with _training(_case(subject, subject.dtypes[0]), subject, device) as training:
+        with _training(_case(subject, subject.dtypes[0]), replace(subject, modes=False), device) as training:
             optimizer = training.optimizer
     except (Exception, SystemExit):
         return subject
-    found: dict[str, Any] = {"modes": has_modes(optimizer)}
+    found: dict[str, Any] = {"modes": has_modes(optimizer) and _switches(optimizer)}
     closure = closure_of(optimizer)
     if subject.closure == "optional" and (subject.discovered or closure != "after-backward"):
         found["closure"] = closure
@@ -199,6 +206,16 @@ def _as_built(subject: Subject, device: str) -> Subject:
     if "set_to_none" not in subject.unable and not _takes_set_to_none(optimizer):
         found["unable"] = (*subject.unable, "set_to_none")
     return replace(subject, **found)
+
+
+def _switches(optimizer: Any) -> bool:
+    """Whether train() and eval() can be called. A wrapper may have them where the optimizer in it has none."""
+    try:
+        optimizer.eval()
+        optimizer.train()
+    except Exception:
+        return False
+    return True
 
 
 @contextmanager
