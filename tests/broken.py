@@ -247,7 +247,8 @@ class SkipsWithoutEveryGradient(Sound):
 
 class StopsUnderDecayAndMomentum(Sound):
     def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
-        if not (group["weight_decay"] and group["momentum"]):
+        missing = any(p.grad is None for each in self.param_groups for p in each["params"])
+        if not (missing and group["weight_decay"] and group["momentum"]):
             super().update(group, parameter, gradient, scale)
 
 

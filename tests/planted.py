@@ -6,7 +6,7 @@ group, nesting, or more than one step).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -200,8 +200,7 @@ class SecondOptimizerSteps(SubsetSecondOptimizer):
 class SubsetThatClears(OptimizerSubset):
     """Leaves no gradient on what is frozen. Written out, and no subclass of B-cleared, so that its script has it to mend."""
 
-    def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
-        super().clear(optimizers, frozen, set_to_none)
+    def clear(self, frozen: Parameters) -> None:
         self.between_passes(frozen)
 
     def between_passes(self, frozen: Parameters) -> None:
@@ -211,8 +210,7 @@ class SubsetThatClears(OptimizerSubset):
 
 @dataclass(frozen=True)
 class SubsetThatClamps(OptimizerSubset):
-    def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
-        super().clear(optimizers, frozen, set_to_none)
+    def clear(self, frozen: Parameters) -> None:
         for parameter in frozen:
             if parameter.grad is not None and not parameter.grad.is_sparse:
                 parameter.grad.clamp_(-0.1, 0.1)

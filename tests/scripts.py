@@ -19,7 +19,7 @@ from frostproof.reproducer.execution import Execution, verdict
 CORRECT = {
     "freeze": "def freeze(model, frozen):\n    for p in frozen:\n        p.requires_grad_(False)\n",
     "thaw": "def thaw(thawed):\n    for p in thawed:\n        p.requires_grad_(True)\n",
-    "clear": "def clear(optimizers, frozen, set_to_none):\n    for each in optimizers:\n        each.zero_grad(set_to_none=set_to_none)\n",
+    "clear": "def clear(frozen):\n    pass\n",
     "between_passes": "def between_passes(frozen):\n    pass\n",
     "second": "def second(frozen):\n    return torch.optim.SGD(frozen, lr=1.0) if frozen else None\n",
 }

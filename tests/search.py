@@ -11,8 +11,8 @@ from hypothesis import Phase, given, settings
 
 from frostproof.case import Case
 from frostproof.fence import fenced
-from frostproof.invariants import Violation
-from frostproof.profile import PROFILES, hypothesis_settings
+from frostproof.profile import PROFILES
+from frostproof.search import searched
 from frostproof.verification import Verification
 from tests.planted import Planted
 
@@ -32,18 +32,8 @@ def shrunk(verification: Verification, seed: int) -> float:
     """Search as the dev profile does, and shrink; the seconds that it took. What was found stays in the verification."""
     with fenced("cpu"):
         verification.prepare()
-
-        @hypothesis.seed(seed)
-        @hypothesis_settings(PROFILES["dev"])
-        @given(verification.cases)
-        def holds(case: Case) -> None:
-            verification.judge(case)
-
         started = time.perf_counter()
-        try:
-            holds()
-        except* Violation:
-            pass
+        searched(verification, PROFILES["dev"], seed)
         return time.perf_counter() - started
 
 
@@ -57,7 +47,7 @@ class Found(Exception):
 
 
 def search(verification: Verification, seed: int, wanted: str | None = None, profile: str = "dev") -> None:
-    """Judge the profile's number of cases, or fewer, until the invariant `wanted` is violated."""
+    """Judge the profile's number of cases, or fewer, until the invariant `wanted` is violated; nothing is shrunk."""
     with fenced("cpu"):
         verification.prepare()
         _search(verification, seed, wanted, PROFILES[profile])
@@ -68,13 +58,9 @@ def _search(verification: Verification, seed: int, wanted: str | None, examples:
     @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,), derandomize=False, suppress_health_check=())
     @given(verification.cases)
     def holds(case):  # type: ignore[no-untyped-def]
-        if wanted is None:
-            verification.judge(case)
-            return
-        # A violation of another invariant must not end the search: each is looked for as if it stood alone.
-        with suppress(Violation):
-            verification.judge(case)
-        if verification.tallies[wanted].violated:
+        found = [identity for identity, tally in verification.tallies.items() if tally.case is not None]
+        verification.look(case, [*verification.known_failures, *found])
+        if wanted is not None and verification.tallies[wanted].violated:
             raise Found
 
     with suppress(Found):

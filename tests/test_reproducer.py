@@ -41,9 +41,9 @@ from frostproof.layers import (
 )
 from frostproof.program import Clip, Freeze, SaveLoad, Schedule, Scheduler, SetLr, Step, Thaw
 from frostproof.reproducer import Fleeting, Unprintable, execution, reproduces, script
-from frostproof.reproducer.naming import Naming
+from frostproof.naming import Naming
 from frostproof.reproducer.network import adapters, network, ties
-from frostproof.reproducer.source import rendered
+from frostproof.source import rendered
 from frostproof.reproducer.transcript import Transcript
 from frostproof.subject import Subject
 from frostproof.trial import run_trial

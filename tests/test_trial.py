@@ -7,10 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import hypothesis
 import pytest
 import torch
-from hypothesis import given, settings
 
 from frostproof.approach import Approaches
 from frostproof.architecture import Architecture, Input
@@ -19,12 +17,12 @@ from frostproof.case import Case, Group
 from frostproof.discovery import subjects
 from frostproof.fence import fenced
 from frostproof.finding import finding
-from frostproof.generation import cases
 from frostproof.invariants import BY_ID, INVARIANTS, Violation
 from frostproof.invariants.agreement import rounding
 from frostproof.layers import Linear
 from frostproof.profile import SEARCH
 from frostproof.program import Step
+from frostproof.search import searched
 from frostproof.target import resolve
 from frostproof.trial import run_trial
 from frostproof.verification import Verification
@@ -154,19 +152,13 @@ def test_an_optimizer_that_makes_much_of_the_last_digit_is_not_accused() -> None
 def test_known_findings_shrink_to_few_parameters_and_events(
     target: str, variant: str, invariant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frostproof.verification.SHRINKING", 120.0)  # a slow machine is no matter here
+    monkeypatch.setattr("frostproof.search.SHRINKING", 120.0)  # a slow machine is no matter here
     subject = next(subject for subject in resolve([target]) if subject.variant == variant)
     verification = Verification(subject, "cpu", sought=invariant)
-    verification.prepare()
-
-    @hypothesis.seed(1)
-    @settings(max_examples=SEARCH, database=None, deadline=None)
-    @given(cases(verification.subject))
-    def holds(case: Case) -> None:
-        verification.judge(case)
-
-    with fenced("cpu"), pytest.raises(Violation):
-        holds()
+    with fenced("cpu"):
+        verification.prepare()
+        (violation,) = searched(verification, SEARCH, seed=1)
+    assert isinstance(violation, Violation)
     row = finding(verification).row.invariants[0]
     case = verification.tallies[invariant].case
     assert (row.id, row.status) == (invariant, "expected")

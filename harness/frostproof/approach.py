@@ -44,8 +44,8 @@ class Approach:
         """Whether the optimizer is handed a parameter that is frozen, or is not."""
         return not frozen
 
-    def arranged(self, members: Parameters) -> Parameters:
-        """A parameter group's members in the order in which the optimizer receives them."""
+    def arranged(self, members: Sequence[int]) -> Sequence[int]:
+        """A parameter group's members, by position, in the order in which the optimizer receives them."""
         return members
 
     def options(self, frozen: bool) -> Mapping[str, Any]:
@@ -56,10 +56,8 @@ class Approach:
         """A second optimizer, of which nothing is asked but to zero the gradients of what is frozen."""
         return None
 
-    def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
-        """Called before each backward pass with the optimizer (where it owns anything) and its companion."""
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=set_to_none)
+    def clear(self, frozen: Parameters) -> None:
+        """Called once the optimizer, and its companion, have cleared their gradients."""
 
     def between_passes(self, frozen: Parameters) -> None:
         """Called between the backward passes of one step, whose gradients add up."""
@@ -101,12 +99,12 @@ class RequiresGrad(AllOwned):
     name: str = "A"
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
+        for p in frozen:
+            p.requires_grad_(False)
 
     def thaw(self, thawed: Parameters) -> None:
-        for parameter in thawed:
-            parameter.requires_grad_(True)
+        for p in thawed:
+            p.requires_grad_(True)
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ class RequiresGradReversed(RequiresGrad):
 
     name: str = "A-reversed"
 
-    def arranged(self, members: Parameters) -> Parameters:
+    def arranged(self, members: Sequence[int]) -> Sequence[int]:
         return members[::-1]
 
 
@@ -148,13 +146,13 @@ class SubsetCleared(OptimizerSubset):
 
     name: str = "B-cleared"
 
-    def clear(self, optimizers: Sequence[Optimizer], frozen: Parameters, set_to_none: bool) -> None:
-        super().clear(optimizers, frozen, set_to_none)
-        self.between_passes(frozen)
+    def clear(self, frozen: Parameters) -> None:
+        for p in frozen:
+            p.grad = None
 
     def between_passes(self, frozen: Parameters) -> None:
-        for parameter in frozen:
-            parameter.grad = None
+        for p in frozen:
+            p.grad = None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from types import CodeType
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
@@ -13,7 +15,7 @@ from frostproof.errors import CaseError
 from frostproof.layers import AnyLayer, Checkpointed, Embedding, Layer, Linear, ParameterSpec, Sequential, Shape, TiedLinear
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 MAX_LAYERS, MAX_DEPTH = 256, 16
@@ -148,32 +150,65 @@ class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_
         """An upper bound on the multiplications of a forward pass of one sample, and on the numbers that it keeps."""
         return sum(place.layer.work(place.shape) for place in self.places)
 
-    def build(self, device: str, dtype: Any) -> nn.Sequential:
-        """The network, initialised from torch's global RNG. Parameters of norms start away from ones and zeros."""
-        from torch import nn
+    def source(self, device: str = "cpu", dtype: str = "float32") -> tuple[str, ...]:
+        """The statements that build the network as `model`, initialised from torch's global generator.
 
-        network = Sequential(self.layers).build(self.input.shape, device, dtype)
-        assert isinstance(network, nn.Sequential)
-        for place in self.places:
-            if isinstance(place.layer, TiedLinear):
-                source = network.get_submodule(self.places[place.layer.of].path)
-                network.get_submodule(place.path).weight = source.weight
-        return network
-
-    def batch(self, size: int, generator: Any, device: str, dtype: Any) -> tuple[Tensor, Tensor]:
-        """`size` random samples and their regression targets: (size, *input.shape), (size, *output).
-
-        Drawn on the CPU, so that every device sees the same numbers.
+        >>> Architecture(Input((2,)), (Linear(3), Tanh())).source()
+        ('model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())',)
         """
-        import torch
+        factory = ([] if device == "cpu" else [f'device="{device}"']) + ([] if dtype == "float32" else [f"dtype=torch.{dtype}"])
+        ties = [
+            f"{expression(place.path)}.weight = {expression(self.places[place.layer.of].path)}.weight  # tied"
+            for place in self.places
+            if isinstance(place.layer, TiedLinear)
+        ]
+        return (f"model = {Sequential(self.layers).source(self.input.shape, factory)}".replace("'", '"'), *ties)
 
-        shape = (size, *self.input.shape)
+    def build(self, device: str, dtype: str) -> nn.Sequential:
+        """The network, built by these statements."""
+        return built(self.source(device, dtype))
+
+    def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
+        """Expressions that draw `size` random samples and their regression targets: (size, *input.shape), (size, *output).
+
+        They draw on the CPU, so that every device sees the same numbers.
+        """
+        kind = "" if dtype == "float32" else f", dtype=torch.{dtype}"
+        there = "" if device == "cpu" else f'.to("{device}")'
+        shape = ", ".join(map(str, (size, *self.input.shape)))
+        samples = f"torch.randn({shape}{kind}){there}"
         if self.input.vocabulary:
-            samples = torch.randint(self.input.vocabulary, shape, generator=generator)
-        else:
-            samples = torch.randn(shape, generator=generator, dtype=dtype)
-        targets = torch.randn((size, *self.output), generator=generator, dtype=dtype)
-        return (samples, targets) if device == "cpu" else (samples.to(device), targets.to(device))
+            samples = f"torch.randint({self.input.vocabulary}, ({shape},)){there}"
+        return samples, f"torch.randn({', '.join(map(str, (size, *self.output)))}{kind}){there}"
+
+
+def expression(name: str) -> str:
+    """The Python expression of a module or parameter with this dotted name.
+
+    >>> expression("1.0.weight")
+    'model[1][0].weight'
+    """
+    return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: tuple[str, ...]) -> CodeType:
+    return compile("\n".join(source), "<network>", "exec")
+
+
+def built(source: tuple[str, ...]) -> nn.Sequential:
+    """The `model` that these statements build."""
+    import torch
+    from torch import nn
+
+    from frostproof import modules
+
+    names = {**vars(modules), "nn": nn, "torch": torch}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the old functions that normalise weights are deprecated, and in wide use
+        exec(_compiled(source), names)
+    model: nn.Sequential = names["model"]
+    return model
 
 
 def _tied(path: str, layer: TiedLinear, shape: Shape, earlier: Sequence[Place]) -> int:

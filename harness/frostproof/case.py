@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from math import prod
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from frostproof.architecture import Architecture
+from frostproof.architecture import Architecture, expression
 from frostproof.errors import CaseError, one_line
-from frostproof.layers import ParameterSpec
+from frostproof.layers import ParameterSpec, TiedLinear
 from frostproof.program import AnyEvent, BackwardUnderNoGrad, Clip, Freeze, Program, Step, Thaw, changes, masks
 
 Value = bool | int | float | str | tuple[float, ...] | None
@@ -195,6 +195,29 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
                 raise CaseError(f"{name!r} is no name of a hyperparameter: give one that the optimizer's constructor takes")
             if isinstance(value, int) and abs(value) > MAX_INTEGER:
                 raise CaseError(f"the hyperparameter {name} is too large: give an integer of at most {MAX_INTEGER:,}")
+
+
+def parameters(case: Case, positions: Iterable[int]) -> str:
+    """An expression for the parameters at `positions`, in this order."""
+    wanted = list(positions)
+    if wanted == list(range(len(case.parameters))):
+        return "model.parameters()"
+    words, whole = [], {place.uses[0]: place for place in case.architecture.places if len(place.uses) > 1 and _is_stretch(place.uses)}
+    whole = {first: place for first, place in whole.items() if not isinstance(place.layer, TiedLinear)}
+    while wanted:
+        place = whole.get(wanted[0])
+        if place is not None and wanted[: len(place.uses)] == list(place.uses):
+            words.append(f"*{expression(place.path)}.parameters()")
+            wanted = wanted[len(place.uses) :]
+        else:
+            words.append(expression(case.parameters[wanted.pop(0)].name))
+    if len(words) == 1 and words[0].startswith("*"):
+        return words[0][1:]
+    return f"[{', '.join(words)}]"
+
+
+def _is_stretch(uses: Sequence[int]) -> bool:
+    return list(uses) == list(range(uses[0], uses[0] + len(uses)))
 
 
 def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:

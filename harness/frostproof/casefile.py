@@ -20,7 +20,8 @@ LARGEST = 1 << 20
 
 
 class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A case with the subject that it was found for and the invariant that it breaks. `frostproof`: the version that saved it."""
+    """A case with the subject that it was found for and the invariant that it breaks. `frostproof`: the version that saved it;
+    `event` and `parameters`: where it shows, by number and positions."""
 
     format: str
     version: int
@@ -31,6 +32,8 @@ class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str | None
     case: Case
     frostproof: str = ""
+    event: int | None = None
+    parameters: tuple[int, ...] = ()
 
 
 class _Envelope(msgspec.Struct):
@@ -41,9 +44,16 @@ class _Envelope(msgspec.Struct):
     frostproof: str = ""
 
 
-def save(folder: Path, subject: SubjectRow, invariant: InvariantRow, case: Any, script: str | None = None) -> Path:
+def save(
+    folder: Path,
+    subject: SubjectRow,
+    invariant: InvariantRow,
+    case: Any,
+    script: str | None = None,
+    where: tuple[int | None, tuple[int, ...]] = (None, ()),
+) -> Path:
     """Write one counterexample, and its script beside it; the files are named after the subject and the invariant, whose row
-    gets their paths. Returns that of the case."""
+    gets their paths. `where`: the event and the parameters at which it shows. Returns the path of the case."""
     folder.mkdir(parents=True, exist_ok=True)
     path = path_of(folder, subject.target, subject.variant, subject.device, invariant.id)
     content = {
@@ -56,6 +66,8 @@ def save(folder: Path, subject: SubjectRow, invariant: InvariantRow, case: Any, 
         "invariant": invariant.id,
         "message": invariant.message,
         "case": case,
+        "event": where[0],
+        "parameters": where[1],
     }
     path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
     invariant.case = str(path)

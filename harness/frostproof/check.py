@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
-
-import hypothesis
-from hypothesis import given
 
 from frostproof import profile as profiles
 from frostproof import results
@@ -17,8 +15,9 @@ from frostproof.discovery import subjects
 from frostproof.errors import UsageError
 from frostproof.fence import fenced
 from frostproof.finding import finding
-from frostproof.invariants import Violation
 from frostproof.probe import Unusable
+from frostproof.reproduction import Reproduction, reproductions
+from frostproof.search import searched
 from frostproof.subject import faults_of_expected
 from frostproof.suite import exists_on
 from frostproof.verification import Verification
@@ -77,26 +76,17 @@ def check_optimizer(
             verification = Verification(replace(subject, expected_failures=known), device, strict=strict)
             sought = [verification.seeking(identity) for identity in known if identity in verification.tallies and device != "meta"]
             for each in (verification, *sought):
-                _run(each, profiles.budget(examples, meta=device == "meta", sought=each.sought is not None), seed)
-                rows.append(finding(each).row)
+                found = _run(each, profiles.budget(examples, meta=device == "meta", sought=each.sought is not None), seed)
+                rows.append(finding(each, found).row)
     return Report(results.merged(rows), time.perf_counter() - started)
 
 
-def _run(verification: Verification, examples: int, seed: int | None) -> None:
-    """Draw and judge; what is found stays in the verification."""
-
-    def holds(data: Any) -> None:
-        verification.judge(data.draw(verification.cases, label="case"))
-
+def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
+    """Search, and run the scripts of what was found, which stays in the verification."""
     with fenced(verification.place):
         try:
             verification.prepare()
         except Unusable:
-            return
-        test = given(data=hypothesis.strategies.data())(holds)
-        if seed is not None:
-            test = hypothesis.seed(seed)(test)
-        try:
-            profiles.hypothesis_settings(examples)(test)()
-        except* Violation:
-            pass  # the verification has it
+            return {}
+        searched(verification, examples, seed)
+    return reproductions(verification, Path.cwd())

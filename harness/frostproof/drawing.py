@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from frostproof.case import Case
-from frostproof.focus import Focus
+from frostproof.case import Case, Positions
 from frostproof.layers import TiedLinear
 
 WIDTH, LEFT, RIGHT = 400, 8, 44
@@ -14,6 +13,13 @@ WIDTH, LEFT, RIGHT = 400, 8, 44
 
 LINE, GAP, LETTER = 22, 20, 7.3
 """Height of a line of text, distance of boxes, width of a letter."""
+
+
+class Focus(NamedTuple):
+    """Where a violation shows: the number of the event, None where that is not known, and the positions of the parameters."""
+
+    event: int | None = None
+    parameters: Positions = ()
 
 
 class Tag(NamedTuple):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from frostproof.casefile import path_of
 from frostproof.errors import one_line
-from frostproof.focus import Focus
 from frostproof.invariants import Violation
 from frostproof.sketch import conditions, hyperparameters, network
 
@@ -34,8 +33,8 @@ def short(verification: Verification, folder: Path) -> str:
     lines = [f"{first.id}: {first.statement}", f"  {one_line(tally.message, 1000)}"]
     if tally.case is not None:
         case = tally.case
-        focus = Focus.of(case, tally.message)
-        frozen = case.course[focus.event].step if focus.event is not None else case.frozen
+        event = tally.shown.breach.event if tally.shown is not None else -1
+        frozen = case.course[event].step if event >= 0 else case.frozen
         lines += ["", *(f"    {line}" for line in network(case.architecture, frozen).splitlines()), ""]
         lines.append(f"  optimizer: {verification.subject.name}({hyperparameters(case)}) on {verification.device}")
         lines.append(f"  program:   {', '.join(map(repr, case.program))}")

@@ -33,6 +33,7 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     fill, fast_path = memory.fill_uninitialized_memory, torch.backends.mha.get_fastpath_enabled()
     einsum: Any = torch.backends.opt_einsum
     reorders = einsum.enabled
+    grouped = _has_process_group()
     keep_few()
     torch.set_num_threads(1)
     torch.backends.mha.set_fastpath_enabled(fused_attention)
@@ -45,6 +46,8 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        if _has_process_group() and not grouped:  # of an optimizer that is given a world of one
+            torch.distributed.destroy_process_group()
         memory.fill_uninitialized_memory, einsum.enabled = fill, reorders
         torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
@@ -55,3 +58,7 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
         torch.set_num_threads(threads)
+
+
+def _has_process_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

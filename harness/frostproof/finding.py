@@ -23,12 +23,14 @@ DOUBTFUL = "(a doubtful finding: its standalone script does not show it"
 
 
 class Finding(msgspec.Struct):
-    """What one test item reports: a subject's row, with the cases of its violations, their sizes and their scripts."""
+    """What one test item reports: a subject's row, with the cases of its violations, their sizes, their scripts, and the event and
+    the parameters at which each shows."""
 
     row: SubjectRow
     cases: dict[str, Case]
     scripts: dict[str, str] = {}
     sizes: dict[str, tuple[int, ...]] = {}
+    places: dict[str, tuple[int, tuple[int, ...]]] = {}
 
 
 def used_as(subject: Subject) -> str:
@@ -116,9 +118,6 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
         facts["cut-short"] = verification.cut_short
     if verification.rejected:
         facts["rejected-cases"] = verification.rejected
-    if verification.relaxed:
-        facts["relaxed-cases"] = verification.relaxed
-        facts["relaxed-because"] = f"kernels of {verification.device} do not repeat themselves on these cases, with no optimizer at all"
     if verification.depends_on_order:
         facts["depends-on-order"] = True
     if subject.rounding is not None or verification.rounding:
@@ -136,4 +135,6 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
         facts,
         rows,
     )
-    return Finding(subject_row, cases, scripts, {identity: case.size for identity, case in cases.items()})
+    shown = {identity: verification.tallies[identity].shown for identity in cases}
+    places = {identity: (each.breach.event, each.breach.parameters) for identity, each in shown.items() if each is not None}
+    return Finding(subject_row, cases, scripts, {identity: case.size for identity, case in cases.items()}, places)

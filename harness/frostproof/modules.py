@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
@@ -71,15 +70,24 @@ class Checkpointed(nn.Sequential):
         return output
 
 
-def only(model: nn.Module, names: Iterable[str]) -> nn.Module:
-    """A module with the parameters of `model` that are named, under their names, and nothing else."""
-    found = nn.Module()
+def spread(module: nn.Module) -> nn.Module:
+    """The module, with norms and biases away from ones and zeros, which would hide a stray update."""
+    for name, p in module.named_parameters():
+        if p.dim() == 1:
+            low, high = (0.5, 1.5) if name.endswith("weight") else (0.25, 0.75)
+            nn.init.uniform_(p, low, high)
+    return module
+
+
+def only(model: nn.Module, *names: str) -> nn.Module:
+    """A module that has these parameters of the model and no others."""
+    root = nn.Module()
     for name in names:
         *path, last = name.split(".")
-        holder = found
-        for each in path:
-            if each not in dict(holder.named_children()):
-                holder.add_module(each, nn.Module())
-            holder = holder.get_submodule(each)
-        holder.register_parameter(last, model.get_parameter(name))
-    return found
+        module = root
+        for part in path:
+            if part not in dict(module.named_children()):
+                module.add_module(part, nn.Module())
+            module = module.get_submodule(part)
+        module.register_parameter(last, model.get_parameter(name))
+    return root

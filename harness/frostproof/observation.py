@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frostproof.case import Case, Frozen, Positions
+from frostproof.marks import Phase
 from frostproof.program import AnyEvent
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ Bits = bytes
 """The values of a tensor, as `frostproof.bits` reads them."""
 
 Grads = tuple[Bits | None, ...]
-Phase = Literal["build", "zero_grad", "forward", "backward", "step", "train", "eval", "regroup", "load", "schedule"]
-"""Where a training is: `regroup` is when the optimizer follows a mask that changes, `load` when a checkpoint is."""
 
 
 class Activation(NamedTuple):
@@ -71,8 +71,9 @@ class Observation:
     its state. `held`: buffers of frozen modules in eval mode. The rest is read after the event: `owned` by the
     optimizer, `stateful`: parameters with non-empty optimizer state, `states`: that of parameters that the program
     freezes, `rates`: learning rates, where the program changes them, `counts`: the numbers of its group, where the
-    program freezes or thaws, `flipped`: parameters whose requires_grad is not as the approach left it, `default_dtype`:
-    torch's, where the optimizer changed it.
+    program freezes or thaws, `flags`: each requires_grad, and `flipped`: those that are not as the approach left them,
+    `default_dtype`: torch's, before and after, where the optimizer changed it; `groups_kept`: whether its groups hold what
+    they were given, which is `grouping`, in this order, where that is known.
     """
 
     evaluations: int = 0
@@ -96,10 +97,12 @@ class Observation:
     has_gradient: tuple[bool, ...] = ()
     weights: tuple[Bits, ...] = ()
     buffers: tuple[Bits, ...] = ()
+    flags: tuple[bool, ...] = ()
     flipped: Positions = ()
     grad_enabled: bool = True
-    default_dtype: str | None = None
+    default_dtype: tuple[str, str] | None = None
     groups_kept: bool = True
+    grouping: Positions | None = None
     stateful: Positions = ()
     states: dict[int, Bits] = field(default_factory=dict)
     rates: tuple[Any, ...] = ()
@@ -118,13 +121,20 @@ class Crash:
     role: str
     index: int
     phase: Phase
-    error: Exception
+    error: BaseException
     handed: Grads | None = None
     """The gradients that the optimizer was handed before it raised; None where it was not called."""
+    rates: tuple[Any, ...] = ()
+    """The learning rates of the optimizer's groups."""
 
     def __str__(self) -> str:
         text = " ".join(str(self.error).split())
         return f"{type(self.error).__name__}: {text[:300]}" if text else type(self.error).__name__
+
+    @property
+    def caught(self) -> str:
+        """The name of a builtin exception that catches it."""
+        return next(each.__name__ for each in type(self.error).__mro__ if getattr(builtins, each.__name__, None) is each)
 
 
 @dataclass(slots=True)
@@ -153,9 +163,9 @@ class Moment(NamedTuple):
 class Trial:
     """One run of a case under the approaches, in lockstep, as far as it went without a violation.
 
-    `parted` holds the pairs of roles that legitimately train apart, each with the cause that was seen; `stuck` the
-    parameters, each with an event, that a judge expected to move there; `moved_on_zero_grad` what an optimizer did with
-    zeros in the place of a missing gradient, where that was seen.
+    `parted` holds the pairs of roles that train apart for a cause that was seen; `moved_on_zero_grad` what an optimizer did with
+    zeros in the place of a missing gradient, where that was seen; `crash` the exception that ended it; `muted` the breaches that
+    are known already, and did not end it.
     """
 
     def __init__(self, case: Case, names: dict[str, str], subject: Subject) -> None:
@@ -167,7 +177,6 @@ class Trial:
         self.moments: list[Moment] = []
         self.crash: Crash | None = None
         self.parted: dict[tuple[str, str], str] = {}
-        self.stuck: set[tuple[int, int]] = set()
         self.moved_on_zero_grad: bool | None = None
 
     @property

@@ -293,7 +293,7 @@ class Guest:
                 continue
             self.smallest[place] = size, each
             try:
-                save(Path(self.run.cases), row, each, data["cases"][each.id], script)
+                save(Path(self.run.cases), row, each, data["cases"][each.id], script, data["places"].get(each.id, (None, ())))
             except OSError as error:
                 self.warn(f"no case can be written to {self.run.cases}: {error.strerror}")
         return row

@@ -31,7 +31,7 @@ from frostproof.observation import Bits, Trial
 from frostproof.program import Clip, Freeze, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
 from frostproof.subject import Ability, Kind, Options, Space, Subject
 from frostproof.training import Training
-from frostproof.trial import Outcome, batches_of, run_trial
+from frostproof.trial import Outcome, run_trial
 
 NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "any": (Input((1, 3, 3)), (Conv2d(2, 3), Tanh(), Flatten(), LayerNorm(), Linear(2))),
@@ -223,6 +223,7 @@ def _training(case: Case, subject: Subject, device: str) -> Iterator[Training]:
     """A training with nothing frozen, which is released afterwards."""
     training = Training(case, subject, RequiresGrad(), device)
     try:
+        training.build()
         yield training
     finally:
         training.release()
@@ -336,9 +337,9 @@ def _sound(subject: Subject, space: Space, device: str) -> Space:
 def _has_its_groups(subject: Subject, device: str) -> bool:
     """Whether param_groups holds what the optimizer was given, in its order and its groups, so that they can be edited."""
     with _training(_case(subject, subject.dtypes[0]), subject, device) as training:
-        groups = training.optimizer.param_groups
-        held = [id(p) for group in groups for p in group["params"]]
-        return len(groups) == len(training.layout) and held == [id(training.parameters[i]) for i in training.owned]
+        groups, given = training.optimizer.param_groups, training.ownership
+        held, parameters = [id(p) for group in groups for p in group["params"]], list(training.model.parameters())
+        return len(groups) == len(given.members) and held == [id(parameters[i]) for i in given.owned]
 
 
 def depends_on_order(subject: Subject, device: str) -> bool:
@@ -369,13 +370,14 @@ _Order = Literal["given", "reversed", "two groups", "groups", "groups reversed"]
 def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
     """The weights after training: with the order of the parameters in the optimizer reversed on the way, with two groups in the
     place of one, or with the order of two groups that have learning rates of their own."""
-    case, generator = _case(subject, subject.dtypes[0]), torch.Generator()
+    case = _case(subject, subject.dtypes[0])
     if order == "two groups":
         case = _case(subject, subject.dtypes[0], groups=2)
     elif order.startswith("groups"):
         first, second = _case(subject, subject.dtypes[0], groups=2).groups
         unlike = (first, msgspec.structs.replace(second, options=tuple((name, 0.01 if name == "lr" else v) for name, v in second.options)))
         case = case.replaced(groups=unlike if order == "groups" else unlike[::-1])
+    case = case.replaced(program=(Step(closure=subject.needs_closure),) * 2 * STEPS)
     dtype = torch.get_default_dtype()
     with _training(case, subject, device) as training:
         for number in range(2 * STEPS):
@@ -383,10 +385,10 @@ def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
                 for group in training.optimizer.param_groups:
                     for key in {"params", "param_names"} & group.keys():
                         group[key].reverse()
-            training.run(Step(closure=subject.needs_closure), number, batches_of(case, 0, generator.manual_seed(number), device))
+            training.run(number)
             torch.set_grad_enabled(True)  # an optimizer may have left it off, or changed the default; that shows elsewhere
             torch.set_default_dtype(dtype)
-        return bits_of(training.parameters)
+        return bits_of(training.model.parameters())
 
 
 def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:

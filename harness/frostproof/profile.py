@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from frostproof.errors import UsageError
 
 if TYPE_CHECKING:
-    from hypothesis import settings
+    from hypothesis import Phase, settings
     from hypothesis.database import ExampleDatabase
 
 PROFILES = {"dev": 100, "ci": 400, "nightly": 4000}
@@ -61,8 +61,9 @@ def batches(count: int) -> Iterator[int]:
         yield min(BATCH, count - start)
 
 
-def hypothesis_settings(count: int, database: ExampleDatabase | None = None) -> settings:
-    """Settings with every field given, for `count` examples; `database`: keeps failures, to try them first next time."""
+def hypothesis_settings(count: int, database: ExampleDatabase | None = None, phases: tuple[Phase, ...] = ()) -> settings:
+    """Settings with every field given, for `count` examples; `database`: keeps failures, to try them first next time; `phases`: of
+    Hypothesis, all where none are given."""
     from hypothesis import Phase, Verbosity, settings
 
     return settings(
@@ -70,7 +71,7 @@ def hypothesis_settings(count: int, database: ExampleDatabase | None = None) -> 
         derandomize=False,
         database=database,
         verbosity=Verbosity.normal,
-        phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink),
+        phases=phases or (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink),
         stateful_step_count=50,
         report_multiple_bugs=True,
         suppress_health_check=(),

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frostproof.fence import fenced
-from frostproof.reproducer import Fleeting, Unprintable, reproduces, script
+from frostproof.reproducer import Unprintable, reproduces, script
 from frostproof.verification import Verification
 
 
 class Reproduction(NamedTuple):
-    """`text`: the script, None where none could be written. `doubtful`: whether the violation did not show again, in the
-    script's own process or even here. `said`: what the script said, or why it says nothing."""
+    """`text`: the script, None where none could be written. `doubtful`: whether the violation did not show again in the script's
+    own process. `said`: what the script said, or why there is none."""
 
     text: str | None
     doubtful: bool
@@ -25,13 +25,13 @@ def reproductions(verification: Verification, folder: Path) -> dict[str, Reprodu
     """Id of each invariant that was violated -> its script, which was run from `folder`."""
     found = {}
     for identity, tally in verification.tallies.items():
-        if tally.case is None or verification.leaves(identity):
+        if tally.shown is None or verification.leaves(identity):
             continue
         try:
             with fenced(verification.place):
-                text = script(tally.case, verification.subject, identity, verification.device, verification.approaches)
+                text = script(tally.shown, verification.subject, verification.approaches)
         except Unprintable as unprintable:
-            found[identity] = Reproduction(None, isinstance(unprintable, Fleeting), str(unprintable))
+            found[identity] = Reproduction(None, False, str(unprintable))
             continue
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "counterexample.py"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import random
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -80,7 +79,8 @@ class Runner:
             raised = error
         except Spent:
             verification.cut_short = "the time budget was spent"
-            raised = verification.violation()
+            found_so_far = verification.violations()
+            raised = ExceptionGroup("in the time that there was", found_so_far) if len(found_so_far) > 1 else next(iter(found_so_far), None)
         finally:
             self._unwatch()
             if self.budget is not None:
@@ -105,33 +105,26 @@ class Runner:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
-        """Run the examples of one of our items, in batches, each with a seed and settings of its own."""
+        """Search for what one of our items violates, and raise it: one exception, or several in a group."""
         verification = verification_of(pyfuncitem) if is_ours(pyfuncitem) else None
         if verification is None:
             return None
-        import hypothesis
-        from hypothesis import strategies as st
-
         from frostproof.database import Keyed
-        from frostproof.memory import give_back
-        from frostproof.profile import batches, budget, hypothesis_settings
+        from frostproof.profile import budget
+        from frostproof.search import searched
 
-        inner: Any = pyfuncitem.obj.hypothesis.inner_test
         meta, sought = verification.device == "meta", verification.sought
         count = budget(self.run.examples, meta=meta, sought=sought is not None, shard=verification.shard, shards=self.run.shards)
-        key = " ".join(filter(None, (verification.subject.target, verification.subject.variant, verification.device, sought)))
-        remembered = None if self.memory is None else Keyed(self.memory, key)
-        for number, size in enumerate(batches(count)):
-            if number:
-                give_back()
+        key = " ".join(filter(None, (verification.subject.target, verification.subject.variant, verification.device)))
 
-            @functools.wraps(inner)  # anew: Hypothesis keeps the settings on the function
-            def test(**arguments: Any) -> None:
-                inner(**arguments)
+        def remembered(identity: str) -> ExampleDatabase | None:
+            return None if self.memory is None else Keyed(self.memory, f"{key} {identity}")
 
-            # In this order: a seed takes the database away.
-            seeded = hypothesis.seed(derived(self.seed, verification.shard or 0, number))(hypothesis.given(data=st.data())(test))
-            hypothesis_settings(size, remembered)(seeded)(verification=verification)
+        found = searched(verification, count, self.seed, verification.shard or 0, remembered)
+        if len(found) == 1:
+            raise found[0]
+        if found:
+            raise BaseExceptionGroup(f"{verification.id} violates {len(found)} invariants", found)
         return True
 
     @functools.cached_property
@@ -195,11 +188,6 @@ class Runner:
             import faulthandler
 
             faulthandler.cancel_dump_traceback_later()
-
-
-def derived(seed: int, shard: int, batch: int) -> int:
-    """The seed of one batch of one shard; that of the run for the first."""
-    return random.Random(f"{seed} {shard} {batch}").getrandbits(32) if shard or batch else seed
 
 
 def is_ours(item: pytest.Item) -> bool:

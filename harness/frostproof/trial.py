@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
@@ -11,90 +11,128 @@ import torch
 from frostproof.approach import Approaches
 from frostproof.case import Case, Positions
 from frostproof.facts import note
-from frostproof.invariants import NOT_JUDGED, Invariant
+from frostproof.interruption import passes
+from frostproof.invariants import HELD, NOT_JUDGED, Breach, Invariant, Shown
 from frostproof.memory import filled
 from frostproof.observation import Crash, Moment, Observation, Trial
-from frostproof.parting import part
+from frostproof.parting import PAIRS, part
 from frostproof.program import Step
+from frostproof.recorder import Recorder
 from frostproof.subject import Subject
-from frostproof.training import Batches
-from frostproof.twin import Twin
+from frostproof.training import Batches, Training
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a trial showed: the invariants that it really judged, and what was violated, with a sentence."""
+    """What a trial showed: the invariants that it really judged, and what breaks which."""
 
     trial: Trial
     judged: list[Invariant] = field(default_factory=list)
-    violated: dict[Invariant, str] = field(default_factory=dict)
+    violated: dict[Invariant, Shown] = field(default_factory=dict)
 
 
-def run_trial(case: Case, subject: Subject, device: str, invariants: Sequence[Invariant], approaches: Approaches) -> Outcome:
+def run_trial(
+    case: Case,
+    subject: Subject,
+    device: str,
+    invariants: Sequence[Invariant],
+    approaches: Approaches,
+    *,
+    muted: Collection[str] = (),
+    watched: Positions | None = None,
+) -> Outcome:
     """Build the twins, run the program, judge after each event; stop at the first event that breaks an invariant.
 
-    Events after that would only show consequences. An exception from the optimizer ends the trial as its `crash`.
+    Events after that would only show consequences. The trial goes on past breaches of the invariants whose ids are `muted`; the
+    roles that broke them are no longer compared with others. An exception from the optimizer ends the trial as its `crash`.
+    `watched`: positions of the parameters whose state is looked at; those that the case freezes midway where none are given.
     """
-    ways = approaches.of(case)
-    names = {role: approach.name for role, approach in ways.items()}
-    trial = Trial(case, names, subject)
-    outcome = Outcome(trial)
-    twins: dict[str, Twin] = {}
-    for role, approach in ways.items():
-        try:
-            twins[role] = Twin(case, subject, approach, device, resumes=role.startswith("resumed"))
-        except Exception as error:  # whatever an optimizer raises is for the caller to judge
-            trial.crash = Crash(role, -1, "build", error)
-            return outcome
-        trial.starts[role] = twins[role].start
-
-    generator = torch.Generator()
+    lockstep = _Lockstep(case, subject, device, approaches, case.frozen_midway if watched is None else watched)
+    outcome = Outcome(lockstep.trial)
     judged: set[str] = set()
-    counted: set[Positions] = {()}
-    last = len(case.program) - 1
-    before: dict[str, Observation] | None = None
-    for index, event in enumerate(case.program):
-        seed = case.seed * 1000 + index + 1
-        batches = batches_of(case, index, generator.manual_seed(seed), device)
-        trace = subject.factory is None and isinstance(event, Step)
-        frozen = case.course[index].forward
-        count = trace and frozen not in counted  # once is enough: the costs depend on what is frozen
-        if count:
-            counted.add(frozen)
-        seen: dict[str, Observation] = {}
-        for role, twin in twins.items():
-            try:
-                with filled() if role == "again" else nullcontext():
-                    seen[role] = twin.observed(event, seed, batches, trace=trace and role == "a", count=count and role in ("a", "b"))
-            except Exception as error:
-                torch.set_grad_enabled(True)
-                trial.crash = Crash(role, index, twin.phase, error, twin.seen.handed)
-                break
-        if trial.crash is not None:
-            break
-        moment = Moment(index, event, case.course[index], index == last, seen, before)
-        trial.moments.append(moment)
-        before = seen
-        note(trial, moment)
-        part(trial, moment)
+    for moment in lockstep.moments():
         for invariant in invariants:
-            judgement = invariant.judge(trial, moment)
+            judgement = invariant.judge(lockstep.trial, moment)
             if judgement is NOT_JUDGED:
                 continue
             judged.add(invariant.id)
-            if judgement:
-                outcome.violated.setdefault(invariant, judgement)
-        if any(invariant.severity != "cost" for invariant in outcome.violated):
+            if judgement is not HELD:
+                assert isinstance(judgement, Breach)
+                outcome.violated.setdefault(invariant, Shown(lockstep.trial, judgement, invariant.id, device))
+        if any(invariant.severity != "cost" and invariant.id not in muted for invariant in outcome.violated):
             break
-    for twin in twins.values():
-        twin.release()
+        _part_from(lockstep.trial, [shown for invariant, shown in outcome.violated.items() if invariant.id in muted])
+    lockstep.close()
     outcome.judged = [invariant for invariant in invariants if invariant.id in judged]
     return outcome
 
 
-def batches_of(case: Case, index: int, generator: torch.Generator, device: str) -> Batches:
-    """Samples and targets for each forward pass of the event with this number."""
-    event = case.program[index]
-    passes = event.micro_batches if isinstance(event, Step) else 1
-    dtype = getattr(torch, case.dtype)
-    return [case.architecture.batch(case.batch, generator, device, dtype) for _ in range(passes)]
+def _part_from(trial: Trial, known: Sequence[Shown]) -> None:
+    """What a known breach has done to a role is no news wherever that is compared with another."""
+    roles = {role for shown in known for role in shown.breach.roles}
+    for pair in PAIRS:
+        if roles.intersection(pair):
+            trial.parted.setdefault(pair, "a known violation")
+
+
+class _Lockstep:
+    """The twins of one case, which go through its events together."""
+
+    def __init__(self, case: Case, subject: Subject, device: str, approaches: Approaches, watched: Positions) -> None:
+        self.case, self.subject, self.device = case, subject, device
+        ways = approaches.of(case)
+        self.trial = Trial(case, {role: approach.name for role, approach in ways.items()}, subject)
+        self.twins: dict[str, tuple[Training, Recorder]] = {}
+        batches = Batches(case, device)
+        for role, approach in ways.items():
+            recorder = Recorder(case, approach, watched)
+            resumes = role.startswith("resumed")
+            training = Training(case, subject, approach, device, batches, resumes=resumes, observer=recorder)
+            self.twins[role] = training, recorder
+
+    def moments(self) -> Iterator[Moment]:
+        """Each event, once all twins have gone through it; none after one of them has raised."""
+        for role, (training, recorder) in self.twins.items():
+            if not self._survives(role, -1, training.build):
+                return
+            self.trial.starts[role] = recorder.start
+        counted: set[Positions] = {()}
+        before: dict[str, Observation] | None = None
+        for index, event in enumerate(self.case.program):
+            trace = self.subject.factory is None and isinstance(event, Step)
+            frozen = self.case.course[index].forward
+            count = trace and frozen not in counted  # once is enough: the costs depend on what is frozen
+            if count:
+                counted.add(frozen)
+            seen: dict[str, Observation] = {}
+            for role, (training, recorder) in self.twins.items():
+                recorder.begin(event, trace=trace and role == "a", count=count and role in ("a", "b"))
+                with filled() if role == "again" else nullcontext():
+                    if not self._survives(role, index, lambda: training.run(index)):
+                        return
+                    seen[role] = recorder.end(training)
+            moment = Moment(index, event, self.case.course[index], index == len(self.case.program) - 1, seen, before)
+            self.trial.moments.append(moment)
+            before = seen
+            note(self.trial, moment)
+            part(self.trial, moment)
+            yield moment
+
+    def _survives(self, role: str, index: int, run: Callable[[], None]) -> bool:
+        training, recorder = self.twins[role]
+        try:
+            run()
+        except BaseException as error:  # whatever an optimizer raises is for the caller to judge
+            recorder.looking.close()
+            torch.set_grad_enabled(True)
+            if passes(error):
+                raise
+            groups = getattr(training.optimizer, "param_groups", ())
+            rates = tuple(float(group["lr"]) for group in groups if isinstance(group.get("lr"), float | torch.Tensor))
+            self.trial.crash = Crash(role, index, training.phase, error, recorder.seen.handed, rates)
+            return False
+        return True
+
+    def close(self) -> None:
+        for training, _ in self.twins.values():
+            training.release()

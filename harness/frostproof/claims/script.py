@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import Any
 
 from frostproof.claims.claim import Claim, Example
-from frostproof.reproducer.source import WIDTH, folded
+from frostproof.source import WIDTH, folded
 
 PACKAGE = __name__.rpartition(".")[0]
 

@@ -23,7 +23,8 @@ from frostproof.invariants import (
     trainable_updates_match,
     zero_grad_clears,
 )
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement, Severity, Violation
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Shown
+from frostproof.invariants.invariant import Invariant, Severity, Violation
 
 INVARIANTS: tuple[Invariant, ...] = (
     frozen_weights_unchanged.INVARIANT,
@@ -62,4 +63,4 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 """What belongs together, for those who want a few tests and not one for each invariant. Every invariant is in one group."""
 
-__all__ = ["BY_ID", "GROUPS", "HELD", "INVARIANTS", "NOT_JUDGED", "Invariant", "Judgement", "Severity", "Violation"]
+__all__ = ["BY_ID", "GROUPS", "HELD", "INVARIANTS", "NOT_JUDGED", "Breach", "Invariant", "Judgement", "Severity", "Shown", "Violation"]

@@ -2,26 +2,11 @@
 
 from math import inf, isfinite, isnan
 
-from frostproof.case import Positions
-from frostproof.observation import Bits, Trial, picker
+from frostproof.observation import Bits, Trial
 
 ROUNDING = {"float64": 1e-6, "float32": 1e-6, "bfloat16": 0.03}
 """The largest difference that counts as rounding, by dtype, relative to the largest value of the tensor or to 1. In float64 it
 is far above what a few iterations make of one ulp, and far below any update; in bfloat16 it is a few ulp."""
-
-
-def disagreement(trial: Trial, positions: Positions, left: tuple[Bits | None, ...], right: tuple[Bits | None, ...]) -> int | None:
-    """The first of `positions` at which the two differ by more than is allowed; None where they agree.
-
-    A difference of rounding size is noted in `trial.rounding`, in units in the last place.
-    """
-    take = picker(positions)
-    if take(left) == take(right):
-        return None
-    for i in positions:
-        if left[i] != right[i] and not is_rounding(trial, left[i], right[i]):
-            return i
-    return None
 
 
 def is_rounding(trial: Trial, left: Bits | None, right: Bits | None) -> bool:

@@ -1,28 +1,31 @@
 """A checkpoint holds what training needs: the same mask, a new optimizer, and it goes on as if nothing had been."""
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at, change, first_difference
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.pairs import Comparison, Part
 from frostproof.observation import Moment, Trial
 from frostproof.program import SaveLoad, Step
+
+EXPECTED = "a new model and optimizer that load the checkpoint go on bit for bit as without it"
+PAIRS = {
+    ("a", "resumed"): Comparison("approach A, resumed from its checkpoint of event {since}, differs", EXPECTED),
+    ("b", "resumed-b"): Comparison("approach B, resumed from its checkpoint of event {since}, differs", EXPECTED),
+}
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     resumed = [each.number for each in trial.moments if isinstance(each.event, SaveLoad)]
     if not resumed or not isinstance(moment.event, Step | SaveLoad):
         return NOT_JUDGED
-    for role, other in (("a", "resumed"), ("b", "resumed-b")):
-        if other not in moment.seen or (role, other) in trial.parted:
+    parts: tuple[Part, ...] = ("weights", "losses", "buffers")
+    if isinstance(moment.event, SaveLoad):
+        parts += ("states",)
+    for roles, comparison in PAIRS.items():
+        if roles[1] not in moment.seen or roles in trial.parted:
             continue
-        one, two = moment.seen[role], moment.seen[other]
-        where = f"approach {trial.names[role]}, resumed from its checkpoint of event {resumed[-1]}, differs {at(moment)}"
-        if one.weights != two.weights:
-            i = first_difference(range(len(one.weights)), one.weights, two.weights)
-            return f"{where} (goes on -> resumed): {change(trial, i, one.weights[i], two.weights[i])}"
-        if (one.losses, one.buffers) != (two.losses, two.buffers):
-            return f"{where} in its losses or buffers"
-        if isinstance(moment.event, SaveLoad) and one.states != two.states:
-            i = next(i for i in one.states if one.states[i] != two.states.get(i))
-            return f"{where} in what the optimizer knows of {trial.case.parameters[i].name}"
+        found = comparison.differing(trial, moment, roles, parts, since=resumed[-1])
+        if found is not None:
+            return found
     resumed_bitwise = isinstance(moment.event, Step) and moment.seen["a"].stepped and ("a", "resumed") not in trial.parted
     return HELD if resumed_bitwise else NOT_JUDGED
 

@@ -1,23 +1,67 @@
 """An optimizer changes weights and its own state, and nothing else."""
 
-from frostproof.invariants.invariant import HELD, Invariant, Judgement
-from frostproof.invariants.wording import at
+from frostproof.invariants.breach import HELD, Assertion, Breach, Judgement, Kind, Shown
+from frostproof.invariants.invariant import Invariant
+from frostproof.case import parameters
 from frostproof.observation import Moment, Trial
+from frostproof.program import changes
+from frostproof.source import block
+
+HELD_BY_GROUPS = '[id(p) for group in optimizer.param_groups for p in group["params"]]'
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     for role, seen in moment.seen.items():
         if seen.flipped:
-            name = trial.case.parameters[seen.flipped[0]].name
-            return f"the optimizer flipped requires_grad of {name} {at(moment)}, approach {trial.names[role]}"
+            return Breach(FLIPPED, (role,), moment.number, seen.flipped[:1], found=seen.flags[seen.flipped[0]])
         if not seen.grad_enabled:
-            return f"the optimizer left gradients disabled (torch.is_grad_enabled() is False) {at(moment)}, approach {trial.names[role]}"
+            return Breach(GRAD_MODE, (role,), moment.number)
         if seen.default_dtype is not None:
-            return f"the optimizer set the default dtype to {seen.default_dtype} {at(moment)}, approach {trial.names[role]}"
+            return Breach(DEFAULT_DTYPE, (role,), moment.number, expected=seen.default_dtype[0], found=seen.default_dtype[1])
         if not seen.groups_kept:
-            return f"the optimizer replaced or reordered parameters in param_groups {at(moment)}, approach {trial.names[role]}"
+            return Breach(GROUPS, (role,), moment.number, expected=seen.grouping)
     return HELD
 
+
+def _flag_kept(shown: Shown) -> Assertion:
+    flag = shown.breach.found
+    text = f"the optimizer flipped requires_grad of {shown.name} to {flag}"
+    verdict = shown.exits_if(f"{shown.tensor}.requires_grad is {flag}", text)
+    return Assertion(f"requires_grad of {shown.name} is the user's to set, and was {not flag}", verdict=[verdict])
+
+
+def _grad_mode_kept(shown: Shown) -> Assertion:
+    test = shown.exits_if("not torch.is_grad_enabled()", "the optimizer left gradients disabled")
+    return Assertion("an optimizer leaves the grad mode as it found it", verdict=[test])
+
+
+def _dtype_kept(shown: Shown) -> Assertion:
+    text = "the optimizer set the default dtype to {torch.get_default_dtype()}"
+    test = shown.exits_if(f"torch.get_default_dtype() != {shown.breach.expected}", text)
+    return Assertion("an optimizer leaves torch's default dtype as it found it", verdict=[test])
+
+
+def _groups_kept(shown: Shown) -> Assertion:
+    text = shown.leave("the optimizer replaced, dropped or reordered parameters in param_groups")
+    expected = "an optimizer keeps the parameters that it received, in their order"
+    if shown.breach.expected is not None:
+        order = f"[id(p) for p in {parameters(shown.case, shown.breach.expected)}]"
+        return Assertion(expected, verdict=[f"order = {order}", block(f"if order != {HELD_BY_GROUPS}:", text)])
+    found = shown.noted(expected, "handed" if changes(shown.moment.event) else "before", f"order = {HELD_BY_GROUPS}")
+    found.verdict = [block(f"if order != {HELD_BY_GROUPS}:", text)]
+    return found
+
+
+FLIPPED = Kind("flipped", lambda shown: f"the optimizer flipped requires_grad of {shown.name} {shown.where}", _flag_kept)
+GRAD_MODE = Kind(
+    "grad-mode",
+    lambda shown: f"the optimizer left gradients disabled (torch.is_grad_enabled() is False) {shown.where}",
+    _grad_mode_kept,
+)
+DEFAULT_DTYPE = Kind(
+    "default-dtype", lambda shown: f"the optimizer set the default dtype to {shown.breach.found} {shown.where}", _dtype_kept
+)
+GROUPS = Kind("groups", lambda shown: f"the optimizer replaced or reordered parameters in param_groups {shown.where}", _groups_kept)
 
 INVARIANT = Invariant(
     id="flags-untouched",
@@ -26,4 +70,5 @@ INVARIANT = Invariant(
     source="https://docs.pytorch.org/docs/stable/optim.html",
     judge=judge,
     needs_values=False,
+    freezing=False,
 )

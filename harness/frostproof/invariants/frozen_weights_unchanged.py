@@ -1,8 +1,15 @@
 """What is frozen stays, bit for bit, whichever way it was frozen."""
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at, change, first_difference
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.wording import first_difference
 from frostproof.observation import Moment, Trial, picker
+
+MOVED = Kind(
+    "moved",
+    lambda shown: f"approach {shown.approach} moved a frozen parameter {shown.at}: {shown.change}",
+    lambda shown: shown.keeps(f"{shown.name} is frozen throughout, so no bit of it may change", "moved the frozen"),
+)
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
@@ -14,7 +21,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         before = trial.weights_before(moment, role)
         if take(seen.weights) != take(before):
             i = first_difference(frozen, before, seen.weights)
-            return f"approach {trial.names[role]} moved a frozen parameter {at(moment)}: {change(trial, i, before[i], seen.weights[i])}"
+            return Breach(MOVED, (role,), moment.number, (i,), before[i], seen.weights[i])
     return HELD
 
 

@@ -1,9 +1,15 @@
 """A frozen layer still hands gradients to the trainable layers below it."""
 
-from frostproof.invariants.agreement import disagreement
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at, change
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.pairs import Comparison
 from frostproof.observation import Moment, Trial
+
+AB = Comparison(
+    "freezing changes the gradient of a trainable parameter",
+    "a frozen layer hands on the same gradients as one that trains",
+    exact=False,
+)
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
@@ -12,10 +18,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     trained = tuple(i for i in during.trainable if i not in during.forward and i not in during.backward)
     if a is None or b is None or not trained or ("a", "b") in trial.parted:
         return NOT_JUDGED
-    i = disagreement(trial, trained, b, a)
-    if i is not None:
-        return f"freezing changes the gradient of a trainable parameter {at(moment)} (nothing frozen -> A): {change(trial, i, b[i], a[i])}"
-    return HELD
+    return AB.differing(trial, moment, ("a", "b"), ("gradients",), trained) or HELD
 
 
 INVARIANT = Invariant(

@@ -1,11 +1,18 @@
 """Gradual unfreezing: a group that is added during training trains, and leaves the others alone."""
 
-from frostproof.invariants.agreement import disagreement
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind, Shown
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.pairs import Comparison
 from frostproof.invariants.progress import moved, stuck
-from frostproof.invariants.wording import at, change, first_difference
+from frostproof.invariants.wording import at, first_difference
 from frostproof.observation import Moment, Trial
 from frostproof.program import Step
+
+AB = Comparison(
+    "after a group was added at event {since}, B trains unlike A, which had it from the start,",
+    "a group that is added trains like one that was there from the start, and leaves the others alone",
+    exact=False,
+)
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
@@ -14,28 +21,43 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         before = trial.weights_before(moment, "b")
         if seen.weights != before:
             i = first_difference(range(len(before)), before, seen.weights)
-            return f"add_param_group moved a parameter {at(moment)}: {change(trial, i, before[i], seen.weights[i])}"
+            return Breach(MOVED, ("b",), moment.number, (i,), before[i], seen.weights[i])
     earlier = trial.first_added("b")
     if earlier is None:
         return NOT_JUDGED
     if isinstance(moment.event, Step) and ("a", "b") not in trial.parted:
-        a = moment.seen["a"]
-        differing = disagreement(trial, moment.frozen.trainable, a.weights, seen.weights)
+        differing = AB.differing(trial, moment, ("a", "b"), ("weights",), moment.frozen.trainable, since=earlier.number)
         if differing is not None:
-            return (
-                f"after a group was added at event {earlier.number}, B trains unlike A, which had it from the start, {at(moment)}: "
-                f"{change(trial, differing, a.weights[differing], seen.weights[differing])}"
-            )
+            return differing
     if not moment.last:
         return HELD if isinstance(moment.event, Step) else NOT_JUDGED
     added = tuple(i for i in earlier.seen["b"].added if all(i in each.frozen.trainable for each in trial.moments[earlier.number :]))
     found = stuck(trial, "b", earlier.number, added)
     if found is not None:
-        trial.stuck.add(found)
-        name, handed = trial.case.parameters[found[0]].name, at(trial.moments[found[1]])
-        return f"{name}, in a group added at event {earlier.number}, does not train: it had a gradient {handed}, and has not moved"
+        i, number = found
+        return Breach(STUCK, ("b",), moment.number, (i,), found=number, since=earlier.number)
     return HELD if moved(trial, "b", earlier.number, added) else NOT_JUDGED
 
+
+def _stuck_said(shown: Shown) -> str:
+    handed = at(shown.trial.moments[shown.breach.found])
+    return f"{shown.name}, in a group added at event {shown.breach.since}, does not train: it had a gradient {handed}, and has not moved"
+
+
+MOVED = Kind(
+    "moved",
+    lambda shown: f"add_param_group moved a parameter {shown.at}: {shown.change}",
+    lambda shown: shown.keeps("adding a group moves nothing", "add_param_group moved"),
+)
+STUCK = Kind(
+    "stuck",
+    _stuck_said,
+    lambda shown: shown.moves(
+        "what is in a group that was added trains",
+        f"{shown.name}, in a group that was added, had a gradient and has not moved",
+    ),
+    stuck=True,
+)
 
 INVARIANT = Invariant(
     id="group-added-trains",

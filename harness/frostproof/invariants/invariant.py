@@ -6,13 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from frostproof.invariants.breach import Judgement
 from frostproof.observation import Moment, Trial
 
 Severity = Literal["wrong", "crash", "cost"]
-Judgement = str | None
-HELD: Judgement = ""
-NOT_JUDGED: Judgement = None
-"""Nothing at this moment to judge. Any text but the empty one, HELD, says what was violated."""
 
 
 class Violation(AssertionError):
@@ -21,12 +18,7 @@ class Violation(AssertionError):
 
 @dataclass(frozen=True)
 class Invariant:
-    """A statement, how bad it is when broken, where it comes from, and the function that judges a moment of a trial.
-
-    `needs_values`: compares numbers, so that nothing can be judged on the device meta. `needs_optimizer`: says nothing of
-    autograd alone; `autograd_only`: says nothing of an optimizer. `compares`: sets two runs side by side, which means
-    nothing where a run does not repeat itself.
-    """
+    """A statement, how bad it is when broken, where it comes from, and the function that judges a moment of a trial."""
 
     id: str
     statement: str
@@ -34,9 +26,15 @@ class Invariant:
     source: str
     judge: Callable[[Trial, Moment], Judgement]
     needs_values: bool = True
+    """Whether it compares numbers, so that nothing can be judged on the device meta."""
     needs_optimizer: bool = True
+    """Whether it says nothing of autograd alone."""
     autograd_only: bool = False
+    """Whether it says nothing of an optimizer."""
     compares: bool = False
+    """Whether it sets two runs side by side, which means nothing where a run does not repeat itself."""
+    freezing: bool = True
+    """Whether it is about freezing, so that what breaks it with nothing frozen as well is something else."""
     violation: type[Violation] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,8 +1,27 @@
 """requires_grad=False costs no gradient: backward leaves `.grad` of a frozen parameter None."""
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.observation import Moment, Trial
+
+
+def _said(what: str) -> Kind:
+    def message(shown: Shown) -> str:
+        return f"backward {what} the gradient of {shown.name}, which is frozen by requires_grad=False, {shown.at}"
+
+    def assertion(shown: Shown) -> Assertion:
+        expected = f"{shown.name} has requires_grad=False, so backward leaves its .grad alone"
+        text, grad = f"backward {what} the gradient of {shown.name}, which is frozen", f"{shown.tensor}.grad"
+        if what == "allocated":
+            return shown.noted(expected, "gradients", shown.exits_if(f"{grad} is not None", text))
+        found = shown.noted(expected, "gradients", shown.exits_if(f"not torch.equal(before, {grad})", text))
+        found.notes[shown.breach.event, "cleared"] = [f"before = {grad}.clone()"]
+        return found
+
+    return Kind(what, message, assertion)
+
+
+ALLOCATED, CHANGED = _said("allocated"), _said("changed")
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
@@ -11,8 +30,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED
     for i in moment.frozen.backward:
         if seen.gradients[i] != seen.cleared[i]:
-            what = "allocated" if seen.cleared[i] is None else "changed"
-            return f"backward {what} the gradient of {trial.case.parameters[i].name}, which is frozen by requires_grad=False, {at(moment)}"
+            kind = ALLOCATED if seen.cleared[i] is None else CHANGED
+            return Breach(kind, ("a",), moment.number, (i,), seen.cleared[i], seen.gradients[i])
     return HELD
 
 

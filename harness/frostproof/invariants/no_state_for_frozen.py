@@ -1,7 +1,7 @@
 """Freezing saves the optimizer's memory: no state for a parameter that never had a gradient."""
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.observation import Moment, Trial
 
 
@@ -11,9 +11,22 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED
     for i in moment.frozen.never:
         if i in seen.stateful:
-            return f"the optimizer holds state for {trial.case.parameters[i].name}, which never had a gradient, {at(moment)}"
+            return Breach(HAS_STATE, ("a",), moment.number, (i,))
     return HELD
 
+
+def _stateless(shown: Shown) -> Assertion:
+    state = f"optimizer.state.get({shown.tensor})"
+    text = f"the optimizer holds {{list({state})}} for {shown.name}, which never had a gradient"
+    expected = f"{shown.name} never had a gradient, so the optimizer needs no state for it"
+    return Assertion(expected, verdict=[shown.exits_if(state, text)])
+
+
+HAS_STATE = Kind(
+    "has-state",
+    lambda shown: f"the optimizer holds state for {shown.name}, which never had a gradient, {shown.at}",
+    _stateless,
+)
 
 INVARIANT = Invariant(
     id="no-state-for-frozen",

@@ -1,25 +1,30 @@
 """The same case with the same seed gives the same bits; freezing draws no random numbers."""
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at, change, first_difference
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.pairs import Comparison
 from frostproof.observation import Moment, Trial
 from frostproof.program import Step
 
+TWICE = Comparison(
+    "A run twice with one seed differs", "the same training with the same seed gives the same bits, whatever new memory held before"
+)
+DRAWS = Comparison(
+    "A and B leave the random number generators in different states: one draws where the other does not,",
+    "freezing draws no random numbers: A and B leave the generator in the same state",
+)
+
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    a, b, again = moment.seen["a"], moment.seen["b"], moment.seen.get("again")
-    judgement = NOT_JUDGED
-    if again is not None:
-        if a.weights != again.weights:
-            i = first_difference(range(len(a.weights)), a.weights, again.weights)
-            return f"A run twice with one seed differs {at(moment)} (once -> again): {change(trial, i, a.weights[i], again.weights[i])}"
-        if (a.losses, a.gradients, a.buffers, a.generators) != (again.losses, again.gradients, again.buffers, again.generators):
-            return f"A run twice with one seed differs in loss, gradients, buffers or random state {at(moment)}"
+    judgement: Judgement = NOT_JUDGED
+    if "again" in moment.seen:
+        parts = ("weights", "losses", "gradients", "buffers", "generators")
+        found = TWICE.differing(trial, moment, ("a", "again"), parts)
+        if found is not None:
+            return found
         judgement = HELD
-    if ("a", "b") not in trial.parted and (isinstance(moment.event, Step) and a.stepped and b.stepped):
-        if a.generators != b.generators:
-            return f"A and B leave the random number generators in different states {at(moment)}: one draws where the other does not"
-        judgement = HELD
+    if ("a", "b") not in trial.parted and isinstance(moment.event, Step) and moment.seen["a"].stepped and moment.seen["b"].stepped:
+        return DRAWS.differing(trial, moment, ("a", "b"), ("generators",)) or HELD
     return judgement
 
 
@@ -31,4 +36,5 @@ INVARIANT = Invariant(
     judge=judge,
     compares=True,
     needs_optimizer=False,
+    freezing=False,
 )

@@ -1,24 +1,28 @@
 """B leaves gradients behind on what it does not own. They change nothing for what it trains."""
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at, change, first_difference
-from frostproof.observation import Moment, Trial, picker
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.pairs import Comparison
+from frostproof.observation import Moment, Trial
 from frostproof.program import Step
+
+CLEARING = Comparison(
+    "leftover gradients change what B trains: {left} and {right} differ",
+    "gradients left on what the optimizer does not own change nothing for what it trains",
+)
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     trainable = moment.frozen.trainable
     if not trainable or not moment.frozen.step or not isinstance(moment.event, Step):
         return NOT_JUDGED
-    judgement, take = NOT_JUDGED, picker(trainable)
-    b = moment.seen["b"].weights
+    judgement: Judgement = NOT_JUDGED
     for role in ("cleared", "second", "rebuilt"):
         if role not in moment.seen or ("b", role) in trial.parted:
             continue
-        other = moment.seen[role].weights
-        if take(b) != take(other):
-            i = first_difference(trainable, b, other)
-            return f"B and {trial.names[role]} differ {at(moment)} (B -> {trial.names[role]}): {change(trial, i, b[i], other[i])}"
+        found = CLEARING.differing(trial, moment, ("b", role), ("weights",), trainable)
+        if found is not None:
+            return found
         judgement = HELD
     return judgement
 

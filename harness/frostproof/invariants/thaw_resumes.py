@@ -1,6 +1,7 @@
 """Unfrozen, a parameter trains: with the state that it had, or with none."""
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.progress import moved, stuck
 from frostproof.invariants.wording import at
 from frostproof.observation import Moment, Trial
@@ -10,7 +11,7 @@ from frostproof.program import Thaw, changes
 def judge(trial: Trial, moment: Moment) -> Judgement:
     if not moment.last:
         return NOT_JUDGED
-    judgement = NOT_JUDGED
+    judgement: Judgement = NOT_JUDGED
     for earlier in trial.moments:
         names = [name for each in changes(earlier.event) if isinstance(each, Thaw) for name in each.names]
         thawed = tuple(i for i in map(trial.case.positions.__getitem__, names) if _trains_since(trial, earlier.number, i))
@@ -18,12 +19,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             found = stuck(trial, role, earlier.number, thawed)
             if found is not None:
                 i, number = found
-                trial.stuck.add(found)
-                name, handed = trial.case.parameters[i].name, at(trial.moments[number])
-                return (
-                    f"{name}, thawed at event {earlier.number}, does not train in approach {trial.names[role]}: "
-                    f"it had a gradient {handed}, and has not moved since it was thawed"
-                )
+                return Breach(STUCK, (role,), moment.number, (i,), found=number, since=earlier.number)
             if moved(trial, role, earlier.number, thawed):
                 judgement = HELD
     return judgement
@@ -34,6 +30,23 @@ def _trains_since(trial: Trial, number: int, i: int) -> bool:
     frozen = trial.case.frozen if number == 0 else trial.case.course[number - 1].step
     return i in frozen and all(i in moment.frozen.trainable for moment in trial.moments[number:])
 
+
+def _said(shown: Shown) -> str:
+    return (
+        f"{shown.name}, thawed at event {shown.breach.since}, does not train in approach {shown.approach}: "
+        f"it had a gradient {at(shown.trial.moments[shown.breach.found])}, and has not moved since it was thawed"
+    )
+
+
+STUCK = Kind(
+    "stuck",
+    _said,
+    lambda shown: shown.moves(
+        "once thawed, a parameter with a gradient trains again",
+        f"{shown.name} was thawed, had a gradient, and has not moved since",
+    ),
+    stuck=True,
+)
 
 INVARIANT = Invariant(
     id="thaw-resumes",

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.progress import due, poisoned
 from frostproof.observation import Moment, Trial, picker
 
@@ -23,10 +24,24 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         for i in earlier.frozen.trainable:
             missed[i] += due(trial, earlier, "a", i)
             if missed[i] >= trial.subject.patience and not poisoned(trial, "a", i):
-                name, events = trial.case.parameters[i].name, len(trial.moments)
-                return f"no trainable parameter moved in {events} events, though {name} had a gradient at event {earlier.number}"
+                return Breach(STUCK, ("a",), moment.number, (i,), found=earlier.number)
     return NOT_JUDGED
 
+
+def _said(shown: Shown) -> str:
+    events, number = len(shown.trial.moments), shown.breach.found
+    return f"no trainable parameter moved in {events} events, though {shown.name} had a gradient at event {number}"
+
+
+STUCK = Kind(
+    "stuck",
+    _said,
+    lambda shown: shown.moves(
+        f"{shown.name} is trainable and gets a gradient, so it moves",
+        f"{shown.name} had a gradient, and nothing that is trainable has moved",
+    ),
+    stuck=True,
+)
 
 INVARIANT = Invariant(
     id="trainable-moves",

@@ -1,10 +1,16 @@
 """A and B train alike: the same losses and the same updates, bit for bit."""
 
-from frostproof.invariants.agreement import disagreement, is_rounding
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at, change, numbers
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.pairs import Comparison
 from frostproof.observation import Moment, Trial
 from frostproof.program import Step
+
+AB = Comparison(
+    "A and B update a trainable parameter differently",
+    "A freezes by requires_grad=False, B by what the optimizer owns: what trains must train alike",
+    exact=False,
+)
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
@@ -13,19 +19,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED
     if trial.first_added("b"):
         return NOT_JUDGED  # from then on, it is for group-added-trains to judge
-    a, b = moment.seen["a"], moment.seen["b"]
-    i = disagreement(trial, trainable, a.weights, b.weights)
-    if i is not None:
-        return f"A and B update a trainable parameter differently {at(moment)} (A -> B): {change(trial, i, a.weights[i], b.weights[i])}"
-    if a.losses != b.losses:
-        if len(a.losses) != len(b.losses):
-            return f"A evaluated the loss {len(a.losses)} times and B {len(b.losses)} times {at(moment)}"
-        for left, right in zip(a.losses, b.losses, strict=True):
-            if left != right and not is_rounding(trial, left, right):
-                return f"A and B differ in the loss {at(moment)} (A -> B): loss{numbers(trial.case.dtype, left, right)}"
-    if a.buffers != b.buffers and not trial.allows_rounding:
-        return f"A and B differ in the buffers of the model {at(moment)}"
-    return HELD
+    return AB.differing(trial, moment, ("a", "b"), ("weights", "losses", "buffers"), trainable) or HELD
 
 
 INVARIANT = Invariant(

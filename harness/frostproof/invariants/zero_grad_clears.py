@@ -1,16 +1,18 @@
 """zero_grad clears every parameter that the optimizer owns, whether it requires grad or not."""
 
-from frostproof.invariants.invariant import HELD, NOT_JUDGED, Invariant, Judgement
-from frostproof.invariants.wording import at
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.observation import Moment, Trial
 from frostproof.program import Step, ZeroGrad
+
+EXPECTED = "zero_grad clears what the optimizer owns, frozen or not, and allocates nothing"
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     event = moment.event
     if not isinstance(event, ZeroGrad) and not (isinstance(event, Step) and event.zeroed_by == "optimizer"):
         return NOT_JUDGED
-    judgement = NOT_JUDGED
+    judgement: Judgement = NOT_JUDGED
     for role, seen in moment.seen.items():
         if seen.cleared is None or not seen.zeroed:
             continue
@@ -22,11 +24,32 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             had = isinstance(event, ZeroGrad) or (moment.before is not None and moment.before[role].has_gradient[i])
             to_none = event.set_to_none and "set_to_none" not in trial.subject.unable
             if not had or to_none or any(gradient):
-                what = "left a gradient on" if had else "allocated a gradient, where there was none, for"
-                call, name = f"zero_grad(set_to_none={event.set_to_none})", trial.case.parameters[i].name
-                return f"{call} {what} {name} {at(moment)}, approach {trial.names[role]}"
+                return Breach(LEFT if had else ALLOCATED, (role,), moment.number, (i,), expected=None if to_none else "zeros")
     return judgement
 
+
+def _call(shown: Shown) -> str:
+    return "zero_grad()" if shown.breach.expected is None else "zero_grad(set_to_none=False)"
+
+
+def _cleared(shown: Shown) -> Assertion:
+    grad = f"{shown.tensor}.grad"
+    zeros = f" and {grad}.count_nonzero()" if shown.breach.expected else ""
+    text = f"{_call(shown)} left a gradient on {shown.name}"
+    return shown.noted(EXPECTED, "cleared", shown.exits_if(f"{grad} is not None{zeros}", text))
+
+
+def _not_allocated(shown: Shown) -> Assertion:
+    text = f"{_call(shown)} allocated a gradient for {shown.name}"
+    return shown.noted(EXPECTED, "cleared", shown.exits_if(f"{shown.tensor}.grad is not None", text))
+
+
+LEFT = Kind("left", lambda shown: f"{_call(shown)} left a gradient on {shown.name} {shown.where}", _cleared)
+ALLOCATED = Kind(
+    "allocated",
+    lambda shown: f"{_call(shown)} allocated a gradient, where there was none, for {shown.name} {shown.where}",
+    _not_allocated,
+)
 
 INVARIANT = Invariant(
     id="zero-grad-clears",
@@ -35,4 +58,5 @@ INVARIANT = Invariant(
     source="https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html",
     judge=judge,
     needs_values=False,
+    freezing=False,
 )

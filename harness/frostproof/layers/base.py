@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 
 from frostproof.errors import CaseError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 """A number of features, channels, groups, rows: bounded, so that a case from a file cannot ask for all memory."""
@@ -49,30 +45,12 @@ class Constructor(NamedTuple):
         call = f"{'' if self.ours else 'nn.'}{self.name}({', '.join(words)})"
         return f"nn.utils.{self.wrapper}({call})" if self.wrapper else call
 
-    def build(self, device: str, dtype: Any) -> nn.Module:
-        """The module. Arguments that are calls must have been replaced by what they build."""
-        from torch import nn
-
-        if self.ours:
-            from frostproof import modules
-
-            found = getattr(modules, self.name)
-        else:
-            found = getattr(nn, self.name)
-        factory = {"device": device, "dtype": dtype} if self.takes_factory else {}
-        module: nn.Module = found(*self.args, **self.kwargs, **factory)
-        return _wrapped(module, self.wrapper) if self.wrapper else module
-
-
-def _wrapped(module: nn.Module, wrapper: str) -> nn.Module:
-    from torch.nn import utils
-    from torch.nn.utils import parametrizations
-
-    owner, _, name = wrapper.rpartition(".")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the old functions are deprecated, and in wide use
-        wrapped: nn.Module = getattr(parametrizations if owner else utils, name)(module)
-    return wrapped
+    def source(self, factory: Sequence[str] = ()) -> str:
+        """The same call with the keyword arguments `factory` where the module takes a device and a dtype."""
+        call = str(self._replace(wrapper=""))
+        if self.takes_factory and factory:
+            call = f"{call[:-1]}{', ' if self.args or self.kwargs else ''}{', '.join(factory)})"
+        return f"nn.utils.{self.wrapper}({call})" if self.wrapper else call
 
 
 class Layer(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kind", tag=True, forbid_unknown_fields=True):
@@ -125,16 +103,10 @@ class Layer(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kin
         """The nearest spec that can take `shape`: of this kind, where any can."""
         return self
 
-    def build(self, shape: Shape, device: str, dtype: Any) -> nn.Module:
-        module = self.constructor(shape).build(device, dtype)
-        if self.random_affine:
-            from torch import nn
-
-            for name, parameter in module.named_parameters():
-                if parameter.dim() == 1:
-                    low, high = (0.5, 1.5) if name.endswith("weight") else (0.25, 0.75)
-                    nn.init.uniform_(parameter, low, high)
-        return module
+    def source(self, shape: Shape, factory: Sequence[str] = ()) -> str:
+        """The expression that builds the module. Norms and biases of attention start away from ones and zeros."""
+        call = self.constructor(shape).source(factory)
+        return f"spread({call})" if self.random_affine else call
 
 
 def need(rank: int, layer: Layer, shape: Shape) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -26,9 +26,6 @@ from frostproof.layers.normalization import (
 )
 from frostproof.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, Flatten, MaxPool1d, MaxPool2d
 from frostproof.layers.recurrent import GRU, LSTM
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class _Composite(Layer, frozen=True):
@@ -67,9 +64,11 @@ class _Composite(Layer, frozen=True):
         calls = tuple(layer.constructor(received) for _, layer, received in self.inner(shape))
         return Constructor(type(self).__name__, calls, takes_factory=False)
 
-    def build(self, shape: Shape, device: str, dtype: Any) -> nn.Module:
-        modules = tuple(layer.build(received, device, dtype) for _, layer, received in self.inner(shape))
-        return self.constructor(shape)._replace(args=modules).build(device, dtype)
+    def source(self, shape: Shape, factory: Sequence[str] = ()) -> str:
+        constructor = self.constructor(shape)
+        words = [layer.source(received, factory) for _, layer, received in self.inner(shape)]
+        words += [f"{key}={value!r}" for key, value in constructor.kwargs.items()]
+        return f"{'' if constructor.ours else 'nn.'}{constructor.name}({', '.join(words)})"
 
 
 class Sequential(_Composite, frozen=True):

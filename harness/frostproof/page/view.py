@@ -11,10 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from frostproof.changes import Change, Key, changes
-from frostproof.drawing import Drawing, drawing
+from frostproof.drawing import Drawing, Focus, drawing
 from frostproof.errors import one_line
 from frostproof.evidence import Evidence, evidence
-from frostproof.focus import Focus
 from frostproof.invariants import BY_ID
 from frostproof.program import Freeze, Thaw
 from frostproof.program import changes as changes_of
@@ -237,7 +236,8 @@ def _shown(found: Evidence, row: InvariantRow) -> Shown | None:
     if found.case is None:
         return None
     case = found.case.case
-    focus = Focus.of(case, row.message or "")
+    fits = found.case.event is not None and 0 <= found.case.event < len(case.program)  # a file may say anything
+    focus = Focus(found.case.event if fits else None, tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters)))
     frozen = case.course[focus.event].step if focus.event is not None else case.frozen
     timeline = tuple(
         Moment(

@@ -1,4 +1,4 @@
-"""Ways to freeze that somebody has subclassed, as functions: what they override, and what that calls."""
+"""The hooks of an approach as functions: what it overrides, and what that calls."""
 
 from __future__ import annotations
 
@@ -10,40 +10,15 @@ from collections.abc import Iterator
 from functools import cache
 
 from frostproof.approach import Approach
-from frostproof.reproducer.naming import Unprintable
+from frostproof.lowering import HOOKS
 from frostproof.reproducer.network import untyped, without_underscore
 
-METHODS = {
-    "freeze": "freeze",
-    "thaw": "thaw",
-    "clear": "clear",
-    "between_passes": "between_passes",
-    "companion": "second",
-    "forward": "forward",
-    "backward": "backward",
-    "begin": "begin",
-    "after_backward": "after_backward",
-    "end": "end",
-}
-"""What an approach may override -> the function that a script calls in its place."""
-
-PACKAGE = Approach.__module__
-
-
-def overridden(approach: Approach) -> set[str]:
-    """Names of the methods that are not ours. Raises Unprintable where a script could not call them."""
-    own = {name for name in METHODS if getattr(type(approach), name).__module__ != PACKAGE}
-    if any(getattr(type(approach), name).__module__ != PACKAGE for name in ("owns", "arranged")):
-        raise Unprintable(f"{type(approach).__name__} decides by itself what the optimizer owns, which cannot be written down")
-    return own
-
-
 @cache
-def functions(approach: Approach) -> tuple[str, ...]:
-    """The source of what is overridden, as functions without `self`, after the source of what they call."""
+def functions(kind: type[Approach], hooks: frozenset[str]) -> tuple[str, ...]:
+    """The source of these hooks of an approach, as functions without `self`, after the source of what they call."""
     found: dict[str, str] = {}
-    for name in sorted(overridden(approach)):
-        _method(type(approach), name, METHODS[name], found)
+    for name in sorted(hooks):
+        _method(kind, name, HOOKS[name], found)
     return tuple(found.values())
 
 
@@ -62,10 +37,10 @@ def _method(kind: type, name: str, title: str, found: dict[str, str]) -> None:
                 if usual not in found:
                     _method(_after(kind, owner), called, usual, found)
                 node.func = ast.Name(usual)
-            elif on == "self" and called in METHODS:
-                if METHODS[called] not in found:
-                    _method(kind, called, METHODS[called], found)
-                node.func = ast.Name(METHODS[called])
+            elif on == "self" and called in HOOKS:
+                if HOOKS[called] not in found:
+                    _method(kind, called, HOOKS[called], found)
+                node.func = ast.Name(HOOKS[called])
     for each in _names(tree):
         _helper(owner.__module__, each, found)
     found[title] = untyped(tree)

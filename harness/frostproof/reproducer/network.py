@@ -1,4 +1,4 @@
-"""The network of a case as plain torch code, with the same values as `Architecture.build` gives it."""
+"""What a network uses and `torch.nn` does not have, as plain source."""
 
 from __future__ import annotations
 
@@ -8,80 +8,11 @@ import io
 import textwrap
 import tokenize
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from frostproof import modules
 from frostproof.architecture import Architecture
-from frostproof.case import Case
-from frostproof.layers import Checkpointed, Layer, Residual, Sequential, Shape, TiedLinear
-
-SPREAD = """def spread(module):  # norms and biases start away from ones and zeros, which hide stray updates
-    for name, p in module.named_parameters():
-        if p.dim() == 1:
-            low, high = (0.5, 1.5) if name.endswith("weight") else (0.25, 0.75)
-            nn.init.uniform_(p, low, high)
-    return module
-"""
-
-
-def network(architecture: Architecture, device: str, dtype: str) -> str:
-    """The call that builds the network, before weights are tied."""
-    factory = ([] if device == "cpu" else [f'device="{device}"']) + ([] if dtype == "float32" else [f"dtype=torch.{dtype}"])
-    return _quoted(_call(Sequential(architecture.layers), architecture.input.shape, factory))
-
-
-def ties(architecture: Architecture) -> list[str]:
-    """The statements that tie weights."""
-    return [
-        f"{expression(place.path)}.weight = {expression(architecture.places[place.layer.of].path)}.weight  # tied"
-        for place in architecture.places
-        if isinstance(place.layer, TiedLinear)
-    ]
-
-
-def _call(layer: Layer, shape: Shape, factory: Sequence[str]) -> str:
-    if isinstance(layer, Sequential | Residual | Checkpointed):
-        words = [_call(inner, received, factory) for _, inner, received in layer.inner(shape)]
-        constructor = layer.constructor(shape)
-        words += [f"{key}={value!r}" for key, value in constructor.kwargs.items()]
-        return f"{'' if constructor.ours else 'nn.'}{constructor.name}({', '.join(words)})"
-    constructor = layer.constructor(shape)
-    call = str(constructor._replace(wrapper=""))
-    if constructor.takes_factory and factory:
-        call = f"{call[:-1]}{', ' if constructor.args or constructor.kwargs else ''}{', '.join(factory)})"
-    if constructor.wrapper:
-        call = f"nn.utils.{constructor.wrapper}({call})"
-    return f"spread({call})" if layer.random_affine else call
-
-
-def expression(name: str) -> str:
-    """The Python expression of a module or parameter with this dotted name.
-
-    >>> expression("1.0.weight")
-    'model[1][0].weight'
-    """
-    return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
-
-
-def parameters(case: Case, positions: Iterable[int]) -> str:
-    """An expression for the parameters at `positions`, in this order."""
-    wanted = list(positions)
-    if wanted == list(range(len(case.parameters))):
-        return "model.parameters()"
-    words, whole = [], {place.uses[0]: place for place in case.architecture.places if len(place.uses) > 1 and _own(place.uses)}
-    whole = {first: place for first, place in whole.items() if not isinstance(place.layer, TiedLinear)}
-    while wanted:
-        place = whole.get(wanted[0])
-        if place is not None and wanted[: len(place.uses)] == list(place.uses):
-            words.append(f"*{expression(place.path)}.parameters()")
-            wanted = wanted[len(place.uses) :]
-        else:
-            words.append(expression(case.parameters[wanted.pop(0)].name))
-    if len(words) == 1 and words[0].startswith("*"):
-        return words[0][1:]
-    return f"[{', '.join(words)}]"
-
-
-def _own(uses: Sequence[int]) -> bool:
-    return list(uses) == list(range(uses[0], uses[0] + len(uses)))
+from frostproof.layers import Checkpointed, Layer, Residual, Shape
 
 
 def adapters(architecture: Architecture) -> tuple[list[str], list[str]]:
@@ -96,13 +27,11 @@ def adapters(architecture: Architecture) -> tuple[list[str], list[str]]:
             used.add(constructor.name)
         if isinstance(layer, Residual | Checkpointed):
             stack += [(inner, received) for _, inner, received in layer.inner(shape)]
-    from frostproof import modules
-
-    texts = [_plain(inspect.getsource(getattr(modules, name))) for name in sorted(used)]
+    texts = [plain(getattr(modules, name)) for name in sorted(used)]
     if any("time_first" in text for text in texts):
-        texts.insert(0, _plain(inspect.getsource(modules._time_first)))
+        texts.insert(0, plain(modules._time_first))
     imports = ["from torch.utils.checkpoint import checkpoint"] if "Checkpointed" in used else []
-    return imports, texts + [SPREAD] * spreads
+    return imports, texts + [plain(modules.spread)] * spreads
 
 
 class _Untyped(ast.NodeTransformer):
@@ -142,8 +71,9 @@ def without_underscore(name: str) -> str:
     return name[1:] if len(name) > 1 and name[0] == "_" != name[1] else name
 
 
-def _plain(source: str) -> str:
-    return untyped(ast.parse(textwrap.dedent(source)))
+def plain(thing: Any) -> str:
+    """The source of a function or class of ours, as a script has it."""
+    return untyped(ast.parse(textwrap.dedent(inspect.getsource(thing))))
 
 
 def untyped(tree: ast.Module) -> str:

@@ -4,176 +4,154 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 
+from frostproof import modules
 from frostproof.approach import Approaches
-from frostproof.bits import bits, nans_alike
+from frostproof.bits import bits
 from frostproof.case import Case
-from frostproof.invariants import BY_ID, HELD, INVARIANTS, NOT_JUDGED, Invariant
+from frostproof.invariants import Shown
+from frostproof.invariants.breach import Assertion
+from frostproof.invariants.pairs import labels
 from frostproof.layers import SelfAttention, TransformerEncoderLayer
+from frostproof.lowering import Plan, accumulates, lowered
+from frostproof.marks import PHASES
 from frostproof.memory import FILLER, M_PERTURB, fills_all
-from frostproof.observation import Crash, Trial
+from frostproof.naming import Naming, Unprintable, compiles, draws
+from frostproof.observation import Trial
 from frostproof.program import SaveLoad, Step
 from frostproof.reproducer.approaches import functions
-from frostproof.reproducer.claims import CLAIMS, Claim, View, labels, quoted
-from frostproof.reproducer.naming import Naming, Unprintable, compiles, draws
-from frostproof.reproducer.network import adapters, network, ties
-from frostproof.reproducer.source import WIDTH, Block, Statement, block, merged, refolded, rendered
-from frostproof.reproducer.transcript import Transcript, accumulates
+from frostproof.reproducer.network import adapters, plain
+from frostproof.source import WIDTH, At, Block, Statement, block, merged, refolded, rendered
 from frostproof.subject import Subject
-from frostproof.trial import run_trial
-
-ONLY = """def only(model, *names):  # a module that has these parameters of the model and no others
-    root = torch.nn.Module()
-    for name in names:
-        *path, last = name.split(".")
-        module = root
-        for part in path:
-            if part not in dict(module.named_children()):
-                module.add_module(part, torch.nn.Module())
-            module = getattr(module, part)
-        module.register_parameter(last, model.get_parameter(name))
-    return root
-"""
 
 
-def script(case: Case, subject: Subject, invariant: str | Invariant, device: str = "cpu", approaches: Approaches | None = None) -> str:
-    """Python source that exits 1 with one line while `subject` breaks `invariant` in `case`, and 0 once it no longer does.
+def script(shown: Shown, subject: Subject, approaches: Approaches | None = None) -> str:
+    """Python source that exits 1 with one line while `subject` breaks an invariant as was shown, and 0 once it no longer does.
 
-    The case is run once more, to see what breaks where. Raises Unprintable, with the reason.
+    Raises Unprintable, with the reason.
     """
-    ways = approaches or Approaches()
-    invariant = BY_ID[invariant] if isinstance(invariant, str) else invariant
-    trial, found = _broken(case, subject, invariant, device, ways)
-    naming = Naming()
-    claim = found if isinstance(found, Claim) else _crashed(trial, found, invariant)
-    crash = None if isinstance(found, Claim) else found
-    return _Script(trial, subject, invariant, device, ways, claim, crash, naming).text()
+    breach, case = shown.breach, shown.case
+    # An exception ends the training within its event, or before the first.
+    case = case.replaced(program=case.program[: max(breach.event, 0) + 1])
+    events = len(case.program) if breach.event >= 0 else 0
+    return _Script(shown.trial, case, events, breach.roles, subject, shown.device, approaches or Approaches(), shown.assertion, shown).text()
 
 
-def _broken(case: Case, subject: Subject, invariant: Invariant, device: str, ways: Approaches) -> tuple[Trial, Claim | Crash]:
-    """The trial that breaks the invariant, and how: of the case, or of the same training with nothing frozen."""
-    if invariant.id == "repeats-itself" and "again" not in case.extras:
-        case = case.replaced(extras=(*case.extras, "again"))
-    for each in (case, case.control()):
-        # As a verification judges it; the atlas, whose own invariant is not among these, tells each difference of bits.
-        with nans_alike() if invariant in INVARIANTS and invariant.compares else nullcontext():
-            trial = run_trial(each, subject, device, (invariant,), ways).trial
-        for moment in trial.moments:
-            if invariant.judge(trial, moment) not in (HELD, NOT_JUDGED):
-                return trial, CLAIMS[invariant.id](View(trial, invariant, moment, device))
-        if trial.crash is not None:
-            return trial, trial.crash
-    raise Fleeting("the same case, run once more, does not break it")
-
-
-def _crashed(trial: Trial, crash: Crash, invariant: Invariant) -> Claim:
-    call = CALLS.get(crash.phase, crash.phase)
-    where = f"with nothing frozen, and every gradient there, {call} does not raise; so it must not here"
-    if invariant.id == "equivalent":
-        other = trial.names["b" if crash.role == "a" else "a"]
-        where = f"freezing the same by {other}, {call} does not raise; so {trial.names[crash.role]} is no equivalent"
-    return Claim((crash.role,), max(crash.index, 0), where)
-
-
-CALLS = {
-    "build": "the constructor",
-    "zero_grad": "zero_grad()",
-    "step": "step()",
-    "train": "train()",
-    "eval": "eval()",
-    "load": "load_state_dict()",
-    "regroup": "add_param_group()",
-}
-
-
-class Fleeting(Unprintable):
-    """What happened once, and not again."""
+def training(case: Case, subject: Subject, role: str, device: str = "cpu", approaches: Approaches | None = None) -> str:
+    """The source of the whole training of one role, which asserts nothing. Raises Unprintable."""
+    trial = Trial(case, {}, subject)
+    return _Script(trial, case, len(case.program), (role,), subject, device, approaches or Approaches(), Assertion(""), None).text()
 
 
 class _Script:
+    """Puts the statements of one training, or of two that are compared, together with what is asserted of them."""
+
     def __init__(
         self,
         trial: Trial,
+        case: Case,
+        events: int,
+        roles: Sequence[str],
         subject: Subject,
-        invariant: Invariant,
         device: str,
-        ways: Approaches,
-        claim: Claim,
-        crash: Crash | None,
-        naming: Naming,
+        approaches: Approaches,
+        assertion: Assertion,
+        shown: Shown | None,
     ) -> None:
-        self.trial, self.subject, self.invariant, self.device = trial, subject, invariant, device
-        self.claim, self.crash, self.naming = claim, crash, naming
-        case = trial.case
-        stop = crash.index if crash is not None else claim.index
-        self.case = case.replaced(program=case.program[: stop + 1]) if stop >= 0 else case
-        self.events = self.case.program if crash is None or crash.index >= 0 else ()
-        self.ways = ways.of(case)
-        self.resumes = any(role.startswith("resumed") for role in claim.roles) and self.case.has(SaveLoad)
-        self.compared = len(claim.roles) == 2
+        self.trial, self.case, self.subject, self.device, self.assertion, self.shown = trial, case, subject, device, assertion, shown
+        self.count, self.roles = events, roles
+        self.ways = {role: approach for role, approach in approaches.of(trial.case).items() if role in roles}
+        self.resumes = any(role.startswith("resumed") for role in roles) and case.has(SaveLoad)
+        self.naming = Naming()
+        self.plans = [self._plan(role) for role in roles]
+        if self.naming.unprintable:
+            raise Unprintable(self.naming.unprintable)
+
+    def _plan(self, role: str) -> Plan:
+        resumes = role.startswith("resumed")
+        return lowered(self.case, self.subject, self.ways[role], self.device, self.naming, resumes=resumes)
 
     def text(self) -> str:
-        transcripts = [self._transcript(role) for role in self.claim.roles]
-        built = [each.built() for each in transcripts]
-        events = [[each.event(number, event) for each in transcripts] for number, event in enumerate(self.events)]
-        if self.compared:
-            left, right = labels(self.trial, self.claim.roles[0], self.claim.roles[1])
-            way = ("way", quoted(left))
-            start = self._network() + merged(built[0], built[1], *way)
-            start += self._filled(right)
+        built = [self._printed(-1, plan.built) for plan in self.plans]
+        events = [[self._printed(number, plan.events[number]) for plan in self.plans] for number in range(self.count)]
+        if len(self.plans) == 2:
+            assert self.shown is not None
+            left, right = labels(self.trial, self.roles)
+            way = ("way", f'"{left}"')
+            start = [*merged(built[0], built[1], *way), *self._filled(right)]
             steps = _looped([merged(each[0], each[1], *way) for each in events])
-            end = f"return {self.claim.returns}"
-            body: list[Statement] = [block("def train(way):", *start, *self.claim.start, *steps, end)]
-            body += self.claim.verdict
+            end = f"return {self.assertion.returns}"
+            body: list[Statement] = [block("def train(way):", *start, *self.assertion.setup, *steps, end)]
+            body += self.assertion.verdict
         else:
-            start = self._network() + built[0]
             fill = ["torch.utils.deterministic.fill_uninitialized_memory = True  # with NaN"] if self._fills else []
-            body = ["", *start, *fill, "", *self.claim.start, *_looped([each[0] for each in events])]
-            if self.claim.verdict:
-                body += ["", *self.claim.verdict]
-        return self._assembled(body, any("only" in each.requests for each in transcripts))
+            body = ["", *built[0], *fill, "", *self.assertion.setup, *_looped([each[0] for each in events])]
+            if self.assertion.verdict:
+                body += ["", *self.assertion.verdict]
+        return self._assembled(body)
 
-    def _transcript(self, role: str) -> Transcript:
-        guard = None
-        if self.crash is not None:
-            what = CALLS.get(self.crash.phase, self.crash.phase)
-            message = f'sys.exit(f"{self.invariant.id}: {what} raised {{error!r:.200}}")'
-            guard = (self.crash, message)
-        return Transcript(
-            self.case,
-            self.subject,
-            self.ways[role],
-            self.device,
-            self.naming,
-            self.claim.notes,
-            resumes=role.startswith("resumed"),
-            guard=guard,
-        )
+    # The statements of a training, with what is asserted at their marks
+
+    def _printed(self, number: int, statements: Sequence[Statement]) -> list[Statement]:
+        """The statements of one event as a script has them; those before the first event have the number -1."""
+        notes = {point: notes for (event, point), notes in self.assertion.notes.items() if event == number}
+        last = number == self.count - 1
+        return self._noted(statements, notes, self.assertion.guard if last else None)
+
+    def _noted(
+        self, statements: Sequence[Statement], notes: Mapping[str, Sequence[Statement]], guard: tuple[str, Block] | None
+    ) -> list[Statement]:
+        found: list[Statement] = []
+        guarded: list[Statement] = []
+        phase = ""
+        for each in (*statements, At("end of block")):
+            if isinstance(each, At):
+                if guard is not None and guarded and (each.point in PHASES or each.point == "end of block"):
+                    found += [block("try:", *guarded), guard[1]]
+                    guarded = []
+                phase = each.point if each.point in PHASES else phase
+                (guarded if guarded else found).extend(self._mark(each, notes))
+            else:
+                inner = self._replaced(each, notes, guard)
+                (guarded if guard is not None and phase == guard[0] and not _defines(each) else found).extend(inner)
+        return found
+
+    def _mark(self, mark: At, notes: Mapping[str, Sequence[Statement]]) -> list[Statement]:
+        seeding = [self._seeded(str(mark.data))] if mark.point == "seed" and self._draws(mark.data) else []
+        return [*seeding, *notes.get(mark.point, ())]
+
+    def _replaced(
+        self, each: str | Block, notes: Mapping[str, Sequence[Statement]], guard: tuple[str, Block] | None
+    ) -> list[Statement]:
+        """A statement with what its own block says at its marks, and the network written out where it is built once."""
+        if isinstance(each, Block):
+            return [Block(each.head, tuple(self._noted(each.body, notes, guard)))]
+        if each.startswith("model = network(") and not self.resumes:
+            return [self._seeded(str(self.case.seed)), *self.case.architecture.source(self.device, self.case.dtype)]
+        return [each]
+
+    def _draws(self, seed: int) -> bool:
+        """Whether something draws random numbers in the event with this seed, as far as the trial has shown."""
+        number = seed - self.case.seed * 1000 - 1
+        if number >= len(self.trial.moments):
+            return True
+        drawn = torch.Generator().manual_seed(seed).get_state()
+        return any(not seen.generators.startswith(bits(drawn)) for seen in self.trial.moments[number].seen.values())
 
     def _filled(self, right: str) -> Iterator[str]:
         """What was in new memory before: NaN on the right, whatever it is on the left."""
         if self._fills:
-            yield f"torch.utils.deterministic.fill_uninitialized_memory = way == {quoted(right)}  # with NaN"
+            yield f'torch.utils.deterministic.fill_uninitialized_memory = way == "{right}"  # with NaN'
             if self.subject.factory is None and fills_all():
-                value = f"{FILLER:#x} if way == {quoted(right)} else 0"
+                value = f'{FILLER:#x} if way == "{right}" else 0'
                 yield f"ctypes.CDLL(None).mallopt({M_PERTURB}, {value})  # M_PERTURB: kernels, too"
 
     @property
     def _fills(self) -> bool:
-        return "again" in self.claim.roles
-
-    def _network(self) -> list[Statement]:
-        if self.resumes:
-            return [f"model = network({self.case.seed})"]
-        return self._built(str(self.case.seed))
-
-    def _built(self, seed: str) -> list[Statement]:
-        architecture = self.case.architecture
-        return [self._seeded(seed), f"model = {network(architecture, self.device, self.case.dtype)}", *ties(architecture)]
+        return "again" in self.roles
 
     def _seeded(self, seed: str) -> str:
         return f"seed_all({seed})" if self._others else f"torch.manual_seed({seed})"
@@ -197,7 +175,7 @@ class _Script:
     def _others(self) -> list[str]:
         return draws(self.subject)
 
-    def _assembled(self, body: Sequence[Statement], only: bool) -> str:
+    def _assembled(self, body: Sequence[Statement]) -> str:
         calls = [_draw(line) for line in rendered(body)]
         # As a function, where that is shorter: it takes an empty line or two, and a line at each place.
         alone, places = len(self._drawing("", "")), sum(call is not None for call in calls)
@@ -205,8 +183,10 @@ class _Script:
         if not self.shared:
             body = self._inlined(body)
         imported, definitions = adapters(self.case.architecture)
-        ways = dict.fromkeys(text for role in self.claim.roles for text in functions(self.ways[role]))
-        helpers = [*definitions, *([ONLY] if only else []), *ways, *self._functions()]
+        hooks = zip(self.roles, self.plans, strict=True)
+        ways = dict.fromkeys(text for role, plan in hooks for text in functions(type(self.ways[role]), plan.own))
+        only = [plain(modules.only)] if any(plan.only for plan in self.plans) else []
+        helpers = [*definitions, *only, *ways, *self._functions()]
         code = "\n".join(rendered(body))
         used = "\n".join([*helpers, code])
         imports = {"import sys", "import torch", *self.naming.imports, *imported}
@@ -228,41 +208,27 @@ class _Script:
             lines = rendered([block("def seed_all(seed):", "torch.manual_seed(seed)", *self._others)])
             yield "\n".join(lines) + "\n"
         if self.resumes:
-            yield "\n".join(rendered([block("def network(seed):", *self._built("seed"), "return model")])) + "\n"
+            built = (self._seeded("seed"), *self.case.architecture.source(self.device, self.case.dtype))
+            yield "\n".join(rendered([block("def network(seed):", *built, "return model")])) + "\n"
         if self.shared:
             many = accumulates(self.case)
             head = "def draw(seed, count):" if many else "def batch(seed):"
             function = block(head, *self._drawing("seed", "count"), f"return {'batches' if many else 'x, y'}")
             yield "\n".join(rendered([function])) + "\n"
 
-    def _batch(self) -> tuple[str, str]:
-        """Expressions for the samples and the targets of one batch."""
-        case, architecture = self.case, self.case.architecture
-        dtype = "" if case.dtype == "float32" else f", dtype=torch.{case.dtype}"
-        there = "" if self.device == "cpu" else f'.to("{self.device}")'
-        shape = ", ".join(map(str, (case.batch, *architecture.input.shape)))
-        samples = f"torch.randn({shape}{dtype}){there}{'.requires_grad_()' if case.differentiable_input else ''}"
-        if architecture.input.vocabulary:
-            samples = f"torch.randint({architecture.input.vocabulary}, ({shape})){there}"
-        return samples, f"torch.randn({', '.join(map(str, (case.batch, *architecture.output)))}{dtype}){there}"
-
     @property
     def _redraws(self) -> list[str]:
         """Seeds again what draws after the batch: a layer, or the optimizer."""
-        state = torch.Generator()
-        for moment in self.trial.moments:
-            drawn = state.manual_seed(self.trial.case.seed * 1000 + moment.number + 1).get_state()
-            if any(not seen.generators.startswith(bits(drawn)) for seen in moment.seen.values()):
-                break
-        else:
-            seen = any(isinstance(moment.event, Step) for moment in self.trial.moments)
-            if seen and not self._others:  # a crash hides only what is drawn in its own event
-                return []
+        steps = [self.case.seed * 1000 + moment.number + 1 for moment in self.trial.moments if isinstance(moment.event, Step)]
+        if steps and not self._others and not any(map(self._draws, steps)):  # a crash hides only what is drawn in its own event
+            return []
         return [f"{self._seeded('seed')}  # layers and optimizers may draw, too"]
 
     def _drawing(self, seed: str, count: str) -> list[Statement]:
         """The statements that draw one batch, or `count` of them."""
-        samples, targets = self._batch()
+        samples, targets = self.case.architecture.batch(self.case.batch, self.device, self.case.dtype)
+        if self.case.differentiable_input:
+            samples += ".requires_grad_()"
         drawn = [f"x, y = {samples}, {targets}"]
         if accumulates(self.case):
             drawn = [f"batches = [({samples}, {targets}) for _ in range({count})]"]
@@ -277,21 +243,25 @@ class _Script:
         if compiles(self.subject):
             yield 'torch.compiler.set_stance("force_eager")  # what torch.compile makes of it is another question'
         layers = [place.layer for place in self.case.architecture.places]
-        if self.invariant.id != "equivalent" and any(isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers):
+        if not (self.shown is not None and self.shown.invariant == "equivalent") and any(isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers):
             yield "torch.backends.mha.set_fastpath_enabled(False)  # it rounds otherwise, by requires_grad"
-            if self.subject.backward == "create-graph":
-                yield "torch.backends.cuda.enable_flash_sdp(False)  # on the CPU too: it cannot be differentiated twice"
         if self._fills or self.case.architecture.input.vocabulary or self.device.startswith("cuda"):
             yield "torch.use_deterministic_algorithms(True, warn_only=True)"
             yield "torch.utils.deterministic.fill_uninitialized_memory = False"
 
     def _header(self) -> list[str]:
         version = f" {self.subject.version}" if self.subject.version else ""
-        breaks = f"{self.subject.name}{version} breaks this, and 0 once it holds"
-        if self.invariant.id == "equivalent":
-            breaks = f"they differ under {self.subject.name}{version}, and 0 once they do not"
-        text = f"{self.invariant.id}: {self.claim.expected}. Exits 1 while {breaks}."
+        text = f"A training of {self.subject.name}{version}."
+        if self.shown is not None:
+            breaks = f"{self.subject.name}{version} breaks this, and 0 once it holds"
+            if self.shown.invariant == "equivalent":
+                breaks = f"they differ under {self.subject.name}{version}, and 0 once they do not"
+            text = f"{self.shown.invariant}: {self.assertion.expected}. Exits 1 while {breaks}."
         return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _defines(statement: Statement) -> bool:
+    return isinstance(statement, Block) and statement.head.startswith("def ")
 
 
 def _draw(line: str) -> tuple[str, str] | None:

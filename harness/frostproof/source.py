@@ -1,4 +1,4 @@
-"""Python source as data: statements, two variants of them merged into one function, and lines that fit."""
+"""Python source as data: statements, marks between them, two variants merged into one function, and lines that fit."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ import tokenize
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 WIDTH = 100
+
+
+class At(NamedTuple):
+    """A mark between statements: a point of a training at which somebody may look on, or say something more.
+
+    `value` is an expression for what there is to see, and `data` is known without running anything. A mark has no text of its own.
+    """
+
+    point: str
+    value: str = ""
+    data: Any = None
 
 
 class Block(NamedTuple):
     """A compound statement: `head` ends with a colon."""
 
     head: str
-    body: tuple[str | Block, ...]
+    body: tuple[str | Block | At, ...]
 
 
-Statement = str | Block
+Statement = str | Block | At
 Statements = Sequence[Statement]
 
 
@@ -58,6 +69,8 @@ def rendered(statements: Iterable[Statement], indent: str = "") -> list[str]:
                 lines.pop()
             lines += gap
         after = function
+        if isinstance(statement, At):
+            raise TypeError(f"{statement} has no text")
         if isinstance(statement, Block):
             empty = all(isinstance(each, str) and each.startswith("#") for each in statement.body)
             lines += [*folded(statement.head, indent), *rendered((*statement.body, *["pass"] * empty), indent + "    ")]
