@@ -13,8 +13,10 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from hypothesis import Phase, given, settings
+from torch.optim import Optimizer
 
-from frostproof.approach import Approaches, OptimizerSubset
+from frostproof.approach import Approaches
 from frostproof.architecture import Architecture, Input
 from frostproof.bits import bits
 from frostproof.case import Case, Group
@@ -40,17 +42,17 @@ from frostproof.layers import (
     WeightNormLinear,
 )
 from frostproof.program import Clip, Freeze, SaveLoad, Schedule, Scheduler, SetLr, Step, Thaw
-from frostproof.reproducer import Fleeting, Unprintable, execution, reproduces, script
-from frostproof.naming import Naming
-from frostproof.reproducer.network import adapters, network, ties
-from frostproof.source import rendered
-from frostproof.reproducer.transcript import Transcript
+from frostproof.reproducer import Unprintable, execution, reproduces, script
+from frostproof.reproducer.network import adapters
+from frostproof.reproducer.script import training
 from frostproof.subject import Subject
+from frostproof.suite import exists_on
 from frostproof.trial import run_trial
 from frostproof.verification import Verification
 from tests.broken import DecaysEverything, ReadsMissingGradient, Sound
 from tests.planted import BUGS, Planted
 from tests.planted_programs import PROGRAM_BUGS
+from tests.protocols import PROTOCOLS
 from tests.scripts import corrected, run_here
 from tests.search import search
 
@@ -63,10 +65,10 @@ def planted(bug: Planted) -> str:
     for seed in range(10):
         verification = Verification(bug.subject, "cpu", approaches=bug.approaches)
         search(verification, seed, wanted=bug.invariant)
-        case = verification.tallies[bug.invariant].case
-        if case is not None:
+        shown = verification.tallies[bug.invariant].shown
+        if shown is not None:
             with fenced("cpu"):
-                return script(case, verification.subject, bug.invariant, "cpu", bug.approaches)
+                return script(shown, verification.subject, bug.approaches)
     raise AssertionError("no seed finds it")
 
 
@@ -89,6 +91,16 @@ def simplest(*program: Any, mask: tuple[str, ...] = ("0.weight",)) -> Case:
     return Case(architecture, mask, (Group(("0.weight", "0.bias"), (("lr", 0.1),)),), program or (Step(),))
 
 
+def script_of(case: Case, subject: Subject, invariant: str) -> str:
+    """The script of what one trial of the case shows."""
+    with fenced("cpu"):
+        verification = Verification(subject, "cpu")
+        verification.look(case)
+        shown = verification.tallies[invariant].shown
+        assert shown is not None
+        return script(shown, subject)
+
+
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
     """A folder with the broken optimizers, in which importing frostproof fails."""
@@ -102,7 +114,7 @@ def clean(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("optimizer", [DecaysEverything, ReadsMissingGradient], ids=lambda optimizer: optimizer.__name__)
 def test_a_script_runs_where_there_is_no_frostproof(optimizer: Any, clean: Path) -> None:
     invariant = {DecaysEverything: "frozen-weights-unchanged", ReadsMissingGradient: "gradless-step-is-noop"}[optimizer]
-    text = script(simplest(), subjects(optimizer)[0], invariant)
+    text = script_of(simplest(), subjects(optimizer)[0], invariant)
     path = clean / "counterexample.py"
     for source, code in ((text, 1), (corrected(text), 0))[: 1 + (optimizer is DecaysEverything)]:
         path.write_text(source)
@@ -163,8 +175,7 @@ def test_what_is_compiled_is_run_as_it_was_when_it_failed(tmp_path: Path, monkey
     (tmp_path / "compiledlib.py").write_text(COMPILED)
     monkeypatch.syspath_prepend(tmp_path)
     compiled = importlib.import_module("compiledlib").Compiled
-    with fenced("cpu"):
-        text = script(simplest(), subjects(compiled, "compiledlib:Compiled")[0], "frozen-weights-unchanged")
+    text = script_of(simplest(), subjects(compiled, "compiledlib:Compiled")[0], "frozen-weights-unchanged")
     assert text.count('torch.compiler.set_stance("force_eager")') == 1
     path = tmp_path / "counterexample.py"
     path.write_text(text)
@@ -188,15 +199,10 @@ def test_what_cannot_be_written_down_says_why() -> None:
 
     for factory in (local, lambda parameters, **options: DecaysEverything(parameters, **options), functools.partial(DecaysEverything)):
         with pytest.raises(Unprintable, match="cannot be imported by name"):
-            script(simplest(), Subject("here:it", factory), "frozen-weights-unchanged")
+            script_of(simplest(), Subject("here:it", factory), "frozen-weights-unchanged")
     given = Subject("tests.broken:DecaysEverything", DecaysEverything, arguments={"weight_decay": torch.tensor(0.0)})
     with pytest.raises(Unprintable, match=r"tensor\(0.\) cannot be written down"):
-        script(simplest(), given, "frozen-weights-unchanged")
-
-
-def test_what_does_not_happen_again_has_no_script() -> None:
-    with pytest.raises(Fleeting):
-        script(simplest(), subjects(Sound)[0], "frozen-weights-unchanged")
+        script_of(simplest(), given, "frozen-weights-unchanged")
 
 
 EVERYTHING = (
@@ -222,25 +228,19 @@ EVERYTHING = (
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("architecture", EVERYTHING, ids=["layers", "tokens"])
-def test_a_script_builds_the_same_network(architecture: Architecture, dtype: str) -> None:
-    kind = getattr(torch, dtype)
+def test_a_script_has_all_that_its_network_is_built_from(architecture: Architecture, dtype: str) -> None:
     torch.manual_seed(7)
-    built = architecture.build("cpu", kind)
+    built = architecture.build("cpu", dtype)
     names: dict[str, Any] = {}
     imports, definitions = adapters(architecture)
     exec("\n".join(["import torch", "from torch import nn", *imports, *definitions]), names)
     torch.manual_seed(7)
-    exec("\n".join([f"model = {network(architecture, 'cpu', dtype)}", *ties(architecture)]), names)
+    exec("\n".join(architecture.source("cpu", dtype)), names)
     written = names["model"]
     assert [name for name, _ in written.named_parameters()] == [parameter.name for parameter in architecture.parameters]
     for one, other in zip(built.parameters(), written.parameters(), strict=True):
-        assert one.dtype == other.dtype == kind
+        assert one.dtype == other.dtype == getattr(torch, dtype)
         assert torch.equal(one, other)
-    samples, _ = architecture.batch(2, torch.Generator().manual_seed(1), "cpu", kind)
-    torch.manual_seed(3)
-    before = built(samples)
-    torch.manual_seed(3)
-    assert torch.equal(before, written(samples))
 
 
 PROGRAM = (
@@ -261,27 +261,40 @@ PROGRAMS = {
     "everything": PROGRAM,
     **{name: (Step(), *(event for _ in range(3) for event in (Schedule(name), Step()))) for name in get_args(Scheduler)},
 }
+ROLES = ("a", "b", "cleared", "second", "rebuilt", "resumed", "resumed-b")
 
 
-@pytest.mark.parametrize("role", ["a", "b", "cleared", "second", "rebuilt"])
+def ends(case: Case, subject: Subject) -> None:
+    """Every role's script, run by itself, ends at the weights at which the trial ended."""
+    with fenced("cpu"):
+        trial = run_trial(case, subject, "cpu", (), Approaches()).trial
+    if trial.crash is not None:
+        return
+    for role in trial.names:
+        if role == "again":
+            continue
+        with fenced("cpu"):
+            text = training(case, subject, role)
+            names: dict[str, Any] = {"__name__": "script"}
+            exec(text, names)
+            model: Any = names["model"]
+            assert tuple(map(bits, model.parameters())) == trial.moments[-1].seen[role].weights, role
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_script_trains_bit_for_bit_as_the_trial_does(program: str, role: str) -> None:
+def test_a_script_trains_bit_for_bit_as_the_trial_does(program: str) -> None:
+    ends(simplest(*PROGRAMS[program], mask=("0.bias",)).replaced(extras=("cleared", "second", "rebuilt"), seed=3), subjects(Sound)[0])
 
-    subject = subjects(Sound)[0]
-    case = simplest(*PROGRAMS[program], mask=("0.bias",)).replaced(extras=("cleared", "second", "rebuilt"), seed=3)
-    trial = run_trial(case, subject, "cpu", (), Approaches()).trial
-    assert trial.crash is None
-    approach = Approaches().of(case)[role]
-    assert isinstance(approach, OptimizerSubset) == (role != "a")
-    naming = Naming()
-    transcript = Transcript(case, subject, approach, "cpu", naming, {})
-    statements = [*transcript.built(), *(line for number, event in enumerate(case.program) for line in transcript.event(number, event))]
-    draw = (
-        "def batch(seed):\n    return draw(seed, 1)[0]\n"
-        "def draw(seed, count):\n    torch.manual_seed(seed)\n    return [(torch.randn(1, 2), torch.randn(1, 2)) for _ in range(count)]\n"
-    )
-    lines = ["import torch", "from torch import nn", *sorted(naming.imports), draw, "torch.manual_seed(3)"]
-    lines += [f"model = {network(case.architecture, 'cpu', 'float32')}", *rendered(statements)]
-    names: dict[str, Any] = {}
-    exec("\n".join(lines), names)
-    assert tuple(map(bits, names["model"].parameters())) == trial.moments[-1].seen[role].weights
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.__name__)
+def test_a_script_trains_bit_for_bit_as_the_trial_does_under_every_protocol(protocol: type[Optimizer]) -> None:
+    with fenced("cpu"):
+        verification = Verification(next(each for each in subjects(protocol) if exists_on(each, "cpu")), "cpu")
+        verification.prepare()
+
+    @settings(max_examples=12, deadline=None, database=None, phases=(Phase.generate,), derandomize=True)
+    @given(verification.cases)
+    def check(case: Case) -> None:
+        ends(case.replaced(extras=("cleared", "second", "rebuilt")), verification.subject)
+
+    check()

@@ -119,7 +119,7 @@ class RequiresGradReversed(RequiresGrad):
 
 @dataclass(frozen=True)
 class RequiresGradNudged(RequiresGrad):
-    """A with each element of each gradient off by one unit in the last place at most, as another order of summing may make it."""
+    """A with each element of each gradient off by up to four units in the last place, as another order of summing may make it."""
 
     name: str = "A-nudged"
     seed: int = 0
@@ -129,7 +129,7 @@ class RequiresGradNudged(RequiresGrad):
         # Not the same at each evaluation, as that would only be another loss.
         generator = torch.Generator().manual_seed(hash((self.seed, loss.item())) & 0xFFFF_FFFF)
         for gradient in (p.grad for p in trainable if p.grad is not None and not p.grad.is_sparse):
-            units = torch.randint(-1, 2, gradient.shape, generator=generator).to(gradient)
+            units = torch.randint(-1, 2, gradient.shape, generator=generator).to(gradient) * (1 + self.seed % 4)
             gradient.mul_(1 + units * torch.finfo(gradient.dtype).eps)
 
 

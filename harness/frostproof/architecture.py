@@ -178,7 +178,7 @@ class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_
         shape = ", ".join(map(str, (size, *self.input.shape)))
         samples = f"torch.randn({shape}{kind}){there}"
         if self.input.vocabulary:
-            samples = f"torch.randint({self.input.vocabulary}, ({shape},)){there}"
+            samples = f"torch.randint({self.input.vocabulary}, ({shape})){there}"
         return samples, f"torch.randn({', '.join(map(str, (size, *self.output)))}{kind}){there}"
 
 

@@ -361,7 +361,7 @@ class _Lowering:
         regroups = self.approach.follows != "rebuild" and self.subject.per_parameter and not (newcomers and not self.subject.groups)
         return self._edit(newcomers) if self.optimizer and regroups else self._rebuild()
 
-    def _edit(self, newcomers: Iterable[tuple[int, list[int]]]) -> list[Statement]:
+    def _edit(self, newcomers: Sequence[tuple[int, list[int]]]) -> list[Statement]:
         found: list[Statement] = []
         for place in range(len(self.layout)):
             members = self._members(place)
@@ -381,7 +381,8 @@ class _Lowering:
             found += [statement for factor in self.rates for statement in self._rescaled(factor, "optimizer.param_groups[-1:]")]
             found.append(At("added", "", tuple(members)))
             self.grew = True
-        return found
+            self.mode = ""  # it may keep its mode in each group
+        return [*found, *(self._switched("train", "") if newcomers else [])]
 
     def _rebuild(self) -> list[Statement]:
         first, groups = not self.optimizer, tuple(number for number, _ in self.layout)
@@ -511,18 +512,28 @@ class _Lowering:
                 # The first builds the scale, which update() then replaces.
                 found += ["scaler.scale(loss.detach())", 'scaler.update(float("inf"))']
             scaled = "scaler.scale(loss)"
-        backward = self._backward(scaled)
-        test = [backward] if differentiable else [block("if loss.requires_grad:", backward)]
+        test: list[Statement] = [self._backward(scaled)]
+        if not differentiable and event.scaled:
+            test = ["scaled = scaler.scale(loss)", block("if scaled.requires_grad:", self._backward("scaled"))]
+        elif not differentiable:
+            test = [block("if loss.requires_grad:", *test)]
         found += [At("backward", "loss"), *test, *([] if self.fused else [At("pass")])]
         return [*found, *(["total += loss.detach()"] if divided and event.closure else [])]
 
     def _backward(self, loss: str) -> str:
         if self.fused:
-            rate = ', lr=optimizer.param_groups[0]["lr"]' if _takes_rate(self.subject.factory) else ""
-            return f"optimizer.fused_backward({loss}{rate})"
+            return f"optimizer.fused_backward({loss}{self._rate_for_fused()})"
         if self.subject.backward == "create-graph":
             return f"{loss}.backward(create_graph=True)"
         return f"backward({loss}, {self._some(self.trainable)})" if self._calls("backward") else f"{loss}.backward()"
+
+    def _rate_for_fused(self) -> str:
+        """The learning rate, where fused_backward asks for one; of what a function builds, only a look at it tells."""
+        method, rate = getattr(self.subject.factory, "fused_backward", None), 'optimizer.param_groups[0]["lr"]'
+        if method is not None:
+            return f", lr={rate}" if "lr" in inspect.signature(method).parameters else ""
+        self.naming.imports.add("import inspect")
+        return f', **({{"lr": {rate}}} if "lr" in inspect.signature(optimizer.fused_backward).parameters else {{}})'
 
     def _has_graph(self) -> bool:
         """Whether something upstream of the loss surely requires grad."""
@@ -687,8 +698,3 @@ class _Lowering:
 
 def _saved(part: str) -> str:
     return f'"{part}": {part}.state_dict()'
-
-
-def _takes_rate(factory: Callable[..., Any] | None) -> bool:
-    method = getattr(factory, "fused_backward", None)
-    return method is not None and "lr" in inspect.signature(method).parameters

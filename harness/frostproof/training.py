@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import inspect
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -86,6 +87,7 @@ class Training:
             "torch": torch,
             "nn": nn,
             "io": io,
+            "inspect": inspect,
             "contextlib": contextlib,
             "only": modules.only,
             "network": self._network,

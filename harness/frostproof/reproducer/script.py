@@ -300,7 +300,7 @@ def _pattern(statements: Sequence[Statement]) -> tuple[tuple[Statement, ...], st
 
 def _sorted(imports: Iterable[str]) -> Iterator[str]:
     """The imports as isort has them: the standard library, then the rest."""
-    standard = {"sys", "io", "copy", "ctypes", "random", "contextlib"}
+    standard = {"sys", "inspect", "io", "copy", "ctypes", "random", "contextlib"}
     known: list[str] = []
     others: list[str] = []
     for each in sorted(imports, key=lambda line: (line.startswith("from"), line)):
