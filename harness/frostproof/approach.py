@@ -30,6 +30,9 @@ class Approach:
     late: bool = False
     """Whether it freezes the new model after its optimizer is built, and not before."""
 
+    adds_first: bool = False
+    """Whether the optimizer is handed what is thawed while that is still frozen, and not after."""
+
     def unfit(self, case: Case, subject: Subject) -> str:
         """Why it cannot freeze what this case freezes, or not with this optimizer; empty where it can."""
         return ""
@@ -174,6 +177,18 @@ class SubsetRebuilt(OptimizerSubset):
 
 
 @dataclass(frozen=True)
+class GradualUnfreezing(RequiresGrad):
+    """A and B together: requires_grad=False on what is frozen, which the optimizer is handed, still frozen, when it is to thaw."""
+
+    name: str = "gradual"
+    follows: Follows = "edit"
+    adds_first: bool = True
+
+    def owns(self, frozen: bool) -> bool:
+        return not frozen
+
+
+@dataclass(frozen=True)
 class Approaches:
     """What a trial runs in lockstep: A and B always, the others where the case draws them or its program calls for them."""
 
@@ -182,12 +197,15 @@ class Approaches:
     cleared: Approach = SubsetCleared()
     second: Approach = SubsetSecondOptimizer()
     rebuilt: Approach = SubsetRebuilt()
+    gradual: Approach = GradualUnfreezing()
 
     def of(self, case: Case) -> dict[str, Approach]:
         """Role -> approach. The role `again` is A once more, to see whether it repeats itself; `resumed` and `resumed-b` are A
-        and B, and go through every checkpoint."""
+        and B, and go through every checkpoint; `gradual` is there where something thaws that was frozen from the start."""
         roles = {"a": self.a, "b": self.b, "cleared": self.cleared, "second": self.second, "rebuilt": self.rebuilt, "again": self.a}
         chosen = {role: approach for role, approach in roles.items() if role in ("a", "b", *case.extras)}
+        if not {*case.frozen}.isdisjoint(case.thawed):
+            chosen["gradual"] = self.gradual
         return {**chosen, "resumed": self.a, "resumed-b": self.b} if case.has(SaveLoad) else chosen
 
 

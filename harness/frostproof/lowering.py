@@ -348,10 +348,10 @@ class _Lowering:
         else:
             changed = [i for i in named if i in self.frozen]
             self.frozen -= {*changed}
-            found += self._hook("thaw", changed)
-        if changed:
-            found += [At("regroup"), *self._follow(), *self._companion(), self._owned_mark(), At("changed", "", self._masked())]
-        return found
+        follows = [At("regroup"), *self._follow(), *self._companion(), self._owned_mark()] if changed else []
+        thaws = [] if isinstance(event, Freeze) else self._hook("thaw", changed)
+        found += [*follows, *thaws] if self.approach.adds_first else [*thaws, *follows]
+        return [*found, At("changed", "", self._masked())] if changed else found
 
     def _follow(self) -> list[Statement]:
         newcomers = self._newcomers({i for _, members in self.layout for i in members})

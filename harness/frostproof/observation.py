@@ -72,6 +72,7 @@ class Observation:
     optimizer, `stateful`: parameters with non-empty optimizer state, `states`: that of parameters that the program
     freezes, `rates`: learning rates, where the program changes them, `counts`: the numbers of its group, where the
     program freezes or thaws, `flags`: each requires_grad, and `flipped`: those that are not as the approach left them,
+    `flipped_by_adding`: those that were flipped as their group was added,
     `default_dtype`: torch's, before and after, where the optimizer changed it; `groups_kept`: whether its groups hold what
     they were given, which is `grouping`, in this order, where that is known.
     """
@@ -99,6 +100,7 @@ class Observation:
     buffers: tuple[Bits, ...] = ()
     flags: tuple[bool, ...] = ()
     flipped: Positions = ()
+    flipped_by_adding: Positions = ()
     grad_enabled: bool = True
     default_dtype: tuple[str, str] | None = None
     groups_kept: bool = True

@@ -133,6 +133,10 @@ class Recorder:
 
     def _added(self, training: Training, value: Any, data: tuple[int, ...]) -> None:
         self.seen.added = (*self.seen.added, *data)
+        # The user may thaw them before or after, so what the flags were is known only here.
+        before = [self.flags[i] for i in data] if training.approach.adds_first else []
+        flipped = [i for i, flag in zip(data, before, strict=False) if self.parameters[i].requires_grad != flag]
+        self.seen.flipped_by_adding = self.seen.flipped_by_adding or tuple(flipped)
 
     def _replacing(self, training: Training, value: Any, data: Any) -> None:
         self.replaced = training.optimizer

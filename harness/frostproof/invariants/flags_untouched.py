@@ -14,6 +14,8 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     for role, seen in moment.seen.items():
         if seen.flipped:
             return Breach(FLIPPED, (role,), moment.number, seen.flipped[:1], found=seen.flags[seen.flipped[0]])
+        if seen.flipped_by_adding:
+            return Breach(FLIPPED_BY_ADDING, (role,), moment.number, seen.flipped_by_adding[:1])
         if not seen.grad_enabled:
             return Breach(GRAD_MODE, (role,), moment.number)
         if seen.default_dtype is not None:
@@ -28,6 +30,11 @@ def _flag_kept(shown: Shown) -> Assertion:
     text = f"the optimizer flipped requires_grad of {shown.name} to {flag}"
     verdict = shown.exits_if(f"{shown.tensor}.requires_grad is {flag}", text)
     return Assertion(f"requires_grad of {shown.name} is the user's to set, and was {not flag}", verdict=[verdict])
+
+
+def _flag_kept_by_adding(shown: Shown) -> Assertion:
+    text = f"add_param_group made {shown.name} require grad, which is still frozen"
+    return shown.noted("a group may be added while it is frozen", "added", shown.exits_if(f"{shown.tensor}.requires_grad", text))
 
 
 def _grad_mode_kept(shown: Shown) -> Assertion:
@@ -53,6 +60,11 @@ def _groups_kept(shown: Shown) -> Assertion:
 
 
 FLIPPED = Kind("flipped", lambda shown: f"the optimizer flipped requires_grad of {shown.name} {shown.where}", _flag_kept)
+FLIPPED_BY_ADDING = Kind(
+    "flipped-by-adding",
+    lambda shown: f"add_param_group made {shown.name} require grad, which was still frozen, {shown.where}",
+    _flag_kept_by_adding,
+)
 GRAD_MODE = Kind(
     "grad-mode",
     lambda shown: f"the optimizer left gradients disabled (torch.is_grad_enabled() is False) {shown.where}",
