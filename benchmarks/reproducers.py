@@ -82,13 +82,13 @@ def main() -> None:
                     print(f"{sought.name}: not judged: {unusable}", flush=True)
                     continue
                 for identity, tally in verification.tallies.items():
-                    if tally.case is None:
+                    if tally.shown is None:
                         continue
                     tried += 1
                     name = f"{identity} of {sought.name}, seed {seed}"
                     try:
                         with fenced("cpu"):
-                            text = script(tally.case, verification.subject, identity, "cpu", sought.approaches)
+                            text = script(tally.shown, verification.subject, sought.approaches)
                     except Unprintable as unprintable:
                         print(f"{name}: no script: {unprintable}", flush=True)
                         continue

@@ -7,6 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from frostproof.architecture import Architecture
+
 BATCH, SIDE, CHANNELS = 2, 6, 4
 LENGTH, WIDTH, HEADS, INNER = 3, 8, 2, 16
 WORDS, HIDDEN, CLASSES = 11, 6, 5
@@ -76,3 +78,10 @@ def encoder() -> tuple[nn.Module, Tensor]:
 
 def classifier() -> tuple[nn.Module, Tensor]:
     return Classifier(), torch.randint(WORDS, (LENGTH, BATCH))
+
+
+def batch(architecture: Architecture, size: int = 2, dtype: str = "float32") -> tuple[Tensor, Tensor]:
+    """Samples and targets for a drawn network, from torch's global generator."""
+    samples, targets = architecture.batch(size, "cpu", dtype)
+    found: tuple[Tensor, Tensor] = eval(f"({samples}, {targets})", {"torch": torch})
+    return found

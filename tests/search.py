@@ -9,7 +9,6 @@ from contextlib import suppress
 import hypothesis
 from hypothesis import Phase, given, settings
 
-from frostproof.case import Case
 from frostproof.fence import fenced
 from frostproof.profile import PROFILES
 from frostproof.search import searched

@@ -21,7 +21,7 @@ from frostproof import results
 from frostproof.approach import AllOwned, Approach, Approaches, OptimizerSubset, Parameters, RequiresGrad
 from frostproof.architecture import Architecture, Input
 from frostproof.atlas.classes import classes, worst
-from frostproof.atlas.comparison import EQUIVALENT, difference, trained
+from frostproof.atlas.comparison import difference, difference_shown, trained
 from frostproof.atlas.drawn import rerun
 from frostproof.atlas.exploration import Region, explored
 from frostproof.atlas.families import FAMILIES, cases, families_of
@@ -92,7 +92,7 @@ def compared(one: Approach, other: Approach, what: Case, optimizer: Subject) -> 
 def shown(one: Approach, other: Approach, what: Case, optimizer: Subject, folder: Path) -> subprocess.CompletedProcess[str]:
     """The script that tells two ways apart, run with torch alone."""
     with fenced("cpu", fused_attention=True):
-        text = script(what, optimizer, EQUIVALENT, approaches=Approaches(a=one, b=other))
+        text = script(difference_shown(what, optimizer, "cpu", one, other), optimizer, Approaches(a=one, b=other))
     assert "frostproof" not in text
     path = folder / "shown.py"
     path.write_text(text, encoding="utf-8")

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import torch
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +20,8 @@ from hypothesis import strategies as st
 from frostproof.architecture import Architecture, Input
 from frostproof.casefile import LARGEST, CaseFile, load, save
 from frostproof.command import main
-from frostproof.drawing import drawing
+from frostproof.drawing import Focus, drawing
 from frostproof.errors import CaseError, FrostproofError
-from frostproof.focus import Focus
 from frostproof.generation import cases
 from frostproof.layers import Embedding
 from frostproof.menus import MENUS
@@ -31,6 +29,7 @@ from frostproof.replay import replay
 from frostproof.results import InvariantRow, SubjectRow
 from frostproof.sketch import network
 from frostproof.target import resolve
+from tests.models import batch
 from tests.mutation import CODE, spoiled_bytes, spoiled_values
 
 OLD = Path(__file__).parent / "cases" / "version-1.json"
@@ -103,8 +102,7 @@ def test_what_was_saved_is_loaded(case: Any, file: Path) -> None:
 def test_a_spoiled_file_is_refused_in_one_line_or_is_a_case(data: bytes, file: Path) -> None:
     found = loaded(data, file)
     if found is not None:
-        focus = Focus.of(found.case, found.message or "")
-        assert drawing(found.case, focus).boxes
+        assert drawing(found.case, Focus()).boxes
         assert network(found.case.architecture, found.case.frozen)
 
 
@@ -139,8 +137,8 @@ def test_layers_at_random_are_refused_in_one_line_or_can_be_built(shape: list[in
         fault = str(error)
     assert "\n" not in fault
     if not fault:
-        samples, targets = architecture.batch(2, torch.Generator(), "cpu", torch.float32)
-        assert architecture.build("cpu", torch.float32)(samples).shape == targets.shape
+        samples, targets = batch(architecture)
+        assert architecture.build("cpu", "float32")(samples).shape == targets.shape
 
 
 def changed(**fields: Any) -> bytes:

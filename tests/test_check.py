@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import frostproof
-from frostproof import profile, verification
+from frostproof import profile, search
 from tests.broken import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
 
 
@@ -26,7 +26,7 @@ def test_a_report_names_what_was_violated() -> None:
 def test_shrinking_ends_in_time_with_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     trials = {}
     for seconds in (30.0, 0.0):
-        monkeypatch.setattr(verification, "SHRINKING", seconds)
+        monkeypatch.setattr(search, "SHRINKING", seconds)
         row = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0).rows[0]
         assert "frozen-weights-unchanged" in {each.id for each in row.invariants if each.status == "violated"}
         trials[seconds] = row.trials

@@ -53,6 +53,7 @@ from frostproof.layers import (
     TransformerEncoderLayer,
     WeightNormLinear,
 )
+from tests.models import batch as drawn_batch
 
 VECTOR, SEQUENCE, IMAGE, TOKENS = Input((3,)), Input((3, 4)), Input((2, 4, 4)), Input((3,), vocabulary=5)
 
@@ -148,7 +149,7 @@ def _fenced_and_no_fused_attention() -> Iterator[None]:
 
 def built(architecture: Architecture, dtype: str = "float32") -> nn.Sequential:
     torch.manual_seed(1)
-    return architecture.build("cpu", getattr(torch, dtype))
+    return architecture.build("cpu", dtype)
 
 
 def run(
@@ -159,9 +160,9 @@ def run(
     parameters = list(model.parameters())
     for i in frozen:
         parameters[i].requires_grad_(False)
-    generator = torch.Generator().manual_seed(2)
-    for _ in range(2):
-        samples, targets = architecture.batch(batch, generator, "cpu", getattr(torch, dtype))
+    for seed in range(2):
+        torch.manual_seed(seed)
+        samples, targets = drawn_batch(architecture, batch, dtype)
         samples.requires_grad_(upstream)
         model.zero_grad()
         output = model(samples)
@@ -191,7 +192,7 @@ def test_parameters_and_shapes_are_those_of_torch(architecture: Architecture, dt
     architecture.check()
     model = built(architecture, dtype)
     assert [(name, tuple(p.shape)) for name, p in model.named_parameters()] == [(p.name, p.shape) for p in architecture.parameters]
-    samples, targets = architecture.batch(2, torch.Generator(), "cpu", getattr(torch, dtype))
+    samples, targets = drawn_batch(architecture, 2, dtype)
     output = model(samples)
     assert output.shape == targets.shape
     assert output.dtype == getattr(torch, dtype)
@@ -235,7 +236,7 @@ def test_graph_and_reached_are_what_autograd_does(architecture: Architecture) ->
                 model.get_submodule(place.path).register_forward_hook(lambda _, __, output, seen=seen: seen.append(output.requires_grad))
             for i, parameter in enumerate(model.parameters()):
                 parameter.requires_grad_(i not in frozen)
-            samples, targets = architecture.batch(2, torch.Generator(), "cpu", torch.float32)
+            samples, targets = drawn_batch(architecture)
             loss = nn.functional.mse_loss(model(samples.requires_grad_(upstream)), targets)
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -248,7 +249,7 @@ def test_graph_and_reached_are_what_autograd_does(architecture: Architecture) ->
 def test_gradients_are_sparse_and_weights_rewritten_where_the_spec_says_so(architecture: Architecture) -> None:
     model = built(architecture)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    samples, targets = architecture.batch(2, torch.Generator(), "cpu", torch.float32)
+    samples, targets = drawn_batch(architecture)
     nn.functional.mse_loss(model(samples), targets).backward()  # type: ignore[no-untyped-call]
     for spec, parameter, old in zip(architecture.parameters, model.parameters(), before, strict=True):
         if (gradient := parameter.grad) is not None:

@@ -12,7 +12,7 @@ import pytest
 
 from frostproof.changes import grave, told
 from frostproof.results import Environment, InvariantRow, Results, SubjectRow, merged, totals
-from frostproof.runner import derived
+from frostproof.search import derived
 from tests import consumer
 from tests.consumer import PLAIN
 

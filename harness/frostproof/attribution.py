@@ -219,8 +219,7 @@ EXPLANATIONS = (
         "known-not-to-repeat",
         "The optimizer is on record for reading memory or random numbers that are not its own.",
         _compares,
-        lambda reruns, invariant, shown: reruns.subject.factory is not None
-        and "repeats-itself" in reruns.subject.expected_failures,
+        lambda reruns, invariant, shown: reruns.subject.factory is not None and "repeats-itself" in reruns.subject.expected_failures,
     ),
     Explanation(
         "depends-on-grouping",
@@ -260,7 +259,8 @@ def attributed(reruns: Reruns, violated: dict[Invariant, Shown]) -> tuple[dict[I
         found[invariant] = shown
     left: dict[Invariant, Shown] = {}
     for invariant, shown in found.items():
-        reason = next((each.id for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject) and each.holds(reruns, invariant, shown)), None)
+        concerned = (each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject))
+        reason = next((each.id for each in concerned if each.holds(reruns, invariant, shown)), None)
         if reason is None:
             left[invariant] = shown
         else:

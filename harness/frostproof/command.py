@@ -132,7 +132,8 @@ def _zoo() -> list[str]:
 def again(files: tuple[Path, ...]) -> int:
     """Run saved counterexamples again: FIXED or STILL VIOLATED, each.
 
-    Exit code 0: all are fixed; 1: some are violated still; 2: a file is no case; 5: one could not be judged.
+    Exit code 0: all are fixed; 1: some are violated still; 2: a file is no case; 4: a script does not show what is violated; 5: one
+    could not be judged.
     """
     codes = {0}
     sys.path.insert(0, str(Path.cwd()))
@@ -146,8 +147,8 @@ def again(files: tuple[Path, ...]) -> int:
         click.echo(f"{verdict.outcome} {one_line(f'{path}: {saved.target} on {saved.device}, {saved.invariant}')}")
         if verdict.text:
             click.echo(f"    {one_line(verdict.text)}")
-        codes.add({"FIXED": 0, "STILL VIOLATED": 1, "NOT JUDGED": 5}[verdict.outcome])
-    return next(code for code in (1, 2, 5, 0) if code in codes)
+        codes.add({"FIXED": 0, "STILL VIOLATED": 1, "DOUBTFUL": 4, "NOT JUDGED": 5}[verdict.outcome])
+    return next(code for code in (1, 2, 4, 5, 0) if code in codes)
 
 
 def _replayed(path: Path) -> tuple[CaseFile, Verdict]:

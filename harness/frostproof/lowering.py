@@ -29,6 +29,7 @@ from frostproof.program import (
     Freeze,
     SaveLoad,
     Schedule,
+    Scheduler,
     SetLr,
     Step,
     Thaw,
@@ -40,7 +41,7 @@ from frostproof.subject import Subject
 
 SCALE = 1024.0
 
-SCHEDULERS = {
+SCHEDULERS: dict[Scheduler, str] = {
     "StepLR": "StepLR(optimizer, step_size=1, gamma=0.5)",
     "LambdaLR": "LambdaLR(optimizer, lambda step: 0.5**step)",
     "OneCycleLR": "OneCycleLR(optimizer, max_lr=0.5, total_steps=64, pct_start=0.1, cycle_momentum=False)",
@@ -132,7 +133,7 @@ class _Lowering:
         self.frozen = set(case.frozen)
         self.optimizer = False  # whether there is one
         self.rates: list[float] = []  # what SetLr multiplied by, for groups that come later
-        self.schedulers: list[str] = []
+        self.schedulers: list[Scheduler] = []
         self.scaler = False
         self.grew = False  # whether a group was added
         self.mode = ""  # which the optimizer was told last
@@ -459,7 +460,7 @@ class _Lowering:
         first = self._compute(event) if self.subject.closure == "after-backward" else []
         loss = "total" if event.micro_batches > 1 else "loss"
         closure = block("def closure():", At("called"), *self._compute(event), At("returning", loss), f"return {loss}")
-        call = ["returned = optimizer.step(closure)", At("returned", "returned")]
+        call: list[Statement] = ["returned = optimizer.step(closure)", At("returned", "returned")]
         return [*begin, *first, closure, At("step"), *call, *self._ended(begin)]
 
     def _ended(self, begin: list[Statement]) -> list[Statement]:

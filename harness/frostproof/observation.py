@@ -136,7 +136,7 @@ class Crash:
     @property
     def caught(self) -> str:
         """The name of a builtin exception that catches it."""
-        return next(each.__name__ for each in type(self.error).__mro__ if getattr(builtins, each.__name__, None) is each)
+        return next(str(each.__name__) for each in type(self.error).__mro__ if getattr(builtins, each.__name__, None) is each)
 
 
 @dataclass(slots=True)

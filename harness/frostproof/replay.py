@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from hypothesis.strategies import SearchStrategy
@@ -13,15 +14,20 @@ from frostproof.device import chosen, placed
 from frostproof.errors import CaseError, UsageError
 from frostproof.fence import fenced
 from frostproof.invariants import BY_ID, Violation
+from frostproof.probe import Unusable
+from frostproof.reproduction import reproductions
 from frostproof.subject import AUTOGRAD, Subject
 from frostproof.target import resolve
 from frostproof.verification import Verification
 
 
 class Verdict(NamedTuple):
-    """What a replay showed, and in words what is violated, or why nothing could be judged."""
+    """What a replay showed, and in words what is violated, or why nothing could be judged.
 
-    outcome: Literal["FIXED", "STILL VIOLATED", "NOT JUDGED"]
+    A violation is DOUBTFUL where its script, run in a process of its own, does not show it.
+    """
+
+    outcome: Literal["FIXED", "STILL VIOLATED", "DOUBTFUL", "NOT JUDGED"]
     text: str = ""
 
 
@@ -39,28 +45,39 @@ def replay(saved: CaseFile) -> Verdict:
     sought = Verification(subject, saved.device, place=placed(saved.device, 0), sought=saved.invariant)
     if not sought.tallies:
         raise CaseError(f"{saved.invariant} says nothing of {subject.name} on {saved.device}: search again with `frostproof check`")
-    if text := _judged(sought, saved):
-        return Verdict("STILL VIOLATED", text)
-    whole = Verification(subject, saved.device, place=placed(saved.device, 0), strict=BY_ID[saved.invariant].severity == "cost")
-    if text := _judged(whole, saved):
-        return Verdict("STILL VIOLATED", f"{text} (in place of {saved.invariant})")
-    if whole.rejected:
-        return Verdict("NOT JUDGED", whole.rejection)
-    return Verdict("FIXED")
+    for verification, instead in ((sought, ""), (_whole(subject, saved), f" (in place of {saved.invariant})")):
+        try:
+            violation = _judged(verification, saved)
+        except Unusable as unusable:
+            return Verdict("NOT JUDGED", str(unusable))
+        if violation is not None:
+            doubts = [each.said for each in reproductions(verification, Path.cwd()).values() if each.doubtful]
+            text = str(violation).partition("\n")[0] + instead
+            return Verdict("DOUBTFUL", f"{text}; its script does not show it: {doubts[0]}") if doubts else Verdict("STILL VIOLATED", text)
+        rejection = verification.rejection
+    return Verdict("NOT JUDGED", rejection) if rejection else Verdict("FIXED")
 
 
-def _judged(verification: Verification, saved: CaseFile) -> str:
-    """What the case violates, in words; empty where nothing is."""
+def _whole(subject: Subject, saved: CaseFile) -> Verification:
+    """The verification of every invariant."""
+    return Verification(subject, saved.device, place=placed(saved.device, 0), strict=BY_ID[saved.invariant].severity == "cost")
+
+
+def _judged(verification: Verification, saved: CaseFile) -> Violation | None:
+    """What the case violates. Raises Unusable where the optimizer cannot be judged with nothing frozen."""
     with fenced(verification.place):
         try:
+            verification.prepare()
             verification.judge(saved.case)
         except Violation as violation:
-            return str(violation).partition("\n")[0]
+            return violation
+        except Unusable:
+            raise
         except (Exception, SystemExit) as error:  # the optimizer's own exceptions end a trial, and do not come here
             raise CaseError(
                 f"cannot be run with {saved.target!r}, {type(error).__name__}: {error}; search again with frostproof check"
             ) from None
-    return ""
+    return None
 
 
 def _subject(saved: CaseFile) -> Subject:

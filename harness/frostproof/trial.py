@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -108,7 +109,7 @@ class _Lockstep:
             for role, (training, recorder) in self.twins.items():
                 recorder.begin(event, trace=trace and role == "a", count=count and role in ("a", "b"))
                 with filled() if role == "again" else nullcontext():
-                    if not self._survives(role, index, lambda: training.run(index)):
+                    if not self._survives(role, index, partial(training.run, index)):
                         return
                     seen[role] = recorder.end(training)
             moment = Moment(index, event, self.case.course[index], index == len(self.case.program) - 1, seen, before)

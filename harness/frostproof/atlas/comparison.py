@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from frostproof.approach import Alone, Approach
+from frostproof.approach import Alone, Approach, Approaches
 from frostproof.case import Case, Positions
-from frostproof.invariants import HELD, Invariant, Judgement
+from frostproof.invariants import HELD, Breach, Invariant, Judgement, Shown
 from frostproof.invariants.agreement import rounding
+from frostproof.invariants.breach import RAISES
+from frostproof.invariants.pairs import Comparison
 from frostproof.invariants.wording import at, change
+from frostproof.naming import Unprintable
 from frostproof.observation import Bits, Grads, Moment, Trial, picker
 from frostproof.program import Step
 from frostproof.subject import Subject
@@ -108,10 +111,23 @@ def _handed(trial: Trial, moment: Moment, i: int) -> str:
     return "the optimizer is handed its gradient"
 
 
+def difference_shown(case: Case, subject: Subject, device: str, left: Approach, right: Approach) -> Shown:
+    """The same comparison for two ways in one trial, as a script is made from. Raises Unprintable where it shows nothing."""
+    outcome = run_trial(case, subject, device, (EQUIVALENT,), Approaches(a=left, b=right))
+    if EQUIVALENT in outcome.violated:
+        return outcome.violated[EQUIVALENT]
+    crash, names = outcome.trial.crash, outcome.trial.names
+    if crash is None:
+        raise Unprintable("the same case, run once more, shows no difference")
+    expected = f"freezing the same by {names['b' if crash.role == 'a' else 'a']} it does not raise"
+    return Shown(outcome.trial, Breach(RAISES, (crash.role,), crash.index, expected=expected), EQUIVALENT.id, device)
+
+
+_WAYS = Comparison("they differ", "two ways to freeze the same layers, equivalent if all weights, losses and buffers have the same bits")
+
+
 def _judge(trial: Trial, moment: Moment) -> Judgement:
-    """The same comparison for two ways in one trial, as a script is made from."""
-    a, b = moment.seen["a"], moment.seen["b"]
-    return HELD if (a.weights, a.losses, a.buffers) == (b.weights, b.losses, b.buffers) else "they differ"
+    return _WAYS.differing(trial, moment, ("a", "b"), ("weights", "losses", "buffers")) or HELD
 
 
 EQUIVALENT = Invariant(
@@ -121,4 +137,4 @@ EQUIVALENT = Invariant(
     source="https://discuss.pytorch.org/t/58156",
     judge=_judge,
 )
-"""No invariant of an optimizer, which cannot help it: what a script asserts of two ways to freeze."""
+"""Not an invariant of an optimizer, which cannot help it: what a script asserts of two ways to freeze."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from frostproof.approach import Approach, Approaches
-from frostproof.atlas.comparison import EQUIVALENT, Difference, difference, trained
+from frostproof.atlas.comparison import Difference, difference, difference_shown, trained
 from frostproof.atlas.families import FAMILIES, STEPS, cases, families_of
 from frostproof.atlas.record import Cell, Sameness
 from frostproof.atlas.ways import WAYS
@@ -155,7 +155,8 @@ def _cell(region: Region, pair: Pair, tally: Tally) -> Cell:
         return cell
     cell = cell.replaced(cause=tally.difference.cause, message=tally.difference.message, case=tally.case)
     try:
-        text = script(tally.case, region.subject, EQUIVALENT, region.device, Approaches(a=left, b=right))
+        found = difference_shown(tally.case, region.subject, region.device, left, right)
+        text = script(found, region.subject, Approaches(a=left, b=right))
     except Unprintable as unprintable:
         return cell.replaced(verdict="doubtful", doubt=str(unprintable))
     return cell.replaced(script=text)

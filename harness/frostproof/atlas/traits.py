@@ -14,9 +14,9 @@ from frostproof.case import Case, Group
 from frostproof.fence import fenced
 from frostproof.layers import BatchNorm1d, Linear
 from frostproof.program import Step
+from frostproof.recorder import Recorder
 from frostproof.subject import Subject
 from frostproof.training import Training
-from frostproof.trial import batches_of
 
 TRAITS = {
     "any": "freezes any parameters, not whole first layers alone",
@@ -40,8 +40,9 @@ _ADAMW = Subject(target="torch.optim:AdamW", factory=torch.optim.AdamW, argument
 def traits(way: Approach) -> dict[str, bool | str]:
     """Trait -> whether it was seen, in the order of TRAITS; or `raises` alone, with what a step raised."""
     with fenced("cpu"):
-        training = Training(_CASE, _ADAMW, way, "cpu")
-        model, frozen = training.model, training.parameters[:4]
+        training = Training(_CASE, _ADAMW, way, "cpu", observer=(recorder := Recorder(_CASE, way, ())))
+        training.build()
+        model, frozen = training.model, recorder.parameters[:4]
         found: dict[str, bool | str] = {"any": not way.unfit(_INSIDE, _ADAMW)}
         found["listed"] = len(list(model.parameters())) == len(_NAMES)
         found["tensor hooks"] = found["listed"] and _takes_hook(model)
@@ -49,7 +50,7 @@ def traits(way: Approach) -> dict[str, bool | str]:
         model[0].register_full_backward_hook(lambda *given: fired.append(given))
         weights, statistics = bits_of(frozen), bits_of(_statistics(model))
         try:
-            training.run(Step(), 1, batches_of(_CASE, 0, torch.Generator().manual_seed(1), "cpu"))
+            training.run(0)
         except RuntimeError as error:
             return {"any": found["any"], "raises": " ".join(str(error).split()).partition(". ")[0]}
         state = training.optimizer.state

@@ -217,7 +217,9 @@ def caught(shown: Shown) -> Assertion:
     assert crash is not None
     call = CALLS.get(crash.phase, crash.phase)
     leave = shown.leave(f"{call} raised {{error!r:.200}}")
-    return Assertion(f"{shown.breach.expected}, and so {call} must not raise here", guard=(crash.phase, block(f"except {crash.caught} as error:", leave)))
+    return Assertion(
+        f"{shown.breach.expected}, and so {call} must not raise here", guard=(crash.phase, block(f"except {crash.caught} as error:", leave))
+    )
 
 
 CALLS = {

@@ -1,8 +1,8 @@
 """An optimizer changes weights and its own state, and nothing else."""
 
+from frostproof.case import parameters
 from frostproof.invariants.breach import HELD, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.case import parameters
 from frostproof.observation import Moment, Trial
 from frostproof.program import changes
 from frostproof.source import block

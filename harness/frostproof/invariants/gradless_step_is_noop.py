@@ -44,9 +44,7 @@ MOVED = Kind(
     lambda shown: f"step() moved a parameter whose grad is None {shown.where}: {shown.change}",
     lambda shown: shown.keeps(EXPECTED, "step() moved, though its grad is None,"),
 )
-ALLOCATED = Kind(
-    "allocated", lambda shown: f"step() allocated a gradient for {shown.name}, whose grad was None, {shown.where}", _none_left
-)
+ALLOCATED = Kind("allocated", lambda shown: f"step() allocated a gradient for {shown.name}, whose grad was None, {shown.where}", _none_left)
 SCALER = Kind("scaler", lambda shown: f"GradScaler raised {shown.breach.found!r} {shown.at}, and not {NO_INF_CHECKS!r}", _refused)
 
 INVARIANT = Invariant(

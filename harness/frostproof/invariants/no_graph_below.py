@@ -50,7 +50,7 @@ def _kept_said(shown: Shown) -> str:
 def _hooked(shown: Shown, test: Statement, *before: Statement) -> Assertion:
     path = _found(shown).path
     does = "does" if shown.breach.expected else "has no graph"
-    hook = [block("def look(module, inputs, output):", test), f"{expression(path)}.register_forward_hook(look)"]
+    hook: list[Statement] = [block("def look(module, inputs, output):", test), f"{expression(path)}.register_forward_hook(look)"]
     return shown.noted(f"{_leaf(shown)}, so the output of layer {path} {does}", "before", *before, *hook)
 
 

@@ -67,12 +67,24 @@ class Comparison:
         }
 
     def breach(
-        self, moment: Moment, roles: tuple[str, str], part: str, i: int | None = None, values: Sequence[Any] = (None, None), since: int | None = None
+        self,
+        moment: Moment,
+        roles: tuple[str, str],
+        part: str,
+        i: int | None = None,
+        values: Sequence[Any] = (None, None),
+        since: int | None = None,
     ) -> Breach:
         return Breach(self.kinds[part], roles, moment.number, () if i is None else (i,), values[0], values[1], since)
 
     def differing(
-        self, trial: Trial, moment: Moment, roles: tuple[str, str], parts: Sequence[Part], positions: Positions | None = None, since: int | None = None
+        self,
+        trial: Trial,
+        moment: Moment,
+        roles: tuple[str, str],
+        parts: Sequence[Part],
+        positions: Positions | None = None,
+        since: int | None = None,
     ) -> Breach | None:
         """The first of these parts in which two roles differ, by more than rounding where the subject allows for that.
 

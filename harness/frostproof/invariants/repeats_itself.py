@@ -2,7 +2,7 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
 from frostproof.invariants.invariant import Invariant
-from frostproof.invariants.pairs import Comparison
+from frostproof.invariants.pairs import Comparison, Part
 from frostproof.observation import Moment, Trial
 from frostproof.program import Step
 
@@ -18,7 +18,7 @@ DRAWS = Comparison(
 def judge(trial: Trial, moment: Moment) -> Judgement:
     judgement: Judgement = NOT_JUDGED
     if "again" in moment.seen:
-        parts = ("weights", "losses", "gradients", "buffers", "generators")
+        parts: tuple[Part, ...] = ("weights", "losses", "gradients", "buffers", "generators")
         found = TWICE.differing(trial, moment, ("a", "again"), parts)
         if found is not None:
             return found

@@ -74,9 +74,7 @@ def _summed(shown: Shown) -> Assertion:
     return found
 
 
-TOUCHED = Kind(
-    "touched", lambda shown: f"the gradient that B left was touched before backward {shown.at}: {shown.change}", _untouched
-)
+TOUCHED = Kind("touched", lambda shown: f"the gradient that B left was touched before backward {shown.at}: {shown.change}", _untouched)
 NOT_THE_SUM = Kind(
     "not-the-sum",
     lambda shown: f"the gradient that B leaves is not the sum of the steps' {shown.at} (due -> found): {shown.change}",

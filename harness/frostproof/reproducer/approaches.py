@@ -8,14 +8,15 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
-from frostproof.approach import Approach
 from frostproof.lowering import HOOKS
 from frostproof.reproducer.network import untyped, without_underscore
 
+
 @cache
-def functions(kind: type[Approach], hooks: frozenset[str]) -> tuple[str, ...]:
-    """The source of these hooks of an approach, as functions without `self`, after the source of what they call."""
+def functions(kind: Any, hooks: frozenset[str]) -> tuple[str, ...]:
+    """The source of these hooks of a class of approaches, as functions without `self`, after the source of what they call."""
     found: dict[str, str] = {}
     for name in sorted(hooks):
         _method(kind, name, HOOKS[name], found)

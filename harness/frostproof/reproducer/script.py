@@ -37,7 +37,9 @@ def script(shown: Shown, subject: Subject, approaches: Approaches | None = None)
     # An exception ends the training within its event, or before the first.
     case = case.replaced(program=case.program[: max(breach.event, 0) + 1])
     events = len(case.program) if breach.event >= 0 else 0
-    return _Script(shown.trial, case, events, breach.roles, subject, shown.device, approaches or Approaches(), shown.assertion, shown).text()
+    return _Script(
+        shown.trial, case, events, breach.roles, subject, shown.device, approaches or Approaches(), shown.assertion, shown
+    ).text()
 
 
 def training(case: Case, subject: Subject, role: str, device: str = "cpu", approaches: Approaches | None = None) -> str:
@@ -123,9 +125,7 @@ class _Script:
         seeding = [self._seeded(str(mark.data))] if mark.point == "seed" and self._draws(mark.data) else []
         return [*seeding, *notes.get(mark.point, ())]
 
-    def _replaced(
-        self, each: str | Block, notes: Mapping[str, Sequence[Statement]], guard: tuple[str, Block] | None
-    ) -> list[Statement]:
+    def _replaced(self, each: str | Block, notes: Mapping[str, Sequence[Statement]], guard: tuple[str, Block] | None) -> list[Statement]:
         """A statement with what its own block says at its marks, and the network written out where it is built once."""
         if isinstance(each, Block):
             return [Block(each.head, tuple(self._noted(each.body, notes, guard)))]
@@ -161,6 +161,8 @@ class _Script:
         found: list[Statement] = []
         for each in body:
             call = _draw(each) if isinstance(each, str) else None
+            if not isinstance(each, str | Block):
+                raise TypeError(f"{each} has no text")
             if isinstance(each, Block):
                 found.append(Block(each.head, tuple(self._inlined(each.body))))
             elif call is None:
@@ -243,7 +245,9 @@ class _Script:
         if compiles(self.subject):
             yield 'torch.compiler.set_stance("force_eager")  # what torch.compile makes of it is another question'
         layers = [place.layer for place in self.case.architecture.places]
-        if not (self.shown is not None and self.shown.invariant == "equivalent") and any(isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers):
+        if not (self.shown is not None and self.shown.invariant == "equivalent") and any(
+            isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers
+        ):
             yield "torch.backends.mha.set_fastpath_enabled(False)  # it rounds otherwise, by requires_grad"
         if self._fills or self.case.architecture.input.vocabulary or self.device.startswith("cuda"):
             yield "torch.use_deterministic_algorithms(True, warn_only=True)"
