@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from frostproof.device import DETERMINISTIC_WORKSPACE, is_accelerator
+from frostproof.interruption import interruptible
 from frostproof.memory import keep_few
 from frostproof.quiet import printing_less
 
@@ -19,7 +20,7 @@ from frostproof.quiet import printing_less
 @contextmanager
 def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     """One torch thread, no warnings, deterministic kernels, no fused attention unless asked for, nothing compiled, no contraction
-    reordered, little printed, few kernels kept; RNG, grad mode and defaults restored.
+    reordered, little printed, few kernels kept, Ctrl-C told apart; RNG, grad mode and defaults restored.
 
     Fused attention is chosen by requires_grad, and rounds otherwise. To compile what an optimizer wants compiled would take
     minutes for each of the networks, and show what its eager code shows. To look for the best order of each einsum takes
@@ -42,7 +43,7 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     memory.fill_uninitialized_memory = einsum.enabled = False
     try:
-        with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), printing_less():
+        with interruptible(), warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), printing_less():
             warnings.simplefilter("ignore")
             yield
     finally:

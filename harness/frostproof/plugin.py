@@ -21,6 +21,7 @@ import pytest
 
 from frostproof import options
 from frostproof.errors import FrostproofError
+from frostproof.interruption import interrupt
 from frostproof.itemid import parsed
 from frostproof.options import PACKAGE, Run
 from frostproof.progress import Live
@@ -200,7 +201,7 @@ class Guest:
         self.found, self.devices = True, devices
         idle = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         if self.worker is None and idle and threading.current_thread() is threading.main_thread():
-            self.signalled = signal.signal(signal.SIGTERM, signal.default_int_handler)
+            self.signalled = signal.signal(signal.SIGTERM, interrupt)
 
     def release(self) -> None:
         """Leave the process as it was."""
