@@ -74,7 +74,7 @@ class Consumer(NamedTuple):
 
     def results(self, name: str) -> dict[str, dict[str, object]]:
         data = json.loads((self.folder / name).read_text())
-        assert (data["format"], data["version"]) == ("frostproof-results", 1)
+        assert (data["format"], data["version"]) == ("frostproof-results", 2)
         return {row["target"]: row for row in data["subjects"]}
 
 

@@ -106,8 +106,9 @@ def test_each_batch_of_each_shard_has_a_seed_of_its_own() -> None:
 
 
 def row(status: str, *, severity: str = "wrong", trials: int = 10) -> SubjectRow:
-    invariant = InvariantRow("thaw-resumes", status, severity, trials, int(status == "violated"), "m")  # type: ignore[arg-type]
-    state: Any = "violated" if status == "violated" else "held"
+    seen = status in ("violated", "doubtful")
+    invariant = InvariantRow("thaw-resumes", status, severity, trials, int(seen), "m")  # type: ignore[arg-type]
+    state: Any = status if seen else "held"
     return SubjectRow("mylib:A", "default", "cpu", "1", state, None, trials, trials, 1.0, {}, [invariant])
 
 
@@ -123,6 +124,53 @@ def test_parts_of_one_subject_add_up() -> None:
     assert (both.status, both.trials, both.judgements, both.seconds) == ("violated", 7, 7, 2.0)
     assert (both.invariants[0].judged, both.invariants[0].violated) == (7, 1)
     assert both.facts == {"partings": {"amp": 1, "clip": 3}, "rejected-cases": 5, "rounding-ulp": 0.5, "depends-on-order": True}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "worse"),
+    [
+        ("held", "doubtful", "doubtful"),
+        ("expected", "doubtful", "doubtful"),
+        ("doubtful", "violated", "violated"),
+        ("unreached", "doubtful", "doubtful"),
+    ],
+)
+def test_of_parts_the_worse_status_stays(one: str, other: str, worse: str) -> None:
+    for parts in ((one, other), (other, one)):
+        (both,) = merged(map(row, parts))
+        assert (both.status, both.invariants[0].status) == (worse, worse)
+        assert totals([both], 1.0).doubtful == int(worse == "doubtful")
+        assert totals([both], 1.0).violated == int(worse == "violated")
+
+
+def test_what_cannot_be_judged_is_less_bad_than_what_is_doubtful() -> None:
+    unusable = row("unreached")
+    unusable.status, unusable.reason = "unusable", "no"
+    assert [merged(parts)[0].status for parts in ([unusable, row("doubtful")], [row("held"), unusable])] == ["doubtful", "unusable"]
+
+
+def test_explanations_of_parts_add_up_and_the_first_case_of_a_crash_stays() -> None:
+    one, two = row("held"), row("held")
+    one.invariants[0].explained = {"rounding": 2}
+    two.invariants[0].explained = {"rounding": 1, "depends-on-order": 4}
+    two.case, two.reproducer = "a.json", "a.py"
+    (both,) = merged([one, two, row("held")])
+    assert both.invariants[0].explained == {"depends-on-order": 4, "rounding": 3}
+    assert (both.case, both.reproducer) == ("a.json", "a.py")
+    assert one.invariants[0].explained == {"rounding": 2}
+
+
+def test_what_is_doubtful_is_as_new_as_what_is_violated_and_never_fixed() -> None:
+    held, wrong, doubtful = of(row("held")), of(row("violated")), of(row("doubtful"))
+    assert list(told(doubtful, held)) == [
+        "since the last results: 1 new, 0 fixed, 0 still violated or doubtful",
+        "  new: mylib:A on cpu: thaw-resumes (doubtful)",
+    ]
+    assert list(told(doubtful, wrong)) == ["since the last results: 0 new, 0 fixed, 1 still violated or doubtful"]
+    assert list(told(wrong, doubtful)) == ["since the last results: 0 new, 0 fixed, 1 still violated"]
+    assert list(told(held, doubtful))[1] == "  fixed: mylib:A on cpu: thaw-resumes"
+    assert [grave(doubtful, held), grave(doubtful, None), grave(doubtful, wrong)] == [True, True, False]
+    assert not grave(of(row("doubtful", severity="cost")), held)
 
 
 def test_the_order_in_which_parts_came_is_not_told() -> None:

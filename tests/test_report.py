@@ -186,6 +186,22 @@ def test_the_table_is_readable_at_80_columns_with_200_optimizers(results: Result
     assert len(INVARIANTS) == 21
 
 
+def test_results_of_the_first_version_are_still_read(results: Results, tmp_path: Path) -> None:
+    old = json.loads(results.to_json())
+    assert old["version"] == 2
+    old["version"] = 1
+    del old["totals"]["doubtful"]
+    for row in old["subjects"]:
+        del row["case"], row["reproducer"]
+        for each in row["invariants"]:
+            del each["explained"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old))
+    found = load(path)
+    assert found == results
+    assert json.loads(found.to_json())["version"] == 2
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -193,7 +209,7 @@ def test_the_table_is_readable_at_80_columns_with_200_optimizers(results: Result
         (b"[" * 100_000, "no results file"),
         (b"[]", "no results file"),
         (b'{"format": "frostproof-case", "version": 1}', "no results file"),
-        (b'{"format": "frostproof-results", "version": 2}', "upgrade it"),
+        (b'{"format": "frostproof-results", "version": 3}', "upgrade it"),
         (None, "name a results file"),
     ],
 )

@@ -7,18 +7,25 @@ import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from frostproof.invariants import INVARIANTS
 
-Status = Literal["held", "violated", "unusable", "crashed"]
-RowStatus = Literal["held", "violated", "expected", "not-applicable", "unreached"]
+Status = Literal["held", "unusable", "doubtful", "violated", "crashed"]
+"""Of a subject, the worst last."""
+RowStatus = Literal["not-applicable", "unreached", "held", "expected", "doubtful", "violated"]
+"""Of an invariant, what says most last. `doubtful`: seen violated in a trial, and not shown by its script."""
+STATUSES: tuple[Status, ...] = get_args(Status)
+ROW_STATUSES: tuple[RowStatus, ...] = get_args(RowStatus)
 
 
 class InvariantRow(msgspec.Struct):
-    """One invariant of one subject. `judged` and `violated` count trials; `case` and `reproducer` are file names."""
+    """One invariant of one subject. `judged` and `violated` count trials; `case` and `reproducer` are file names.
+
+    `explained`: reason why a difference is no violation -> in how many trials it was the reason.
+    """
 
     id: str
     status: RowStatus
@@ -28,10 +35,11 @@ class InvariantRow(msgspec.Struct):
     message: str | None = None
     case: str | None = None
     reproducer: str | None = None
+    explained: dict[str, int] = {}
 
 
 class SubjectRow(msgspec.Struct):
-    """One implementation of one optimizer on one device."""
+    """One implementation of one optimizer on one device. `case` and `reproducer` are files of one that crashed."""
 
     target: str
     variant: str
@@ -44,6 +52,8 @@ class SubjectRow(msgspec.Struct):
     seconds: float
     facts: dict[str, Any]
     invariants: list[InvariantRow]
+    case: str | None = None
+    reproducer: str | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -72,6 +82,7 @@ class Totals(msgspec.Struct):
     violated: int
     unusable: int
     seconds: float
+    doubtful: int = 0
 
 
 class Results(msgspec.Struct):
@@ -81,7 +92,7 @@ class Results(msgspec.Struct):
     subjects: list[SubjectRow]
     totals: Totals
     format: Literal["frostproof-results"] = "frostproof-results"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
 
     def to_json(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self), indent=1)
@@ -105,9 +116,10 @@ def merged(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
 
 
 def _absorb(known: SubjectRow, row: SubjectRow) -> None:
-    order: tuple[Status, ...] = ("held", "unusable", "violated", "crashed")
-    known.status = max(known.status, row.status, key=order.index)
+    known.status = max(known.status, row.status, key=STATUSES.index)
     known.reason = known.reason or row.reason
+    known.case = row.case if known.case is None else known.case
+    known.reproducer = row.reproducer if known.reproducer is None else known.reproducer
     known.trials += row.trials
     known.seconds += row.seconds
     known.facts = _facts(known.facts, row.facts)
@@ -115,16 +127,24 @@ def _absorb(known: SubjectRow, row: SubjectRow) -> None:
     for other in row.invariants:
         mine = have.get(other.id)
         if mine is None:
-            known.invariants.append(copy.copy(other))
-            continue
-        mine.judged += other.judged
-        mine.violated += other.violated
-        ranks: tuple[RowStatus, ...] = ("not-applicable", "unreached", "held", "expected", "violated")
-        one, another = ((ranks.index(row.status), row.reproducer is not None) for row in (mine, other))
-        if another >= one and other.message is not None:
-            mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
-        mine.status = max(mine.status, other.status, key=ranks.index)
+            known.invariants.append(copy.deepcopy(other))
+        else:
+            _absorb_invariant(mine, other)
     known.judgements = sum(each.judged for each in known.invariants)
+
+
+def _absorb_invariant(mine: InvariantRow, other: InvariantRow) -> None:
+    mine.judged += other.judged
+    mine.violated += other.violated
+    mine.explained = _added(mine.explained, other.explained)
+    one, another = ((ROW_STATUSES.index(row.status), row.reproducer is not None) for row in (mine, other))
+    if another >= one and other.message is not None:
+        mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
+    mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)
+
+
+def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+    return dict(sorted((Counter(one) + Counter(other)).items()))
 
 
 def _facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +153,7 @@ def _facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     for name in one.keys() & other.keys():
         mine, theirs = one[name], other[name]
         if isinstance(mine, dict):
-            both[name] = dict(sorted((Counter(mine) + Counter(theirs)).items()))
+            both[name] = _added(mine, theirs)
         elif isinstance(mine, float):
             both[name] = max(mine, theirs)
         elif isinstance(mine, int) and not isinstance(mine, bool):
@@ -150,6 +170,7 @@ def totals(subjects: list[SubjectRow], seconds: float) -> Totals:
         violated=sum(row.status in ("violated", "crashed") for row in subjects),
         unusable=sum(row.status == "unusable" for row in subjects),
         seconds=round(seconds, 3),
+        doubtful=sum(row.status == "doubtful" for row in subjects),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -11,7 +12,8 @@ from frostproof.casefile import bounded
 from frostproof.errors import CaseError, UsageError, one_line
 from frostproof.results import Environment, Results, merged, totals
 
-FORMAT, VERSION = "frostproof-results", 1
+FORMAT = "frostproof-results"
+VERSION: Literal[2] = 2
 LARGEST = 64 << 20
 """Bytes of a results file that are read at all: about 20,000 subjects."""
 
@@ -24,19 +26,21 @@ class _Envelope(msgspec.Struct):
 
 
 def load(path: Path) -> Results:
-    """The results at `path`. Raises UsageError, one line that says what to do, on anything else."""
+    """The results at `path`, in the newest version of the format. Raises UsageError, one line that says what to do, on anything else."""
     try:
         data = bounded(path, LARGEST, "results")
         envelope = msgspec.json.decode(data, type=_Envelope)
         if envelope.format == FORMAT and envelope.version > VERSION:
             raise CaseError(f"version {envelope.version} of the format, from a newer frostproof; this one reads {VERSION}: upgrade it")
-        return msgspec.json.decode(data, type=Results)
+        found = msgspec.json.decode(data, type=Results)
     except CaseError as error:
         raise UsageError(one_line(f"{one_line(str(path), 160)}: {error}")) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UsageError(
             one_line(f"{one_line(str(path), 160)}: no results file ({error}): name one that `frostproof check --json` wrote")
         ) from None
+    found.version = VERSION
+    return found
 
 
 def together(parts: Sequence[Results]) -> Results:
