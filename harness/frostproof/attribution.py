@@ -260,6 +260,7 @@ def attributed(reruns: Reruns, violated: dict[Invariant, Shown]) -> tuple[dict[I
     left: dict[Invariant, Shown] = {}
     for invariant, shown in found.items():
         concerned = (each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject))
+        concerned = (each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject))
         reason = next((each.id for each in concerned if each.holds(reruns, invariant, shown)), None)
         if reason is None:
             left[invariant] = shown

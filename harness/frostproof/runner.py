@@ -98,10 +98,10 @@ class Runner:
             if verification.sought is None and verification.trials:
                 return None
             pytest.skip("the time budget was spent" + (" before it was found" if verification.trials else ""))
-        doubtful = {identity for identity, each in found.items() if each.doubtful}
-        if verification.sought is not None or _stands(raised, doubtful):
-            raise raised
-        return None  # the row says what was doubtful
+        doubts = {row.id: str(row.message) for row in sent.row.invariants if row.status == "doubtful"}
+        if doubts and not _stands(raised, set(doubts)):
+            pytest.fail("; ".join(f"{identity} is doubtful: {text}" for identity, text in doubts.items()), pytrace=False)
+        raise raised
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:

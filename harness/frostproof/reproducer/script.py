@@ -186,7 +186,7 @@ class _Script:
             body = self._inlined(body)
         imported, definitions = adapters(self.case.architecture)
         hooks = zip(self.roles, self.plans, strict=True)
-        ways = dict.fromkeys(text for role, plan in hooks for text in functions(type(self.ways[role]), plan.own))
+        ways = dict.fromkeys(text for role, plan in hooks for text in functions(self.ways[role].__class__, plan.own))
         only = [plain(modules.only)] if any(plan.only for plan in self.plans) else []
         helpers = [*definitions, *only, *ways, *self._functions()]
         code = "\n".join(rendered(body))
