@@ -147,17 +147,18 @@ def _replays_until_it_is_mended(consumer: Consumer, case: str, last_words: str) 
     assert (again.returncode, again.stdout.split(" ")[0]) == (0, "FIXED"), again.stderr
 
 
-def test_what_its_script_does_not_show_is_no_violation(consumer: Consumer) -> None:
+def test_what_its_script_does_not_show_is_doubtful_and_exit_code_4(consumer: Consumer) -> None:
     done = consumer.check("mylib:Shy", "--jobs", "0", "--json", "shy.json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 4, done.stdout + done.stderr
     row = consumer.results("shy.json")["mylib:Shy"]
-    assert row["status"] == "held"
+    assert row["status"] == "doubtful"
     rows = {each["id"]: each for each in row["invariants"]}  # type: ignore[attr-defined]
     doubtful = rows["frozen-weights-unchanged"]
-    assert (doubtful["status"], doubtful["reproducer"]) == ("unreached", None)
-    assert "a doubtful finding: its standalone script does not show it: it exits 0" in doubtful["message"]
+    assert doubtful["status"] == "doubtful"
+    assert all((consumer.folder / doubtful[file]).is_file() for file in ("case", "reproducer"))
+    assert "doubtful: its script does not show it: it exits 0" in doubtful["message"]
     assert not any(each["status"] == "violated" for each in rows.values())
-    assert "doubtful: mylib:Shy on cpu: frozen-weights-unchanged" in done.stdout
+    assert "DOUBTFUL mylib:Shy on cpu: frozen-weights-unchanged" in done.stdout
 
 
 def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> None:

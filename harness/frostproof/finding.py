@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from frostproof.case import Case
-from frostproof.invariants import INVARIANTS
-from frostproof.reproduction import Reproduction
-from frostproof.results import InvariantRow, Status, SubjectRow
-from frostproof.subject import Subject
-from frostproof.verification import Verification
+from frostproof.errors import one_line
+from frostproof.invariants import INVARIANTS, Invariant
+from frostproof.results import InvariantRow, RowStatus, Status, SubjectRow
+
+if TYPE_CHECKING:
+    from frostproof.reproduction import Reproduction
+    from frostproof.subject import Subject
+    from frostproof.verification import Tally, Verification
 
 ORDER = (
     "its updates depend on the order of its parameters, or on how they are grouped, with nothing frozen too: "
     "where that is by design, state the reason as `positional` in a Subject"
 )
-DOUBTFUL = "(a doubtful finding: its standalone script does not show it"
-"""In the message of a row whose status is then `unreached`, as no judgement stands."""
+DOUBTFUL = "the fault may be frostproof's, so please open an issue with the case file"
 
 
 class Finding(msgspec.Struct):
@@ -59,52 +61,112 @@ def _drawn(subject: Subject) -> str:
 
 
 def finding(verification: Verification, reproduced: Mapping[str, Reproduction] | None = None) -> Finding:
-    """What a verification has found so far. A violation that its own script does not show is none: its row says so."""
-    subject = verification.subject
-    rows, cases, scripts = [], {}, {}
-    for invariant in INVARIANTS:
-        tally = verification.tallies.get(invariant.id)
-        if tally is None or verification.reason is not None:
-            if subject.factory is not None and verification.sought is None:
-                rows.append(InvariantRow(invariant.id, "not-applicable", invariant.severity))
-            continue
-        row = InvariantRow(invariant.id, "held", verification.severity(invariant), tally.judged, tally.violated, tally.message or None)
-        if tally.violated:
-            row.status = "expected" if invariant.id in subject.expected_failures else "violated"
-            if tally.case is not None and not verification.leaves(invariant.id):
-                cases[invariant.id] = tally.case
-            if row.status == "violated" and verification.depends_on_order and (invariant.compares or row.severity == "crash"):
-                row.message = f"{row.message}; {ORDER}"
-        elif verification.sought is not None and verification.cut_short:
-            row.status = "unreached"
-        elif verification.sought is not None and tally.judged:
-            row.status = "violated"
-            row.message = (
-                f"expected to fail ({subject.expected_failures[invariant.id]}), but held in {tally.judged} trials: drop the expectation"
-            )
-        elif not tally.judged:
-            row.status = "unreached"
-        reproduction = (reproduced or {}).get(invariant.id)
-        if row.status == "expected":
-            row.message = f"expected: {subject.expected_failures[invariant.id]}; {tally.message}"
-        if reproduction is not None:
-            if reproduction.doubtful:
-                row.message = f"{row.message} {DOUBTFUL}: {reproduction.said})"
-                row.status = "expected" if row.status == "expected" else "unreached"
-            elif reproduction.text is None:
-                row.message = f"{row.message} (no standalone script: {reproduction.said})"
-            else:
-                scripts[invariant.id] = reproduction.text
-        rows.append(row)
+    """What a verification has found so far. A violation that its own script does not show is doubtful."""
+    reproduced = reproduced or {}
+    rows = [_with_order(verification, row) for invariant in INVARIANTS if (row := _row(verification, invariant)) is not None]
+    rows = [with_script(row, reproduced.get(row.id)) for row in rows]
+    cases = {row.id: case for row in rows if (case := _case(verification, row)) is not None}
+    scripts = {row.id: script.text for row in rows if (script := reproduced.get(row.id)) is not None and script.text is not None}
+    sizes = {identity: case.size for identity, case in cases.items()}
+    shown = {identity: verification.tallies[identity].shown for identity in cases}
+    places = {identity: (each.breach.event, each.breach.parameters) for identity, each in shown.items() if each is not None}
+    return Finding(_subject_row(verification, rows), cases, scripts, sizes, places)
+
+
+def invariant_row(
+    invariant: Invariant, tally: Tally, severity: str, *, expected: str | None = None, sought: bool = False, cut_short: str = ""
+) -> InvariantRow:
+    """What was counted of an invariant. `expected`: why it is to fail; `sought`: whether this was a search for that alone."""
+    message = tally.message or None
+    if tally.violated and expected is not None:
+        message = f"expected: {expected}; {tally.message}"
+    elif sought and not tally.violated and tally.judged and not cut_short:
+        message = f"expected to fail ({expected}), but held in {tally.judged} trials: drop the expectation"
+    status = _status(tally, expected=expected is not None, sought=sought, cut_short=bool(cut_short))
+    explained = dict(tally.explained)
+    return InvariantRow(invariant.id, status, severity, tally.judged, tally.violated, message, explained=explained)
+
+
+def _status(tally: Tally, *, expected: bool, sought: bool, cut_short: bool) -> RowStatus:
+    if tally.violated:
+        return "expected" if expected else "violated"
+    if not tally.judged or (sought and cut_short):
+        return "unreached"
+    return "violated" if sought else "held"
+
+
+def with_script(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
+    """The row of a violation, with what its script said of it."""
+    if script is None:
+        return row
+    if script.doubtful:
+        row.status = "doubtful"
+        row.message = f"{row.message} (doubtful: its script does not show it: {one_line(script.said)}; {DOUBTFUL})"
+    elif script.text is None:
+        row.message = f"{row.message} (no standalone script: {script.said})"
+    return row
+
+
+def subject_status(rows: Iterable[InvariantRow], reason: str | None, *, strict: bool) -> Status:
+    """The worst of the rows; `reason`: why the subject cannot be judged. What only costs counts where that is asked for."""
+    if reason is not None:
+        return "unusable"
+    found = {row.status for row in rows if strict or row.severity != "cost"}
+    return "violated" if "violated" in found else "doubtful" if "doubtful" in found else "held"
+
+
+def _row(verification: Verification, invariant: Invariant) -> InvariantRow | None:
+    """The row of an invariant; None where another search or another kind of subject has it."""
+    subject, tally = verification.subject, verification.tallies.get(invariant.id)
+    if tally is None or verification.reason is not None:
+        says_nothing = subject.factory is not None and verification.sought is None
+        return InvariantRow(invariant.id, "not-applicable", invariant.severity) if says_nothing else None
+    return invariant_row(
+        invariant,
+        tally,
+        verification.severity(invariant),
+        expected=subject.expected_failures.get(invariant.id),
+        sought=verification.sought is not None,
+        cut_short=verification.cut_short,
+    )
+
+
+def _with_order(verification: Verification, row: InvariantRow) -> InvariantRow:
+    """The row, which says so where an optimizer that hangs on the order of its parameters was seen to train apart."""
+    compares = any(invariant.id == row.id and invariant.compares for invariant in INVARIANTS)
+    if verification.depends_on_order and row.status == "violated" and row.violated and (compares or row.severity == "crash"):
+        row.message = f"{row.message}; {ORDER}"
+    return row
+
+
+def _case(verification: Verification, row: InvariantRow) -> Case | None:
+    """The case of a violation, unless the search for this expected failure has a smaller one."""
+    return verification.tallies[row.id].case if row.violated and not verification.leaves(row.id) else None
+
+
+def _subject_row(verification: Verification, rows: list[InvariantRow]) -> SubjectRow:
+    subject, reason = verification.subject, verification.reason
     judgements = sum(row.judged for row in rows)
-    status: Status = "held"
-    reason = verification.reason
     if reason is None and not judgements:
         reason = verification.cut_short or f"no case could be judged: {verification.rejection}"
-    if reason is not None:
-        status = "unusable"
-    elif any(row.status == "violated" and (row.severity != "cost" or verification.strict) for row in rows):
-        status = "violated"
+    return SubjectRow(
+        subject.target,
+        subject.variant,
+        verification.device,
+        subject.version,
+        subject_status(rows, reason, strict=verification.strict),
+        reason,
+        verification.trials,
+        judgements,
+        round(verification.seconds, 3),
+        _facts(verification),
+        rows,
+    )
+
+
+def _facts(verification: Verification) -> dict[str, Any]:
+    """What is known of a subject beside its verdicts, as far as there is anything to say."""
+    subject = verification.subject
     facts: dict[str, Any] = {}
     if verification.reason is None and subject.factory is not None:
         facts["used-as"] = used_as(subject)
@@ -122,19 +184,4 @@ def finding(verification: Verification, reproduced: Mapping[str, Reproduction] |
         facts["depends-on-order"] = True
     if subject.rounding is not None or verification.rounding:
         facts["rounding-ulp"] = verification.rounding
-    subject_row = SubjectRow(
-        subject.target,
-        subject.variant,
-        verification.device,
-        subject.version,
-        status,
-        reason,
-        verification.trials,
-        judgements,
-        round(verification.seconds, 3),
-        facts,
-        rows,
-    )
-    shown = {identity: verification.tallies[identity].shown for identity in cases}
-    places = {identity: (each.breach.event, each.breach.parameters) for identity, each in shown.items() if each is not None}
-    return Finding(subject_row, cases, scripts, {identity: case.size for identity, case in cases.items()}, places)
+    return facts
