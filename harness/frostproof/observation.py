@@ -166,8 +166,8 @@ class Trial:
     """One run of a case under the approaches, in lockstep, as far as it went without a violation.
 
     `parted` holds the pairs of roles that train apart for a cause that was seen; `moved_on_zero_grad` what an optimizer did with
-    zeros in the place of a missing gradient, where that was seen; `crash` the exception that ended it; `muted` the breaches that
-    are known already, and did not end it.
+    zeros in the place of a missing gradient, where that was seen; `crash` the exception that ended it; `undone` the
+    parameters that known breaches had moved, and that were put back at the end of an event, by its number.
     """
 
     def __init__(self, case: Case, names: dict[str, str], subject: Subject) -> None:
@@ -179,6 +179,7 @@ class Trial:
         self.moments: list[Moment] = []
         self.crash: Crash | None = None
         self.parted: dict[tuple[str, str], str] = {}
+        self.undone: dict[int, Positions] = {}
         self.moved_on_zero_grad: bool | None = None
 
     @property

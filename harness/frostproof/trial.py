@@ -44,14 +44,15 @@ def run_trial(
 ) -> Outcome:
     """Build the twins, run the program, judge after each event; stop at the first event that breaks an invariant.
 
-    Events after that would only show consequences. The trial goes on past breaches of the invariants whose ids are `muted`; the
-    roles that broke them are no longer compared with others. An exception from the optimizer ends the trial as its `crash`.
+    Events after that would only show consequences. The trial goes on past breaches of the invariants whose ids are `muted`: weights
+    that moved are put back, and what else broke one is no longer compared with others. An exception from the optimizer ends the trial as its `crash`.
     `watched`: positions of the parameters whose state is looked at; those that the case freezes midway where none are given.
     """
     lockstep = _Lockstep(case, subject, device, approaches, case.frozen_midway if watched is None else watched)
     outcome = Outcome(lockstep.trial)
     judged: set[str] = set()
     for moment in lockstep.moments():
+        known: list[Shown] = []
         for invariant in invariants:
             judgement = invariant.judge(lockstep.trial, moment)
             if judgement is NOT_JUDGED:
@@ -59,21 +60,16 @@ def run_trial(
             judged.add(invariant.id)
             if judgement is not HELD:
                 assert isinstance(judgement, Breach)
-                outcome.violated.setdefault(invariant, Shown(lockstep.trial, judgement, invariant.id, device))
+                shown = Shown(lockstep.trial, judgement, invariant.id, device)
+                outcome.violated.setdefault(invariant, shown)
+                if invariant.id in muted:
+                    known.append(shown)
         if any(invariant.severity != "cost" and invariant.id not in muted for invariant in outcome.violated):
             break
-        _part_from(lockstep.trial, [shown for invariant, shown in outcome.violated.items() if invariant.id in muted])
+        lockstep.go_on_past(known)
     lockstep.close()
     outcome.judged = [invariant for invariant in invariants if invariant.id in judged]
     return outcome
-
-
-def _part_from(trial: Trial, known: Sequence[Shown]) -> None:
-    """What a known breach has done to a role is no news wherever that is compared with another."""
-    roles = {role for shown in known for role in shown.breach.roles}
-    for pair in PAIRS:
-        if roles.intersection(pair):
-            trial.parted.setdefault(pair, "a known violation")
 
 
 class _Lockstep:
@@ -132,6 +128,34 @@ class _Lockstep:
             rates = tuple(float(group["lr"]) for group in groups if isinstance(group.get("lr"), float | torch.Tensor))
             self.trial.crash = Crash(role, index, training.phase, error, recorder.seen.handed, rates)
             return False
+        return True
+
+    def go_on_past(self, known: Sequence[Shown]) -> None:
+        """Undo what known breaches have just done, so that others show. What cannot be undone is no news wherever it is compared."""
+        moment = self.trial.moments[-1]
+        if any(shown.breach.kind.id == "moved" for shown in known) and self._undo(moment):
+            known = [shown for shown in known if shown.breach.kind.id != "moved"]
+        roles = {role for shown in known for role in shown.breach.roles}
+        for pair in PAIRS:
+            if roles.intersection(pair):
+                self.trial.parted.setdefault(pair, "a known violation")
+
+    def _undo(self, moment: Moment) -> bool:
+        """Give what moved without a gradient its weights of before the event. Returns whether that could be done."""
+        if any(seen.weights_at_step is not None for seen in moment.seen.values()):
+            return False
+        undone: set[int] = set()
+        for role, seen in moment.seen.items():
+            before, handed = self.trial.weights_before(moment, role), seen.handed
+            still = [i for i in range(len(before)) if (handed[i] is None if handed is not None else i in moment.frozen.step)]
+            moved = [i for i in still if seen.weights[i] != before[i]]
+            with torch.no_grad():
+                for i in moved:
+                    parameter = self.twins[role][1].parameters[i]
+                    parameter.copy_(torch.frombuffer(bytearray(before[i]), dtype=parameter.dtype).view_as(parameter))
+            seen.weights = tuple(before[i] if i in moved else weight for i, weight in enumerate(seen.weights))
+            undone.update(moved)
+        self.trial.undone[moment.number] = tuple(sorted(undone))
         return True
 
     def close(self) -> None:

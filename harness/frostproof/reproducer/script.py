@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from frostproof import modules
 from frostproof.approach import Approaches
 from frostproof.bits import bits
-from frostproof.case import Case
+from frostproof.case import Case, parameters
 from frostproof.invariants import Shown
 from frostproof.invariants.breach import Assertion
 from frostproof.invariants.pairs import labels
@@ -100,6 +101,12 @@ class _Script:
     def _printed(self, number: int, statements: Sequence[Statement]) -> list[Statement]:
         """The statements of one event as a script has them; those before the first event have the number -1."""
         notes = {point: notes for (event, point), notes in self.assertion.notes.items() if event == number}
+        undone = self.trial.undone.get(number, ()) if self.shown is not None and number < self.shown.breach.event else ()
+        if undone:  # it has a script of its own
+            listed = parameters(self.case, undone)
+            notes["before"] = [f"known = [p.detach().clone() for p in {listed}]", *notes.get("before", ())]
+            undo = block("with torch.no_grad():", block(f"for p, old in zip({listed}, known):", "p.copy_(old)"))
+            notes["end"] = [*notes.get("end", ()), "# What moved here is reported by itself, and undone.", undo]
         last = number == self.count - 1
         return self._noted(statements, notes, self.assertion.guard if last else None)
 
@@ -185,8 +192,9 @@ class _Script:
         if not self.shared:
             body = self._inlined(body)
         imported, definitions = adapters(self.case.architecture)
+        kinds: dict[str, Any] = {role: type(way) for role, way in self.ways.items()}
         hooks = zip(self.roles, self.plans, strict=True)
-        ways = dict.fromkeys(text for role, plan in hooks for text in functions(self.ways[role].__class__, plan.own))
+        ways = dict.fromkeys(text for role, plan in hooks for text in functions(kinds[role], plan.own))
         only = [plain(modules.only)] if any(plan.only for plan in self.plans) else []
         helpers = [*definitions, *only, *ways, *self._functions()]
         code = "\n".join(rendered(body))
