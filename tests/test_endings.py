@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,8 +37,31 @@ class Breaks(Leaky):
     def step(self, closure=None):
         time.sleep(0.05)
         return super().step(closure)
+
+
+class Ends(Plain):
+    # Ends its process where something that it owns is frozen.
+    def step(self, closure=None):
+        if any(p.grad is None and not p.requires_grad for group in self.param_groups for p in group["params"]):
+            self.end()
+        return super().step(closure)
+
+
+class Faults(Ends):
+    def end(self):
+        ctypes.string_at(0)
+
+
+class Exits(Ends):
+    def end(self):
+        os._exit(3)
+
+
+class Hangs(Ends):
+    def end(self):
+        time.sleep(3600)
 """
-MYLIB = PLAIN + OWN
+MYLIB = "import ctypes" + PLAIN + OWN
 
 
 @pytest.fixture
@@ -133,6 +157,48 @@ def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
     assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 80), said
     assert "cut-short" not in found["mylib:Slow"]["facts"]
     assert found["mylib:Leaky"]["status"] == "violated"
+
+
+DEATHS = {
+    "mylib:Faults": "crashed: the training ended with SIGSEGV",
+    "mylib:Exits": "crashed: the training exited with code 3",
+    "mylib:Hangs": "crashed: the training hung for 45 s",
+}
+
+
+def test_a_death_has_a_case_and_a_script(project: Path) -> None:
+    temporary = project / "temporary"
+    temporary.mkdir()
+    targets = (*DEATHS, "mylib:Plain")
+    done = check(project, *targets, "--max-examples", "40", "--jobs", "2", "--", "--frostproof-timeout=15", TMPDIR=str(temporary))
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = rows(project)
+    assert found["mylib:Plain"]["status"] == "held"
+    assert not list(temporary.glob("frostproof-*"))
+    for target, said in DEATHS.items():
+        row = found[target]
+        assert (row["status"], bool(row["case"]), bool(row["reproducer"])) == ("crashed", True, True), (row, done.stdout)
+        assert f"frostproof replay {row['case']}" in done.stdout
+        if target != "mylib:Hangs":  # the search has shown it, and it takes long
+            assert ran(project, row["reproducer"]) == (1, said)
+            assert replayed(project, row["case"]).startswith("STILL VIOLATED")
+    (project / "mylib.py").write_text(MYLIB.replace("self.end()", "pass"))
+    for target in ("mylib:Faults", "mylib:Exits"):
+        assert ran(project, found[target]["reproducer"])[0] == 0
+        assert replayed(project, found[target]["case"]).startswith("FIXED")
+
+
+def ran(project: Path, script: str) -> tuple[int, str]:
+    """The exit code of a script, and the last line of what it says."""
+    environment = clean(PYTHONPATH=str(project))
+    done = subprocess.run([sys.executable, script], cwd=project, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    return done.returncode, (done.stderr.splitlines() or [""])[-1]
+
+
+def replayed(project: Path, case: str) -> str:
+    """What a replay says of a case."""
+    words = [sys.executable, "-m", "frostproof", "replay", case]
+    return subprocess.run(words, cwd=project, env=clean(), capture_output=True, text=True, timeout=150, check=False).stdout
 
 
 def test_a_full_disk_costs_the_cases_alone(project: Path) -> None:

@@ -33,11 +33,12 @@ REPEATS, MATCHES = BY_ID["repeats-itself"], BY_ID["trainable-updates-match"]
 class Reruns:
     """One case that shows a breach, and what other runs of it show."""
 
-    def __init__(self, outcome: Outcome, subject: Subject, device: str, approaches: Approaches) -> None:
+    def __init__(self, outcome: Outcome, subject: Subject, device: str, approaches: Approaches, muted: Collection[str] = ()) -> None:
+        self.muted = muted
         self.outcome, self.case, self.subject, self.device, self.approaches = outcome, outcome.trial.case, subject, device, approaches
 
     def run(self, case: Case, subject: Subject | None = None, invariants: Collection[Invariant] = INVARIANTS) -> Outcome:
-        return run_trial(case, subject or self.subject, self.device, tuple(invariants), self.approaches)
+        return run_trial(case, subject or self.subject, self.device, tuple(invariants), self.approaches, muted=self.muted)
 
     def _control_of(self, case: Case, closure: bool | None = None) -> Outcome:
         fit = [i for i in INVARIANTS if i.applies(optimizer=self.subject.factory is not None, values=self.device != "meta")]

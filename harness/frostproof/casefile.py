@@ -15,6 +15,9 @@ from frostproof.errors import CaseError, one_line
 from frostproof.results import InvariantRow, SubjectRow
 
 FORMAT, VERSION = "frostproof-case", 1
+CRASHED = "crashed"
+"""Stands for an invariant in the file of a case in which the whole process ended, or hung."""
+
 LARGEST = 1 << 20
 """Bytes of a case file that are read at all; what is drawn stays below 4 KiB."""
 

@@ -28,7 +28,8 @@ class Evidence(NamedTuple):
 def located(results: Results, folder: Path) -> Results:
     """The results with the names of files as they are found from the current folder; `folder`: where the results file is."""
     for subject in results.subjects:
-        for row in subject.invariants:
+        rows: list[SubjectRow | InvariantRow] = [subject, *subject.invariants]
+        for row in rows:
             row.case = str(_inside(row.case, ".json", (folder, Path())) or row.case or "") or None
             row.reproducer = str(_inside(row.reproducer, ".py", (folder, Path())) or row.reproducer or "") or None
     return results

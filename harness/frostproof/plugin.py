@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from frostproof import options
+from frostproof.deaths import Deaths
 from frostproof.errors import FrostproofError
 from frostproof.interruption import interrupt
 from frostproof.itemid import parsed
@@ -100,6 +101,7 @@ class Guest:
         except FrostproofError as error:
             raise pytest.UsageError(f"frostproof: {error}") from None
         self.seed = self._seed(config)
+        self.deaths = Deaths(Path(self.run.cases), config.invocation_params.dir, self.warn)
 
     def _baseline(self) -> Results | None:
         """The results of an earlier run; of a nightly, those that it is to replace. Raises UsageError."""
@@ -186,6 +188,7 @@ class Guest:
         node.workerinput["frostproof_run"] = asdict(self.run)
         node.workerinput["frostproof_seed"] = self.seed
         node.workerinput["frostproof_time_left"] = self.time_left()
+        node.workerinput["frostproof_notes"] = str(self.deaths.folder)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -204,7 +207,8 @@ class Guest:
             self.signalled = signal.signal(signal.SIGTERM, interrupt)
 
     def release(self) -> None:
-        """Leave the process as it was."""
+        """Leave the process, and the machine, as they were."""
+        self.deaths.close()
         if self.signalled is not None:
             signal.signal(signal.SIGTERM, self.signalled)
 
@@ -240,6 +244,7 @@ class Guest:
         item = parsed(crashitem)
         if item is None:
             return
+        self.deaths.learn(report.node.gateway.id, crashitem)
         hung = time.perf_counter() - self.begun[crashitem] >= self.run.timeout
         if not hung and crashitem not in self.again:
             self.again.add(crashitem)
@@ -252,6 +257,7 @@ class Guest:
         ended = f"was ended after {self.run.timeout} s" if hung else "died twice"
         reason = f"the worker process {ended}, while it ran this optimizer"
         row = SubjectRow(item.target, item.variant, item.device, "", "crashed", reason, 0, 0, 0.0, {}, [])
+        self.deaths.save(row, crashitem)
         report.user_properties.append((FINDING, bare(row)))
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -303,6 +309,8 @@ class Guest:
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if self.worker is not None or not self.found:
             return
+        if session.exitstatus != pytest.ExitCode.INTERRUPTED:
+            self.deaths.finish(self.rows)
         self.results = self._results([*self.rows, *self._unfinished()])
         self.rows = self.results.subjects
         if self.rows and self._left_out() and session.exitstatus == pytest.ExitCode.OK:
@@ -354,7 +362,8 @@ class Guest:
     def failing_cases(self) -> list[str]:
         """The case files of what fails this run, each once."""
         grave = (each for row in self.rows for each in row.invariants if each.severity != "cost" or self.run.strict)
-        return list(dict.fromkeys(each.case for each in grave if each.status == "violated" and each.case))
+        broken = [each.case for each in grave if each.status == "violated" and each.case]
+        return list(dict.fromkeys([*(row.case for row in self.rows if row.case), *broken]))
 
     def _left_out(self) -> bool:
         """Whether nothing was judged at all, or nothing of a target that was asked for."""

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import msgspec
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.casefile import CaseFile
+from frostproof.casefile import CRASHED, CaseFile
 from frostproof.device import chosen, placed
 from frostproof.errors import CaseError, UsageError
 from frostproof.fence import fenced
 from frostproof.invariants import BY_ID, Violation
-from frostproof.probe import Unusable
+from frostproof.probe import Unusable, probe
 from frostproof.reproduction import reproductions
 from frostproof.subject import AUTOGRAD, Subject
 from frostproof.target import resolve
 from frostproof.verification import Verification
+
+LIMIT = 120.0
+"""Seconds after which a case hangs, whose process ended or hung before."""
+
+SURVIVED = "frostproof: this process has survived "
+"""Begins the last line of a process that has run such a case; what it then violates follows."""
 
 
 class Verdict(NamedTuple):
@@ -38,6 +50,8 @@ def replay(saved: CaseFile) -> Verdict:
     A case that no longer breaks its invariant, and breaks another instead, is violated still. Of what the file says, only the
     module of its target is imported, as `check` would; the optimizer is given no argument that it does not declare.
     """
+    if saved.invariant == CRASHED:
+        return _survived(saved)
     if saved.invariant not in BY_ID:
         raise CaseError(f"{saved.invariant!r} is no invariant: `frostproof list invariants` names them")
     chosen([saved.device])
@@ -61,6 +75,62 @@ def replay(saved: CaseFile) -> Verdict:
 def _whole(subject: Subject, saved: CaseFile) -> Verification:
     """The verification of every invariant."""
     return Verification(subject, saved.device, place=placed(saved.device, 0), strict=BY_ID[saved.invariant].severity == "cost")
+
+
+def probed(saved: CaseFile) -> Subject:
+    """The subject that the file names, as a run finds it before its first trial. Raises UsageError."""
+    chosen([saved.device])
+    subject = _subject(saved)
+    with fenced(saved.device), suppress(Unusable):
+        return probe(subject, placed(saved.device, 0))
+    return subject
+
+
+def _survived(saved: CaseFile) -> Verdict:
+    """Run the case in a process of its own, which may die."""
+    chosen([saved.device])
+    _subject(saved)  # what is wrong with the file is told by this process
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "frostproof.replay"],
+            input=msgspec.json.encode(saved),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "ignore"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Verdict("STILL VIOLATED", f"the process hung for {LIMIT:g} s")
+    _, survived, text = done.stdout.decode(errors="replace").rpartition(SURVIVED)
+    if done.returncode or not survived:
+        return Verdict("STILL VIOLATED", f"the process {ending(done.returncode)}")
+    return Verdict("FIXED", text.strip())
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words.
+
+    >>> ending(3), ending(-11)
+    ('exited with code 3', 'ended with SIGSEGV')
+    """
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"ended with {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended with signal {-code}"
+
+
+def main() -> None:
+    """Run the case file of the standard input, and say at the end that this process is still there."""
+    saved = msgspec.json.decode(sys.stdin.buffer.read(), type=CaseFile)
+    try:
+        violation = _judged(Verification(probed(saved), saved.device, place=placed(saved.device, 0)), saved)
+        text = "" if violation is None else str(violation).partition("\n")[0]
+    except (CaseError, Unusable) as error:
+        text = str(error)
+    print(f"\n{SURVIVED}{f'but: {text}' if text else ''}", flush=True)
 
 
 def _judged(verification: Verification, saved: CaseFile) -> Violation | None:
@@ -108,3 +178,7 @@ def _resolved(target: str) -> list[Subject]:
         raise
     except (Exception, SystemExit) as error:  # a module may do anything when it is looked at
         raise UsageError(f"looking up {target!r} raised {type(error).__name__}: {error}; name an optimizer as module:Name") from None
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from frostproof.itemid import weights
+from frostproof.notes import Notes
 from frostproof.options import PACKAGE, Run
 from frostproof.timebudget import Spent, TimeBudget
 
@@ -69,6 +70,7 @@ class Runner:
         raised: BaseException | None = None
         try:
             verification.before_each = self._before_each(item, verification)
+            verification.noting = self._noting(item)
             with fenced(verification.place):
                 try:
                     verification.prepare()
@@ -94,6 +96,8 @@ class Runner:
             self.warnings.clear()
             if interrupted:
                 self._send_interim(item, sent)
+            if self.notes is not None:
+                self.notes.clear()
         if raised is None:
             if verification.sought is None and verification.trials:
                 return None
@@ -153,6 +157,21 @@ class Runner:
                 due = now + INTERIM
 
         return look
+
+    @functools.cached_property
+    def notes(self) -> Notes | None:
+        """Where this worker notes its cases; None where nobody reads them: without workers, or on another machine."""
+        if not self.in_worker:
+            return None
+        given = self.config.workerinput  # type: ignore[attr-defined]
+        try:
+            return Notes(Path(given["frostproof_notes"]) / given["workerid"])
+        except OSError:
+            return None
+
+    def _noting(self, item: pytest.Item) -> Callable[[bytes], None]:
+        """What to do with the case of each trial before it is run."""
+        return (lambda case: None) if self.notes is None else functools.partial(self.notes.write, item.nodeid)
 
     def _send_interim(self, item: pytest.Item, found: Finding) -> None:
         """A report of what there is so far, which pytest takes for that of a set-up, and passes over."""

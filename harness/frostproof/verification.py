@@ -168,7 +168,7 @@ class Verification:
                 if nan:
                     outcome = self._run(case, muted)
                     fresh = {invariant: shown for invariant, shown in outcome.violated.items() if invariant.id not in muted}
-                reruns = Reruns(outcome, self.subject, self.place, self.approaches)
+                reruns = Reruns(outcome, self.subject, self.place, self.approaches, muted)
                 fresh, explained = attributed(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
             if outcome.trial.crash is not None and not fresh and not known:

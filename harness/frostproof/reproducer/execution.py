@@ -36,7 +36,7 @@ def reproduces(
     """
     try:
         where = [str(folder), *filter(None, paths)]
-        code, errors = _forked(path, folder, where, timeout, module) if FORKS else _started(path, folder, where, timeout)
+        code, errors = _forked(path, folder, where, timeout, module) if FORKS else started(path, folder, where, timeout)
     except subprocess.TimeoutExpired:
         return Execution(False, f"it took more than {timeout:g} s")
     return verdict(code, errors, invariant)
@@ -54,7 +54,8 @@ def verdict(code: int, errors: str, invariant: str) -> Execution:
     return Execution(False, f"it exits {code}: {lines[-1]:.200}" if lines else f"it exits {code}")
 
 
-def _started(path: Path, folder: Path, paths: Sequence[str], timeout: float) -> tuple[int, str]:
+def started(path: Path, folder: Path, paths: Sequence[str], timeout: float) -> tuple[int, str]:
+    """The exit code of a script in a new Python, and its standard error. Raises TimeoutExpired."""
     done = subprocess.run(
         [sys.executable, str(path)],
         cwd=folder,
@@ -85,7 +86,7 @@ def _forked(path: Path, folder: Path, paths: Sequence[str], timeout: float, modu
         answer = json.loads(server.stdout.readline())
     except (OSError, json.JSONDecodeError):  # it has died
         _end(threading.get_ident())
-        return _started(path, folder, paths, timeout)
+        return started(path, folder, paths, timeout)
     if answer["code"] == -signal.SIGALRM:
         raise subprocess.TimeoutExpired(request["script"], timeout)
     return answer["code"], answer["errors"]
