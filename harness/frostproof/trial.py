@@ -44,9 +44,10 @@ def run_trial(
 ) -> Outcome:
     """Build the twins, run the program, judge after each event; stop at the first event that breaks an invariant.
 
-    Events after that would only show consequences. The trial goes on past breaches of the invariants whose ids are `muted`: weights
-    that moved are put back, and what else broke one is no longer compared with others. An exception from the optimizer ends the trial as its `crash`.
-    `watched`: positions of the parameters whose state is looked at; those that the case freezes midway where none are given.
+    Events after that would only show consequences. The trial goes on past breaches of the invariants whose ids are `muted`:
+    weights that moved are put back, and what else broke one is no longer compared with others. An exception from the optimizer
+    ends the trial as its `crash`. `watched`: positions of the parameters whose state is looked at; those that the case freezes
+    midway where none are given.
     """
     lockstep = _Lockstep(case, subject, device, approaches, case.frozen_midway if watched is None else watched)
     outcome = Outcome(lockstep.trial)

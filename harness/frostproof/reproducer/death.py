@@ -18,11 +18,11 @@ from frostproof.approach import Approaches
 from frostproof.casefile import CRASHED, CaseFile, load
 from frostproof.errors import FrostproofError
 from frostproof.fence import fenced
+from frostproof.naming import Unprintable
 from frostproof.replay import probed
 from frostproof.reproducer.execution import started, verdict
-from frostproof.reproducer.naming import Unprintable
 from frostproof.reproducer.script import training
-from frostproof.reproducer.source import WIDTH
+from frostproof.source import WIDTH
 from frostproof.subject import Subject
 
 HUNG = 45
