@@ -7,6 +7,8 @@ import torch
 
 import frostproof
 from frostproof import profile, search
+from frostproof.check import Report
+from frostproof.results import SubjectRow
 from tests.broken import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
 
 
@@ -21,6 +23,13 @@ def test_a_report_names_what_was_violated() -> None:
     report = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
     assert not report.ok
     assert "frozen-weights-unchanged" in {row.id for row in report.rows[0].invariants if row.status == "violated"}
+
+
+def test_a_report_with_a_doubt_is_not_ok() -> None:
+    row = SubjectRow("mylib:A", "default", "cpu", "1", "doubtful", None, 5, 5, 1.0, {}, [])
+    assert not Report([row], 1.0).ok
+    row.status = "held"
+    assert Report([row], 1.0).ok
 
 
 def test_shrinking_ends_in_time_with_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import frostproof
+from frostproof.check import Report
+from frostproof.decorator import Check, Run
+from frostproof.discovery import subjects
 from frostproof.invariants import GROUPS, INVARIANTS
+from frostproof.results import InvariantRow, SubjectRow
 from tests.broken import Sound
 
 AUTHOR = """
@@ -45,6 +50,25 @@ def test_one_test_for_each_group_of_invariants(pytester: pytest.Pytester, monkey
     failed = [line for line in result.outlines if line.startswith("FAILED")]
     assert any("DecaysEverything@cpu-frozen" in line for line in failed)
     result.stdout.fnmatch_lines(["*frozen-weights-unchanged: approach ? moved a frozen parameter*"])
+
+
+def checked(severity: str, **options: object) -> Check:
+    """A check of what is thawed, in a run that found something doubtful there."""
+    run = Run(subjects(Sound)[0], "cpu", options)
+    row = InvariantRow("thaw-resumes", "doubtful", severity, 5, 1, "stays still (doubtful: it exits 0)")
+    state: Any = "held" if severity == "cost" else "doubtful"
+    run.__dict__["report"] = Report([SubjectRow("mylib:A", "default", "cpu", "1", state, None, 5, 5, 1.0, {}, [row])], 1.0)
+    return Check(run, "thawed")
+
+
+def test_a_doubtful_row_of_its_group_fails_in_one_line() -> None:
+    with pytest.raises(pytest.fail.Exception) as error:
+        checked("wrong")()
+    assert str(error.value) == "mylib:A on cpu: thaw-resumes is doubtful: stays still (doubtful: it exits 0)"
+    assert not error.value.pytrace
+    with pytest.raises(pytest.fail.Exception):
+        checked("cost", strict=True)()
+    assert checked("cost")().ok
 
 
 def test_wrong_usage_is_refused_where_it_decorates() -> None:

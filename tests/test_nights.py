@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from frostproof.changes import grave, told
+from frostproof.command import Listener
 from frostproof.results import Environment, InvariantRow, Results, SubjectRow, merged, totals
 from frostproof.search import derived
 from tests import consumer
@@ -96,6 +97,56 @@ def test_more_shards_than_examples_are_one_line(project: Path) -> None:
     done = check(project, "mylib:Rare", "--max-examples", "3", "--shards", "4")
     assert done.returncode == 2
     assert "shards is 4: give a number from 1 to that of the examples, 3" in done.stderr
+
+
+SHY = """
+import sys
+import torch
+
+class Shy(torch.optim.SGD):
+    # Decays what is frozen too, where it is watched.
+    def step(self, closure=None):
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    if "frostproof" in sys.modules:
+                        p.mul_(0.9)
+        return super().step(closure)
+
+class Leaky(torch.optim.SGD):
+    def step(self, closure=None):
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.mul_(0.9)
+        return super().step(closure)
+"""
+
+
+@pytest.mark.parametrize("jobs", ["0", "2"])
+def test_what_is_only_doubtful_has_an_exit_code_of_its_own(tmp_path: Path, jobs: str) -> None:
+    (tmp_path / "mylib.py").write_text(SHY)
+    done = consumer.check(tmp_path, "mylib:Shy", "--max-examples", "20", "--seed", "1", "--jobs", jobs)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "1 subjects (0 violated, 1 doubtful, 0 not judged)" in done.stdout
+    (row,) = results(tmp_path)
+    doubtful = [each for each in row["invariants"] if each["status"] == "doubtful"]
+    assert doubtful
+    assert all((tmp_path / each[file]).is_file() for each in doubtful for file in ("case", "reproducer"))
+
+
+def test_a_violation_beside_a_doubt_is_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "mylib.py").write_text(SHY)
+    done = consumer.check(tmp_path, "mylib:Shy", "mylib:Leaky", "--max-examples", "20", "--seed", "1", "--jobs", "0")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 subjects (1 violated, 1 doubtful, 0 not judged)" in done.stdout
+
+
+@pytest.mark.parametrize(("code", "only_doubtful", "ours"), [(0, False, 0), (1, False, 1), (1, True, 4), (2, True, 130), (4, False, 2)])
+def test_the_exit_code_of_pytest_becomes_ours(code: int, only_doubtful: bool, ours: int) -> None:
+    listener = Listener()
+    listener.only_doubtful = only_doubtful
+    assert listener.exit_code(code) == ours
 
 
 def test_each_batch_of_each_shard_has_a_seed_of_its_own() -> None:

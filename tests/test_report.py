@@ -13,16 +13,18 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frostproof.casefile import save
 from frostproof.changes import changes
 from frostproof.command import main
 from frostproof.errors import UsageError
 from frostproof.invariants import INVARIANTS
 from frostproof.markdown import LARGEST, summary
+from frostproof.notebook import html as notebook
 from frostproof.page import page
 from frostproof.report import write
-from frostproof.results import Results
+from frostproof.results import InvariantRow, Results, SubjectRow, totals
 from frostproof.resultsfile import load, together
-from frostproof.terminal import table
+from frostproof.terminal import explained, table
 from tests import made_up
 from tests.mutation import spoiled_bytes, spoiled_values
 
@@ -155,10 +157,93 @@ def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
     lines = summary(results).splitlines()
     rows = [line for line in lines if line.startswith("| `")]
     statuses = [re.split(r"(?<!\\)\|", row)[3].strip() for row in rows]
-    assert statuses == sorted(statuses, key=("crashed", "violated", "unusable", "held").index)
+    assert statuses == sorted(statuses, key=("crashed", "violated", "doubtful", "unusable", "held").index)
     assert len({len(re.split(r"(?<!\\)\|", row)) for row in rows}) == 1
     outside = re.sub(r"(`+) ?.*? ?\1", "", "\n".join(rows))
     assert not re.search(r"[<@!\[]", outside)
+
+
+@pytest.fixture
+def doubtful(results: Results, folder: Path) -> Results:
+    """Of three subjects one is doubtful, with its case and script, one crashed, with the same, and one held."""
+    few = copied(results)
+    first = next(row for row in few.subjects if row.status == "violated")
+    shown = next(each for each in first.invariants if each.status == "violated")
+    shown.status, first.status = "doubtful", "doubtful"
+    shown.explained = {"depends-on-grouping": 3}
+    for each in first.invariants:
+        each.status = "held" if each.status == "violated" else each.status
+    crashed = SubjectRow("mylib:Dies", "default", "cpu", "", "crashed", "died twice", 0, 0, 0.0, {}, [], None, shown.reproducer)
+    found = InvariantRow("freeze-midway-holds", "violated", "crash")
+    crashed.case = str(save(folder / "frostproof-cases", crashed, found, made_up.example(0)).relative_to(folder))
+    few.subjects = [first, crashed, next(row for row in few.subjects if row.status == "held")]
+    few.totals = totals(few.subjects, 3.0)
+    return few
+
+
+def test_what_is_doubtful_is_told_in_every_form(doubtful: Results, folder: Path) -> None:
+    row = doubtful.subjects[0]
+    each = next(each for each in row.invariants if each.status == "doubtful")
+    text = table(doubtful.subjects, doubtful.totals)
+    assert "D doubtful" in text
+    assert "DOUBTFUL" in text
+    assert f"    case: {each.case}\n    script: {each.reproducer}\n" in text
+    assert "3 subjects (1 violated, 1 doubtful, 0 not judged)" in text
+    assert "**1 violated**, **1 doubtful**" in summary(doubtful)
+    assert f"| doubtful | **{each.id}**" in summary(doubtful)
+    assert each.id in notebook([row], ok=False)
+    html = page(doubtful, (folder,))
+    assert 'data-filter="status" data-value="doubtful"' in html
+    assert 'data-status="doubtful"' in html
+    assert "not shown by its script" in html
+    assert "explained: depends-on-grouping 3" in html
+    assert '<span class="badge doubtful">doubtful</span>' in html
+
+
+def test_nothing_is_said_of_doubts_where_there_are_none(results: Results) -> None:
+    sound = [row for row in results.subjects if row.status == "held"]
+    assert "doubtful" not in table(sound, totals(sound, 1.0)).splitlines()[-1]
+
+
+def test_the_title_of_a_page_of_doubts_alone_says_so(doubtful: Results) -> None:
+    del doubtful.subjects[1]
+    doubtful.totals = totals(doubtful.subjects, 3.0)
+    assert "<title>1 doubtful · frostproof</title>" in page(doubtful)
+
+
+def test_one_that_crashed_shows_its_case_and_script(doubtful: Results, folder: Path) -> None:
+    crashed = doubtful.subjects[1]
+    text = table(doubtful.subjects, doubtful.totals)
+    assert f"CRASHED mylib:Dies on cpu: died twice\n    case: {crashed.case}\n    script: {crashed.reproducer}\n" in text
+    assert str(crashed.case) in summary(doubtful)
+    assert str(crashed.case) in notebook([crashed], ok=False)
+    html = page(doubtful, (folder,))
+    article = html[html.index("<h2>mylib:Dies</h2>") :]
+    article = article[: article.index("</article>")]
+    assert f"frostproof replay {folder / str(crashed.case)}" in article
+    assert "import torch" in article
+
+
+def test_a_crash_quotes_no_file_from_elsewhere(doubtful: Results, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.py").write_text("password")
+    doubtful.subjects[1].reproducer = str(tmp_path / "secret.py")
+    assert "password" not in page(doubtful, (folder,))
+
+
+def test_what_explained_differences_is_told_in_lines(doubtful: Results) -> None:
+    row = doubtful.subjects[0]
+    (each,) = (each for each in row.invariants if each.explained)
+    assert list(explained(doubtful.subjects)) == [f"explained: {row.name} on {row.device}: {each.id}: depends-on-grouping 3"]
+
+
+def test_a_new_doubt_fails_where_new_violations_do(doubtful: Results, tmp_path: Path) -> None:
+    del doubtful.subjects[1]
+    doubtful.totals = totals(doubtful.subjects, 3.0)
+    path = tmp_path / "doubtful.json"
+    path.write_bytes(doubtful.to_json())
+    code, output = frostproof("report", path, "--fail-on-new")
+    assert (code, output.splitlines()[0]) == (1, "2 subjects, 0 violated, 1 doubtful, 0 not judged")
+    assert frostproof("report", path, "--fail-on-new", "--baseline", path)[0] == 0
 
 
 def test_the_step_summary_stays_within_its_limit(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

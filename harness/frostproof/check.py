@@ -32,8 +32,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether something was judged, and nothing violated."""
-        return self.totals.judgements > 0 and not self.totals.violated
+        """Whether something was judged, and nothing violated or doubtful."""
+        return self.totals.judgements > 0 and not self.totals.violated and not self.totals.doubtful
 
     def _repr_html_(self) -> str:
         """The report as a notebook shows it."""

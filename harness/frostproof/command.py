@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
 """pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 3 an error of pytest or its plugins, 5 nothing
 was judged, 130 interrupted."""
+DOUBTFUL = 4
+"""Our exit code where something is doubtful, and nothing worse."""
 
 SUITE = (
     "--pyargs",
@@ -33,6 +35,20 @@ SUITE = (
 
 NETWORKS = ("linear", "normalized", "convolutional", "recurrent", "attention", "embedding")
 """The names of `frostproof.atlas.families.FAMILIES`, which imports torch."""
+
+
+class Listener:
+    """Hears as a session ends what pytest has no exit code for."""
+
+    only_doubtful = False
+
+    def pytest_unconfigure(self, config: Any) -> None:
+        guest = config.pluginmanager.get_plugin("frostproof-guest")
+        self.only_doubtful = guest is not None and guest.only_doubtful
+
+    def exit_code(self, code: int) -> int:
+        """Ours, for that of pytest."""
+        return DOUBTFUL if code == 1 and self.only_doubtful else EXIT_CODES.get(code, 3)
 
 
 class OneLine(click.Group):
@@ -81,8 +97,8 @@ def main() -> None:
 def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbose: bool, zoo: bool, **given: Any) -> int:
     """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
 
-    Exit code 0: everything held; 1: something is violated; 2: wrong usage; 3: an error of pytest or its plugins; 5: nothing was
-    judged; 130: interrupted.
+    Exit code 0: everything held; 1: something is violated; 2: wrong usage; 3: an error of pytest or its plugins; 4: something is
+    doubtful, as it was seen here and not by its script, and nothing worse; 5: nothing was judged; 130: interrupted.
     """
     targets, pytest_args = _split(targets, context)
     if zoo:
@@ -104,8 +120,9 @@ def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbos
     loud = ["-v"] if verbose else [] if any(re.fullmatch("-v+|--verbose", argument) for argument in pytest_args) else ["-q"]
     remote = any(argument.startswith("--tx") for argument in pytest_args)
     workers = ["--dist=load"] if remote else [f"--numprocesses={jobs}"]
-    code = int(pytest.main([*SUITE, *loud, *options, *workers, "--maxschedchunk=1", *pytest_args]))
-    return EXIT_CODES.get(code, 3)
+    listener = Listener()
+    code = pytest.main([*SUITE, *loud, *options, *workers, "--maxschedchunk=1", *pytest_args], plugins=[listener])
+    return listener.exit_code(int(code))
 
 
 def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, ...], list[str]]:
@@ -174,7 +191,7 @@ def _replayed(path: Path) -> tuple[CaseFile, Verdict]:
     metavar="FILE",
     type=click.Path(path_type=Path),
 )
-@click.option("--fail-on-new", is_flag=True, help="Exit code 1 where anything is violated that was not in the baseline.")
+@click.option("--fail-on-new", is_flag=True, help="Exit code 1 where anything is violated or doubtful that was not in the baseline.")
 def report(
     files: tuple[Path, ...], html: Path | None, markdown: Path | None, json: Path | None, baseline: Path | None, fail_on_new: bool
 ) -> int:
@@ -186,13 +203,14 @@ def report(
     from frostproof.evidence import located
     from frostproof.report import write
     from frostproof.resultsfile import load, together
+    from frostproof.terminal import counted
 
     _writable(html, markdown, json)
     old = load(baseline) if baseline is not None else None
     results = together([located(load(path), path.parent) for path in files])
     folders = (Path(), *dict.fromkeys(path.parent for path in files))
     write(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
-    click.echo(f"{results.totals.subjects} subjects, {results.totals.violated} violated, {results.totals.unusable} not judged")
+    click.echo(f"{results.totals.subjects} subjects, {counted(results.totals)}")
     if old is not None:
         click.echo("\n".join(told(results, old)))
     return int(fail_on_new and grave(results, old))

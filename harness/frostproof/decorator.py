@@ -11,7 +11,7 @@ import pytest
 from frostproof.check import Report, check_optimizer
 from frostproof.device import chosen
 from frostproof.discovery import subjects
-from frostproof.errors import UsageError
+from frostproof.errors import UsageError, one_line
 from frostproof.invariants import BY_ID, GROUPS
 from frostproof.subject import Subject, faults_of_expected
 from frostproof.suite import exists_on
@@ -35,7 +35,10 @@ class Check:
         self.run, self.group = run, group
 
     def __call__(self) -> Report:
-        """Raises the violation of the group that comes first. Skips where there was nothing to judge on this device."""
+        """Raises the violation of the group that comes first, and fails where something in it is doubtful.
+
+        Skips where there was nothing to judge on this device.
+        """
         __tracebackhide__ = True
         report = self.run.report
         row = report.rows[0]
@@ -45,9 +48,13 @@ class Check:
                 pytest.skip(f"{where}: {row.reason}")
             pytest.fail(f"{where} could not be judged: {row.reason}", pytrace=False)
         rows = [each for each in row.invariants if each.id in GROUPS[self.group]]
-        for each in rows:
-            if each.status == "violated" and (each.severity != "cost" or self.run.options.get("strict")):
+        grave = [each for each in rows if each.severity != "cost" or self.run.options.get("strict")]
+        for each in grave:
+            if each.status == "violated":
                 raise BY_ID[each.id].broken(str(each.message), where)
+        for each in grave:
+            if each.status == "doubtful":
+                pytest.fail(one_line(f"{where}: {each.id} is doubtful: {each.message}", 1000), pytrace=False)
         if not any(each.judged for each in rows):
             pytest.skip(f"{where}: no case reached {', '.join(GROUPS[self.group])}")
         return report

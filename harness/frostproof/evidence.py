@@ -37,7 +37,7 @@ def located(results: Results, folder: Path) -> Results:
 
 def evidence(subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]) -> Evidence:
     """The case and the script that a row of results names, where they can be read. A case of something else is none."""
-    path, case, script = _inside(row.case, ".json", folders), None, None
+    path, case = _inside(row.case, ".json", folders), None
     if path is not None:
         try:
             case = load(path)
@@ -45,13 +45,27 @@ def evidence(subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]) ->
             path = None
     if case is not None and (*subject.key, row.id, row.message) != (case.target, case.variant, case.device, case.invariant, case.message):
         path = case = None
-    file = _inside(row.reproducer, ".py", folders)
-    if file is not None:
-        try:
-            script = bounded(file, LARGEST, "script").decode("utf-8", "replace")
-        except CaseError:
-            script = None
-    return Evidence(path, case, script)
+    return Evidence(path, case, _script(row.reproducer, folders))
+
+
+def evidence_of_crash(subject: SubjectRow, folders: Sequence[Path]) -> Evidence:
+    """The case and the script that the row of a subject that crashed names, where they can be read."""
+    path = _inside(subject.case, ".json", folders)
+    try:
+        case = None if path is None else load(path)
+    except CaseError:
+        case = None
+    if case is None or subject.key != (case.target, case.variant, case.device):
+        path = case = None
+    return Evidence(path, case, _script(subject.reproducer, folders))
+
+
+def _script(name: str | None, folders: Sequence[Path]) -> str | None:
+    file = _inside(name, ".py", folders)
+    try:
+        return None if file is None else bounded(file, LARGEST, "script").decode("utf-8", "replace")
+    except CaseError:
+        return None
 
 
 def _inside(name: str | None, suffix: str, folders: Sequence[Path]) -> Path | None:

@@ -12,7 +12,7 @@ from frostproof.results import Results
 LARGEST = 1 << 20
 """Bytes that the summary of a step on GitHub may have."""
 
-RANKS = ("crashed", "violated", "unusable", "held")
+RANKS = ("crashed", "violated", "doubtful", "unusable", "held")
 
 
 def summary(results: Results, baseline: Results | None = None, largest: int = LARGEST) -> str:
@@ -22,7 +22,7 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
         "## frostproof",
         "",
         f"{total.subjects} subjects, {total.trials:,} trials, {total.judgements:,} judgements in {total.seconds:.1f} s: "
-        f"**{total.violated} violated**, {total.unusable} not judged.",
+        f"**{total.violated} violated**, {f'**{total.doubtful} doubtful**, ' if total.doubtful else ''}{total.unusable} not judged.",
         "",
         f"torch {code(environment.torch)}, profile {code(environment.profile)}, seed {environment.seed}, "
         f"devices {', '.join(map(code, environment.devices))}.",
@@ -51,10 +51,11 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
 
 def _rows(results: Results) -> Iterator[str]:
     for row in sorted(results.subjects, key=lambda row: RANKS.index(row.status)):
-        faults = [f"**{each.id}**: {code(each.message or '')}" for each in row.invariants if each.status == "violated"]
+        faults = [f"**{each.id}**: {code(each.message or '')}" for each in row.invariants if each.status in ("violated", "doubtful")]
         faults += [f"{each.id}: {code(each.message or '')}" for each in row.invariants if each.status == "expected"]
         if faults or row.status != "held":
-            what = "; ".join([*([code(row.reason)] if row.reason else []), *faults])
+            files = [f"{word}: {code(file)}" for word, file in (("case", row.case), ("script", row.reproducer)) if file]
+            what = "; ".join([*([code(row.reason)] if row.reason else []), *files, *faults])
             yield f"| {code(row.name)} | {code(row.device)} | {row.status} | {what} |"
 
 

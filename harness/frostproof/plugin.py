@@ -90,6 +90,7 @@ class Guest:
         self.again: set[str] = set()  # items whose process died, which were then run once more
         self.smallest: dict[tuple[tuple[str, str, str], str], tuple[list[int], InvariantRow]] = {}
         self.warnings: dict[str, str] = {}
+        self.failed_otherwise = False  # whether an item failed for anything but a doubt
         self.found = False  # whether any of our tests is in this session
         self.written = self.started
         self.signalled: Any = None
@@ -266,6 +267,7 @@ class Guest:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.worker is not None:
             return
+        row = None
         for name, value in report.user_properties:
             if name == WARNING:
                 self.warn(str(value))
@@ -274,7 +276,9 @@ class Guest:
             elif name == FINDING and report.when != "teardown":  # which carries that of the call again
                 if report.when == "call":
                     self.interim.pop(report.nodeid, None)
-                self.rows.append(self._received(str(value)))
+                row = self._received(str(value))
+                self.rows.append(row)
+        self.failed_otherwise |= report.failed and (row is None or row.status != "doubtful")
         if self.run.json and self.found and time.perf_counter() - self.written > FLUSH:
             self._flush()
 
@@ -295,7 +299,7 @@ class Guest:
             if each.id not in data["cases"]:
                 continue
             script = data["scripts"].get(each.id)
-            size, place = [script is None, *data["sizes"][each.id]], (row.key, each.id)
+            size, place = [each.status == "doubtful", script is None, *data["sizes"][each.id]], (row.key, each.id)
             if place in self.smallest and size > self.smallest[place][0]:
                 continue
             self.smallest[place] = size, each
@@ -313,13 +317,19 @@ class Guest:
             self.deaths.finish(self.rows)
         self.results = self._results([*self.rows, *self._unfinished()])
         self.rows = self.results.subjects
-        if self.rows and self._left_out() and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        if session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = self._exit_status()
         try:
             self._write()
         except FrostproofError as error:  # the table is still to come
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
+
+    def _exit_status(self) -> pytest.ExitCode:
+        """Of a session in which no test failed."""
+        if self.results.totals.doubtful:
+            return pytest.ExitCode.TESTS_FAILED
+        return pytest.ExitCode.NO_TESTS_COLLECTED if self.rows and self._left_out() else pytest.ExitCode.OK
 
     def _unfinished(self) -> Iterable[SubjectRow]:
         """What there is of items that did not end."""
@@ -353,16 +363,22 @@ class Guest:
         rows = results.merged(parts)
         for row in rows:
             for each in row.invariants:
-                if each.status in ("violated", "expected") and (row.key, each.id) in self.smallest:
+                if each.status in ("expected", "doubtful", "violated") and (row.key, each.id) in self.smallest:
                     _, best = self.smallest[row.key, each.id]
                     each.message, each.case, each.reproducer = best.message, best.case, best.reproducer
         total = results.totals(rows, time.perf_counter() - self.started)
         return results.Results(results.environment(self.devices, self.run.profile, self.seed), rows, total)
 
+    @property
+    def only_doubtful(self) -> bool:
+        """Whether, at the end of the session, something is doubtful, and nothing that it found is worse."""
+        found = {row.status for row in self.rows}
+        return "doubtful" in found and not found & {"violated", "crashed"} and not self.failed_otherwise
+
     def failing_cases(self) -> list[str]:
         """The case files of what fails this run, each once."""
         grave = (each for row in self.rows for each in row.invariants if each.severity != "cost" or self.run.strict)
-        broken = [each.case for each in grave if each.status == "violated" and each.case]
+        broken = [each.case for each in grave if each.status in ("violated", "doubtful") and each.case]
         return list(dict.fromkeys([*(row.case for row in self.rows if row.case), *broken]))
 
     def _left_out(self) -> bool:
@@ -373,13 +389,15 @@ class Guest:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.rows and self.worker is None:
-            from frostproof.terminal import table
+            from frostproof.terminal import explained, table
 
             terminalreporter.section("frostproof")
             if self.config.get_verbosity() > 0:
                 for row in self.rows:
                     if "used-as" in row.facts:
                         terminalreporter.write_line(f"{row.name} on {row.device}: {row.facts['used-as']}")
+                for line in explained(self.rows):
+                    terminalreporter.write_line(line)
             terminalreporter.write(table(self.rows, self.results.totals))
             if self.baseline is not None:
                 from frostproof.changes import told

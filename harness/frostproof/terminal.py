@@ -10,10 +10,10 @@ from frostproof.errors import one_line
 from frostproof.invariants import INVARIANTS
 from frostproof.results import InvariantRow, SubjectRow, Totals
 
-SYMBOLS = {"held": ".", "violated": "X", "expected": "x", "unreached": "?", "not-applicable": " "}
+SYMBOLS = {"held": ".", "violated": "X", "expected": "x", "doubtful": "D", "unreached": "?", "not-applicable": " "}
 COST = "$"
 MANY = 40
-LEGEND = f". held   X violated   x violated, as expected   {COST} costs memory or time   ? never judged, or doubtful"
+LEGEND = f". held   X violated   x violated, as expected   {COST} costs memory or time   D doubtful   ? never judged"
 
 
 def table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
@@ -86,16 +86,13 @@ def _legend(rows: list[SubjectRow]) -> Iterable[str]:
 def _words(rows: list[SubjectRow]) -> Iterable[str]:
     for row in rows:
         for each in row.invariants:
-            if each.status == "violated":
-                yield one_line(f"{each.severity.upper()} {row.name} on {row.device}: {each.id}: {each.message}", 1000)
-                if each.case:
-                    yield f"    case: {each.case}"
-                if each.reproducer:
-                    yield f"    script: {each.reproducer}"
-            elif each.status == "unreached" and each.message:
-                yield f"doubtful: {row.name} on {row.device}: {each.id}: {each.message}"
+            if each.status in ("violated", "doubtful"):
+                word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()
+                yield one_line(f"{word} {row.name} on {row.device}: {each.id}: {each.message}", 1000)
+                yield from _files(each)
         if row.status == "crashed":
             yield f"CRASHED {row.name} on {row.device}: {row.reason}"
+            yield from _files(row)
     expected = {(row.name, each.id): each.message for row in rows for each in row.invariants if each.status == "expected"}
     for (name, identity), message in expected.items():
         yield f"known: {name}: {identity}: {(message or '').removeprefix('expected: ').partition(';')[0]}"
@@ -108,9 +105,35 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         yield f"not judged on {device}: {', '.join(names)}: {reason}"
 
 
+def _files(row: InvariantRow | SubjectRow) -> Iterable[str]:
+    if row.case:
+        yield f"    case: {row.case}"
+    if row.reproducer:
+        yield f"    script: {row.reproducer}"
+
+
+def explained(rows: Iterable[SubjectRow]) -> Iterable[str]:
+    """A line for each invariant of which differences were explained, with the reasons and how often each was one."""
+    for row in rows:
+        for each in row.invariants:
+            if each.explained:
+                yield one_line(f"explained: {row.name} on {row.device}: {each.id}: {reasons(each)}", 1000)
+
+
+def reasons(row: InvariantRow) -> str:
+    """What explained differences, and how often."""
+    return ", ".join(f"{reason} {count}" for reason, count in row.explained.items())
+
+
+def counted(total: Totals) -> str:
+    """How many subjects did not hold: `1 violated, 0 not judged`; with those that are doubtful, where there are any."""
+    doubtful = [f"{total.doubtful} doubtful"] if total.doubtful else []
+    return ", ".join([f"{total.violated} violated", *doubtful, f"{total.unusable} not judged"])
+
+
 def _totals(total: Totals) -> str:
     rate = total.trials / total.seconds if total.seconds else 0.0
     return (
-        f"{total.subjects} subjects ({total.violated} violated, {total.unusable} not judged), {total.trials:,} trials, "
+        f"{total.subjects} subjects ({counted(total)}), {total.trials:,} trials, "
         f"{total.judgements:,} judgements, {total.seconds:.1f} s, {rate:.0f} trials/s"
     )

@@ -13,16 +13,18 @@ import msgspec
 from frostproof.changes import Change, Key, changes
 from frostproof.drawing import Drawing, Focus, drawing
 from frostproof.errors import one_line
-from frostproof.evidence import Evidence, evidence
+from frostproof.evidence import Evidence, evidence, evidence_of_crash
 from frostproof.invariants import BY_ID
 from frostproof.program import Freeze, Thaw
 from frostproof.program import changes as changes_of
 from frostproof.results import InvariantRow, Results, SubjectRow
 from frostproof.sketch import conditions, hyperparameters, network
+from frostproof.terminal import reasons
 
 STATUSES = {
     "violated": "violated",
     "crashed": "crashed",
+    "doubtful": "doubtful",
     "cost": "costs",
     "expected": "known",
     "held": "held",
@@ -80,7 +82,9 @@ class Example(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the matrix. `status` is the subject's, or `expected` or `cost` where it held but for such."""
+    """One line of the matrix. `status` is the subject's, or `doubtful`, `expected` or `cost` where it held but for such.
+    `command` and `script` run again what crashed it.
+    """
 
     anchor: str
     subject: SubjectRow
@@ -91,6 +95,8 @@ class Row(NamedTuple):
     examples: tuple[Example, ...]
     facts: tuple[tuple[str, str], ...]
     changes: frozenset[Change]
+    command: str
+    script: str | None
 
     @property
     def module(self) -> str:
@@ -129,8 +135,8 @@ def view(results: Results, folders: Sequence[Path], baseline: Results | None) ->
     since = changes(results, baseline) if baseline is not None else {}
     found = {each.id for row in results.subjects for each in row.invariants}
     identities = [*BY_ID, *sorted(found - BY_ID.keys())]
-    worst = {"crashed": 0, "violated": 0, "unusable": 2}
-    subjects = sorted(results.subjects, key=lambda row: (worst.get(row.status, 1), row.target, row.variant, row.device))
+    worst = {"crashed": 0, "violated": 0, "doubtful": 1, "held": 2, "unusable": 3}
+    subjects = sorted(results.subjects, key=lambda row: (worst[row.status], row.target, row.variant, row.device))
     rows = tuple(_row(number, subject, identities, folders, since) for number, subject in enumerate(subjects))
     judged, violated = Counter[str](), Counter[str]()
     for subject in subjects:
@@ -168,18 +174,24 @@ def _row(number: int, subject: SubjectRow, identities: Sequence[str], folders: S
     examples = tuple(
         _example(f"c{number}-{i}", subject, each, folders, since.get((*subject.key, each.id)))
         for i, each in enumerate(subject.invariants)
-        if each.status in ("violated", "expected")
+        if each.status in ("violated", "doubtful", "expected")
     )
     anchors = {example.row.id: example.anchor for example in examples}
     cells = tuple(_cell(id, have.get(id), anchors.get(id, ""), since.get((*subject.key, id))) for id in identities)
     kinds = {example.kind for example in examples}
     status: str = subject.status
     if status == "held":
-        status = next((kind for kind in ("violated", "cost", "expected") if kind in kinds), "held")
+        status = next((kind for kind in ("violated", "doubtful", "cost", "expected") if kind in kinds), "held")
     mine = frozenset(change for key, change in since.items() if key[:3] == subject.key)
     words = " ".join((subject.name, subject.device, subject.version, subject.reason or "", *anchors)).lower()
     library = subject.target.partition(":")[0].partition(".")[0]
-    return Row(f"s{number}", subject, status, library, words, cells, examples, tuple(_facts(subject)), mine)
+    facts = (*_facts(subject), *((f"explained: {each.id}", reasons(each)) for each in subject.invariants if each.explained))
+    crash = evidence_of_crash(subject, folders)
+    return Row(f"s{number}", subject, status, library, words, cells, examples, facts, mine, _command(crash), crash.script)
+
+
+def _command(found: Evidence) -> str:
+    return f"frostproof replay {shlex.quote(str(found.path))}" if found.path is not None else ""
 
 
 def _facts(subject: SubjectRow) -> Iterator[tuple[str, str]]:
@@ -198,19 +210,27 @@ def _kind(row: InvariantRow) -> str:
     return "cost" if row.status == "violated" and row.severity == "cost" else row.status
 
 
-_MARKS = {"violated": "✕ ", "expected": "✕ ", "cost": "$ "}
+_MARKS = {"violated": "✕ ", "doubtful": "D ", "expected": "✕ ", "cost": "$ "}
+_WORDS = {
+    "violated": "violated",
+    "doubtful": "doubtful, seen and not shown by its script",
+    "expected": "violated, as is known",
+    "cost": "costs memory or time",
+    "held": "held",
+}
 
 
 def _cell(identity: str, row: InvariantRow | None, anchor: str, change: Change | None) -> Cell:
     if row is None or row.status == "not-applicable":
         return Cell(identity, "none", "", f"{identity}: says nothing here", "", change)
+    explained = f"; explained: {reasons(row)}" if row.explained else ""
     if row.status == "unreached":
-        return Cell(identity, "unreached", "?", f"{identity}: never judged", "", change)
+        return Cell(identity, "unreached", "?", f"{identity}: never judged{explained}", "", change)
     kind = _kind(row)
-    what = {"violated": "violated", "expected": "violated, as is known", "cost": "costs memory or time", "held": "held"}[kind]
     times = f"{row.violated:,} of {row.judged:,} judgements" if row.violated else f"{row.judged:,} judgements"
     text = f"{_MARKS.get(kind, '')}{_short(row.judged)}"
-    return Cell(identity, kind, text, f"{identity}: {what}, {times}{f', {change}' if change else ''}", anchor, change)
+    title = f"{identity}: {_WORDS[kind]}, {times}{f', {change}' if change else ''}{explained}"
+    return Cell(identity, kind, text, title, anchor, change)
 
 
 def _short(number: int) -> str:
@@ -228,8 +248,7 @@ def _short(number: int) -> str:
 def _example(anchor: str, subject: SubjectRow, row: InvariantRow, folders: Sequence[Path], change: Change | None) -> Example:
     found = evidence(subject, row, folders)
     statement = BY_ID[row.id].statement if row.id in BY_ID else ""
-    command = f"frostproof replay {shlex.quote(str(found.path))}" if found.path is not None else ""
-    return Example(anchor, subject, row, _kind(row), statement, change, _shown(found, row), command, found.script)
+    return Example(anchor, subject, row, _kind(row), statement, change, _shown(found, row), _command(found), found.script)
 
 
 def _shown(found: Evidence, row: InvariantRow) -> Shown | None:
