@@ -100,32 +100,30 @@ def test_more_shards_than_examples_are_one_line(project: Path) -> None:
 
 
 SHY = """
+
 import sys
-import torch
 
-class Shy(torch.optim.SGD):
-    # Decays what is frozen too, where it is watched.
-    def step(self, closure=None):
-        with torch.no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if "frostproof" in sys.modules:
-                        p.mul_(0.9)
-        return super().step(closure)
 
-class Leaky(torch.optim.SGD):
+class Leaky(Plain):
+    # Decays what is frozen too.
     def step(self, closure=None):
         with torch.no_grad():
             for group in self.param_groups:
                 for p in group["params"]:
                     p.mul_(0.9)
         return super().step(closure)
+
+
+class Shy(Leaky):
+    # The same, where it is watched.
+    def step(self, closure=None):
+        return super().step(closure) if "frostproof" in sys.modules else Plain.step(self, closure)
 """
 
 
 @pytest.mark.parametrize("jobs", ["0", "2"])
 def test_what_is_only_doubtful_has_an_exit_code_of_its_own(tmp_path: Path, jobs: str) -> None:
-    (tmp_path / "mylib.py").write_text(SHY)
+    (tmp_path / "mylib.py").write_text(PLAIN + SHY)
     done = consumer.check(tmp_path, "mylib:Shy", "--max-examples", "20", "--seed", "1", "--jobs", jobs)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "1 subjects (0 violated, 1 doubtful, 0 not judged)" in done.stdout
@@ -136,7 +134,7 @@ def test_what_is_only_doubtful_has_an_exit_code_of_its_own(tmp_path: Path, jobs:
 
 
 def test_a_violation_beside_a_doubt_is_exit_code_1(tmp_path: Path) -> None:
-    (tmp_path / "mylib.py").write_text(SHY)
+    (tmp_path / "mylib.py").write_text(PLAIN + SHY)
     done = consumer.check(tmp_path, "mylib:Shy", "mylib:Leaky", "--max-examples", "20", "--seed", "1", "--jobs", "0")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "2 subjects (1 violated, 1 doubtful, 0 not judged)" in done.stdout
