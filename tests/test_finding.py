@@ -21,7 +21,8 @@ def script_said(text: str | None, doubtful: bool, said: str) -> Any:
 
 
 def tally(judged: int = 5, violated: int = 0, **more: Any) -> Any:
-    return SimpleNamespace(judged=judged, violated=violated, message="moved" if violated else "", **more)
+    given = {"explained": {}, **more}
+    return SimpleNamespace(judged=judged, violated=violated, message="moved" if violated else "", **given)
 
 
 def row(**options: Any) -> InvariantRow:
