@@ -40,11 +40,13 @@ class CountsInState(Plain):
     """Keeps its number of steps in its state, under a name."""
 
     def step(self, closure: Any = None) -> Any:
-        self.state["steps"] = self.state.get("steps", 0) + 1  # type: ignore[index]
+        state: Any = self.state
+        state["steps"] = state.get("steps", 0) + 1
         return super().step(closure)
 
     def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
-        parameter.add_(gradient, alpha=-group["lr"] / self.state["steps"] ** 0.5)  # type: ignore[index]
+        state: Any = self.state
+        parameter.add_(gradient, alpha=-group["lr"] / state["steps"] ** 0.5)
 
 
 @pytest.mark.parametrize("optimizer", [Centralises, OneRate, CountsInState], ids=lambda optimizer: optimizer.__name__)

@@ -219,7 +219,7 @@ EXPLANATIONS = (
     Explanation(
         "known-not-to-repeat",
         "The optimizer is on record for reading memory or random numbers that are not its own.",
-        _compares,
+        lambda invariant, shown, subject: _compares(invariant, shown, subject) and invariant is not REPEATS,
         lambda reruns, invariant, shown: reruns.subject.factory is not None and "repeats-itself" in reruns.subject.expected_failures,
     ),
     Explanation(
