@@ -107,6 +107,11 @@ def with_script(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
     return row
 
 
+def doubted(rows: Iterable[InvariantRow]) -> str:
+    """What a test says, in one line, that fails for nothing but doubtful rows."""
+    return "; ".join(one_line(f"{row.id} is doubtful: {row.message}", 1000) for row in rows)
+
+
 def subject_status(rows: Iterable[InvariantRow], reason: str | None, *, strict: bool) -> Status:
     """The worst of the rows; `reason`: why the subject cannot be judged. What only costs counts where that is asked for."""
     if reason is not None:
