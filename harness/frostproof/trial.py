@@ -136,7 +136,7 @@ class _Lockstep:
         moment = self.trial.moments[-1]
         if any(shown.breach.kind.id == "moved" for shown in known) and self._undo(moment):
             known = [shown for shown in known if shown.breach.kind.id != "moved"]
-        roles = {role for shown in known for role in shown.breach.roles}
+        roles = {role for shown in known if not shown.breach.kind.aside for role in shown.breach.roles}
         for pair in PAIRS:
             if roles.intersection(pair):
                 self.trial.parted.setdefault(pair, "a known violation")

@@ -25,7 +25,7 @@ INTEGERS = {"float32": "int32", "float64": "int64", "bfloat16": "int16"}
 class Kind:
     """A way in which an invariant can be broken: what to say of it, and what a script asserts.
 
-    `stuck`: something does not move. `raises`: the training ended with an exception.
+    `stuck`: something does not move. `raises`: the training ended with an exception. `aside`: it changes nothing of the training.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Kind:
     assertion: Callable[[Shown], Assertion]
     stuck: bool = False
     raises: bool = False
+    aside: bool = False
 
     def __repr__(self) -> str:
         return self.id

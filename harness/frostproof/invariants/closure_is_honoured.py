@@ -73,7 +73,7 @@ GRAD_DISABLED = Kind(
     _enabled,
 )
 NOT_CALLED = Kind("not-called", lambda shown: f"step(closure) never called the closure {shown.where}", _called)
-OTHER_LOSS = Kind("other-loss", _other_loss, _returns_loss)
+OTHER_LOSS = Kind("other-loss", _other_loss, _returns_loss, aside=True)
 
 INVARIANT = Invariant(
     id="closure-is-honoured",
