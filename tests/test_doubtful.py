@@ -70,10 +70,11 @@ def test_an_item_fails_for_its_doubts_where_nothing_else_is_raised(
     assert not doubts(Finding(row("held"), {}), raised, strict)
 
 
-def test_the_line_of_a_doubt_is_one() -> None:
+def test_doubts_are_told_in_one_line() -> None:
     (doubt,) = row("doubtful").invariants
     doubt.message = "moved\nit exits 0"
-    assert doubted([doubt, doubt]) == "; ".join(["thaw-resumes is doubtful: moved it exits 0"] * 2)
+    assert doubted([doubt]) == "thaw-resumes is doubtful: moved it exits 0"
+    assert doubted([doubt, doubt]) == "thaw-resumes is doubtful: moved it exits 0; doubtful too: thaw-resumes"
 
 
 def test_a_failure_in_short_is_of_what_its_script_shows() -> None:
