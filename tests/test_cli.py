@@ -256,7 +256,7 @@ def test_verbose_shows_all_that_hypothesis_says(consumer: Consumer) -> None:
 def test_verbose_is_not_taken_back(monkeypatch: pytest.MonkeyPatch, given: list[str], loudness: str) -> None:
     asked: list[str] = []
 
-    def run(arguments: list[str]) -> int:
+    def run(arguments: list[str], plugins: list[object]) -> int:
         asked.extend(arguments)
         return 0
 
