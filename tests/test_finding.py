@@ -20,9 +20,8 @@ def script_said(text: str | None, doubtful: bool, said: str) -> Any:
     return SimpleNamespace(text=text, doubtful=doubtful, said=said)
 
 
-def tally(judged: int = 5, violated: int = 0, **more: Any) -> Any:
-    given = {"explained": {}, **more}
-    return SimpleNamespace(judged=judged, violated=violated, message="moved" if violated else "", **given)
+def tally(judged: int = 5, violated: int = 0, explained: dict[str, int] | None = None) -> Any:
+    return SimpleNamespace(judged=judged, violated=violated, message="moved" if violated else "", explained=explained or {})
 
 
 def row(**options: Any) -> InvariantRow:

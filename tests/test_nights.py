@@ -198,6 +198,14 @@ def test_what_cannot_be_judged_is_less_bad_than_what_is_doubtful() -> None:
     assert [merged(parts)[0].status for parts in ([unusable, row("doubtful")], [row("held"), unusable])] == ["doubtful", "unusable"]
 
 
+def test_the_reason_of_the_worse_part_stays() -> None:
+    unusable, crashed = row("unreached"), row("held")
+    unusable.status, unusable.reason = "unusable", "no case could be judged"
+    crashed.status, crashed.reason = "crashed", "it died twice"
+    for parts in ([unusable, crashed], [crashed, unusable]):
+        assert [(each.status, each.reason) for each in merged(parts)] == [("crashed", "it died twice")]
+
+
 def test_explanations_of_parts_add_up_and_the_first_case_of_a_crash_stays() -> None:
     one, two = row("held"), row("held")
     one.invariants[0].explained = {"rounding": 2}

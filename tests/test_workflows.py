@@ -52,6 +52,20 @@ class {name}(Steady):
                 p.sub_(p.grad.sign() * group["lr"])
 """
 OPTIMIZERS = STEADY + CARELESS.format(name="Careless")
+SHY = f"""
+import sys
+{STEADY}
+
+class Shy(Steady):
+    # Moves what is frozen where it is looked at, and not in a script.
+    @torch.no_grad()
+    def step(self):
+        if "frostproof" not in sys.modules:
+            return super().step()
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(p.grad.sign() * group["lr"] if p.grad is not None else group["lr"])
+"""
 NEEDY = """
 from torch.optim import SGD
 
@@ -289,6 +303,15 @@ def test_a_night_fails_where_a_violation_is_new(cache: Path, tmp_path: Path) -> 
     assert "mylib:Planted" in re.findall(r"^  new: (\S+)", done.stdout, re.MULTILINE)
     assert "**new**" in runner.summary.read_text()
     assert violated(runner.folder / "kept" / "mylib" / "results.json") == {"mylib:Careless", "mylib:Planted"}
+
+
+@needs_bash
+def test_a_doubt_is_for_the_report_to_judge_as_a_violation_is(tmp_path: Path) -> None:
+    runner, searched = search(tmp_path / "search", SHY)
+    assert searched.returncode == 0, searched.stdout + searched.stderr
+    runner, done = report(tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"})
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "**0 violated**, **1 doubtful**" in runner.summary.read_text()
 
 
 @needs_bash

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from frostproof.replay import Verdict
 
 EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
-"""pytest's exit code -> ours: 0 everything held, 1 something violated, 2 wrong usage, 3 an error of pytest or its plugins, 5 nothing
-was judged, 130 interrupted."""
+"""pytest's exit code -> ours: 0 everything held, 1 something violated, crashed or doubtful, 2 wrong usage, 3 an error of pytest or its
+plugins, 5 nothing was judged, 130 interrupted."""
 DOUBTFUL = 4
 """Our exit code where something is doubtful, and nothing worse."""
 
@@ -97,8 +97,8 @@ def main() -> None:
 def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbose: bool, zoo: bool, **given: Any) -> int:
     """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
 
-    Exit code 0: everything held; 1: something is violated; 2: wrong usage; 3: an error of pytest or its plugins; 4: something is
-    doubtful, as it was seen here and not by its script, and nothing worse; 5: nothing was judged; 130: interrupted.
+    Exit code 0: everything held; 1: something is violated or crashed; 2: wrong usage; 3: an error of pytest or its plugins; 4: something
+    is doubtful, as it was seen here and not by its script, and nothing is worse; 5: nothing was judged; 130: interrupted.
     """
     targets, pytest_args = _split(targets, context)
     if zoo:

@@ -11,7 +11,8 @@ import pytest
 from frostproof.check import Report, check_optimizer
 from frostproof.device import chosen
 from frostproof.discovery import subjects
-from frostproof.errors import UsageError, one_line
+from frostproof.errors import UsageError
+from frostproof.finding import doubted
 from frostproof.invariants import BY_ID, GROUPS
 from frostproof.subject import Subject, faults_of_expected
 from frostproof.suite import exists_on
@@ -52,9 +53,8 @@ class Check:
         for each in grave:
             if each.status == "violated":
                 raise BY_ID[each.id].broken(str(each.message), where)
-        for each in grave:
-            if each.status == "doubtful":
-                pytest.fail(one_line(f"{where}: {each.id} is doubtful: {each.message}", 1000), pytrace=False)
+        if doubts := [each for each in grave if each.status == "doubtful"]:
+            pytest.fail(f"{where}: {doubted(doubts)}", pytrace=False)
         if not any(each.judged for each in rows):
             pytest.skip(f"{where}: no case reached {', '.join(GROUPS[self.group])}")
         return report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,12 @@ def is_violation(error: BaseException | None) -> bool:
     return type(error) is ExceptionGroup and all(map(is_violation, error.exceptions))
 
 
-def short(verification: Verification, folder: Path) -> str:
-    """The gravest violation with its network, and the names of the others. `folder`: where case files go."""
+def short(verification: Verification, folder: Path, doubtful: Collection[str] = ()) -> str:
+    """The gravest violation with its network, and the names of the others. `folder`: where case files go; `doubtful`: the ids of
+    what no script shows, which comes last.
+    """
     broken = [i for i in verification.invariants if verification.tallies[i.id].violated and verification.fails(i)]
+    broken.sort(key=lambda invariant: invariant.id in doubtful)
     if not broken:
         return ""
     first, *others = broken
@@ -41,7 +44,7 @@ def short(verification: Verification, folder: Path) -> str:
         lines.append(f"  at first:  {', '.join(case.mask) or 'nothing'} frozen; {', '.join(conditions(case))}")
         lines.append(f"  again:     {again(path_of(folder, *_key(verification), first.id))}")
     if others:
-        lines.append(f"  it breaks too: {', '.join(each.id for each in others)}")
+        lines.append(f"  it breaks too: {', '.join(each.id + ' (doubtful)' * (each.id in doubtful) for each in others)}")
     return "\n".join(lines)
 
 

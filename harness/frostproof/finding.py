@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -105,6 +105,13 @@ def with_script(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
     elif script.text is None:
         row.message = f"{row.message} (no standalone script: {script.said})"
     return row
+
+
+def doubted(rows: Sequence[InvariantRow]) -> str:
+    """What a test says, in one line, that fails for nothing but doubtful rows: the first of them, and the names of the others."""
+    first, *others = rows
+    too = f"; doubtful too: {', '.join(row.id for row in others)}" if others else ""
+    return one_line(f"{first.id} is doubtful: {first.message}", 1000) + too
 
 
 def subject_status(rows: Iterable[InvariantRow], reason: str | None, *, strict: bool) -> Status:

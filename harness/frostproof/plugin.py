@@ -28,7 +28,7 @@ from frostproof.options import PACKAGE, Run
 from frostproof.progress import Live
 from frostproof.quiet import quiet
 from frostproof.remote import Remote
-from frostproof.runner import FINDING, WARNING, Runner, bare, is_ours, verification_of
+from frostproof.runner import DOUBTFUL, FINDING, WARNING, Runner, bare, is_ours, verification_of
 
 if TYPE_CHECKING:
     from frostproof.results import InvariantRow, Results, SubjectRow
@@ -90,7 +90,7 @@ class Guest:
         self.again: set[str] = set()  # items whose process died, which were then run once more
         self.smallest: dict[tuple[tuple[str, str, str], str], tuple[list[int], InvariantRow]] = {}
         self.warnings: dict[str, str] = {}
-        self.failed_otherwise = False  # whether an item failed for anything but a doubt
+        self.failed: set[bool] = set()  # of each test that failed: whether for nothing but what is doubtful
         self.found = False  # whether any of our tests is in this session
         self.written = self.started
         self.signalled: Any = None
@@ -264,10 +264,15 @@ class Guest:
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         return ("rerun", "R", "RERUN") if str(report.outcome) == "rerun" else None
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failed.add(False)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if self.worker is not None:
             return
-        row = None
+        if report.failed:
+            self.failed.add(report.when == "call" and any(name == DOUBTFUL for name, _ in report.user_properties))
         for name, value in report.user_properties:
             if name == WARNING:
                 self.warn(str(value))
@@ -276,9 +281,7 @@ class Guest:
             elif name == FINDING and report.when != "teardown":  # which carries that of the call again
                 if report.when == "call":
                     self.interim.pop(report.nodeid, None)
-                row = self._received(str(value))
-                self.rows.append(row)
-        self.failed_otherwise |= report.failed and (row is None or row.status != "doubtful")
+                self.rows.append(self._received(str(value)))
         if self.run.json and self.found and time.perf_counter() - self.written > FLUSH:
             self._flush()
 
@@ -317,19 +320,13 @@ class Guest:
             self.deaths.finish(self.rows)
         self.results = self._results([*self.rows, *self._unfinished()])
         self.rows = self.results.subjects
-        if session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = self._exit_status()
+        if self.rows and self._left_out() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         try:
             self._write()
         except FrostproofError as error:  # the table is still to come
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
-
-    def _exit_status(self) -> pytest.ExitCode:
-        """Of a session in which no test failed."""
-        if self.results.totals.doubtful:
-            return pytest.ExitCode.TESTS_FAILED
-        return pytest.ExitCode.NO_TESTS_COLLECTED if self.rows and self._left_out() else pytest.ExitCode.OK
 
     def _unfinished(self) -> Iterable[SubjectRow]:
         """What there is of items that did not end."""
@@ -371,9 +368,8 @@ class Guest:
 
     @property
     def only_doubtful(self) -> bool:
-        """Whether, at the end of the session, something is doubtful, and nothing that it found is worse."""
-        found = {row.status for row in self.rows}
-        return "doubtful" in found and not found & {"violated", "crashed"} and not self.failed_otherwise
+        """Whether tests failed, and each of them for nothing but what is doubtful."""
+        return self.failed == {True}
 
     def failing_cases(self) -> list[str]:
         """The case files of what fails this run, each once."""

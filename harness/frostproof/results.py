@@ -116,8 +116,9 @@ def merged(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
 
 
 def _absorb(known: SubjectRow, row: SubjectRow) -> None:
-    known.status = max(known.status, row.status, key=STATUSES.index)
-    known.reason = known.reason or row.reason
+    worse = STATUSES.index(row.status) > STATUSES.index(known.status)
+    known.reason = (row.reason or known.reason) if worse else (known.reason or row.reason)
+    known.status = row.status if worse else known.status
     known.case = row.case if known.case is None else known.case
     known.reproducer = row.reproducer if known.reproducer is None else known.reproducer
     known.trials += row.trials

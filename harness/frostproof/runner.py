@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from hypothesis.database import ExampleDatabase
 
     from frostproof.finding import Finding
-    from frostproof.results import SubjectRow
+    from frostproof.results import InvariantRow, SubjectRow
     from frostproof.verification import Verification
 
 FINDING, WARNING = "frostproof", "frostproof-warning"
 """Names of the user properties that carry a finding, and a warning, to the process that reports."""
+
+DOUBTFUL = "frostproof-doubtful"
+"""Name of the user property of an item that fails for nothing but what is doubtful."""
 
 INTERIM = 5.0
 """Seconds between two interim findings, which are all that is left of an item whose process is killed."""
@@ -41,6 +44,7 @@ class Runner:
         self.in_worker = hasattr(config, "workerinput")
         self.budget: TimeBudget | None = None
         self.warnings: list[str] = []
+        self.doubtful: set[str] = set()  # what the scripts of the item that ran last did not show
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self.time_left is not None:
@@ -61,13 +65,15 @@ class Runner:
             with fenced("cpu"):
                 return (yield)
 
-        from frostproof.finding import finding
+        from frostproof.finding import doubted, finding
         from frostproof.invariants import Violation
         from frostproof.probe import Unusable
         from frostproof.reproduction import reproductions
 
         self._watch()
         raised: BaseException | None = None
+        spent, result = False, None
+        self.doubtful = set()
         try:
             verification.before_each = self._before_each(item, verification)
             verification.noting = self._noting(item)
@@ -76,10 +82,11 @@ class Runner:
                     verification.prepare()
                 except Unusable as unusable:
                     pytest.skip(str(unusable))
-                return (yield)
+                result = yield
         except (Violation, ExceptionGroup) as error:
             raised = error
         except Spent:
+            spent = True
             verification.cut_short = "the time budget was spent"
             found_so_far = verification.violations()
             raised = ExceptionGroup("in the time that there was", found_so_far) if len(found_so_far) > 1 else next(iter(found_so_far), None)
@@ -98,14 +105,15 @@ class Runner:
                 self._send_interim(item, sent)
             if self.notes is not None:
                 self.notes.clear()
-        if raised is None:
-            if verification.sought is None and verification.trials:
-                return None
+        self.doubtful = {row.id for row in sent.row.invariants if row.status == "doubtful"}
+        if failing := doubts(sent, raised, verification.strict):
+            item.user_properties.append((DOUBTFUL, ""))
+            pytest.fail(doubted(failing), pytrace=False)
+        if raised is not None:
+            raise raised
+        if spent and (verification.sought is not None or not verification.trials):
             pytest.skip("the time budget was spent" + (" before it was found" if verification.trials else ""))
-        doubts = {row.id: str(row.message) for row in sent.row.invariants if row.status == "doubtful"}
-        if doubts and not _stands(raised, set(doubts)):
-            pytest.fail("; ".join(f"{identity} is doubtful: {text}" for identity, text in doubts.items()), pytrace=False)
-        raise raised
+        return result
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool | None:
@@ -188,7 +196,7 @@ class Runner:
 
             verification = verification_of(item)
             if verification is not None and is_violation(call.excinfo.value):
-                first, _, rest = short(verification, Path(self.run.cases)).partition("\n")
+                first, _, rest = short(verification, Path(self.run.cases), self.doubtful).partition("\n")
                 if first:
                     # Not one text: pytest repeats that in its summary, in CI all of it.
                     report.longrepr = first
@@ -216,6 +224,14 @@ def is_ours(item: pytest.Item) -> bool:
 def verification_of(item: pytest.Item) -> Any:
     """What one of our tests verifies; None of a test that states a fact of torch."""
     return item.callspec.params.get("verification") if hasattr(item, "callspec") else None
+
+
+def doubts(sent: Finding, raised: BaseException | None, strict: bool) -> list[InvariantRow]:
+    """The doubtful rows for which an item fails; none where it fails for more than them."""
+    found = [row for row in sent.row.invariants if row.status == "doubtful"]
+    if raised is None:
+        return [row for row in found if strict or row.severity != "cost"]
+    return [] if _stands(raised, {row.id for row in found}) else found
 
 
 def _stands(error: BaseException, doubtful: set[str]) -> bool:

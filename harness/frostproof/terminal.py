@@ -13,7 +13,10 @@ from frostproof.results import InvariantRow, SubjectRow, Totals
 SYMBOLS = {"held": ".", "violated": "X", "expected": "x", "doubtful": "D", "unreached": "?", "not-applicable": " "}
 COST = "$"
 MANY = 40
-LEGEND = f". held   X violated   x violated, as expected   {COST} costs memory or time   D doubtful   ? never judged"
+LEGEND = (
+    f". held   X violated   x violated, as expected   {COST} costs memory or time",
+    "D doubtful: seen in a trial, not shown by its script   ? never judged",
+)
 
 
 def table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
@@ -80,7 +83,7 @@ def _legend(rows: list[SubjectRow]) -> Iterable[str]:
     yield ""
     for number, invariant in enumerate(INVARIANTS, start=1):
         yield f"{number:3} {invariant.id:28} judged {judged[invariant.id]:>9,} times"
-    yield f"    {LEGEND}"
+    yield from (f"    {line}" for line in LEGEND)
 
 
 def _words(rows: list[SubjectRow]) -> Iterable[str]:
