@@ -89,7 +89,7 @@ class Masked(NamedTuple):
 
 class Plan(NamedTuple):
     """The statements that build, and those of each event. `own`: hooks of the approach that they call as functions; `only`: whether
-    they call `modules.only`; `held`: what the optimizer is built with."""
+    they call `modules.only`."""
 
     built: list[Statement]
     events: list[list[Statement]]
