@@ -23,6 +23,7 @@ MESSAGES = (
     "approach A moved a frozen parameter at event 1 (Step()): {name}[1]: 0.5 -> 0.45, the largest of 3 differences",
     "step raised TypeError: expected Tensor as element 0 in argument 2, but got NoneType at event 3 (Step()), approach A",
 )
+WHERE = ((1, (0,)), (3, ()))  # the event and the parameters of each message
 SCRIPT = "import torch\nfrom torch import nn\n\nmodel = nn.Sequential(nn.Linear(2, 1))\nassert '<script>alert(1)</script>'\n"
 
 
@@ -53,7 +54,7 @@ def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] =
                 case = example(count)
                 each.status, each.violated = "expected" if number % 9 == 6 else "violated", 7
                 each.message = MESSAGES[place // 8].format(name=case.mask[0])
-                each.case = str(save(folder, row, each, case).relative_to(folder.parent))
+                each.case = str(save(folder, row, each, case, where=WHERE[place // 8]).relative_to(folder.parent))
                 script = folder / f"{count}.py"
                 script.write_text(SCRIPT)
                 each.reproducer = str(script.relative_to(folder.parent))

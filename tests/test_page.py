@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of 80 optimizers, with what changed since a run in which one held."""
     folder = tmp_path_factory.mktemp("page")
     results = made_up.results(80, 20, folder / "frostproof-cases", NAMES)
+    results.subjects[78].status = results.subjects[78].invariants[0].status = "doubtful"
     before = msgspec.json.decode(results.to_json(), type=Results)
     before.subjects[0].invariants[0].status = "held"
     path = folder / "page.html"
@@ -69,11 +71,13 @@ class Reader:
     def rows(self) -> int:
         return int(self.page.locator("#matrix tbody tr:not([hidden])").count())
 
-    @property
-    def shown(self) -> str:
-        """The heading of the details, where they are open."""
-        visible = self.page.locator("article:visible h2")
-        return visible.inner_text() if visible.count() else ""
+    def shows(self, heading: str | re.Pattern[str] | None) -> None:
+        """Wait until the open details have this heading, or until none are open."""
+        headings = self.page.locator("article:visible h2")
+        if heading is None:
+            playwright.expect(headings).to_have_count(0)
+        else:
+            playwright.expect(headings).to_have_text(heading)
 
     def color(self, selector: str) -> tuple[int, ...]:
         """Red, green and blue of the background of the first element."""
@@ -117,10 +121,16 @@ def test_search_and_filters(reader: Reader) -> None:
     assert reader.rows == 1
 
 
+def test_a_doubtful_verdict_has_a_filter_and_a_colour_of_its_own(reader: Reader) -> None:
+    reader.page.locator("button[data-value=doubtful]").click()
+    assert reader.rows == 1
+    assert len({reader.color("#matrix td.doubtful"), reader.color("#matrix td.violated a"), reader.color("#matrix td.held")}) == 3
+
+
 def test_a_counterexample_is_drawn_told_and_copied(reader: Reader) -> None:
     page = reader.page
     page.locator("#matrix td.violated a").first.click()
-    assert reader.shown == "frozen-weights-unchanged"
+    reader.shows("frozen-weights-unchanged")
     article = page.locator("article:visible")
     assert article.locator("svg.network .layer").count() >= 5
     assert article.locator("svg.network .tag.frozen").count() >= 2
@@ -136,7 +146,7 @@ def test_a_counterexample_is_drawn_told_and_copied(reader: Reader) -> None:
         article.locator("button.copy.done").nth(number).wait_for()
         assert page.evaluate("navigator.clipboard.readText()").startswith(says)
     page.keyboard.press("Escape")
-    assert reader.shown == ""
+    reader.shows(None)
 
 
 def test_the_keyboard_is_enough(reader: Reader) -> None:
@@ -146,14 +156,14 @@ def test_the_keyboard_is_enough(reader: Reader) -> None:
     page.keyboard.press("ArrowRight")
     assert page.evaluate("document.activeElement.cellIndex") == 2
     page.keyboard.press("Enter")
-    assert reader.shown == "frozen-weights-unchanged"
+    reader.shows("frozen-weights-unchanged")
     first = page.url
     page.keyboard.press("n")
-    assert page.url != first
+    playwright.expect(page).not_to_have_url(first)
     page.keyboard.press("p")
-    assert page.url == first
+    playwright.expect(page).to_have_url(first)
     page.keyboard.press("Escape")
-    assert reader.shown == ""
+    reader.shows(None)
     assert page.evaluate("document.activeElement.cellIndex") == 2
     page.keyboard.press("Home")
     for _ in range(40):
@@ -164,7 +174,9 @@ def test_the_keyboard_is_enough(reader: Reader) -> None:
     )
     assert not covered
     page.keyboard.press("Enter")
-    assert name.startswith(reader.shown)
+    heading = page.locator("article:visible h2")
+    playwright.expect(heading).to_have_count(1)
+    assert heading.inner_text() and name.startswith(heading.inner_text())
 
 
 def test_a_hostile_name_is_only_a_name(reader: Reader) -> None:
@@ -172,7 +184,7 @@ def test_a_hostile_name_is_only_a_name(reader: Reader) -> None:
     assert "owned" not in page.title()
     row = page.locator("#matrix tbody tr", has_text="<script>document.title='owned'</script>")
     row.locator("th a").click()
-    assert reader.shown == NAMES[0]
+    reader.shows(NAMES[0])
     page.locator("#matrix tbody tr", has_text="onmouseover").locator("th").hover(force=True)
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title = 1\">')")
     assert page.title() != "1"
@@ -198,7 +210,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Any, file: 
     assert article.bounding_box()["width"] <= 360
     assert article.locator("svg.network").bounding_box()["width"] > 250
     page.locator("a.close").click()
-    assert reader.shown == ""
+    reader.shows(None)
     first = page.locator("#matrix tbody th").first
     left = first.bounding_box()["x"]
     page.locator(".matrix").evaluate("box => box.scrollLeft = 400")
@@ -210,7 +222,7 @@ def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Any, file: 
 def test_without_scripts_the_details_still_open(browser: Any, file: Path) -> None:
     reader = Reader(browser, file, java_script_enabled=False)
     reader.page.locator("#matrix td.violated a").first.click()
-    assert reader.shown == "frozen-weights-unchanged"
+    reader.shows("frozen-weights-unchanged")
     reader.context.close()
 
 
@@ -271,11 +283,11 @@ def test_the_matrix_of_the_atlas_follows_optimizer_and_family(browser: Any, atla
 def test_a_cell_of_the_atlas_opens_its_causes(browser: Any, atlas_file: Path) -> None:
     reader = Reader(browser, atlas_file)
     reader.page.locator("#matrix tbody td a", has_text="≠").first.click()
-    assert reader.shown == "A and B"
+    reader.shows("A and B")
     article = reader.page.locator("article:visible")
     assert "a </script><b>cause</b>" in article.inner_text()
     article.locator("button.copy").first.click()
     assert reader.page.evaluate("navigator.clipboard.readText()") == made_up.SCRIPT
     reader.page.keyboard.press("Escape")
-    assert reader.shown == ""
+    reader.shows(None)
     assert reader.faults == []
