@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from frostproof.approach import Approaches
-from frostproof.case import Case
-from frostproof.subject import Subject
-from frostproof.training import Batches, Training
+from frostproof.approaches.approach import Approaches
+from frostproof.spec.case import Case
+from frostproof.spec.subject import Subject
+from frostproof.training.training import Batches, Training
 
 
 def bare_trial(case: Case, subject: Subject, device: str = "cpu") -> None:

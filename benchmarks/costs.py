@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection
 import torch
 from torch import nn
 
-from frostproof.costs.counting import Costs, count
-from frostproof.costs.task import Task
-from frostproof.costs.ways import A, B, Way
+from frostproof.applications.costs.counting import Costs, count
+from frostproof.applications.costs.task import Task
+from frostproof.applications.costs.ways import A, B, Way
 
 ROWS, WIDTH = 8, 16
 PRODUCT, ACTIVATION, WEIGHT = 2 * ROWS * WIDTH**2, 4 * ROWS * WIDTH, 4 * WIDTH**2

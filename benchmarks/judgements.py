@@ -12,11 +12,11 @@ from collections.abc import Callable
 import torch
 from hypothesis import Phase, given, settings
 
-from frostproof.approach import Approaches
-from frostproof.case import Case
-from frostproof.target import resolve
-from frostproof.trial import run_trial
-from frostproof.verification import Verification
+from frostproof.approaches.approach import Approaches
+from frostproof.optimizers.targets import resolve
+from frostproof.spec.case import Case
+from frostproof.trial.lockstep import run_trial
+from frostproof.verification.verification import Verification
 
 
 def rate(verification: Verification, examples: int, judge: Callable[[Case], int]) -> tuple[int, float]:

@@ -13,10 +13,10 @@ import torch
 from hypothesis import Phase, given, settings
 
 from bare import bare_trial
-from frostproof.case import Case
-from frostproof.probe import Unusable
-from frostproof.target import torch_optimizers
-from frostproof.verification import Verification
+from frostproof.optimizers.probe import Unusable
+from frostproof.optimizers.targets import torch_optimizers
+from frostproof.spec.case import Case
+from frostproof.verification.verification import Verification
 
 
 def measure(verification: Verification, examples: int) -> tuple[float, float]:

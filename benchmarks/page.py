@@ -15,9 +15,9 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from frostproof.page import page
-from tests import made_up
-from tests.test_page import ARGUMENTS, CHROMIUM
+from frostproof.report.html.page import page
+from tests.helpers import made_up
+from tests.report.test_page import ARGUMENTS, CHROMIUM
 
 PAINTED = "() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))"
 

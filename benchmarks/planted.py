@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 import time
 
-from frostproof.discovery import subjects
-from frostproof.verification import Verification
-from tests.planted import BUGS
-from tests.planted_programs import PROGRAM_BUGS
-from tests.search import flagged, misses, search
-from tests.suspicious import CORRECT
+from frostproof.optimizers.discovery import subjects
+from frostproof.verification.verification import Verification
+from tests.helpers.planted import BUGS
+from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.search import flagged, misses, search
+from tests.helpers.suspicious import CORRECT
 
 
 def main(seeds: int, profile: str) -> None:

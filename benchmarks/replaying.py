@@ -17,15 +17,15 @@ from typing import Any
 
 from hypothesis import Phase, given, settings
 
-from frostproof.casefile import save
-from frostproof.fence import fenced
-from frostproof.generation import cases
-from frostproof.probe import probe
-from frostproof.results import InvariantRow, SubjectRow
-from frostproof.subject import Subject
-from frostproof.target import resolve
+from frostproof.generation.cases import cases
+from frostproof.optimizers.probe import probe
+from frostproof.optimizers.targets import resolve
+from frostproof.process.fence import fenced
+from frostproof.results.rows import InvariantRow, SubjectRow
+from frostproof.spec.casefile import save
+from frostproof.spec.subject import Subject
 
-TARGETS = ("tests.planted:DecaysEverything", "tests.planted:Sound")
+TARGETS = ("tests.helpers.planted:DecaysEverything", "tests.helpers.planted:Sound")
 
 
 def drawn(folder: Path, count: int) -> list[Path]:

@@ -16,17 +16,19 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from frostproof.approach import Approaches
-from frostproof.fence import fenced
-from frostproof.probe import Unusable
-from frostproof.reproducer import Unprintable, reproduces, script
-from frostproof.subject import Subject
-from frostproof.target import resolve, torch_optimizers
-from frostproof.verification import Verification
-from tests.planted import BUGS
-from tests.planted_programs import PROGRAM_BUGS
-from tests.scripts import corrected
-from tests.search import shrunk
+from frostproof.approaches.approach import Approaches
+from frostproof.counterexamples.execution import reproduces
+from frostproof.counterexamples.script import script
+from frostproof.optimizers.probe import Unusable
+from frostproof.optimizers.targets import resolve, torch_optimizers
+from frostproof.process.fence import fenced
+from frostproof.spec.subject import Subject
+from frostproof.training.naming import Unprintable
+from frostproof.verification.verification import Verification
+from tests.helpers.planted import BUGS
+from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.script_runs import corrected
+from tests.helpers.search import shrunk
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from statistics import median
 
-from frostproof.case import Case
-from frostproof.verification import Verification
-from tests.planted import Planted
-from tests.planted_programs import PROGRAM_BUGS
-from tests.search import shrunk
+from frostproof.spec.case import Case
+from frostproof.verification.verification import Verification
+from tests.helpers.planted import Planted
+from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.search import shrunk
 
 
 def smallest(bug: Planted, seed: int) -> tuple[Case | None, float]:

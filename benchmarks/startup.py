@@ -27,7 +27,7 @@ def pytest_collection_finish() -> None:
     """As a pytest plugin, in the worker: the first trial notes the age of the process, and ends it."""
     if FILE not in os.environ:
         return
-    from frostproof.verification import Verification
+    from frostproof.verification.verification import Verification
 
     def first(*_: object) -> None:
         Path(os.environ[FILE]).write_text(str(age()))

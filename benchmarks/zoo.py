@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from frostproof.invariants import BY_ID
-from frostproof.results import InvariantRow, SubjectRow
-from frostproof.resultsfile import load
+from frostproof.results.files import load
+from frostproof.results.rows import InvariantRow, SubjectRow
 
 
 def page(path: Path, remark: str = "") -> str:

@@ -6,29 +6,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frostproof.architecture import Architecture, Input
-    from frostproof.case import Case, Group
-    from frostproof.check import Report, check_optimizer
-    from frostproof.decorator import parametrize
-    from frostproof.discovery import subjects
+    from frostproof.doors.parametrize import parametrize
+    from frostproof.doors.python import Report, check_optimizer
     from frostproof.errors import CaseError, FrostproofError, UsageError
-    from frostproof.registry import register
-    from frostproof.subject import Subject
+    from frostproof.optimizers.discovery import subjects
+    from frostproof.optimizers.registry import register
+    from frostproof.spec.architecture import Architecture, Input
+    from frostproof.spec.case import Case, Group
+    from frostproof.spec.subject import Subject
 
 _HOMES = {
-    "Architecture": "architecture",
-    "Input": "architecture",
-    "Case": "case",
-    "Group": "case",
-    "Report": "check",
-    "check_optimizer": "check",
-    "parametrize": "decorator",
-    "subjects": "discovery",
-    "register": "registry",
+    "Architecture": "spec.architecture",
+    "Input": "spec.architecture",
+    "Case": "spec.case",
+    "Group": "spec.case",
+    "Report": "doors.python",
+    "check_optimizer": "doors.python",
+    "parametrize": "doors.parametrize",
+    "subjects": "optimizers.discovery",
+    "register": "optimizers.registry",
     "CaseError": "errors",
     "FrostproofError": "errors",
     "UsageError": "errors",
-    "Subject": "subject",
+    "Subject": "spec.subject",
 }
 
 __all__ = [

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from frostproof.bits import bits, bits_of
-from frostproof.observation import Bits
+from frostproof.training.bits import bits, bits_of
+from frostproof.training.observation import Bits
 
 FACT = settings(max_examples=20, deadline=None, database=None, derandomize=True)
 BRIEF = settings(FACT, max_examples=5)

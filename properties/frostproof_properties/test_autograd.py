@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frostproof.verification import Verification
+from frostproof.verification.verification import Verification
 
 
 @given(data=st.data())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from frostproof.claims import CLAIMS
-from frostproof.claims.claim import Claim
-from frostproof.claims.verdict import verdict
+from frostproof.applications.forum_claims import CLAIMS
+from frostproof.applications.forum_claims.claim import Claim
+from frostproof.applications.forum_claims.verdict import verdict
 
 EXAMPLES = 40
 

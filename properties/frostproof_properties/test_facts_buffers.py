@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from frostproof.bits import bits, bits_of
+from frostproof.training.bits import bits, bits_of
 from frostproof_properties.facts import BRIEF, FACT, SEEDS, STEPS, WIDTHS, backward, everything, loss_of, train, weights
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.checkpoint import CheckpointError, checkpoint
 
-from frostproof.bits import bits, gradient_bits
+from frostproof.training.bits import bits, gradient_bits
 from frostproof_properties.facts import FACT, SEEDS, backward, batch, network
 
 NONE_REQUIRE = "None of the inputs have requires_grad=True"

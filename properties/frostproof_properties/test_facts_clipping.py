@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from frostproof.bits import bits, gradient_bits
+from frostproof.training.bits import bits, gradient_bits
 from frostproof_properties.facts import FACT, MASKS, SEEDS, Mask, backward, batch, chosen, loss_of, parameter, twins
 
 clip_norm, clip_value = nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_

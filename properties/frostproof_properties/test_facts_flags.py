@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from frostproof.bits import bits, gradient_bits
+from frostproof.training.bits import bits, gradient_bits
 from frostproof_properties.facts import BRIEF, FACT, MASKS, SEEDS, Mask, backward, batch, chosen, loss_of, network, twins, weights
 
 

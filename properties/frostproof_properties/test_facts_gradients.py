@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.optim import Optimizer
 
-from frostproof.bits import bits, bits_of, gradient_bits
+from frostproof.training.bits import bits, bits_of, gradient_bits
 from frostproof_properties.facts import (
     BRIEF,
     DTYPES,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from frostproof.bits import bits, bits_of
+from frostproof.training.bits import bits, bits_of
 from frostproof_properties.facts import (
     FACT,
     MASKS,

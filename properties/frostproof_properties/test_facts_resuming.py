@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from frostproof.bits import bits, bits_of
+from frostproof.training.bits import bits, bits_of
 from frostproof_properties.facts import (
     BRIEF,
     FACT,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from frostproof.bits import bits, bits_of, ulp
+from frostproof.training.bits import bits, bits_of, ulp
 from frostproof_properties.facts import FACT, MASKS, SEEDS, STEPS, Mask, backward, batch, chosen, loss_of, network, train, twins, weights
 
 

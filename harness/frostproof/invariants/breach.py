@@ -8,12 +8,12 @@ from functools import cached_property
 from math import prod
 from typing import Any, Literal
 
-from frostproof.architecture import expression
-from frostproof.case import Case, Positions
-from frostproof.invariants.wording import at, change
-from frostproof.observation import Moment, Observation, Trial
-from frostproof.program import Step
-from frostproof.source import Block, Statement, block
+from frostproof.invariants.messages import at, change
+from frostproof.spec.architecture import expression
+from frostproof.spec.case import Case, Positions
+from frostproof.spec.program import Step
+from frostproof.training.observation import Moment, Observation, Trial
+from frostproof.training.source import Block, Statement, block
 
 FEW = 4
 """As many numbers are shown all; of more, the pair that differs most."""
@@ -60,7 +60,7 @@ class Breach:
 class Assertion:
     """What a script asserts. `expected` says what must hold.
 
-    `notes`: statements within the training, by event and mark (see `frostproof.marks`). `setup`: before the first event.
+    `notes`: statements within the training, by event and mark (see `frostproof.training.marks`). `setup`: before the first event.
     `returns`: of two trainings that are compared, each a call of a function, what that returns. `verdict`: statements behind the
     training, which exit where it failed. `guard`: the statements of this phase are those that raise, and what catches it.
     """

@@ -3,8 +3,8 @@
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.pairs import Comparison, Part
-from frostproof.observation import Moment, Trial
-from frostproof.program import SaveLoad, Step
+from frostproof.spec.program import SaveLoad, Step
+from frostproof.training.observation import Moment, Trial
 
 EXPECTED = "a new model and optimizer that load the checkpoint go on bit for bit as without it"
 PAIRS = {

@@ -2,7 +2,7 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.observation import ClosureUse, Moment, Trial
+from frostproof.training.observation import ClosureUse, Moment, Trial
 
 EXPECTED = "step(closure) runs the closure with gradients enabled, and returns its loss"
 
@@ -28,7 +28,7 @@ def _fault_of(use: ClosureUse, dtype: str) -> Kind | None:
     if use.returned in use.losses:
         return None
     if isinstance(use.returned, float):
-        from frostproof.bits import values
+        from frostproof.training.bits import values
 
         if use.returned in [value for loss in use.losses for value in values(loss, dtype)]:
             return None

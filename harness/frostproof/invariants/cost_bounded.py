@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.pairs import labels
-from frostproof.layers import GRU, Embedding, Layer
-from frostproof.observation import Moment, Trial
-from frostproof.program import Step
-from frostproof.source import Statement, block
+from frostproof.spec.layers import GRU, Embedding, Layer
+from frostproof.spec.program import Step
+from frostproof.training.observation import Moment, Trial
+from frostproof.training.source import Statement, block
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:

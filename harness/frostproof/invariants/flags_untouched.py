@@ -1,11 +1,11 @@
 """An optimizer changes weights and its own state, and nothing else."""
 
-from frostproof.case import parameters
 from frostproof.invariants.breach import HELD, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.observation import Moment, Trial
-from frostproof.program import changes
-from frostproof.source import block
+from frostproof.spec.case import parameters
+from frostproof.spec.program import changes
+from frostproof.training.observation import Moment, Trial
+from frostproof.training.source import block
 
 HELD_BY_GROUPS = '[id(p) for group in optimizer.param_groups for p in group["params"]]'
 

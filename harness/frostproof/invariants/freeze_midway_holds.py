@@ -3,8 +3,8 @@
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.pairs import state_of
-from frostproof.observation import Moment, Trial
-from frostproof.program import BackwardUnderNoGrad, Freeze, Step, ZeroGrad
+from frostproof.spec.program import BackwardUnderNoGrad, Freeze, Step, ZeroGrad
+from frostproof.training.observation import Moment, Trial
 
 EXPECTED = "frozen midway, with no gradient: its weights, and what the optimizer knows of it, stay"
 

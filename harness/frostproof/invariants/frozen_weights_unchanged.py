@@ -2,8 +2,8 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind
 from frostproof.invariants.invariant import Invariant
-from frostproof.invariants.wording import first_difference
-from frostproof.observation import Moment, Trial, picker
+from frostproof.invariants.messages import first_difference
+from frostproof.training.observation import Moment, Trial, picker
 
 MOVED = Kind(
     "moved",

@@ -3,7 +3,7 @@
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.pairs import Comparison
-from frostproof.observation import Moment, Trial
+from frostproof.training.observation import Moment, Trial
 
 AB = Comparison(
     "freezing changes the gradient of a trainable parameter",

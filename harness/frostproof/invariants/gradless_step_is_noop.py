@@ -2,7 +2,7 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.observation import Moment, Trial
+from frostproof.training.observation import Moment, Trial
 
 NO_INF_CHECKS = "No inf checks were recorded"
 """What a GradScaler says of an optimizer without a single gradient."""

@@ -2,11 +2,11 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.messages import at, first_difference
+from frostproof.invariants.movement import moved, stuck
 from frostproof.invariants.pairs import Comparison
-from frostproof.invariants.progress import moved, stuck
-from frostproof.invariants.wording import at, first_difference
-from frostproof.observation import Moment, Trial
-from frostproof.program import Step
+from frostproof.spec.program import Step
+from frostproof.training.observation import Moment, Trial
 
 AB = Comparison(
     "after a group was added at event {since}, B trains unlike A, which had it from the start,",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from frostproof.invariants.breach import Judgement
-from frostproof.observation import Moment, Trial
+from frostproof.training.observation import Moment, Trial
 
 Severity = Literal["wrong", "crash", "cost"]
 

@@ -2,9 +2,9 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.observation import Moment, Trial
-from frostproof.program import BackwardUnderNoGrad, Step
-from frostproof.source import block
+from frostproof.spec.program import BackwardUnderNoGrad, Step
+from frostproof.training.observation import Moment, Trial
+from frostproof.training.source import block
 
 TEXT = "element 0 of tensors does not require grad and does not have a grad_fn"
 

@@ -1,10 +1,10 @@
 """Why no gradient is allocated: below the first trainable leaf there is no graph."""
 
-from frostproof.architecture import expression
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.observation import Activation, Moment, Trial
-from frostproof.source import Statement, block
+from frostproof.spec.architecture import expression
+from frostproof.training.observation import Activation, Moment, Trial
+from frostproof.training.source import Statement, block
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:

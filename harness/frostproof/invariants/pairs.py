@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from frostproof.architecture import expression
-from frostproof.case import Positions
-from frostproof.invariants.agreement import is_rounding
 from frostproof.invariants.breach import Assertion, Breach, Kind, Shown
-from frostproof.invariants.wording import at, numbers
-from frostproof.observation import Bits, Moment, Observation, Trial, picker
-from frostproof.source import block
+from frostproof.invariants.messages import at, numbers
+from frostproof.invariants.tolerance import is_rounding
+from frostproof.spec.architecture import expression
+from frostproof.spec.case import Positions
+from frostproof.training.observation import Bits, Moment, Observation, Trial, picker
+from frostproof.training.source import block
 
 Part = Literal["weights", "losses", "gradients", "buffers", "states", "generators"]
 

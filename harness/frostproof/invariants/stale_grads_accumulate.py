@@ -2,8 +2,8 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.observation import Bits, Grads, Moment, Trial
-from frostproof.program import Step
+from frostproof.spec.program import Step
+from frostproof.training.observation import Bits, Grads, Moment, Trial
 
 EXPECTED = "the gradient that B leaves on what is frozen is the sum of the steps', until cleared"
 
@@ -41,7 +41,7 @@ def _left_before(trial: Trial, moment: Moment) -> Grads | None:
 
 def _added(trial: Trial, positions: list[int], old: Grads, fresh: Grads) -> Grads:
     """The gradients of before plus the fresh ones, added in the parameters' dtype as autograd does."""
-    from frostproof.bits import added
+    from frostproof.training.bits import added
 
     due: list[Bits | None] = [None] * len(fresh)
     for i in positions:

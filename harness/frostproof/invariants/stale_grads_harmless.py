@@ -3,8 +3,8 @@
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.pairs import Comparison
-from frostproof.observation import Moment, Trial
-from frostproof.program import Step
+from frostproof.spec.program import Step
+from frostproof.training.observation import Moment, Trial
 
 CLEARING = Comparison(
     "leftover gradients change what B trains: {left} and {right} differ",

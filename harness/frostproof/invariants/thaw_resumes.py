@@ -2,10 +2,10 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.invariants.progress import moved, stuck
-from frostproof.invariants.wording import at
-from frostproof.observation import Moment, Trial
-from frostproof.program import Thaw, changes
+from frostproof.invariants.messages import at
+from frostproof.invariants.movement import moved, stuck
+from frostproof.spec.program import Thaw, changes
+from frostproof.training.observation import Moment, Trial
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:

@@ -4,8 +4,8 @@ from collections import Counter
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.invariants.progress import due, poisoned
-from frostproof.observation import Moment, Trial, picker
+from frostproof.invariants.movement import due, poisoned
+from frostproof.training.observation import Moment, Trial, picker
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:

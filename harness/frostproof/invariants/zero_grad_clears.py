@@ -2,8 +2,8 @@
 
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.observation import Moment, Trial
-from frostproof.program import Step, ZeroGrad
+from frostproof.spec.program import Step, ZeroGrad
+from frostproof.training.observation import Moment, Trial
 
 EXPECTED = "zero_grad clears what the optimizer owns, frozen or not, and allocates nothing"
 

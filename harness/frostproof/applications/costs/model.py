@@ -1,0 +1,81 @@
+"""A user's model: what `module:factory` names, what goes into it, and what of it the patterns freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from frostproof.errors import UsageError, one_line
+from frostproof.optimizers.targets import imported, nearest
+
+EXAMPLE = "--input 8,3,32,32"
+
+
+def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
+    """The model that the factory returns, and its positional arguments, None where it does not say. Raises UsageError."""
+    module_name, colon, name = target.partition(":")
+    if not colon or not module_name or not name:
+        raise UsageError(f"malformed model {target!r}: write module:factory, a function that returns an nn.Module")
+    module = imported(module_name, target)
+    if not hasattr(module, name):
+        public = [each for each in vars(module) if not each.startswith("_")]
+        has = f"the module has {', '.join(public[:12])}" if public else "the module is empty"
+        raise UsageError(f"unknown model {target!r}: {has}.{nearest(name, public)}")
+    factory = getattr(module, name)
+    if isinstance(factory, nn.Module):
+        return factory, None
+    if not callable(factory):
+        raise UsageError(f"{target!r} is {type(factory).__name__}, which cannot be called: name a function that returns an nn.Module")
+    try:
+        found = factory()
+    except Exception as error:  # whatever the user's function raises
+        text = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        raise UsageError(f"{target!r} raised {text}; it must return an nn.Module when called without arguments") from None
+    model, inputs = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{target!r} returned {type(model).__name__}: return an nn.Module, or a pair of it and its inputs")
+    return model, inputs if inputs is None else tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+
+
+def batch(model: nn.Module, shape: str) -> tuple[Tensor]:
+    """Random numbers of a shape, written as `8,3,32,32`, where the model's parameters are and of their dtype. Raises UsageError."""
+    try:
+        sizes = [int(each) for each in shape.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise UsageError(f"--input is {shape!r}: give the sizes of a batch with commas between, as {EXAMPLE}")
+    floating = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    return (torch.randn(sizes, generator=torch.Generator().manual_seed(0)).to(floating.device, floating.dtype),)
+
+
+def frozen_by(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """Names of the parameters that the patterns match, and of those that have requires_grad=False already.
+
+    A pattern is a glob on names, `*` matching dots too; the name of a module stands for all below it. A parameter that
+    several modules share is frozen when one of its names matches, and goes by its first. Raises UsageError.
+    """
+    every = dict(model.named_parameters(remove_duplicate=False))
+    if not every:
+        raise UsageError("the model has no parameters: there is nothing to freeze")
+    if any(map(is_lazy, every.values())):
+        raise UsageError("the model has lazy modules, which have no shapes yet: run a forward pass in the factory")
+    ids = {id(parameter) for parameter in every.values() if not parameter.requires_grad}
+    for pattern in patterns:
+        names = [name for name in every if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
+        if not names:
+            some = ", ".join([*every][:6]) + (f" and {len(every) - 6} more" if len(every) > 6 else "")
+            near = nearest(pattern, [*every, *(path for path, _ in model.named_modules() if path)])
+            raise UsageError(f"--freeze {pattern!r} matches no parameter: there are {some}.{near}")
+        ids |= {id(every[name]) for name in names}
+    frozen = frozenset(name for name, parameter in model.named_parameters() if id(parameter) in ids)
+    if not frozen:
+        raise UsageError(f"nothing is frozen: give --freeze PATTERN, a glob on names such as {next(iter(every))!r}")
+    if len(frozen) == len(dict(model.named_parameters())):
+        raise UsageError(f"all {len(frozen)} parameters are frozen, so that nothing trains: freeze fewer")
+    return frozen

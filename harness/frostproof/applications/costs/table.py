@@ -1,0 +1,151 @@
+"""The answer of `frostproof cost` as text, no wider than 120 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+
+from frostproof.applications.costs.explaining import Layer
+from frostproof.applications.costs.recommending import Estimate
+from frostproof.applications.costs.report import Report
+from frostproof.applications.costs.ways import A, B
+from frostproof.errors import one_line
+
+WIDTH, LONGEST, MANY = 120, 34, 40
+"""Of a line, of a name, and of the table of modules, in lines."""
+
+
+def table(report: Report) -> str:
+    """What is frozen, what is still computed and why, what each way costs, and which one to use."""
+    return "\n".join([*_head(report), *_modules(report.layers), *_ways(report), *_advice(report)]) + "\n"
+
+
+def _head(report: Report) -> Iterator[str]:
+    frozen, weights = sum(each.frozen for each in report.layers), sum(each.weights for each in report.layers)
+    numbers = f", {count(frozen)} of {count(weights)} numbers" if weights else ""
+    yield one_line(f"{report.model}: {len(report.frozen)} of {len(report.frozen) + len(report.trainable)} parameters are frozen{numbers}")
+    yield ""
+
+
+def _modules(layers: Sequence[Layer]) -> Iterator[str]:
+    if not layers:
+        return
+    yield f"What is still computed under {A.name}, in FLOPs of one step:"
+    yield ""
+    rows: list[tuple[str, ...]] = [("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")]
+    for each in condensed(layers, MANY):
+        frozen = "frozen" if each.frozen == each.weights else "partly" if each.frozen else "trains"
+        numbers = [count(flops) for flops in (each.forward_flops, each.weight_flops, each.input_flops)]
+        rows.append((each.path or "(itself)", each.kind, count(each.weights), frozen if each.weights else "", *numbers, each.why))
+    yield from aligned(rows, right=(2, 4, 5, 6))
+    yield ""
+
+
+def condensed(layers: Sequence[Layer], most: int) -> list[Layer]:
+    """At most so many rows, if paths can do it: those that begin with the same path become one, as deep a path as fits."""
+    deepest = max(each.path.count(".") for each in layers) + 1
+    for depth in range(deepest + 1, 0, -1):
+        groups = [list(members) for _, members in groupby(layers, partial(_beginning, depth))]
+        if len(groups) <= most:
+            break
+    return [_together(members, _beginning(depth, members[0])) if len(members) > 1 else members[0] for members in groups]
+
+
+def _beginning(depth: int, layer: Layer) -> str:
+    return ".".join(layer.path.split(".")[:depth])
+
+
+def _together(members: Sequence[Layer], path: str) -> Layer:
+    return Layer(
+        path=path,
+        kind=f"{len(members)} modules",
+        weights=sum(each.weights for each in members),
+        frozen=sum(each.frozen for each in members),
+        forward_flops=sum(each.forward_flops for each in members),
+        weight_flops=sum(each.weight_flops for each in members),
+        input_flops=sum(each.input_flops for each in members),
+        needed_by=next((each.needed_by for each in members if each.needed_by), None),
+        unreached=any(each.unreached for each in members),
+    )
+
+
+def _ways(report: Report) -> Iterator[str]:
+    bound = next((each.costs.backward_flops for each in report.ways if each.way == B.name and each.costs), 0)
+    yield f"What each way to freeze costs, in FLOPs and bytes of one step, with {report.optimizer}:"
+    yield ""
+    rows: list[tuple[str, ...]] = [("way", "forward", "backward", "of B's", "saved", "gradients", "state")]
+    for each in report.ways:
+        if (costs := each.costs) is not None:
+            share = share_of(costs.backward_flops, bound) if bound else ""
+            sizes = [size(costs.saved_bytes + costs.input_bytes), size(costs.gradient_bytes), size(costs.state_bytes or 0)]
+            rows.append((each.way, count(costs.forward_flops), count(costs.backward_flops), share, *sizes))
+    yield from aligned(rows, right=(1, 2, 3, 4, 5, 6))
+    for each in report.ways:
+        if each.costs is None:
+            yield one_line(f"{each.way}: {each.reason}", WIDTH)
+    yield ""
+
+
+def _advice(report: Report) -> Iterator[str]:
+    chosen = next(each for each in report.ways if each.way == report.recommended)
+    yield from wrapped(f"Recommended: {chosen.way} ({chosen.how}). {reason(chosen, report.ways)}")
+    for each in report.remarks:
+        yield from wrapped(f"Mind: {each}.")
+
+
+def reason(chosen: Estimate, ways: Iterable[Estimate]) -> str:
+    """Why this way: what it costs beside B, and beside those that cost as much."""
+    plain = next((each for each in ways if each.way == B.name), None)
+    if plain is None or plain.costs is None or chosen.costs is None:
+        return "It is the least that trains what is to train."
+    if chosen.way == B.name:
+        return "No other way that trains all of it costs less."
+    here, there = chosen.costs, plain.costs
+    shares = {
+        "FLOPs in backward": (here.backward_flops, there.backward_flops),
+        "saved bytes": (here.saved_bytes + here.input_bytes, there.saved_bytes + there.input_bytes),
+        "gradients": (here.gradient_bytes, there.gradient_bytes),
+    }
+    text = ", ".join(f"{share_of(part, whole)} of the {what}" for what, (part, whole) in shares.items() if whole)
+    return f"Of what B takes: {text}. No way takes less; of those that take as much it is the simplest."
+
+
+def share_of(part: int, whole: int) -> str:
+    """A share in percent; one that is small, yet not nothing, does not read as nothing."""
+    return "<1%" if 0 < part < whole / 100 else f"{part / whole:.0%}"
+
+
+def count(number: int) -> str:
+    """A number with three digits: 645 k, 1.24 M."""
+    return _scaled(number, 1000, ("", " k", " M", " G", " T", " P"))
+
+
+def size(number: int) -> str:
+    """Bytes: 512 B, 20.2 KiB."""
+    return _scaled(number, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
+
+
+def _scaled(number: int, base: int, units: Sequence[str]) -> str:
+    value, place = float(number), 0
+    while value >= 999.5 and place < len(units) - 1:
+        value, place = value / base, place + 1
+    digits = 0 if not place or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{digits}f}{units[place]}"
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
+    """Columns with two spaces between; of a name that is too long its end, where what tells it from others stands."""
+    cut = [[f"…{cell[1 - LONGEST :]}" if place == 0 and len(cell) > LONGEST else cell for place, cell in enumerate(row)] for row in rows]
+    widths = [max(len(row[place]) for row in cut) for place in range(len(cut[0]))]
+    for row in cut:
+        cells = [
+            cell.rjust(width) if place in right else cell.ljust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        line = "".join(c if c.isprintable() else "?" for c in "  ".join(cells).rstrip())  # names come from outside
+        yield line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+
+
+def wrapped(text: str) -> list[str]:
+    return textwrap.wrap(one_line(text, 1000), WIDTH, subsequent_indent="  ", break_on_hyphens=False)

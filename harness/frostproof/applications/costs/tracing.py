@@ -1,0 +1,122 @@
+"""Where the FLOPs of one step are spent: forward and backward, for each call of each module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from frostproof.applications.costs.task import loss_of, tensors_in
+from frostproof.training.flops import Flops
+
+Node = Any
+"""A `torch.autograd.graph.Node`. Held on to, it is the same object whenever autograd hands it out."""
+
+
+@dataclass(eq=False)
+class Call:
+    """One call of one module, less the modules that it calls in turn.
+
+    `differentiable`: for each tensor among the arguments whether it requires grad. `needed_by`: of the parameters whose
+    gradients come through these arguments, the first in the order of the model.
+    """
+
+    path: str
+    differentiable: tuple[bool, ...]
+    sources: frozenset[Node]
+    began: int
+    needed_by: str | None = None
+    within: int = 0  # FLOPs of the modules that it calls
+    forward: int = 0
+    backward: int = 0
+
+
+class Trace:
+    """One forward and one backward pass; `calls` are in the order in which they begin.
+
+    What backward computes again counts for the operation that needs it.
+    """
+
+    def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self.calls: list[Call] = []
+        self.open: list[Call] = []
+        self.order = {id(parameter): (i, name) for i, (name, parameter) in enumerate(model.named_parameters())}
+        self.owner: dict[Node, Call] = {}
+        self.first: dict[Node, tuple[int, str] | None] = {}
+        hooks = [hook for path, module in model.named_modules() for hook in self._hooked(path, module)]
+        with Flops() as self.flops:
+            try:
+                outputs = model(*inputs)
+            finally:
+                for hook in hooks:  # a segment that backward computes again is no new call
+                    hook.remove()
+            loss = loss_of(outputs)
+            for node, call in self.owner.items():
+                self._time(node, call)
+            if loss.requires_grad:
+                loss.backward()  # type: ignore[no-untyped-call]
+
+    def _hooked(self, path: str, module: nn.Module) -> Iterator[Any]:
+        yield module.register_forward_pre_hook(lambda _, *arguments: self._enter(path, arguments), with_kwargs=True)
+        yield module.register_forward_hook(lambda module, args, outputs: self._leave(outputs))
+
+    def _enter(self, path: str, arguments: Any) -> None:
+        tensors = tensors_in(arguments)
+        # Now, since the module may overwrite its arguments.
+        sources = frozenset(each.grad_fn for each in tensors if each.grad_fn is not None)
+        call = Call(path, tuple(each.requires_grad for each in tensors), sources, self.flops.flops)
+        found = [first for node in sources if (first := self._first(node)) is not None]
+        call.needed_by = min(found)[1] if found else None
+        self.calls.append(call)
+        self.open.append(call)
+
+    def _leave(self, outputs: Any) -> None:
+        call = self.open.pop()
+        took = self.flops.flops - call.began
+        call.forward = took - call.within
+        if self.open:
+            self.open[-1].within += took
+        for node in _upstream((each.grad_fn for each in tensors_in(outputs)), call.sources):
+            self.owner.setdefault(node, call)
+
+    def _first(self, node: Node) -> tuple[int, str] | None:
+        """The first parameter upstream of a node, with its number in the model."""
+        stack = [node]
+        while stack:
+            above = [each for each, _ in stack[-1].next_functions if each is not None]
+            waiting = [each for each in above if each not in self.first]
+            if waiting:
+                stack += waiting
+                continue
+            at = stack.pop()
+            found = [each for each in (self.first[one] for one in above) if each is not None]
+            leaf = self.order.get(id(getattr(at, "variable", None)))
+            self.first[at] = min([*found, leaf]) if leaf is not None else min(found, default=None)
+        return self.first[node]
+
+    def _time(self, node: Node, call: Call) -> None:
+        """Have the FLOPs of a node's backward counted for a call."""
+        began = [0]
+
+        def before(*_: Any) -> None:
+            began[0] = self.flops.flops
+
+        def after(*_: Any) -> None:
+            call.backward += self.flops.flops - began[0]
+
+        node.register_prehook(before)
+        node.register_hook(after)
+
+
+def _upstream(nodes: Iterable[Node], stop: frozenset[Node]) -> Iterator[Node]:
+    """The nodes, and those that gradients go on to, as far as `stop`."""
+    stack = [node for node in nodes if node is not None]
+    seen = {*stop}
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            stack += [each for each, _ in node.next_functions if each is not None]

@@ -1,0 +1,18 @@
+"""What the forum thread claims, each claim tried on networks of plain torch. Importing this imports torch."""
+
+from __future__ import annotations
+
+from frostproof.applications.forum_claims import costs, equivalence, gradients, graphs, leftovers, no_grad, ownership, remedies
+from frostproof.applications.forum_claims.claim import Claim
+
+CLAIMS: tuple[Claim, ...] = (
+    *equivalence.CLAIMS,
+    *ownership.CLAIMS,
+    *leftovers.CLAIMS,
+    *remedies.CLAIMS,
+    *gradients.CLAIMS,
+    *costs.CLAIMS,
+    *no_grad.CLAIMS,
+    *graphs.CLAIMS,
+)
+BY_ID = {claim.id: claim for claim in CLAIMS}

@@ -1,0 +1,110 @@
+"""Claims about what gets a gradient, and what an optimizer does with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import nn
+
+from frostproof.applications.forum_claims.claim import Claim, Quote
+from frostproof.applications.forum_claims.strategies import FOLLOWED, LAYERS, OPTIMIZERS, SEEDS
+from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared
+
+
+def checks(optimizer: Any, gradient: float) -> tuple[bool, str]:
+    parameter = nn.Parameter(torch.ones(2, 2), requires_grad=False)
+    parameter.grad = torch.full_like(parameter, gradient)
+    name, options = optimizer
+    getattr(torch.optim, name)([parameter], lr=0.1, **options).step(lambda: torch.tensor(1.0))
+    moved = apart([torch.ones(2, 2)], [parameter])
+    return not moved, f"a parameter with requires_grad=False, before and after: {moved or 'the same bits'}"
+
+
+def zeroed(layers: tuple[str, ...], before: int, after: int, set_to_none: bool, seed: int) -> tuple[bool, str]:
+    model, optimizer = prepared("A", layers, seed=seed)
+    frozen = chosen(model, layers, "frozen")
+    for step in range(before + after):
+        for parameter in frozen:
+            parameter.requires_grad = step < before
+        loss_of(model, step).backward()
+    had = sum(each.grad is not None for each in frozen)
+    optimizer.zero_grad(set_to_none)
+    left = sum(each.grad is not None and bool(each.grad.any()) for each in frozen)
+    return had == len(frozen) and not left, f"{had} of {len(frozen)} frozen parameters had a gradient, and {left} kept it"
+
+
+def both_calculate(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
+    counts = []
+    for approach in "AB":
+        model, _ = prepared(approach, layers, seed=seed)
+        loss_of(model).backward()
+        counts.append(sum(each.grad is not None for each in chosen(model, layers, "frozen")))
+    frozen = 2 * layers.count("frozen")
+    return counts == [frozen, frozen], f"of {frozen} frozen parameters, {counts[0]} have a gradient in A, {counts[1]} in B"
+
+
+def needed(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
+    (a, _), (whole, _) = prepared("A", layers, seed=seed), prepared("B", layers, seed=seed)
+    loss_of(a).backward()
+    loss_of(whole).backward()
+    parted = apart(*([each.grad for each in chosen(model, layers, "trained")] for model in (a, whole)))
+    frozen = sum(each.grad is not None for each in chosen(a, layers, "frozen"))
+    said = f"gradients of trained layers, in A and with nothing frozen: {parted or 'the same bits'}; {frozen} frozen ones were computed"
+    return bool(parted) or frozen > 0, said
+
+
+CLAIMS = (
+    Claim(
+        "optimizer-checks-requires-grad",
+        (
+            Quote(
+                "second answer",
+                "In the 1st case weights aren't updated because optimizer checks requires_grad in order to whether update them or not.",
+            ),
+        ),
+        "A step leaves a parameter with requires_grad=False alone, though it has a gradient.",
+        st.fixed_dictionaries(
+            {"optimizer": st.sampled_from((*OPTIMIZERS, ("LBFGS", {}))), "gradient": st.sampled_from((1.0, -1.0, 0.5, 1e-3, 1e3))}
+        ),
+        checks,
+    ),
+    Claim(
+        "frozen-gradients-zeroed",
+        (Quote("second answer", "However, gradients are zeroed as they have been passed to the optimizer."),),
+        "In A frozen parameters have gradients, which zero_grad of the optimizer clears.",
+        st.fixed_dictionaries(
+            {
+                "layers": LAYERS,
+                "before": st.integers(0, 2),
+                "after": st.integers(1, 2),
+                "set_to_none": st.sampled_from((True, False)),
+                "seed": SEEDS,
+            }
+        ),
+        zeroed,
+        "a gradient is left over from before they were frozen: none is allocated after",
+        lambda before, **_: before > 0,
+    ),
+    Claim(
+        "both-calculate-gradients",
+        (Quote("second answer", "Both calculate gradients."),),
+        "Frozen parameters get gradients in A and in B.",
+        st.fixed_dictionaries({"layers": LAYERS, "seed": SEEDS}),
+        both_calculate,
+    ),
+    Claim(
+        "needed-to-backprop",
+        (
+            Quote(
+                "second answer",
+                "even if you set requires_grad = False, you may need those gradients to backprop through previous trainable layers. "
+                "That is why gradients are computed in both cases.",
+            ),
+        ),
+        "Trained layers before a frozen one get their gradients only if those of the frozen parameters are computed too.",
+        st.fixed_dictionaries({"layers": FOLLOWED, "seed": SEEDS}),
+        needed,
+    ),
+)

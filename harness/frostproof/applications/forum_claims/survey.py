@@ -1,0 +1,83 @@
+"""Claims settled in one run, each with a script that was run in a process of its own, in the form of `--json`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from frostproof.applications.forum_claims.claim import Claim, Quote
+from frostproof.applications.forum_claims.script import script
+from frostproof.applications.forum_claims.verdict import Counts, Shown, Word, verdict
+from frostproof.counterexamples.execution import reproduces
+from frostproof.errors import UsageError
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """`script`: the first example that is `shown`. `doubt`: what it said where it did not show the same; the claim is then
+    undecided."""
+
+    id: str
+    quotes: tuple[Quote, ...]
+    statement: str
+    only_if: str
+    verdict: Word
+    counts: Counts
+    shown: tuple[Shown, ...]
+    script: str
+    doubt: str
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """`examples`: how many of each claim were asked for."""
+
+    frostproof: str
+    torch: str
+    hypothesis: str
+    python: str
+    platform: str
+    examples: int
+    seed: int
+    claims: tuple[Settled, ...]
+    format: Literal["frostproof-claims"] = "frostproof-claims"
+    version: Literal[1] = 1
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=1)
+
+
+def survey(claims: Sequence[Settled], examples: int, seed: int) -> Survey:
+    version = importlib.metadata.version
+    versions = version("frostproof"), version("torch"), version("hypothesis"), platform.python_version(), platform.platform()
+    return Survey(*versions, examples, seed, tuple(claims))
+
+
+def made(folder: Path) -> Path:
+    """The folder, which is made where it is not there. Raises UsageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {str(folder)!r} ({error.strerror}): name one that can be made") from None
+    return folder
+
+
+def settled(claim: Claim, examples: int, seed: int) -> Settled:
+    found = verdict(claim, examples, seed)
+    text = script(claim, found.shown[0].example)
+    doubt = _doubt(claim.id, found.shown[0], text)
+    word = "undecided" if doubt else found.word
+    return Settled(claim.id, claim.quotes, claim.statement, claim.only_if, word, found.counts, found.shown, text, doubt)
+
+
+def _doubt(identity: str, shown: Shown, text: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "claim.py"
+        path.write_text(text, encoding="utf-8")
+        done = reproduces(path, identity, path.parent)
+    agrees = done.said == "it exits 0" if shown.held else done.reproduced
+    return "" if agrees else done.said

@@ -1,0 +1,205 @@
+"""The ways in which people freeze layers, as approaches of the one trial.
+
+Each freezes the same parameters for a whole training. Their methods are what a script prints, so they are plain torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from frostproof.approaches.approach import AllOwned, Approach, OptimizerSubset, Parameters, RequiresGrad, SubsetSecondOptimizer
+from frostproof.spec.case import Case
+from frostproof.spec.subject import Subject
+
+
+@dataclass(frozen=True)
+class RequiresGradLate(RequiresGrad):
+    """requires_grad=False on what is frozen, once the optimizer has been built with all parameters"""
+
+    name: str = "A-late"
+    late: bool = True
+
+
+@dataclass(frozen=True)
+class Prefix(AllOwned):
+    """All parameters to the optimizer; the layers before the first that trains run apart."""
+
+    def unfit(self, case: Case, subject: Subject) -> str:
+        frozen, trains = set(case.frozen), False
+        for place in case.architecture.places:
+            trains = trains or not frozen.issuperset(place.uses)
+            if trains and not frozen.isdisjoint(place.uses):
+                return "it freezes nothing but whole layers before the first that trains"
+        return ""
+
+
+@dataclass(frozen=True)
+class NoGradPrefix(Prefix):
+    """the layers before the first that trains under `torch.no_grad()`, all parameters to the optimizer"""
+
+    name: str = "no-grad-prefix"
+
+    def forward(self, model: nn.Sequential, samples: Tensor, frozen: Parameters) -> Tensor:
+        n = untrained(model, frozen)
+        with torch.no_grad():
+            samples = model[:n](samples)
+        outputs: Tensor = model[n:](samples)
+        return outputs
+
+
+@dataclass(frozen=True)
+class DetachedPrefix(Prefix):
+    """`detach()` on what comes out of the layers before the first that trains, all parameters to the optimizer"""
+
+    name: str = "detach"
+
+    def forward(self, model: nn.Sequential, samples: Tensor, frozen: Parameters) -> Tensor:
+        n = untrained(model, frozen)
+        outputs: Tensor = model[n:](model[:n](samples).detach())
+        return outputs
+
+
+@dataclass(frozen=True)
+class InferencePrefix(Prefix):
+    """the layers before the first that trains under `torch.inference_mode()`, all parameters to the optimizer"""
+
+    name: str = "inference-prefix"
+
+    def forward(self, model: nn.Sequential, samples: Tensor, frozen: Parameters) -> Tensor:
+        n = untrained(model, frozen)
+        with torch.inference_mode():
+            samples = model[:n](samples)
+        outputs: Tensor = model[n:](samples)
+        return outputs
+
+
+def untrained(model: nn.Sequential, frozen: Parameters) -> int:
+    """How many layers come before the first that trains."""
+    known = {id(p) for p in frozen}
+    return next(n for n, layer in enumerate(model) if any(id(p) not in known for p in layer.parameters()))
+
+
+@dataclass(frozen=True)
+class ZeroRate(AllOwned):
+    """what is frozen in a parameter group of its own with lr=0"""
+
+    name: str = "lr-zero"
+
+    def unfit(self, case: Case, subject: Subject) -> str:
+        return "" if subject.groups else "the optimizer takes one parameter group"
+
+    def options(self, frozen: bool) -> Mapping[str, Any]:
+        return {"lr": 0.0} if frozen else {}
+
+
+@dataclass(frozen=True)
+class ZeroingHook(AllOwned):
+    """a hook on each frozen parameter that turns its gradient into zeros, all parameters to the optimizer"""
+
+    name: str = "hook-zeros"
+
+    def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
+        for p in frozen:
+            p.register_hook(torch.zeros_like)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class GradientsDropped(AllOwned):
+    """the gradients of what is frozen set to None after backward, all parameters to the optimizer"""
+
+    name: str = "grad-none"
+
+    def after_backward(self, frozen: Parameters) -> None:
+        for p in frozen:
+            p.grad = None
+
+
+@dataclass(frozen=True)
+class WeightsRestored(AllOwned):
+    """the old values of what is frozen copied back after each step, all parameters to the optimizer"""
+
+    name: str = "restore"
+
+    def begin(self, frozen: Parameters) -> list[Tensor]:
+        return [p.detach().clone() for p in frozen]
+
+    def end(self, frozen: Parameters, kept: list[Tensor]) -> None:
+        with torch.no_grad():
+            for p, old in zip(frozen, kept):  # noqa: B905  a script has no need of it
+                p.copy_(old)
+
+
+@dataclass(frozen=True)
+class BackwardInputs(AllOwned):
+    """`loss.backward(inputs=trainable)`, all parameters to the optimizer"""
+
+    name: str = "backward-inputs"
+
+    def backward(self, loss: Tensor, trainable: Parameters) -> None:
+        loss.backward(inputs=trainable)  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True)
+class Functional(AllOwned):
+    """torch.func, differentiating by the trainable parameters alone, all parameters to the optimizer"""
+
+    name: str = "func"
+
+    def forward(self, model: nn.Sequential, samples: Tensor, frozen: Parameters) -> Tensor:
+        known = {id(p) for p in frozen}
+        fixed = {name: p.detach() for name, p in model.named_parameters() if id(p) in known}
+        free = {name: p for name, p in model.named_parameters() if id(p) not in known}
+
+        def run(values: dict[str, Tensor]) -> Any:
+            return torch.func.functional_call(model, {**fixed, **values}, (samples,))
+
+        result: Any = torch.func.vjp(run, {name: p.detach() for name, p in free.items()})
+        outputs, pull = result
+
+        def accumulate(gradient: Tensor) -> None:
+            for name, each in pull(gradient)[0].items():
+                p = free[name]
+                p.grad = each if p.grad is None else p.grad + each
+
+        found: Tensor = outputs.detach().requires_grad_()
+        found.register_hook(accumulate)  # type: ignore[no-untyped-call]
+        return found
+
+
+@dataclass(frozen=True)
+class Buffers(OptimizerSubset):
+    """what is frozen registered as buffers in place of parameters, all that is left to the optimizer"""
+
+    name: str = "buffers"
+
+    def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
+        known = {id(p) for p in frozen}
+        for module in model.modules():
+            for name, p in list(module.named_parameters(recurse=False)):
+                if id(p) in known:
+                    delattr(module, name)
+                    module.register_buffer(name, p.detach())
+
+
+WAYS: tuple[Approach, ...] = (
+    RequiresGrad(),
+    RequiresGradLate(),
+    NoGradPrefix(),
+    DetachedPrefix(),
+    InferencePrefix(),
+    Functional(),
+    Buffers(),
+    BackwardInputs(),
+    GradientsDropped(),
+    OptimizerSubset(),
+    SubsetSecondOptimizer(),
+    WeightsRestored(),
+    ZeroRate(),
+    ZeroingHook(),
+)
+"""In the order in which the atlas shows them: what hands the optimizer no gradient of what is frozen, and what does."""

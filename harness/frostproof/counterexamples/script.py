@@ -1,0 +1,326 @@
+"""The script of a counterexample: plain torch, the library under test, and the one assertion that fails."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from frostproof.approaches.approach import Approaches
+from frostproof.counterexamples.custom_approaches import functions
+from frostproof.counterexamples.network import adapters, plain
+from frostproof.invariants import Shown
+from frostproof.invariants.breach import Assertion
+from frostproof.invariants.pairs import labels
+from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
+from frostproof.spec.case import Case, parameters
+from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
+from frostproof.spec.program import SaveLoad, Step
+from frostproof.spec.subject import Subject
+from frostproof.training.bits import bits
+from frostproof.training.lowering import Plan, accumulates, lowered
+from frostproof.training.marks import PHASES
+from frostproof.training.naming import Naming, Unprintable, compiles, draws
+from frostproof.training.observation import Trial
+from frostproof.training.source import WIDTH, At, Block, Statement, block, merged, refolded, rendered
+
+
+def script(shown: Shown, subject: Subject, approaches: Approaches | None = None) -> str:
+    """Python source that exits 1 with one line while `subject` breaks an invariant as was shown, and 0 once it no longer does.
+
+    Raises Unprintable, with the reason.
+    """
+    breach, case = shown.breach, shown.case
+    # An exception ends the training within its event, or before the first.
+    case = case.replaced(program=case.program[: max(breach.event, 0) + 1])
+    events = len(case.program) if breach.event >= 0 else 0
+    return _Script(
+        shown.trial, case, events, breach.roles, subject, shown.device, approaches or Approaches(), shown.assertion, shown
+    ).text()
+
+
+def training(case: Case, subject: Subject, role: str, device: str = "cpu", approaches: Approaches | None = None) -> str:
+    """The source of the whole training of one role, which asserts nothing. Raises Unprintable."""
+    trial = Trial(case, {}, subject)
+    return _Script(trial, case, len(case.program), (role,), subject, device, approaches or Approaches(), Assertion(""), None).text()
+
+
+class _Script:
+    """Puts the statements of one training, or of two that are compared, together with what is asserted of them."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        case: Case,
+        events: int,
+        roles: Sequence[str],
+        subject: Subject,
+        device: str,
+        approaches: Approaches,
+        assertion: Assertion,
+        shown: Shown | None,
+    ) -> None:
+        self.trial, self.case, self.subject, self.device, self.assertion, self.shown = trial, case, subject, device, assertion, shown
+        self.count, self.roles = events, roles
+        self.ways = {role: approach for role, approach in approaches.of(trial.case).items() if role in roles}
+        self.resumes = any(role.startswith("resumed") for role in roles) and case.has(SaveLoad)
+        self.naming = Naming()
+        self.plans = [self._plan(role) for role in roles]
+        if self.naming.unprintable:
+            raise Unprintable(self.naming.unprintable)
+
+    def _plan(self, role: str) -> Plan:
+        resumes = role.startswith("resumed")
+        return lowered(self.case, self.subject, self.ways[role], self.device, self.naming, resumes=resumes)
+
+    def text(self) -> str:
+        built = [self._printed(-1, plan.built) for plan in self.plans]
+        events = [[self._printed(number, plan.events[number]) for plan in self.plans] for number in range(self.count)]
+        if len(self.plans) == 2:
+            assert self.shown is not None
+            left, right = labels(self.trial, self.roles)
+            way = ("way", f'"{left}"')
+            start = [*merged(built[0], built[1], *way), *self._filled(right)]
+            steps = _looped([merged(each[0], each[1], *way) for each in events])
+            end = f"return {self.assertion.returns}"
+            body: list[Statement] = [block("def train(way):", *start, *self.assertion.setup, *steps, end)]
+            body += self.assertion.verdict
+        else:
+            fill = ["torch.utils.deterministic.fill_uninitialized_memory = True  # with NaN"] if self._fills else []
+            body = ["", *built[0], *fill, "", *self.assertion.setup, *_looped([each[0] for each in events])]
+            if self.assertion.verdict:
+                body += ["", *self.assertion.verdict]
+        return self._assembled(body)
+
+    # The statements of a training, with what is asserted at their marks
+
+    def _printed(self, number: int, statements: Sequence[Statement]) -> list[Statement]:
+        """The statements of one event as a script has them; those before the first event have the number -1."""
+        notes = {point: notes for (event, point), notes in self.assertion.notes.items() if event == number}
+        undone = self.trial.undone.get(number, ()) if self.shown is not None and number < self.shown.breach.event else ()
+        if undone:  # it has a script of its own
+            listed = parameters(self.case, undone)
+            notes["before"] = [f"known = [p.detach().clone() for p in {listed}]", *notes.get("before", ())]
+            undo = block("with torch.no_grad():", block(f"for p, old in zip({listed}, known):", "p.copy_(old)"))
+            notes["end"] = [*notes.get("end", ()), "# What moved here is reported by itself, and undone.", undo]
+        last = number == self.count - 1
+        return self._noted(statements, notes, self.assertion.guard if last else None)
+
+    def _noted(
+        self, statements: Sequence[Statement], notes: Mapping[str, Sequence[Statement]], guard: tuple[str, Block] | None
+    ) -> list[Statement]:
+        found: list[Statement] = []
+        guarded: list[Statement] = []
+        phase = ""
+        for each in (*statements, At("end of block")):
+            if isinstance(each, At):
+                if guard is not None and guarded and (each.point in PHASES or each.point == "end of block"):
+                    found += [block("try:", *guarded), guard[1]]
+                    guarded = []
+                phase = each.point if each.point in PHASES else phase
+                (guarded if guarded else found).extend(self._mark(each, notes))
+            else:
+                inner = self._replaced(each, notes, guard)
+                (guarded if guard is not None and phase == guard[0] and not _defines(each) else found).extend(inner)
+        return found
+
+    def _mark(self, mark: At, notes: Mapping[str, Sequence[Statement]]) -> list[Statement]:
+        seeding = [self._seeded(str(mark.data))] if mark.point == "seed" and self._draws(mark.data) else []
+        return [*seeding, *notes.get(mark.point, ())]
+
+    def _replaced(self, each: str | Block, notes: Mapping[str, Sequence[Statement]], guard: tuple[str, Block] | None) -> list[Statement]:
+        """A statement with what its own block says at its marks, and the network written out where it is built once."""
+        if isinstance(each, Block):
+            return [Block(each.head, tuple(self._noted(each.body, notes, guard)))]
+        if each.startswith("model = network(") and not self.resumes:
+            return [self._seeded(str(self.case.seed)), *self.case.architecture.source(self.device, self.case.dtype)]
+        return [each]
+
+    def _draws(self, seed: int) -> bool:
+        """Whether something draws random numbers in the event with this seed, as far as the trial has shown."""
+        number = seed - self.case.seed * 1000 - 1
+        if number >= len(self.trial.moments):
+            return True
+        drawn = torch.Generator().manual_seed(seed).get_state()
+        return any(not seen.generators.startswith(bits(drawn)) for seen in self.trial.moments[number].seen.values())
+
+    def _filled(self, right: str) -> Iterator[str]:
+        """What was in new memory before: NaN on the right, whatever it is on the left."""
+        if self._fills:
+            yield f'torch.utils.deterministic.fill_uninitialized_memory = way == "{right}"  # with NaN'
+            if self.subject.factory is None and fills_all():
+                value = f'{FILLER:#x} if way == "{right}" else 0'
+                yield f"ctypes.CDLL(None).mallopt({M_PERTURB}, {value})  # M_PERTURB: kernels, too"
+
+    @property
+    def _fills(self) -> bool:
+        return "again" in self.roles
+
+    def _seeded(self, seed: str) -> str:
+        return f"seed_all({seed})" if self._others else f"torch.manual_seed({seed})"
+
+    def _inlined(self, body: Sequence[Statement]) -> list[Statement]:
+        """The same with what draws a batch in the place of the call that would."""
+        found: list[Statement] = []
+        for each in body:
+            call = _draw(each) if isinstance(each, str) else None
+            if not isinstance(each, str | Block):
+                raise TypeError(f"{each} has no text")
+            if isinstance(each, Block):
+                found.append(Block(each.head, tuple(self._inlined(each.body))))
+            elif call is None:
+                found.append(each)
+            else:
+                found += self._drawing(*call)
+                if each.startswith("((x, y)"):
+                    found.append("((x, y),) = batches")
+        return found
+
+    @property
+    def _others(self) -> list[str]:
+        return draws(self.subject)
+
+    def _assembled(self, body: Sequence[Statement]) -> str:
+        calls = [_draw(line) for line in rendered(body)]
+        # As a function, where that is shorter: it takes an empty line or two, and a line at each place.
+        alone, places = len(self._drawing("", "")), sum(call is not None for call in calls)
+        self.shared = places * alone > alone + 4 + places
+        if not self.shared:
+            body = self._inlined(body)
+        imported, definitions = adapters(self.case.architecture)
+        kinds: dict[str, Any] = {role: type(way) for role, way in self.ways.items()}
+        hooks = zip(self.roles, self.plans, strict=True)
+        ways = dict.fromkeys(text for role, plan in hooks for text in functions(kinds[role], plan.own))
+        only = [plain(modules.only)] if any(plan.only for plan in self.plans) else []
+        helpers = [*definitions, *only, *ways, *self._functions()]
+        code = "\n".join(rendered(body))
+        used = "\n".join([*helpers, code])
+        imports = {"import sys", "import torch", *self.naming.imports, *imported}
+        imports |= {f"import {name}" for name in ("copy", "ctypes", "random", "numpy") if f"{name}." in used}
+        if "nn." in used.replace("torch.nn.", ""):
+            imports.add("from torch import nn")
+        settings = list(self._settings())
+        parts = [*self._header(), "", *_sorted(imports), "", *settings, *([""] if settings else [])]
+        text = "\n".join(parts).rstrip("\n") + "\n"
+        for function in helpers:
+            text += "\n\n" + "\n".join(refolded(function)) + "\n"
+        spaced = not code.startswith("\n") and not code.startswith("def")
+        text += "\n\n" if helpers or code.startswith("def") else ""
+        text += ("\n" if spaced and not helpers else "") + (code.lstrip("\n") if helpers else code) + "\n"
+        return text
+
+    def _functions(self) -> Iterator[str]:
+        if self._others:
+            lines = rendered([block("def seed_all(seed):", "torch.manual_seed(seed)", *self._others)])
+            yield "\n".join(lines) + "\n"
+        if self.resumes:
+            built = (self._seeded("seed"), *self.case.architecture.source(self.device, self.case.dtype))
+            yield "\n".join(rendered([block("def network(seed):", *built, "return model")])) + "\n"
+        if self.shared:
+            many = accumulates(self.case)
+            head = "def draw(seed, count):" if many else "def batch(seed):"
+            function = block(head, *self._drawing("seed", "count"), f"return {'batches' if many else 'x, y'}")
+            yield "\n".join(rendered([function])) + "\n"
+
+    @property
+    def _redraws(self) -> list[str]:
+        """Seeds again what draws after the batch: a layer, or the optimizer."""
+        steps = [self.case.seed * 1000 + moment.number + 1 for moment in self.trial.moments if isinstance(moment.event, Step)]
+        if steps and not self._others and not any(map(self._draws, steps)):  # a crash hides only what is drawn in its own event
+            return []
+        return [f"{self._seeded('seed')}  # layers and optimizers may draw, too"]
+
+    def _drawing(self, seed: str, count: str) -> list[Statement]:
+        """The statements that draw one batch, or `count` of them."""
+        samples, targets = self.case.architecture.batch(self.case.batch, self.device, self.case.dtype)
+        if self.case.differentiable_input:
+            samples += ".requires_grad_()"
+        drawn = [f"x, y = {samples}, {targets}"]
+        if accumulates(self.case):
+            drawn = [f"batches = [({samples}, {targets}) for _ in range({count})]"]
+        elif len(drawn[0]) > WIDTH - 8:
+            drawn = [f"x = {samples}", f"y = {targets}"]
+        return [
+            each.replace("(seed)", f"({seed})") if isinstance(each, str) else each
+            for each in ("torch.manual_seed(seed)", *drawn, *self._redraws)
+        ]
+
+    def _settings(self) -> Iterator[str]:
+        if compiles(self.subject):
+            yield 'torch.compiler.set_stance("force_eager")  # what torch.compile makes of it is another question'
+        layers = [place.layer for place in self.case.architecture.places]
+        if not (self.shown is not None and self.shown.invariant == "equivalent") and any(
+            isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers
+        ):
+            yield "torch.backends.mha.set_fastpath_enabled(False)  # it rounds otherwise, by requires_grad"
+        if self._fills or self.case.architecture.input.vocabulary or self.device.startswith("cuda"):
+            yield "torch.use_deterministic_algorithms(True, warn_only=True)"
+            yield "torch.utils.deterministic.fill_uninitialized_memory = False"
+
+    def _header(self) -> list[str]:
+        version = f" {self.subject.version}" if self.subject.version else ""
+        text = f"A training of {self.subject.name}{version}."
+        if self.shown is not None:
+            breaks = f"{self.subject.name}{version} breaks this, and 0 once it holds"
+            if self.shown.invariant == "equivalent":
+                breaks = f"they differ under {self.subject.name}{version}, and 0 once they do not"
+            text = f"{self.shown.invariant}: {self.assertion.expected}. Exits 1 while {breaks}."
+        return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _defines(statement: Statement) -> bool:
+    return isinstance(statement, Block) and statement.head.startswith("def ")
+
+
+def _draw(line: str) -> tuple[str, str] | None:
+    """The seed and the number of the batches that a line draws, if it does."""
+    match = re.match(r" *(?:x, y|batches|\(\(x, y\),\)) = (?:batch|draw)\((\w+)(?:, (\d+))?\)$", line)
+    return (match[1], match[2] or "1") if match else None
+
+
+def _looped(events: Sequence[Sequence[Statement]]) -> list[Statement]:
+    """The statements of all events; of equal ones that follow each other, one loop."""
+    found: list[Statement] = []
+    at = 0
+    while at < len(events):
+        end = at + 1
+        pattern, seed = _pattern(events[at])
+        while seed and end < len(events) and _pattern(events[end]) == (pattern, _pattern(events[end])[1]) and _pattern(events[end])[1]:
+            end += 1
+        if end - at > 1:
+            seeds = ", ".join(_pattern(each)[1] for each in events[at:end])
+            found.append(Block(f"for seed in ({seeds}):", pattern))
+        else:
+            found += events[at]
+        at = end
+    return found
+
+
+def _pattern(statements: Sequence[Statement]) -> tuple[tuple[Statement, ...], str]:
+    """The statements with the name `seed` for the seed of their batch, and that seed; empty where the first draws no batch."""
+    if not statements or not isinstance(statements[0], str):
+        return tuple(statements), ""
+    call = _draw(statements[0])
+    if call is None:
+        return tuple(statements), ""
+    return (re.sub(r"\(\d+", "(seed", statements[0], count=1), *statements[1:]), call[0]
+
+
+def _sorted(imports: Iterable[str]) -> Iterator[str]:
+    """The imports as isort has them: the standard library, then the rest."""
+    standard = {"sys", "inspect", "io", "copy", "ctypes", "random", "contextlib"}
+    known: list[str] = []
+    others: list[str] = []
+    for each in sorted(imports, key=lambda line: (line.startswith("from"), line)):
+        (known if each.split()[1] in standard else others).append(each)
+    torches = [each for each in others if each.split()[1].partition(".")[0] in ("torch", "numpy")]
+    yield from known
+    yield ""
+    yield from torches
+    rest = [each for each in others if each not in torches]
+    if rest:
+        yield ""
+        yield from rest

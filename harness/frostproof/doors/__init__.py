@@ -1,0 +1,1 @@
+"""The ways in: the Python functions, the pytest plugin and the command."""

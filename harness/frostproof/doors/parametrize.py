@@ -1,0 +1,90 @@
+"""`@frostproof.parametrize`: an author's own tests, one per group of invariants, of a run that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import pytest
+
+from frostproof.doors.pytest_plugin.suite import exists_on
+from frostproof.doors.python import Report, check_optimizer
+from frostproof.errors import UsageError
+from frostproof.invariants import BY_ID, GROUPS
+from frostproof.optimizers.discovery import subjects
+from frostproof.process.device import chosen
+from frostproof.spec.subject import Subject, faults_of_expected
+from frostproof.verification.item_report import doubted
+
+
+class Run:
+    """One subject on one device, verified when a test first asks."""
+
+    def __init__(self, subject: Subject, device: str, options: Mapping[str, Any]) -> None:
+        self.subject, self.device, self.options = subject, device, options
+
+    @cached_property
+    def report(self) -> Report:
+        return check_optimizer(self.subject, devices=[self.device], **self.options)
+
+
+class Check:
+    """What a decorated test is handed: call it to verify one group of invariants."""
+
+    def __init__(self, run: Run, group: str) -> None:
+        self.run, self.group = run, group
+
+    def __call__(self) -> Report:
+        """Raises the violation of the group that comes first, and fails where something in it is doubtful.
+
+        Skips where there was nothing to judge on this device.
+        """
+        __tracebackhide__ = True
+        report = self.run.report
+        row = report.rows[0]
+        where = f"{row.name} on {row.device}"
+        if row.status == "unusable":
+            if self.run.device == "meta":
+                pytest.skip(f"{where}: {row.reason}")
+            pytest.fail(f"{where} could not be judged: {row.reason}", pytrace=False)
+        rows = [each for each in row.invariants if each.id in GROUPS[self.group]]
+        grave = [each for each in rows if each.severity != "cost" or self.run.options.get("strict")]
+        for each in grave:
+            if each.status == "violated":
+                raise BY_ID[each.id].broken(str(each.message), where)
+        if doubts := [each for each in grave if each.status == "doubtful"]:
+            pytest.fail(f"{where}: {doubted(doubts)}", pytrace=False)
+        if not any(each.judged for each in rows):
+            pytest.skip(f"{where}: no case reached {', '.join(GROUPS[self.group])}")
+        return report
+
+    def __repr__(self) -> str:
+        return f"<check of {self.group}>"
+
+
+def parametrize(optimizer: Any, *, devices: Sequence[str] = (), **options: Any) -> Callable[[Any], Any]:
+    """Parametrize a test with `check`, for each implementation, device and group of invariants; `check()` raises what is violated.
+
+    Takes what `check_optimizer` takes, and raises UsageError as it does, where it decorates. The tests of one optimizer share
+    one run; under xdist, `--dist loadgroup` keeps them in one process.
+    """
+    for fault in faults_of_expected(options.get("expected_failures") or {}):
+        raise UsageError(fault)
+    values = []
+    for device in chosen(devices):
+        for subject in subjects(optimizer):
+            if not exists_on(subject, device):
+                continue
+            run = Run(subject, device, options)
+            name = subject.target.rpartition(":")[2] + ("" if subject.variant == "default" else f"-{subject.variant}")
+            mark = pytest.mark.xdist_group(f"{name}@{device}")
+            values += [
+                pytest.param(Check(run, group), id=f"{name}@{device}-{group}", marks=mark) for group in GROUPS if _says(group, device)
+            ]
+    return pytest.mark.parametrize("check", values)
+
+
+def _says(group: str, device: str) -> bool:
+    """Whether any invariant of the group says something of an optimizer on this device."""
+    return any(BY_ID[identity].applies(optimizer=True, values=device != "meta") for identity in GROUPS[group])

@@ -1,0 +1,1 @@
+"""The pytest plugin: options, the suite, workers, and the process that gathers their results."""

@@ -1,0 +1,189 @@
+"""Menus of training programs: the events to draw from, and how numbers become a program.
+
+Like the menus of networks they run from simple to complex. Which parameters an event names is read from what is frozen
+when it comes, so that freezing and thawing always find something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, get_args
+
+import msgspec
+
+from frostproof.generation import masks
+from frostproof.spec.architecture import Architecture
+from frostproof.spec.program import (
+    AnyEvent,
+    BackwardUnderNoGrad,
+    Clip,
+    Eval,
+    Freeze,
+    Program,
+    SaveLoad,
+    Schedule,
+    Scheduler,
+    SetLr,
+    Step,
+    Thaw,
+    Train,
+    ZeroGrad,
+)
+from frostproof.spec.program import (
+    masks as course,
+)
+from frostproof.spec.subject import Subject
+
+MAX_EVENTS = 6
+EVENT_GENES = 128  # from larger ranges, Hypothesis prefers small numbers
+EVENT_END = EVENT_GENES // 9
+
+CLIPS = tuple(Clip(by, over) for over in ("owned", "all") for by in ("norm", "value"))
+STEPS: tuple[Step, ...] = (
+    *[Step(set_to_none=False)] * 2,
+    *[Step(closure=True)] * 4,
+    *[Step(drop=drop) for drop in ("first", "last", "all")] * 2,
+    *(Step(micro_batches=count) for count in (2, 3, 4)),
+    *(Step(zeroed_by="model", set_to_none=to_none) for to_none in (True, False)),
+    *(Step(after_backward=(clip,)) for clip in CLIPS),
+    Step(amp="autocast"),
+    Step(amp="scaler"),
+    *[Step(amp="overflow")] * 3,
+    *(Step(drop=drop, set_to_none=False) for drop in ("first", "all")),
+    *(Step(closure=True, **each) for each in ({"micro_batches": 2}, {"set_to_none": False}, {"drop": "first"}, {"drop": "all"})),
+    *(Step(closure=True, after_backward=(clip,)) for clip in CLIPS[:3]),
+    *(Step(micro_batches=2, drop=drop) for drop in ("first", "last")),
+    Step(amp="autocast", micro_batches=2),
+    Step(amp="scaler", micro_batches=2),
+    *(Step(amp="scaler", drop=drop) for drop in ("first", "all")),
+    *(Step(amp="scaler", after_backward=(clip,)) for clip in CLIPS[:3]),
+    Step(amp="overflow", after_backward=(CLIPS[2],)),
+)
+"""Steps with something to them."""
+
+WHICH = ("last", "first", "all", "alternating", "random", "random")
+"""Which units an event freezes or thaws: kinds of masks over what it may choose from."""
+
+Within = Literal["", "forward", "backward"]
+"""Where freezing or thawing comes: between steps, or in one after its forward or backward pass."""
+
+Draft = Callable[[int, "Drafting"], AnyEvent]
+
+
+class Drafting:
+    """What a program may name when its next event is drawn: the trainable and the frozen parameters."""
+
+    def __init__(self, fit: Sequence[str], frozen: Iterable[str]) -> None:
+        self.fit, self.frozen = fit, frozenset(frozen)
+
+    def chosen(self, frozen: bool, gene: int) -> tuple[str, ...]:
+        """Some of what is frozen, or of what is not; nothing where there is nothing."""
+        names = [name for name in self.fit if (name in self.frozen) == frozen]
+        gene, by_parameter = divmod(gene, 2)
+        gene, which = divmod(gene, len(WHICH))
+        units = [[name] for name in names] if by_parameter else by_layer(names)
+        chosen = masks.KINDS[WHICH[which]](len(units), gene)
+        return tuple(name for unit, taken in zip(units, chosen, strict=True) if taken for name in unit)
+
+
+def by_layer(names: Iterable[str]) -> list[list[str]]:
+    """The names of parameters, those of one module together."""
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        layers.setdefault(name.rpartition(".")[0], []).append(name)
+    return list(layers.values())
+
+
+def _freezing(gradient: Literal["none", "left", "zeros"] = "none", within: Within = "") -> Draft:
+    def draft(gene: int, now: Drafting) -> AnyEvent:
+        names = now.chosen(False, gene)
+        return _placed(Freeze(names, gradient), within) if names else Step()
+
+    return draft
+
+
+def _thawing(within: Within = "") -> Draft:
+    def draft(gene: int, now: Drafting) -> AnyEvent:
+        names = now.chosen(True, gene)
+        return _placed(Thaw(names), within) if names else Step()
+
+    return draft
+
+
+def _placed(event: Freeze | Thaw, within: Within) -> AnyEvent:
+    """The event by itself, or inside a step after its forward or backward pass."""
+    if within == "forward":
+        return Step(after_forward=(event,))
+    return Step(after_backward=(event,)) if within == "backward" else event
+
+
+def _among(events: Sequence[AnyEvent]) -> Draft:
+    return lambda gene, now: events[gene * len(events) // EVENT_GENES]
+
+
+MENU: tuple[Draft, ...] = (
+    *[_among((Step(),))] * 23,
+    *[_freezing()] * 15,
+    *[_thawing()] * 15,
+    *[_among(STEPS)] * 38,
+    *[_freezing("left")] * 2,
+    *[_freezing("zeros", "backward")] * 2,
+    *[_freezing("none", "backward")] * 2,
+    *[_freezing("left", "backward")] * 2,
+    _freezing("none", "forward"),
+    *[_thawing("backward")] * 2,
+    _thawing("forward"),
+    *[_among((ZeroGrad(), ZeroGrad(set_to_none=False)))] * 2,
+    *[_among((BackwardUnderNoGrad(),))] * 3,
+    *[_among((SaveLoad(),))] * 10,
+    *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 5,
+    *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 5,
+)
+"""What an event may be, weighted; at most as many as there are genes."""
+
+
+def program_from(
+    genes: Iterable[Sequence[int]], architecture: Architecture, fit: Sequence[str], mask: Iterable[str], subject: Subject
+) -> Program:
+    """The program that `genes` stand for, a pair for each event: which, and its details.
+
+    `fit`: names of the parameters that the subject can train; `mask`: of those that are frozen at first. A program ends
+    with a step, so that what came before shows.
+    """
+    events: list[AnyEvent] = []
+    frozen = frozenset(mask)
+    for which, detail in genes:
+        event = able(MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen)), subject, architecture)
+        frozen = course((event,), frozen)[0].step
+        events.append(event)
+    if not isinstance(events[-1], Step):
+        events.append(able(Step(), subject, architecture))
+    return tuple(events)
+
+
+def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEvent:
+    """The event, or the nearest to it that the subject and the network can do."""
+    if not isinstance(event, Step):
+        return able(Step(), subject, architecture) if type(event).__name__ in subject.unable else event
+    if subject.backward == "fused":
+        return Step(set_to_none=event.set_to_none, zeroed_by=event.zeroed_by)
+    if subject.needs_closure:
+        event = msgspec.structs.replace(
+            event, closure=True, amp="autocast" if event.amp == "autocast" else "none", after_forward=(), after_backward=event.clips
+        )
+    elif event.closure and subject.closure == "never":
+        event = msgspec.structs.replace(event, closure=False)
+    if event.clips and (subject.parameters == "sparse" or "Clip" in subject.unable):
+        event = msgspec.structs.replace(event, after_backward=tuple(e for e in event.after_backward if not isinstance(e, Clip)))
+    if event.micro_batches > 1 and "micro-batches" in subject.unable:
+        event = msgspec.structs.replace(event, micro_batches=1)
+    if event.drop != "none" and "drop" in subject.unable:
+        event = msgspec.structs.replace(event, drop="none")
+    if event.after_forward and architecture.recomputes:
+        event = msgspec.structs.replace(event, after_forward=())
+    if event.changes and subject.backward == "create-graph":
+        # The optimizer goes through the graph once more, and through that of leftover gradients, which is gone.
+        event = msgspec.structs.replace(event, after_forward=(), after_backward=event.clips)
+    if ("scaler" if event.scaled else event.amp) in subject.unable or not architecture.autocasts:
+        event = msgspec.structs.replace(event, amp="none")
+    return event

@@ -1,0 +1,65 @@
+"""The registry: subjects that are known by their targets, so that nothing has to be found out about them.
+
+A distribution brings them by an entry point in the group `frostproof.subjects`, which is a Subject, a list of them, or a
+function that returns either; a test suite registers its own in code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from frostproof.errors import UsageError
+from frostproof.optimizers import zoo
+from frostproof.spec.subject import Subject
+
+GROUP = "frostproof.subjects"
+
+_REGISTERED: dict[str, list[Subject]] = {}
+
+
+def register(*subjects: Subject) -> None:
+    """Let `frostproof check` and the suite use these subjects for their targets. The last one of a target and variant stands."""
+    for subject in subjects:
+        if not isinstance(subject, Subject):
+            raise UsageError(f"cannot register {subject!r:.80}: give a frostproof.Subject")
+        others = [each for each in _REGISTERED.get(subject.target, []) if each.variant != subject.variant]
+        _REGISTERED[subject.target] = [*others, subject]
+
+
+def registered(target: str) -> list[Subject]:
+    """The subjects that stand for a target; none where it is not registered."""
+    return _REGISTERED.get(target) or brought()[0].get(target) or zoo.subjects_of(target)
+
+
+def targets() -> list[str]:
+    """The targets that are registered, sorted."""
+    return sorted({*_REGISTERED, *brought()[0]})
+
+
+@cache
+def brought() -> tuple[dict[str, list[Subject]], list[str]]:
+    """What installed distributions bring, by target, and a line for each entry point that fails."""
+    found: dict[str, list[Subject]] = {}
+    failures = []
+    for point in sorted(entry_points(group=GROUP)):
+        try:
+            for subject in _loaded(point):
+                found.setdefault(subject.target, []).append(subject)
+        except Exception as error:  # somebody else's code
+            text = " ".join(str(error).split())
+            failures.append(f"entry point {point.name!r} of {GROUP} ({point.value}) raised {type(error).__name__}: {text:.200}")
+    return found, failures
+
+
+def _loaded(point: EntryPoint) -> Iterable[Subject]:
+    loaded: Any = point.load()
+    if callable(loaded) and not isinstance(loaded, Subject):
+        loaded = loaded()
+    subjects = [loaded] if isinstance(loaded, Subject) else list(loaded)
+    for subject in subjects:
+        if not isinstance(subject, Subject):
+            raise UsageError(f"it gives {subject!r:.80}: give a frostproof.Subject, or a list of them")
+    return subjects

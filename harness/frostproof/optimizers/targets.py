@@ -1,0 +1,97 @@
+"""Targets: what a user names, `module:Name`, resolved to subjects that have yet to be probed."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+
+from torch.optim import Optimizer
+
+from frostproof.errors import UsageError
+from frostproof.optimizers import registry
+from frostproof.optimizers.discovery import subjects
+from frostproof.spec.subject import Subject
+
+ONLY_ON = {"capturable": "accelerators", "differentiable": "cpu"}
+"""Implementations that are looked at on some devices alone: captured graphs exist on accelerators, and what a
+differentiable optimizer can step does not depend on the device."""
+
+
+def resolve(targets: Iterable[str]) -> list[Subject]:
+    """The subjects that `targets` name, each implementation by itself. Raises UsageError, one line, where one cannot be had."""
+    return [subject for target in targets for subject in _subjects(target)]
+
+
+def torch_optimizers() -> list[Subject]:
+    """Every optimizer class of torch.optim, found by looking, in each of its implementations."""
+    return resolve(["torch.optim:*"])
+
+
+def _subjects(target: str) -> list[Subject]:
+    module_name, colon, name = target.partition(":")
+    if not colon or not module_name or not name:
+        raise UsageError(f"malformed target {target!r}: write module:Name, or 'module:*' for every optimizer class of the module")
+    module = imported(module_name, target)
+    if name == "*":
+        classes = _exported(module)
+        if not classes:
+            raise UsageError(f"{module_name!r} exports no optimizer class: name one as {module_name}:Name")
+        found = {f"{module_name}:{each}": getattr(module, each) for each in classes}
+        return [subject for each, optimizer in found.items() for subject in registry.registered(each) or subjects(optimizer, each)]
+    if not hasattr(module, name):
+        candidates = _exported(module) or [each for each in vars(module) if not each.startswith("_")]
+        has = f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
+        raise UsageError(f"unknown optimizer {target!r}: {has}.{nearest(name, candidates)}")
+    return registry.registered(target) or subjects(getattr(module, name), target)
+
+
+def imported(name: str, target: str) -> ModuleType:
+    """The module that a target names. Raises UsageError where there is none, or it cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"unknown module {name!r} in target {target!r}: install it, or run where it can be imported.{_nearest_module(name)}"
+            ) from None
+        text = " ".join(str(error).split())
+        raise UsageError(
+            f"importing {name!r} for target {target!r} raised {type(error).__name__}: {text:.200}; "
+            f"make `python -c 'import {name}'` work first"
+        ) from None
+
+
+def nearest(name: str, candidates: Sequence[str]) -> str:
+    """A question whether the most similar of the candidates was meant; empty where none is similar."""
+    near = difflib.get_close_matches(name, candidates, n=1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _nearest_module(name: str) -> str:
+    parent, _, last = name.rpartition(".")
+    try:
+        path = importlib.import_module(parent).__path__ if parent else None
+    except Exception:  # the parent may be as absent as the module itself
+        return ""
+    near = difflib.get_close_matches(last, [module.name for module in pkgutil.iter_modules(path)], n=1)
+    return f" Did you mean {parent + '.' if parent else ''}{near[0]}?" if near else ""
+
+
+def _exported(module: ModuleType) -> list[str]:
+    """Names of the optimizer classes that the module offers as its own, sorted."""
+    package = module.__name__.partition(".")[0]
+    public = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
+    own: dict[type, str] = {}
+    for name in public:
+        found = getattr(module, name, None)
+        if (
+            isinstance(found, type)
+            and issubclass(found, Optimizer)
+            and found is not Optimizer
+            and found.__module__.partition(".")[0] == package
+        ):
+            own.setdefault(found, name)
+    return sorted(own.values())

@@ -1,0 +1,1 @@
+"""Reports for people: the terminal's table, Markdown, and the HTML page."""

@@ -1,0 +1,55 @@
+"""The files that a run, or a merge of runs, leaves for people and machines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from frostproof.errors import UsageError
+from frostproof.report.markdown import LARGEST, summary
+from frostproof.results.rows import Results
+
+
+def write(
+    results: Results,
+    *,
+    json: Path | None = None,
+    markdown: Path | None = None,
+    html: Path | None = None,
+    folders: Sequence[Path] = (),
+    baseline: Results | None = None,
+) -> None:
+    """Write what is asked for, and the step summary where CI has one. Raises UsageError where a file cannot be written."""
+    if json is not None:
+        put(json, results.to_json())
+    if markdown is not None:
+        put(markdown, summary(results, baseline).encode())
+    if html is not None:
+        from frostproof.report.html.page import page
+
+        put(html, page(results, folders, baseline).encode())
+    if step := os.environ.get("GITHUB_STEP_SUMMARY"):
+        _append(Path(step), results, baseline)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file as a whole: one that is there already stays until then. Raises UsageError."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise UsageError(f"cannot write {str(path)!r} ({error.strerror}): name a file that can be written") from None
+
+
+def _append(path: Path, results: Results, baseline: Results | None) -> None:
+    """Add to the summary of CI's step, which is lost as a whole where it grows past its limit."""
+    try:
+        there = path.stat().st_size if path.exists() else 0
+        if there + 4096 < LARGEST:
+            with path.open("ab") as file:
+                file.write(summary(results, baseline, LARGEST - there).encode())
+    except OSError:
+        return  # a summary that cannot be written is no reason to fail a run

@@ -1,0 +1,1 @@
+"""The HTML report: one file that holds all that it shows, and loads nothing."""

@@ -1,0 +1,65 @@
+"""A network as the code that people would write, with what is frozen beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from frostproof.spec.architecture import Architecture
+from frostproof.spec.case import Case
+from frostproof.spec.layers import Layer, Sequential, Shape, TiedLinear
+
+
+def network(architecture: Architecture, frozen: Collection[int]) -> str:
+    """`nn.Sequential(...)`, a line for each layer; `frozen`: positions of the parameters to mark.
+
+    >>> print(network(Architecture(Input((2,)), (Linear(3), Tanh())), {0, 1}))
+    nn.Sequential(
+        nn.Linear(2, 3),  # frozen
+        nn.Tanh(),
+    )
+    """
+    notes = dict(_notes(architecture, frozen))
+    return "\n".join(["nn.Sequential(", *_lines(architecture.layers, architecture.input.shape, "", notes), ")"])
+
+
+def _lines(layers: Iterable[Layer], shape: Shape, prefix: str, notes: dict[str, str]) -> Iterator[str]:
+    margin = "    " * (1 + prefix.count("."))
+    for index, layer in enumerate(layers):
+        path = f"{prefix}{index}"
+        if isinstance(layer, Sequential):
+            yield f"{margin}nn.Sequential("
+            yield from _lines(layer.layers, shape, f"{path}.", notes)
+            yield f"{margin}),"
+        else:
+            yield f"{margin}{layer.constructor(shape)},{notes.get(path, '')}"
+        shape = layer.output(shape)
+
+
+def _notes(architecture: Architecture, frozen: Collection[int]) -> Iterator[tuple[str, str]]:
+    for place in architecture.places:
+        names = [architecture.parameters[i].name.removeprefix(f"{place.path}.") for i in place.uses if i in frozen]
+        note = f"the weight of layer {architecture.places[place.layer.of].path}" if isinstance(place.layer, TiedLinear) else ""
+        if names:
+            what = "frozen" if len(names) == len(place.uses) else f"frozen: {', '.join(names)}"
+            note = f"{note}; {what}" if note else what
+        if note:
+            yield place.path, f"  # {note}"
+
+
+def hyperparameters(case: Case) -> str:
+    """What the optimizer is constructed with: `lr=0.1, betas=(0.9, 0.99)`; groups that differ are set apart."""
+    texts = [", ".join(f"{name}={value!r}" for name, value in group.options) for group in case.groups]
+    return texts[0] if len(set(texts)) == 1 else "; ".join(f"group {i}: {text}" for i, text in enumerate(texts))
+
+
+def conditions(case: Case) -> Iterator[str]:
+    """What else the case sets, in words."""
+    yield case.dtype
+    yield f"batch {case.batch}"
+    yield f"seed {case.seed}"
+    if len(case.groups) > 1:
+        yield f"{len(case.groups)} parameter groups"
+    if case.frozen_in_eval:
+        yield "frozen modules in eval mode"
+    if case.differentiable_input:
+        yield "samples that require grad"

@@ -1,0 +1,224 @@
+"""A network as data: what it receives and its layers, in order."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property, lru_cache
+from math import prod
+from types import CodeType
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import msgspec
+
+from frostproof.errors import CaseError
+from frostproof.spec.layers import AnyLayer, Checkpointed, Embedding, Layer, Linear, ParameterSpec, Sequential, Shape, TiedLinear
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+MAX_LAYERS, MAX_DEPTH = 256, 16
+MAX_SCALARS = 1_000_000
+"""Bounds on what a case from a file may ask for, far above what is ever drawn: layers, nesting, weights."""
+
+
+class Input(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True):
+    """What one sample looks like: floats of `shape`, or, with a vocabulary, `shape` tokens below it."""
+
+    shape: Shape
+    vocabulary: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
+
+
+class Place(NamedTuple):
+    """A layer where it stands: its dotted path in the network, the shape of one sample that it receives, and the
+    positions in `architecture.parameters` of all parameters that it computes with, shared ones included."""
+
+    path: str
+    layer: Layer
+    shape: Shape
+    uses: tuple[int, ...]
+
+
+class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True):
+    """An `nn.Sequential` as data.
+
+    >>> [parameter.name for parameter in Architecture(Input((2,)), (Linear(3), Tanh())).parameters]
+    ['0.weight', '0.bias']
+    """
+
+    input: Input
+    layers: tuple[AnyLayer, ...]
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Every layer that computes something, in the order of the forward pass; a nested Sequential is opened."""
+        places: list[Place] = []
+        count = 0
+        for path, layer, shape in self._walk(self.layers, self.input.shape, ""):
+            end = count + len(layer.parameters(shape))
+            shared = (_tied(path, layer, shape, places),) if isinstance(layer, TiedLinear) else ()
+            places.append(Place(path, layer, shape, (*shared, *range(count, end))))
+            count = end
+        return tuple(places)
+
+    @cached_property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """Every parameter, in the order of `model.named_parameters()`."""
+        return tuple(
+            parameter._replace(name=f"{place.path}.{parameter.name}")
+            for place in self.places
+            for parameter in place.layer.parameters(place.shape)
+        )
+
+    @cached_property
+    def output(self) -> Shape:
+        """The shape of one sample after the last layer."""
+        return self.places[-1].layer.output(self.places[-1].shape)
+
+    def _walk(self, layers: tuple[Layer, ...], shape: Shape, prefix: str) -> Iterator[tuple[str, Layer, Shape]]:
+        for index, layer in enumerate(layers):
+            path, after = f"{prefix}{index}", layer.output(shape)
+            if isinstance(layer, Sequential):
+                yield from self._walk(layer.layers, shape, f"{path}.")
+            else:
+                yield path, layer, shape
+            shape = after
+
+    @cached_property
+    def cuts(self) -> bool:
+        """Whether it has a layer that gradients reach under a condition only."""
+        return not all(place.layer.reaches(False) for place in self.places)
+
+    @cached_property
+    def autocasts(self) -> bool:
+        """Whether each of its layers can run under autocast."""
+        return all(place.layer.autocasts for place in self.places)
+
+    @cached_property
+    def recomputes(self) -> bool:
+        """Whether backward runs a part of the forward pass again, which must find what it found before."""
+        return any(isinstance(place.layer, Checkpointed) for place in self.places)
+
+    def graph(self, frozen: Collection[int], upstream: bool) -> tuple[bool, ...]:
+        """For each place whether its output requires grad.
+
+        `frozen`: positions of the parameters with requires_grad=False. `upstream`: whether the samples require grad.
+        """
+        outputs = []
+        for place in self.places:
+            trains = any(i not in frozen for i in place.uses)
+            upstream = upstream or (trains and place.layer.reaches(upstream))
+            outputs.append(upstream)
+        return tuple(outputs)
+
+    def reached(self, frozen: Collection[int], upstream: bool) -> frozenset[int]:
+        """Positions of the parameters that a backward pass gives a gradient; arguments as for `graph`."""
+        inputs = (upstream, *self.graph(frozen, upstream))
+        return frozenset(
+            i
+            for place, requires_grad in zip(self.places, inputs, strict=False)
+            if place.layer.reaches(requires_grad)
+            for i in place.uses
+            if i not in frozen
+        )
+
+    def check(self) -> None:
+        """Raise CaseError, in one line, where this is no network that torch can build, or one that is absurdly large."""
+        self._check_count()
+        if not self.layers or not self.parameters:
+            raise CaseError("the architecture has no parameter: add a layer that has one, such as Linear(1)")
+        if (scalars := sum(prod(parameter.shape) for parameter in self.parameters)) > MAX_SCALARS:
+            raise CaseError(f"the architecture has {scalars:,} weights: at most {MAX_SCALARS:,} are allowed")
+        for place in self.places:
+            tokens = place is self.places[0] and self.input.vocabulary > 0
+            if tokens != place.layer.takes_tokens:
+                raise CaseError(f"layer {place.path} is {place.layer!r}: an Embedding stands first, on an Input with a vocabulary")
+
+    def _check_count(self) -> None:
+        """Count layers and nesting without recursion, before anything walks down them."""
+        level: list[Layer] = list(self.layers)
+        count = depth = 0
+        while level:
+            count, depth = count + len(level), depth + 1
+            if count > MAX_LAYERS or depth > MAX_DEPTH:
+                raise CaseError(f"the architecture is too large: at most {MAX_LAYERS} layers are allowed, nested at most {MAX_DEPTH} deep")
+            level = [inner for layer in level for inner in getattr(layer, "layers", ())]
+
+    @cached_property
+    def work(self) -> int:
+        """An upper bound on the multiplications of a forward pass of one sample, and on the numbers that it keeps."""
+        return sum(place.layer.work(place.shape) for place in self.places)
+
+    def source(self, device: str = "cpu", dtype: str = "float32") -> tuple[str, ...]:
+        """The statements that build the network as `model`, initialised from torch's global generator.
+
+        >>> Architecture(Input((2,)), (Linear(3), Tanh())).source()
+        ('model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())',)
+        """
+        factory = ([] if device == "cpu" else [f'device="{device}"']) + ([] if dtype == "float32" else [f"dtype=torch.{dtype}"])
+        ties = [
+            f"{expression(place.path)}.weight = {expression(self.places[place.layer.of].path)}.weight  # tied"
+            for place in self.places
+            if isinstance(place.layer, TiedLinear)
+        ]
+        return (f"model = {Sequential(self.layers).source(self.input.shape, factory)}".replace("'", '"'), *ties)
+
+    def build(self, device: str, dtype: str) -> nn.Sequential:
+        """The network, built by these statements."""
+        return built(self.source(device, dtype))
+
+    def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
+        """Expressions that draw `size` random samples and their regression targets: (size, *input.shape), (size, *output).
+
+        They draw on the CPU, so that every device sees the same numbers.
+        """
+        kind = "" if dtype == "float32" else f", dtype=torch.{dtype}"
+        there = "" if device == "cpu" else f'.to("{device}")'
+        shape = ", ".join(map(str, (size, *self.input.shape)))
+        samples = f"torch.randn({shape}{kind}){there}"
+        if self.input.vocabulary:
+            samples = f"torch.randint({self.input.vocabulary}, ({shape})){there}"
+        return samples, f"torch.randn({', '.join(map(str, (size, *self.output)))}{kind}){there}"
+
+
+def expression(name: str) -> str:
+    """The Python expression of a module or parameter with this dotted name.
+
+    >>> expression("1.0.weight")
+    'model[1][0].weight'
+    """
+    return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: tuple[str, ...]) -> CodeType:
+    return compile("\n".join(source), "<network>", "exec")
+
+
+def built(source: tuple[str, ...]) -> nn.Sequential:
+    """The `model` that these statements build."""
+    import torch
+    from torch import nn
+
+    from frostproof.spec.layers import modules
+
+    names = {**vars(modules), "nn": nn, "torch": torch}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the old functions that normalise weights are deprecated, and in wide use
+        exec(_compiled(source), names)
+    model: nn.Sequential = names["model"]
+    return model
+
+
+def _tied(path: str, layer: TiedLinear, shape: Shape, earlier: Sequence[Place]) -> int:
+    """The position of the weight that `layer` shares. Raises CaseError where it does not fit."""
+    if layer.of >= len(earlier):
+        raise CaseError(f"layer {path} is {layer!r}: choose the number of an earlier layer, below {len(earlier)}")
+    source = earlier[layer.of]
+    wanted = (layer.out_features, shape[-1])
+    if not isinstance(source.layer, (Linear, Embedding)) or wanted != (weight := source.layer.parameters(source.shape)[0]).shape:
+        raise CaseError(f"layer {path} is {layer!r}: layer {source.path} has no weight of shape {wanted} to share")
+    if weight.sparse:
+        raise CaseError(f"layer {path} is {layer!r}: layer {source.path} has a sparse gradient, and the sum of both would be dense")
+    return source.uses[0]

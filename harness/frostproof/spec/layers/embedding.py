@@ -1,0 +1,60 @@
+"""Embeddings: they take tokens, so they stand first, where the architecture's input has a vocabulary."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from frostproof.spec.layers.base import Constructor, Layer, ParameterSpec, Shape, Size, need
+
+
+class _Table(Layer, frozen=True):
+    num_embeddings: Size
+    embedding_dim: Size
+
+    @property
+    def takes_tokens(self) -> bool:
+        return True
+
+
+class Embedding(_Table, frozen=True):
+    """A vector for each token. Where `max_norm` is not 0, forward rescales the rows that it reads to that norm, in place."""
+
+    sparse: bool = False
+    max_norm: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+    def output(self, shape: Shape) -> Shape:
+        need(1, self, shape)
+        return (*shape, self.embedding_dim)
+
+    def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
+        return (ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), self.sparse, self.max_norm > 0),)
+
+    def constructor(self, shape: Shape) -> Constructor:
+        options: dict[str, Any] = {}
+        if self.max_norm:
+            options["max_norm"] = self.max_norm
+        if self.sparse:
+            options["sparse"] = True
+        return Constructor("Embedding", (self.num_embeddings, self.embedding_dim), options)
+
+
+class EmbeddingBag(_Table, frozen=True):
+    """One vector for all tokens of a sample."""
+
+    mode: Literal["sum", "mean"] = "mean"
+    sparse: bool = False
+
+    def output(self, shape: Shape) -> Shape:
+        need(1, self, shape)
+        return (self.embedding_dim,)
+
+    def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
+        return (ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), self.sparse),)
+
+    def constructor(self, shape: Shape) -> Constructor:
+        options: dict[str, Any] = {"mode": self.mode}
+        if self.sparse:
+            options["sparse"] = True
+        return Constructor("EmbeddingBag", (self.num_embeddings, self.embedding_dim), options)

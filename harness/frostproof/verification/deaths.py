@@ -1,0 +1,128 @@
+"""What is left of a worker that died: the case that it had at hand, in a file, and a script in which a new process dies.
+
+Imported by every run with workers, it imports neither torch nor Hypothesis until there is a death.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from frostproof.process.case_notes import read
+
+if TYPE_CHECKING:
+    from frostproof.results.rows import InvariantRow, SubjectRow
+
+LIMIT = 180.0
+"""Seconds that the search for one script may take."""
+
+
+class Search(NamedTuple):
+    """A search that runs in the background, and what its script is saved with."""
+
+    process: subprocess.Popen[bytes]
+    started: float
+    output: Path
+    row: SubjectRow
+    broken: InvariantRow
+    case: Any
+
+
+class Deaths:
+    """The deaths of one run. `cases`: where case files go; `place`: from where targets are imported."""
+
+    def __init__(self, cases: Path, place: Path, warn: Callable[[str], None]) -> None:
+        self.cases, self.place, self.warn = cases, place, warn
+        self.noted: dict[str, bytes] = {}
+        self.searches: dict[tuple[str, str, str], Search] = {}
+        self.temporary: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the workers write their notes."""
+        if self.temporary is None:
+            self.temporary = Path(tempfile.mkdtemp(prefix="frostproof-"))
+        return self.temporary
+
+    def learn(self, worker: str, nodeid: str) -> None:
+        """Read what a worker had noted that died at this item; what an earlier one had noted of it stays where it noted nothing."""
+        note = read(self.folder / worker)
+        if note is not None and note[0] == nodeid:
+            self.noted[nodeid] = note[1]
+
+    def save(self, row: SubjectRow, nodeid: str) -> None:
+        """Write the case at which this item died, name it in the row, and begin to look for its script. Without a note, nothing."""
+        if nodeid not in self.noted or row.key in self.searches:
+            return
+        import msgspec
+
+        from frostproof.results.rows import InvariantRow
+        from frostproof.spec.casefile import CRASHED, save
+
+        broken, case = InvariantRow(CRASHED, "violated", "crash", message=row.reason), msgspec.json.decode(self.noted[nodeid])
+        try:
+            path = save(self.cases, row, broken, case)
+        except OSError as error:
+            self.warn(f"no case can be written to {self.cases}: {error.strerror}")
+            return
+        row.case = str(path)
+        with suppress(OSError):  # which costs the script alone
+            self._search(path, row, broken, case)
+
+    def _search(self, path: Path, row: SubjectRow, broken: InvariantRow, case: Any) -> None:
+        output = self.folder / f"script-{len(self.searches)}"
+        with output.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "frostproof.verification.death_script", str(path.absolute())],
+                cwd=self.place,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "ignore"},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # so that it is ended with all that it has started
+            )
+        self.searches[row.key] = Search(process, time.monotonic(), output, row, broken, case)
+
+    def finish(self, rows: Iterable[SubjectRow]) -> None:
+        """Wait for the scripts, within their time, and name them in the rows."""
+        for search in self.searches.values():
+            with suppress(subprocess.TimeoutExpired, OSError):
+                code = search.process.wait(max(0, search.started + LIMIT - time.monotonic()))
+                text = search.output.read_text(encoding="utf-8")
+                if code == 0 and text:
+                    self._keep(search, text)
+        for row in rows:
+            if row.case is not None and row.key in self.searches:
+                row.reproducer = self.searches[row.key].broken.reproducer
+
+    def _keep(self, search: Search, text: str) -> None:
+        from frostproof.spec.casefile import save
+
+        save(self.cases, search.row, search.broken, search.case, text)
+
+    def close(self) -> None:
+        """End what still runs, and leave nothing behind."""
+        for search in self.searches.values():
+            if search.process.poll() is None:
+                _end(search.process)
+        if self.temporary is not None:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            self.temporary = None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()

@@ -1,0 +1,194 @@
+"""What one test item found, on its way from a worker to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from frostproof.errors import one_line
+from frostproof.invariants import INVARIANTS, Invariant
+from frostproof.results.rows import InvariantRow, RowStatus, Status, SubjectRow
+from frostproof.spec.case import Case
+
+if TYPE_CHECKING:
+    from frostproof.spec.subject import Subject
+    from frostproof.verification.reproduction import Reproduction
+    from frostproof.verification.verification import Tally, Verification
+
+ORDER = (
+    "its updates depend on the order of its parameters, or on how they are grouped, with nothing frozen too: "
+    "where that is by design, state the reason as `positional` in a Subject"
+)
+DOUBTFUL = "the fault may be frostproof's, so please open an issue with the case file"
+
+
+class Finding(msgspec.Struct):
+    """What one test item reports: a subject's row, with the cases of its violations, their sizes, their scripts, and the event and
+    the parameters at which each shows."""
+
+    row: SubjectRow
+    cases: dict[str, Case]
+    scripts: dict[str, str] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
+    places: dict[str, tuple[int, tuple[int, ...]]] = {}
+
+
+def used_as(subject: Subject) -> str:
+    """How the probe found that an optimizer can be used, in one line."""
+    parts = [
+        f"takes {subject.takes}" + ("" if subject.keys is None else " with keys of their own"),
+        f"closure {subject.closure}",
+        *([f"backward {subject.backward}"] if subject.backward != "plain" else []),
+        f"trains {subject.parameters}",
+        "several groups" if subject.groups else "one group",
+        *(["train and eval modes"] if subject.modes else []),
+        *(["in a process group of one"] if subject.distributed else []),
+        *([] if subject.per_parameter else ["built anew for each mask"]),
+        *([f"moves within {subject.patience} steps"] if subject.patience > 1 else []),
+        " ".join(subject.dtypes),
+        f"draws {_drawn(subject)}",
+    ]
+    return "; ".join(parts)
+
+
+def _drawn(subject: Subject) -> str:
+    if not isinstance(subject.space, tuple):
+        return "from its own strategy"
+    names = dict.fromkeys(name for choice in subject.space for options in choice for name, _ in options)
+    return ", ".join(names) or "no hyperparameters"
+
+
+def finding(verification: Verification, reproduced: Mapping[str, Reproduction] | None = None) -> Finding:
+    """What a verification has found so far. A violation that its own script does not show is doubtful."""
+    reproduced = reproduced or {}
+    rows = [_with_order(verification, row) for invariant in INVARIANTS if (row := _row(verification, invariant)) is not None]
+    rows = [with_script(row, reproduced.get(row.id)) for row in rows]
+    cases = {row.id: case for row in rows if (case := _case(verification, row)) is not None}
+    scripts = {row.id: script.text for row in rows if (script := reproduced.get(row.id)) is not None and script.text is not None}
+    sizes = {identity: case.size for identity, case in cases.items()}
+    shown = {identity: verification.tallies[identity].shown for identity in cases}
+    places = {identity: (each.breach.event, each.breach.parameters) for identity, each in shown.items() if each is not None}
+    return Finding(_subject_row(verification, rows), cases, scripts, sizes, places)
+
+
+def invariant_row(
+    invariant: Invariant, tally: Tally, severity: str, *, expected: str | None = None, sought: bool = False, cut_short: str = ""
+) -> InvariantRow:
+    """What was counted of an invariant. `expected`: why it is to fail; `sought`: whether this was a search for that alone."""
+    message = tally.message or None
+    if tally.violated and expected is not None:
+        message = f"expected: {expected}; {tally.message}"
+    elif sought and not tally.violated and tally.judged and not cut_short:
+        message = f"expected to fail ({expected}), but held in {tally.judged} trials: drop the expectation"
+    status = _status(tally, expected=expected is not None, sought=sought, cut_short=bool(cut_short))
+    explained = dict(tally.explained)
+    return InvariantRow(invariant.id, status, severity, tally.judged, tally.violated, message, explained=explained)
+
+
+def _status(tally: Tally, *, expected: bool, sought: bool, cut_short: bool) -> RowStatus:
+    if tally.violated:
+        return "expected" if expected else "violated"
+    if not tally.judged or (sought and cut_short):
+        return "unreached"
+    return "violated" if sought else "held"
+
+
+def with_script(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
+    """The row of a violation, with what its script said of it."""
+    if script is None:
+        return row
+    if script.doubtful:
+        row.status = "doubtful"
+        row.message = f"{row.message} (doubtful: its script does not show it: {one_line(script.said)}; {DOUBTFUL})"
+    elif script.text is None:
+        row.message = f"{row.message} (no standalone script: {script.said})"
+    return row
+
+
+def doubted(rows: Sequence[InvariantRow]) -> str:
+    """What a test says, in one line, that fails for nothing but doubtful rows: the first of them, and the names of the others."""
+    first, *others = rows
+    too = f"; doubtful too: {', '.join(row.id for row in others)}" if others else ""
+    return one_line(f"{first.id} is doubtful: {first.message}", 1000) + too
+
+
+def subject_status(rows: Iterable[InvariantRow], reason: str | None, *, strict: bool) -> Status:
+    """The worst of the rows; `reason`: why the subject cannot be judged. What only costs counts where that is asked for."""
+    if reason is not None:
+        return "unusable"
+    found = {row.status for row in rows if strict or row.severity != "cost"}
+    return "violated" if "violated" in found else "doubtful" if "doubtful" in found else "held"
+
+
+def _row(verification: Verification, invariant: Invariant) -> InvariantRow | None:
+    """The row of an invariant; None where another search or another kind of subject has it."""
+    subject, tally = verification.subject, verification.tallies.get(invariant.id)
+    if tally is None or verification.reason is not None:
+        says_nothing = subject.factory is not None and verification.sought is None
+        return InvariantRow(invariant.id, "not-applicable", invariant.severity) if says_nothing else None
+    return invariant_row(
+        invariant,
+        tally,
+        verification.severity(invariant),
+        expected=subject.expected_failures.get(invariant.id),
+        sought=verification.sought is not None,
+        cut_short=verification.cut_short,
+    )
+
+
+def _with_order(verification: Verification, row: InvariantRow) -> InvariantRow:
+    """The row, which says so where an optimizer that hangs on the order of its parameters was seen to train apart."""
+    compares = any(invariant.id == row.id and invariant.compares for invariant in INVARIANTS)
+    if verification.depends_on_order and row.status == "violated" and row.violated and (compares or row.severity == "crash"):
+        row.message = f"{row.message}; {ORDER}"
+    return row
+
+
+def _case(verification: Verification, row: InvariantRow) -> Case | None:
+    """The case of a violation, unless the search for this expected failure has a smaller one."""
+    return verification.tallies[row.id].case if row.violated and not verification.leaves(row.id) else None
+
+
+def _subject_row(verification: Verification, rows: list[InvariantRow]) -> SubjectRow:
+    subject, reason = verification.subject, verification.reason
+    judgements = sum(row.judged for row in rows)
+    if reason is None and not judgements:
+        reason = verification.cut_short or f"no case could be judged: {verification.rejection}"
+    return SubjectRow(
+        subject.target,
+        subject.variant,
+        verification.device,
+        subject.version,
+        subject_status(rows, reason, strict=verification.strict),
+        reason,
+        verification.trials,
+        judgements,
+        round(verification.seconds, 3),
+        _facts(verification),
+        rows,
+    )
+
+
+def _facts(verification: Verification) -> dict[str, Any]:
+    """What is known of a subject beside its verdicts, as far as there is anything to say."""
+    subject = verification.subject
+    facts: dict[str, Any] = {}
+    if verification.reason is None and subject.factory is not None:
+        facts["used-as"] = used_as(subject)
+    if verification.moves_on_zero_grad is not None:
+        facts["moves-on-zero-grad"] = verification.moves_on_zero_grad
+    if verification.partings:
+        facts["partings"] = dict(sorted(verification.partings.items()))
+    if subject.unable:
+        facts["unable"] = list(subject.unable)
+    if verification.cut_short:
+        facts["cut-short"] = verification.cut_short
+    if verification.rejected:
+        facts["rejected-cases"] = verification.rejected
+    if verification.depends_on_order:
+        facts["depends-on-order"] = True
+    if subject.rounding is not None or verification.rounding:
+        facts["rounding-ulp"] = verification.rounding
+    return facts

@@ -1,0 +1,43 @@
+"""Each violation as a script of its own, run before anybody is told of it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from frostproof.counterexamples.execution import reproduces
+from frostproof.counterexamples.script import script
+from frostproof.process.fence import fenced
+from frostproof.training.naming import Unprintable
+from frostproof.verification.verification import Verification
+
+
+class Reproduction(NamedTuple):
+    """`text`: the script, None where none could be written. `doubtful`: whether the violation did not show again in the script's
+    own process. `said`: what the script said, or why there is none."""
+
+    text: str | None
+    doubtful: bool
+    said: str
+
+
+def reproductions(verification: Verification, folder: Path) -> dict[str, Reproduction]:
+    """Id of each invariant that was violated -> its script, which was run from `folder`."""
+    found = {}
+    for identity, tally in verification.tallies.items():
+        if tally.shown is None or verification.leaves(identity):
+            continue
+        try:
+            with fenced(verification.place):
+                text = script(tally.shown, verification.subject, verification.approaches)
+        except Unprintable as unprintable:
+            found[identity] = Reproduction(None, False, str(unprintable))
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            path = Path(temporary) / "counterexample.py"
+            path.write_text(text, encoding="utf-8")
+            reproduced, said = reproduces(path, identity, folder, sys.path, module=verification.subject.target.partition(":")[0])
+            found[identity] = Reproduction(text, not reproduced, said)
+    return found

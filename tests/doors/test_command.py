@@ -1,0 +1,265 @@
+"""The command and the plugin, as a library's author meets them: in a project of their own, from the wheel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from frostproof.counterexamples.execution import reproduces
+from frostproof.doors.command import main
+from frostproof.invariants import INVARIANTS
+from tests.helpers.consumer import Consumer, environment, leaky, wheel
+
+LION = """
+import os
+import sys
+import torch
+from torch.optim import Optimizer
+
+
+class Lion(Optimizer):
+    def __init__(self, params, lr=0.1, weight_decay=0.0):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(p.grad.sign() * group["lr"])
+        return loss
+"""
+LION += leaky("Lion")
+LION += """
+
+class Shy(Leaky):
+    def step(self, closure=None):
+        return super().step(closure) if "frostproof" in sys.modules else Lion.step(self, closure)
+
+
+class Dies(Lion):
+    def step(self, closure=None):
+        os._exit(7)
+
+
+class Hangs(Lion):
+    def step(self, closure=None):
+        while True:
+            pass
+
+
+class Loud(Lion):
+    def step(self, closure=None):
+        print("x" * 10000)
+        return super().step(closure)
+
+
+class Distilled(Lion):
+    def __init__(self, params, teacher):
+        super().__init__(params)
+
+
+class Raises(Lion):
+    def step(self, closure=None):
+        raise ValueError("always\\nraises")
+
+
+class Nonsense(Lion):
+    def step(self, closure=None):
+        super().step(closure)
+        return "nonsense" if closure is not None else object()
+"""
+
+
+@pytest.fixture(scope="session")
+def consumer(tmp_path_factory: pytest.TempPathFactory) -> Consumer:
+    work = tmp_path_factory.mktemp("consumer")
+    scripts = environment(work / "env", wheel(work / "dist"))
+    project = work / "project"
+    for name in ("harness", "properties"):
+        (project / name).mkdir(parents=True)
+        (project / name / "__init__.py").write_text("raise ImportError('the consumer owns this name')\n")
+    (project / "mylib.py").write_text(LION)
+    (project / "setup.cfg").write_text("[tool:pytest]\naddopts = -ra\npython_files = check_*.py\n")
+    return Consumer(project, scripts)
+
+
+FILES = ("--json", "results.json", "--markdown", "summary.md", "--html", "page.html")
+
+
+def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) -> None:
+    done = consumer.check("mylib:Lion", "mylib:Leaky", "mylib:Loud", "mylib:Nonsense", *FILES)
+    assert done.returncode == 1, done.stdout + done.stderr
+    rows = consumer.results("results.json")
+    assert {target: row["status"] for target, row in rows.items() if target.startswith("mylib")} == {
+        "mylib:Lion": "held",
+        "mylib:Loud": "held",
+        "mylib:Leaky": "violated",
+        "mylib:Nonsense": "violated",
+    }
+    leaky = {row["id"]: row for row in rows["mylib:Leaky"]["invariants"]}  # type: ignore[attr-defined]
+    assert leaky["frozen-weights-unchanged"]["status"] == "violated"
+    saved = json.loads((consumer.folder / leaky["frozen-weights-unchanged"]["case"]).read_text())
+    assert saved["format"] == "frostproof-case"
+    assert len(saved["case"]["architecture"]["layers"]) == 1
+    script = consumer.folder / leaky["frozen-weights-unchanged"]["reproducer"]
+    assert script.with_suffix(".json").name == Path(leaky["frozen-weights-unchanged"]["case"]).name
+    shown = reproduces(script, "frozen-weights-unchanged", consumer.folder)
+    assert shown.reproduced, shown.said
+    (consumer.folder / "mended").mkdir()
+    (consumer.folder / "mended" / "mylib.py").write_text(LION + "\n\nLeaky = Lion\n")
+    assert reproduces(script, "frozen-weights-unchanged", consumer.folder / "mended").said == "it exits 0"
+    nonsense = {row["id"] for row in rows["mylib:Nonsense"]["invariants"] if row["status"] == "violated"}  # type: ignore[attr-defined]
+    assert nonsense == {"closure-is-honoured"}
+    assert "frozen-weights-unchanged" in (consumer.folder / "summary.md").read_text()
+    for said in ("profile dev", "seed", "dtypes", "trials/s", "WRONG mylib:Leaky on cpu: frozen-weights-unchanged"):
+        assert said in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "nn.Linear(" in done.stdout
+    lines = done.stdout.splitlines()
+    assert "\r" not in done.stdout
+    assert lines[-1].startswith("frostproof replay frostproof-cases")
+    html = (consumer.folder / "page.html").read_text()
+    assert html.count('<svg class="network"') == len([each for row in rows.values() for each in row["invariants"] if each["case"]])  # type: ignore[attr-defined]
+    _replays_until_it_is_mended(consumer, str(leaky["frozen-weights-unchanged"]["case"]), lines[-1])
+    merged = consumer.run("frostproof", "report", "results.json", "--html", "merged.html", "--baseline", "results.json")
+    assert merged.returncode == 0, merged.stderr
+    assert (consumer.folder / "merged.html").read_text().count('<svg class="network"') == html.count('<svg class="network"')
+    matrix = [line for line in done.stdout.splitlines() if line.startswith("mylib:")]
+    assert len(matrix) == 4
+    assert max(map(len, matrix)) <= 80
+
+
+def _replays_until_it_is_mended(consumer: Consumer, case: str, last_words: str) -> None:
+    assert consumer.run(*last_words.split()).returncode == 1
+    again = consumer.run("frostproof", "replay", case)
+    assert (again.returncode, again.stdout.split(" ")[0]) == (1, "STILL"), again.stderr
+    (consumer.folder / "mylib.py").write_text(LION.replace("p.mul_(0.9)", "pass"))
+    again = consumer.run("frostproof", "replay", case)
+    (consumer.folder / "mylib.py").write_text(LION)
+    assert (again.returncode, again.stdout.split(" ")[0]) == (0, "FIXED"), again.stderr
+
+
+def test_what_its_script_does_not_show_is_doubtful_and_exit_code_4(consumer: Consumer) -> None:
+    done = consumer.check("mylib:Shy", "--jobs", "0", "--json", "shy.json")
+    assert done.returncode == 4, done.stdout + done.stderr
+    row = consumer.results("shy.json")["mylib:Shy"]
+    assert row["status"] == "doubtful"
+    rows = {each["id"]: each for each in row["invariants"]}  # type: ignore[attr-defined]
+    doubtful = rows["frozen-weights-unchanged"]
+    assert doubtful["status"] == "doubtful"
+    assert all((consumer.folder / doubtful[file]).is_file() for file in ("case", "reproducer"))
+    assert "doubtful: its script does not show it: it exits 0" in doubtful["message"]
+    assert not any(each["status"] == "violated" for each in rows.values())
+    assert "DOUBTFUL mylib:Shy on cpu: frozen-weights-unchanged" in done.stdout
+
+
+def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> None:
+    done = consumer.check(
+        "mylib:Dies", "mylib:Hangs", "mylib:Lion", "mylib:Raises", "--json", "mean.json", "--", "--frostproof-timeout", "15"
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    status = {target: row["status"] for target, row in consumer.results("mean.json").items()}
+    assert status["mylib:Lion"] == "held"
+    assert status["mylib:Dies"] == status["mylib:Hangs"] == "crashed"
+    assert status["mylib:Raises"] == "unusable"
+
+
+def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None:
+    done = consumer.check("mylib:Raises", "--jobs", "0", "--json", "raises.json")
+    assert done.returncode == 5
+    assert consumer.results("raises.json")["mylib:Raises"]["reason"] == "cannot step with nothing frozen: ValueError: always raises"
+    done = consumer.check("mylib:Distilled", "--jobs", "0", "--json", "distilled.json")
+    assert done.returncode == 5
+    reason = "needs teacher: register a Subject (see docs/subjects.md)"
+    assert consumer.results("distilled.json")["mylib:Distilled"]["reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["check"], "TARGET"),
+        (["check", "--", "-q"], "no target"),
+        (["check", "nowhere:Lion"], "unknown module"),
+        (["check", "mylib:Lino"], "Did you mean Lion?"),
+        (["check", "mylib:Lion", "--device", "cuda:77"], "absent"),
+        (["check", "mylib:Lion", "--max-examples", "-3"], "at least 1"),
+        (["check", "mylib:Lion", "--max-examples", "many"], "integer"),
+        (["check", "mylib:Lion", "--profile", "weekly"], "nightly"),
+        (["check", "mylib:Lion", "--jobs", "some"], "auto or a number"),
+        (["check", "mylib:Lion", "--json", "no/such/folder/x.json"], "make its folder first"),
+        (["check", "mylib:Lion", "--html", "no/such/folder/x.html"], "make its folder first"),
+        (["check", "mylib:Lion", "--html", "."], "name a file"),
+        (["replay"], "FILE"),
+        (["replay", "none.json"], "name a case file"),
+        (["replay", "mylib.py"], "no case file"),
+        (["report"], "RESULTS"),
+        (["report", "mylib.py"], "no results file"),
+        (["list", "everything"], "optimizers"),
+        (["cheque"], "cheque"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(consumer: Consumer, arguments: list[str], says: str) -> None:
+    done = consumer.run("frostproof", *arguments)
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert done.returncode == 2
+    assert len(lines) == 1
+    assert says in lines[0]
+
+
+def test_the_same_run_through_pytest_from_beside_folders_of_our_names(consumer: Consumer) -> None:
+    pyargs = ["python", "-m", "pytest", "-q", "-o", "python_files=test_*.py", "--pyargs", "frostproof_properties"]
+    options = ["--frostproof-optimizer", "mylib:Lion", "--frostproof-device", "cpu", "--frostproof-max-examples", "10"]
+    for jobs in ("0", "2"):
+        done = consumer.run(*pyargs, *options, "-n", jobs)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "mylib:Lion" in done.stdout
+    done = consumer.run(*pyargs, "--frostproof-optimizer", "mylib:Lino", "-n", "2")
+    assert done.returncode == 4
+    assert "Did you mean Lion?" in done.stderr
+
+
+def test_lists(consumer: Consumer) -> None:
+    invariants = consumer.run("frostproof", "list", "invariants")
+    assert invariants.stdout.splitlines()[0].startswith("frozen-weights-unchanged")
+    assert len(invariants.stdout.splitlines()) == len(INVARIANTS)
+    optimizers = consumer.run("frostproof", "list", "optimizers").stdout
+    assert all(name in optimizers for name in ("SGD", "AdamW", "LBFGS", "Muon", "SparseAdam"))
+    assert consumer.run("frostproof", "list", "devices").stdout.splitlines()[0] == "cpu"
+
+
+def test_the_same_seed_repeats_the_same_run(consumer: Consumer) -> None:
+    counts = []
+    for name in ("one.json", "two.json"):
+        done = consumer.check("mylib:Lion", "--seed", "7", "--jobs", "0", "--json", name)
+        assert "seed 7" in done.stdout
+        row = consumer.results(name)["mylib:Lion"]
+        counts.append([(each["id"], each["judged"]) for each in row["invariants"]])  # type: ignore[attr-defined]
+    assert counts[0] == counts[1]
+
+
+def test_verbose_shows_all_that_hypothesis_says(consumer: Consumer) -> None:
+    done = consumer.check("mylib:Leaky", "--jobs", "0", "-v")
+    assert done.returncode == 1
+    assert "Failing test case" in done.stdout
+    assert "Draw 1 (case): Case(" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "loudness"), [([], "-q"), (["-v"], "-v"), (["--", "-v"], "-v"), (["--", "-vv"], "-vv")])
+def test_verbose_is_not_taken_back(monkeypatch: pytest.MonkeyPatch, given: list[str], loudness: str) -> None:
+    asked: list[str] = []
+
+    def run(arguments: list[str], plugins: list[object]) -> int:
+        asked.extend(arguments)
+        return 0
+
+    monkeypatch.setattr("pytest.main", run)
+    CliRunner().invoke(main, ["check", "mylib:Leaky", *given], obj=["check", "mylib:Leaky", *given])
+    assert [each for each in asked if each in ("-q", "-v", "-vv")] == [loudness]

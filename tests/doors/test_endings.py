@@ -1,0 +1,259 @@
+"""However a run ends, what it judged is in its results: interrupted, out of time, with a worker killed, on a full disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostproof.doors.pytest_plugin.time_budget import TimeBudget, seconds
+from frostproof.errors import UsageError
+from frostproof.results.files import load
+from tests.helpers.consumer import PLAIN, check, clean, command
+
+OWN = """
+
+class Slow(Plain):
+    # Its number is never seen half written.
+    def step(self, closure=None):
+        Path("slow.new").write_text(str(os.getpid()))
+        os.replace("slow.new", "slow.pid")
+        time.sleep(0.01)
+        return super().step(closure)
+
+
+class Breaks(Leaky):
+    # Breaks at once, so that the run ends while this is being shrunk or written down.
+    def step(self, closure=None):
+        time.sleep(0.05)
+        return super().step(closure)
+
+
+class Ends(Plain):
+    # Ends its process where something that it owns is frozen.
+    def step(self, closure=None):
+        if any(p.grad is None and not p.requires_grad for group in self.param_groups for p in group["params"]):
+            self.end()
+        return super().step(closure)
+
+
+class Faults(Ends):
+    def end(self):
+        ctypes.string_at(0)
+
+
+class Exits(Ends):
+    def end(self):
+        os._exit(3)
+
+
+class Hangs(Ends):
+    def end(self):
+        time.sleep(3600)
+"""
+MYLIB = "import ctypes" + PLAIN + OWN
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "mylib.py").write_text(MYLIB)
+    return tmp_path
+
+
+def check_mounted(project: Path, mount: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`check`, where a file system of its own is mounted by the command `mount`. Skips where that cannot be."""
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        inside = ["unshare", "--map-root-user", "--mount", "bash", "-c", f'{mount} && exec "$@"', "bash", *words]
+        return subprocess.run(inside, cwd=project, env=clean(), capture_output=True, text=True, timeout=300, check=False)
+
+    if shutil.which("unshare") is None or run("true").returncode:
+        pytest.skip("no file system of its own can be mounted here: Linux with user namespaces is needed")
+    return run(*command(*arguments))
+
+
+@contextmanager
+def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A run in the background, which ends with the test."""
+    with subprocess.Popen(
+        arguments,
+        cwd=project,
+        env=clean(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # which a shell's background jobs ignore
+    ) as running:
+        try:
+            yield running
+        except BaseException:
+            running.kill()
+            print(running.communicate()[0])
+            raise
+
+
+def rows(project: Path) -> dict[str, Any]:
+    """The rows of the results, by target; they are read as `frostproof report` reads them, and so are valid."""
+    load(project / "out.json")
+    return {row["target"]: row for row in json.loads((project / "out.json").read_text())["subjects"]}
+
+
+def wait(condition: Callable[[], bool], limit: float = 200) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("signalled", "jobs"), [(signal.SIGTERM, "0"), (signal.SIGTERM, "2"), (signal.SIGINT, "2")])
+def test_an_interrupted_run_keeps_what_it_judged(project: Path, jobs: str, signalled: signal.Signals) -> None:
+    arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "5000", "--jobs", jobs)
+    with started(project, arguments) as running:
+        wait(lambda: any(project.glob("frostproof-cases/mylib_Leaky*.py")) and (project / "slow.pid").exists())
+        time.sleep(6)  # a worker tells what it has every few seconds
+        running.send_signal(signalled)
+        said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    found = rows(project)
+    assert found["mylib:Leaky"]["status"] == "violated"
+    assert found["mylib:Slow"]["status"] == "held"
+    assert found["mylib:Slow"]["judgements"] > 0
+    assert found["mylib:Slow"]["facts"]["cut-short"]
+    assert "INTERNALERROR" not in said
+    assert "trials/s" in said
+
+
+def test_a_violation_that_was_not_yet_written_down_is_kept(project: Path) -> None:
+    arguments = command("mylib:Breaks", "--max-examples", "5000", "--jobs", "2")
+    with started(project, arguments) as running:
+        wait(lambda: any(project.glob("frostproof-cases/mylib_Breaks*.json")))
+        running.send_signal(signal.SIGTERM)
+        said, _ = running.communicate(timeout=60)
+    (row,) = rows(project).values()
+    broken = {each["id"]: each for each in row["invariants"] if each["status"] == "violated"}
+    assert "frozen-weights-unchanged" in broken, said
+    assert (project / broken["frozen-weights-unchanged"]["case"]).exists()
+
+
+def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
+    arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "80", "--jobs", "2")
+    with started(project, arguments) as running:
+        wait(lambda: (project / "slow.pid").exists())
+        time.sleep(6)  # so that something of it is known already, which must not count twice
+        os.kill(int((project / "slow.pid").read_text()), signal.SIGKILL)
+        said, _ = running.communicate(timeout=240)
+    assert running.returncode == 1, said
+    found = rows(project)
+    assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 80), said
+    assert "cut-short" not in found["mylib:Slow"]["facts"]
+    assert found["mylib:Leaky"]["status"] == "violated"
+
+
+DEATHS = {
+    "mylib:Faults": "crashed: the training ended with SIGSEGV",
+    "mylib:Exits": "crashed: the training exited with code 3",
+    "mylib:Hangs": "crashed: the training hung for 45 s",
+}
+
+
+def test_a_death_has_a_case_and_a_script(project: Path) -> None:
+    temporary = project / "temporary"
+    temporary.mkdir()
+    targets = (*DEATHS, "mylib:Plain")
+    done = check(project, *targets, "--max-examples", "40", "--jobs", "2", "--", "--frostproof-timeout=15", TMPDIR=str(temporary))
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = rows(project)
+    assert found["mylib:Plain"]["status"] == "held"
+    assert not list(temporary.glob("frostproof-*"))
+    for target, said in DEATHS.items():
+        row = found[target]
+        assert (row["status"], bool(row["case"]), bool(row["reproducer"])) == ("crashed", True, True), (row, done.stdout)
+        assert f"frostproof replay {row['case']}" in done.stdout
+        if target != "mylib:Hangs":  # the search has shown it, and it takes long
+            assert ran(project, row["reproducer"]) == (1, said)
+            assert replayed(project, row["case"]).startswith("STILL VIOLATED")
+    (project / "mylib.py").write_text(MYLIB.replace("self.end()", "pass"))
+    for target in ("mylib:Faults", "mylib:Exits"):
+        assert ran(project, found[target]["reproducer"])[0] == 0
+        assert replayed(project, found[target]["case"]).startswith("FIXED")
+
+
+def ran(project: Path, script: str) -> tuple[int, str]:
+    """The exit code of a script, and the last line of what it says."""
+    environment = clean(PYTHONPATH=str(project))
+    done = subprocess.run([sys.executable, script], cwd=project, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    return done.returncode, (done.stderr.splitlines() or [""])[-1]
+
+
+def replayed(project: Path, case: str) -> str:
+    """What a replay says of a case."""
+    words = [sys.executable, "-m", "frostproof", "replay", case]
+    return subprocess.run(words, cwd=project, env=clean(), capture_output=True, text=True, timeout=150, check=False).stdout
+
+
+def test_a_full_disk_costs_the_cases_alone(project: Path) -> None:
+    (project / "cases").mkdir()
+    full = "mount -t tmpfs -o size=4k,nr_inodes=2 none cases"
+    done = check_mounted(project, full, "mylib:Leaky", "mylib:Slow", "--max-examples", "20", "--cases", "cases")
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = rows(project)
+    assert (found["mylib:Leaky"]["status"], found["mylib:Slow"]["status"]) == ("violated", "held")
+    assert done.stdout.count("frostproof: warning: no case can be written to cases: No space left on device") == 1
+    assert "Traceback" not in done.stdout
+
+
+def test_results_that_cannot_be_written_are_one_line_and_the_table_is_there(project: Path) -> None:
+    (project / "results").mkdir()
+    full = "mount -t tmpfs -o size=4k none results && head -c 4096 /dev/zero > results/old.json"
+    done = check_mounted(project, full, "mylib:Slow", "--max-examples", "20", "--json", "results/old.json")
+    assert done.returncode == 2
+    assert done.stdout.count("frostproof: cannot write") == 1
+    assert "mylib:Slow" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_time_budget_is_shared_by_all(project: Path) -> None:
+    targets = ("mylib:Slow", "mylib:Leaky", "mylib:Plain")
+    done = check(project, *targets, "--max-examples", "100000", "--time-budget", "12s", "--jobs", "2")
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = rows(project)
+    assert found["mylib:Leaky"]["status"] == "violated"
+    for target in ("mylib:Slow", "mylib:Plain"):
+        assert found[target]["status"] == "held"
+        assert found[target]["trials"] >= 10
+        assert found[target]["facts"]["cut-short"] == "the time budget was spent"
+    assert "at most 12 s" in done.stdout
+
+
+def test_what_an_item_leaves_of_its_time_is_there_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    budget = TimeBudget(60, 1, {"one": 100, "two": 100, "three": 100})
+    assert budget.begin("one") == 120
+    clock = 105.0
+    budget.finish()
+    assert budget.begin("two") == 140
+    clock = 150.0  # it took more than it had
+    budget.finish()
+    assert budget.begin("three") == 160
+
+
+@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400)])
+def test_times(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "2", "0s", "-1h", "2 days", "1h30m"])
+def test_what_is_no_time_is_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match="give a number and a unit, as 90s, 30m or 2h"):
+        seconds(text)

@@ -1,0 +1,80 @@
+"""`@frostproof.parametrize` in an author's own tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import frostproof
+from frostproof.doors.parametrize import Check, Run
+from frostproof.doors.python import Report
+from frostproof.invariants import GROUPS, INVARIANTS
+from frostproof.optimizers.discovery import subjects
+from frostproof.results.rows import InvariantRow, SubjectRow
+from tests.helpers.broken import Sound
+
+AUTHOR = """
+import frostproof
+from tests.helpers.broken import DecaysEverything, Sound, StateFromTheStart
+
+@frostproof.parametrize(Sound, max_examples=30, devices=["cpu"], seed=0)
+def test_sound(check):
+    assert check().ok
+
+@frostproof.parametrize(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
+def test_leaky(check):
+    check()
+
+@frostproof.parametrize(StateFromTheStart, max_examples=30, devices=["cpu"], seed=0, strict=True,
+                        expected_failures={"no-state-for-frozen": "allocates in __init__"})
+def test_known(check):
+    check()
+"""
+
+
+def test_every_invariant_is_in_one_group() -> None:
+    assert sorted(identity for group in GROUPS.values() for identity in group) == sorted(invariant.id for invariant in INVARIANTS)
+
+
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_one_test_for_each_group_of_invariants(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    pytester.makepyfile(test_author=AUTHOR)
+    result = pytester.runpytest_subprocess("-n", processes, "--dist", "loadgroup", "-q", "-rA")
+    passed = {line.split("::")[1].split("@")[0] for line in result.outlines if line.startswith("PASSED")}
+    assert {"test_sound[Sound", "test_known[StateFromTheStart"} <= passed
+    assert not [line for line in result.outlines if line.startswith("FAILED") and "test_leaky" not in line]
+    failed = [line for line in result.outlines if line.startswith("FAILED")]
+    assert any("DecaysEverything@cpu-frozen" in line for line in failed)
+    result.stdout.fnmatch_lines(["*frozen-weights-unchanged: approach ? moved a frozen parameter*"])
+
+
+def checked(severity: str, **options: object) -> Check:
+    """A check of what is thawed, in a run that found something doubtful there."""
+    run = Run(subjects(Sound)[0], "cpu", options)
+    row = InvariantRow("thaw-resumes", "doubtful", severity, 5, 1, "stays still (doubtful: it exits 0)")
+    state: Any = "held" if severity == "cost" else "doubtful"
+    run.__dict__["report"] = Report([SubjectRow("mylib:A", "default", "cpu", "1", state, None, 5, 5, 1.0, {}, [row])], 1.0)
+    return Check(run, "thawed")
+
+
+def test_a_doubtful_row_of_its_group_fails_in_one_line() -> None:
+    with pytest.raises(pytest.fail.Exception) as error:
+        checked("wrong")()
+    assert str(error.value) == "mylib:A on cpu: thaw-resumes is doubtful: stays still (doubtful: it exits 0)"
+    assert not error.value.pytrace
+    with pytest.raises(pytest.fail.Exception):
+        checked("cost", strict=True)()
+    assert checked("cost")().ok
+
+
+def test_wrong_usage_is_refused_where_it_decorates() -> None:
+    with pytest.raises(frostproof.UsageError, match="is no invariant"):
+        frostproof.parametrize(Sound, expected_failures={"no-such": "why"})
+    with pytest.raises(frostproof.UsageError, match="absent"):
+        frostproof.parametrize(Sound, devices=["cuda:77"])
+    with pytest.raises(frostproof.UsageError, match="no optimizer"):
+        frostproof.parametrize(3)

@@ -1,0 +1,66 @@
+"""Runs the search for one subject with one seed, as a profile does, without shrinking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import hypothesis
+from hypothesis import Phase, given, settings
+
+from frostproof.process.fence import fenced
+from frostproof.verification.profiles import PROFILES
+from frostproof.verification.search import searched
+from frostproof.verification.verification import Verification
+from tests.helpers.planted import Planted
+
+
+def misses(bug: Planted, seeds: Iterable[int], profile: str = "dev") -> list[int]:
+    """The seeds with which a search does not find that a planted bug violates its invariant."""
+    subject, missed = bug.subject, []  # one, which is probed once
+    for seed in seeds:
+        verification = Verification(subject, "cpu", approaches=bug.approaches)
+        search(verification, seed, bug.invariant, profile)
+        if not verification.tallies[bug.invariant].violated:
+            missed.append(seed)
+    return missed
+
+
+def shrunk(verification: Verification, seed: int) -> float:
+    """Search as the dev profile does, and shrink; the seconds that it took. What was found stays in the verification."""
+    with fenced("cpu"):
+        verification.prepare()
+        started = time.perf_counter()
+        searched(verification, PROFILES["dev"], seed)
+        return time.perf_counter() - started
+
+
+def flagged(verification: Verification) -> dict[str, str]:
+    """Each invariant that was seen violated, with its message."""
+    return {identity: tally.message for identity, tally in verification.tallies.items() if tally.violated}
+
+
+class Found(Exception):
+    """What was looked for has been seen."""
+
+
+def search(verification: Verification, seed: int, wanted: str | None = None, profile: str = "dev") -> None:
+    """Judge the profile's number of cases, or fewer, until the invariant `wanted` is violated; nothing is shrunk."""
+    with fenced("cpu"):
+        verification.prepare()
+        _search(verification, seed, wanted, PROFILES[profile])
+
+
+def _search(verification: Verification, seed: int, wanted: str | None, examples: int) -> None:
+    @hypothesis.seed(seed)
+    @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,), derandomize=False, suppress_health_check=())
+    @given(verification.cases)
+    def holds(case):  # type: ignore[no-untyped-def]
+        found = [identity for identity, tally in verification.tallies.items() if tally.case is not None]
+        verification.look(case, [*verification.known_failures, *found])
+        if wanted is not None and verification.tallies[wanted].violated:
+            raise Found
+
+    with suppress(Found):
+        holds()

@@ -1,0 +1,152 @@
+"""Correct optimizers that look suspicious: none may ever be flagged."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tests.helpers.broken import Sound
+
+
+class Stochastic(Sound):
+    """Rounds its update at random, with the global RNG."""
+
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        super().update(group, parameter, gradient + torch.rand_like(gradient) * 0.01, scale)
+
+
+class SkipsAtRandom(Sound):
+    """Leaves every second update out, as chance will have it."""
+
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        super().update(group, parameter, gradient, scale * (torch.rand(()) < 0.5).item())
+
+
+class Signs(Sound):
+    """Takes the sign of its momentum, so that a gradient which is NaN once stops a parameter for good."""
+
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        super().update(group, parameter, momentum.lerp_(gradient, 0.1).sign(), scale)
+
+
+class PythonRandom(Sound):
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        super().update(group, parameter, gradient, scale=1 + random.random())
+
+
+class Lookahead(Sound):
+    """Every second update of a parameter goes half the way back to its slow copy."""
+
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        state = self.state[parameter]
+        state.setdefault("slow", parameter.clone())
+        super().update(group, parameter, gradient, scale)
+        state["updates"] = state.get("updates", 0) + 1
+        if state["updates"] % 2 == 0:
+            parameter.copy_(state["slow"].lerp_(parameter, 0.5))
+
+
+class Foreach(Sound):
+    """Updates lists of tensors at once."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = self.evaluate(closure) if closure is not None else None
+        for group in self.param_groups:
+            owned = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if owned:
+                torch._foreach_mul_(owned, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(owned, [parameter.grad for parameter in owned], alpha=-group["lr"])
+        return loss
+
+
+class MatricesOnly(Sound):
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        if any(parameter.dim() != 2 for group in self.param_groups for parameter in group["params"]):
+            raise ValueError("only matrices")
+
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        super().update(group, parameter, gradient @ gradient.T @ gradient, scale)
+
+
+class ClosureOnly(Sound):
+    """Evaluates twice: at the parameters, and where one step would lead."""
+
+    def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
+        loss = self.evaluate(closure)
+        with torch.no_grad():
+            owned = [(group["lr"], p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+            old = [p.clone() for _, p in owned]
+            for rate, parameter in owned:
+                parameter.add_(parameter.grad, alpha=-rate)
+        self.evaluate(closure)
+        with torch.no_grad():
+            for (rate, parameter), before in zip(owned, old, strict=True):
+                parameter.copy_(before).add_(parameter.grad, alpha=-rate)
+        return loss
+
+
+class MasterWeights(Sound):
+    """Keeps float32 copies of what is in a smaller dtype."""
+
+    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+        state = self.state[parameter]
+        state.setdefault("master", parameter.float())
+        state["master"].add_(gradient.float(), alpha=-group["lr"])
+        parameter.copy_(state["master"])
+
+
+class GlobalNorm(Sound):
+    """Couples all parameters: scales by the norm over all owned gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = self.evaluate(closure) if closure is not None else None
+        owned = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        total = sum(float(p.grad.double().square().sum()) for _, p in owned)
+        for group, parameter in owned:
+            self.update(group, parameter, parameter.grad, scale=1 / (1 + total))
+        return loss
+
+
+class NeedsRate(Optimizer):
+    """Has no default learning rate, sets gradients to None in step(), steps by the sign, and returns its loss as a float."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = float(closure())
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.add_(parameter.grad.sign(), alpha=-group["lr"])
+                    parameter.grad = None
+        return loss
+
+
+CORRECT: tuple[type[Optimizer], ...] = (
+    Sound,
+    Stochastic,
+    SkipsAtRandom,
+    Signs,
+    PythonRandom,
+    Lookahead,
+    Foreach,
+    MatricesOnly,
+    ClosureOnly,
+    MasterWeights,
+    GlobalNorm,
+    NeedsRate,
+)

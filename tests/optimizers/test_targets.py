@@ -1,0 +1,123 @@
+"""Targets: what is found, in which implementations, and what is said where nothing can be had."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from frostproof.doors.pytest_plugin.node_ids import parsed
+from frostproof.errors import UsageError
+from frostproof.optimizers.probe import Unusable, probe
+from frostproof.optimizers.targets import resolve, torch_optimizers
+from frostproof.process.device import available, chosen
+from frostproof.verification.verification import Verification
+
+
+@pytest.fixture(autouse=True)
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mylib_for_tests.py").write_text(
+        "import torch\n"
+        "from torch.optim import SGD, Optimizer\n"
+        "class Lion(SGD): pass\n"
+        "class NoOptimizer: pass\n"
+        "NUMBER = 3\n"
+        "def built(params): return SGD(params, lr=0.1)\n"
+        "from frostproof import Subject\n"
+        "ready = Subject(target='Lion with momentum', factory=Lion, arguments={'momentum': 0.9}, variant='with-momentum')\n"
+    )
+    (tmp_path / "broken_for_tests.py").write_text("raise RuntimeError('cannot be\\nimported')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("mylib_for_tests", None)
+
+
+def test_every_optimizer_class_of_torch_is_found() -> None:
+    classes = {
+        f"torch.optim:{name}"
+        for name, found in vars(torch.optim).items()
+        if isinstance(found, type) and issubclass(found, torch.optim.Optimizer) and found is not torch.optim.Optimizer
+    }
+    assert {subject.target for subject in torch_optimizers()} == classes
+    assert len(classes) >= 15
+
+
+def test_a_class_that_torch_adds_is_picked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Newest(torch.optim.SGD):
+        pass
+
+    Newest.__module__ = "torch.optim.newest"
+    monkeypatch.setattr(torch.optim, "Newest", Newest, raising=False)
+    monkeypatch.setattr(torch.optim, "__all__", [*torch.optim.__all__, "Newest"], raising=False)
+    assert "torch.optim:Newest" in {subject.target for subject in torch_optimizers()}
+
+
+def test_implementations_are_subjects_of_their_own() -> None:
+    variants = {subject.variant for subject in resolve(["torch.optim:Adam"])}
+    assert variants == {"forloop", "foreach", "fused", "capturable", "differentiable"}
+    assert {subject.variant for subject in resolve(["torch.optim:LBFGS"])} == {"default", "strong_wolfe"}
+
+
+def test_a_star_means_what_the_module_defines_itself() -> None:
+    assert {subject.target for subject in resolve(["mylib_for_tests:*"])} == {"mylib_for_tests:Lion"}
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("no_such_module_anywhere:Lion", "unknown module"),
+        ("mylib_for_test:Lion", "Did you mean mylib_for_tests?"),
+        ("mylib_for_tests:Lino", "Did you mean Lion?"),
+        ("broken_for_tests:Lion", "raised RuntimeError: cannot be imported"),
+        ("mylib_for_tests:NoOptimizer", "no optimizer"),
+        ("mylib_for_tests:NUMBER", "type int"),
+        ("mylib_for_tests", "write module:Name"),
+        (":Lion", "write module:Name"),
+        ("torch.optim:Optimizer", "abstract"),
+        ("json:*", "exports no optimizer"),
+    ],
+)
+def test_what_cannot_be_had_gets_one_line(target: str, says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve([target])
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_function_that_builds_an_optimizer_is_a_target() -> None:
+    (subject,) = resolve(["mylib_for_tests:built"])
+    assert probe(subject, "cpu").parameters == "any"
+
+
+def test_a_subject_is_a_target_and_is_named_as_the_user_names_it() -> None:
+    (subject,) = resolve(["mylib_for_tests:ready"])
+    assert (subject.target, subject.variant, subject.arguments) == ("mylib_for_tests:ready", "with-momentum", {"momentum": 0.9})
+    item = parsed(f"x.py::test_optimizer[{Verification(subject, 'cpu', shard=1).id}]")
+    assert item == ("mylib_for_tests:ready", "with-momentum", "cpu", 2, None)
+
+
+def test_the_probe_finds_what_an_optimizer_can_do() -> None:
+    found = {subject.name: subject for subject in torch_optimizers()}
+    assert probe(found["torch.optim:Muon"], "cpu").parameters == "matrices"
+    assert probe(found["torch.optim:SparseAdam"], "cpu").parameters == "sparse"
+    assert probe(found["torch.optim:LBFGS"], "cpu").closure == "required"
+    assert not probe(found["torch.optim:LBFGS"], "cpu").groups
+    assert probe(found["torch.optim:AdamW fused"], "cpu").dtypes == ("float32", "float64", "bfloat16")
+
+
+def test_what_cannot_step_is_unusable_with_its_reason() -> None:
+    found = {subject.name: subject for subject in torch_optimizers()}
+    with pytest.raises(Unusable, match="leaf Variable that requires grad is being used in an in-place"):
+        probe(found["torch.optim:SGD differentiable"], "cpu")
+    with pytest.raises(Unusable, match="meta"):
+        probe(found["torch.optim:ASGD forloop"], "meta")
+
+
+def test_devices() -> None:
+    assert available()[0] == "cpu"
+    assert available()[-1] == "meta"
+    assert chosen(["meta"]) == ["meta"]
+    for absent in ("cuda:77", "cpu:1", "nonsense"):
+        with pytest.raises(UsageError, match="is absent: found cpu"):
+            chosen([absent])

@@ -1,0 +1,59 @@
+"""What the documents name is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import torch
+
+from frostproof.counterexamples.execution import reproduces
+from frostproof.invariants import INVARIANTS
+from frostproof_properties.facts import OPTIMIZER_NAMES, OPTIMIZING
+
+ROOT = Path(__file__).parents[2]
+ROWS = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", (ROOT / "docs" / "failure-modes.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def _facts() -> dict[str, str]:
+    """The tests that state facts -> their docstrings."""
+    modules = (ROOT / "properties" / "frostproof_properties").glob("test_facts_*.py")
+    found = [each for module in modules for each in ast.parse(module.read_text(encoding="utf-8")).body]
+    tests = [each for each in found if isinstance(each, ast.FunctionDef) and each.name.startswith("test_")]
+    assert len({each.name for each in tests}) == len(tests)
+    return {each.name: ast.get_docstring(each) or "" for each in tests}
+
+
+def test_the_table_of_failures_names_every_row_once() -> None:
+    assert [int(row) for row, _ in ROWS] == list(range(1, 77))
+
+
+def test_the_table_of_failures_names_what_exists_or_says_why_nothing_does() -> None:
+    known = {invariant.id for invariant in INVARIANTS} | _facts().keys()
+    for row, covered in ROWS:
+        named = re.findall(r"`([^`]+)`", covered)
+        assert covered.startswith("not covered: ") or set(named) <= known, f"row {row}"
+        assert named or len(covered) > len("not covered: "), f"row {row}"
+
+
+def test_every_fact_stands_in_the_rows_that_it_states() -> None:
+    covered = {int(row): text for row, text in ROWS}
+    for name, states in _facts().items():
+        cited = re.search(r"Rows? ([\d and]+): (https://|no public report)", states)
+        assert cited is not None, name
+        rows = [int(row) for row in re.findall(r"\d+", cited[1])]
+        assert {row for row, text in covered.items() if f"`{name}`" in text} == set(rows), name
+
+
+def test_the_facts_look_at_every_optimizer_of_torch() -> None:
+    assert {each.kind.__name__ for each in OPTIMIZING} | {"LBFGS", "SparseAdam"} == set(OPTIMIZER_NAMES)
+    assert all(issubclass(getattr(torch.optim, name), torch.optim.Optimizer) for name in OPTIMIZER_NAMES)
+
+
+def test_the_script_in_the_readme_shows_what_it_says(tmp_path: Path) -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    path = tmp_path / "script.py"
+    path.write_text(script, encoding="utf-8")
+    shown = reproduces(path, "thaw-resumes", tmp_path)
+    assert shown.reproduced == torch.__version__.startswith("2.13"), shown.said

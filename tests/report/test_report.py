@@ -1,0 +1,337 @@
+"""Reports: shards merged, runs compared, and the forms in which people read them."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frostproof.doors.command import main
+from frostproof.errors import UsageError
+from frostproof.invariants import INVARIANTS
+from frostproof.report.files import write
+from frostproof.report.html.page import page
+from frostproof.report.markdown import LARGEST, summary
+from frostproof.report.notebook import html as notebook
+from frostproof.report.terminal import explained, table
+from frostproof.results.baseline import changes
+from frostproof.results.files import load, together
+from frostproof.results.rows import InvariantRow, Results, SubjectRow, totals
+from frostproof.spec.casefile import save
+from tests.helpers import made_up
+from tests.helpers.mutation import spoiled_bytes, spoiled_values
+
+NAMES = (
+    "evil:<script>alert(1)</script>",
+    "a\"b:' onmouseover=alert(1) x='",
+    "p|pe:`tick` ![x](http://example.com/x.png) @someone",
+    "{{7*7}}:{%x%}",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return made_up.results(80, 20, folder / "frostproof-cases", NAMES)
+
+
+def copied(results: Results) -> Results:
+    return msgspec.json.decode(results.to_json(), type=Results)
+
+
+def frostproof(*arguments: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(main, [str(each) for each in arguments])
+    return done.exit_code, done.output
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and all text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_shards_are_merged_and_written_in_every_form(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the subjects in each shard, and one in both."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    first, second = copied(results), copied(results)
+    first.subjects, second.subjects = first.subjects[:41], second.subjects[40:]
+    second.environment.torch, second.environment.devices, second.environment.seed = "2.14.0", ["cpu", "mps"], 8
+    shards = []
+    for name, shard in (("one", first), ("two", second)):
+        shards.append(folder / f"{name}.json")
+        shards[-1].write_bytes(shard.to_json())
+    names = {form: folder / f"merged.{form}" for form in ("html", "md", "json")}
+    code, output = frostproof(
+        "report", *shards, "--html", names["html"], "--markdown", names["md"], "--json", names["json"], "--baseline", shards[0]
+    )
+    assert code == 0, output
+    merged = load(names["json"])
+    assert (len(merged.subjects), merged.totals.subjects) == (80, 80)
+    assert merged.totals.trials == 81 * 400
+    assert (merged.environment.torch, merged.environment.seed) == ("2.13.0, 2.14.0", None)
+    assert merged.environment.devices == ["cpu", "cuda", "mps"]
+    html = names["html"].read_text()
+    assert html.count('<svg class="network"') == 20
+    assert "frostproof replay" in html
+    assert names["md"].read_text().startswith("## frostproof")
+
+
+def test_whatever_comes_from_outside_is_escaped(results: Results, folder: Path) -> None:
+    html = page(results, (folder,), results)
+    tags = Tags(html).tags
+    assert [tag for tag, _ in tags].count("script") == 1
+    assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+    assert "{{7*7}}" in html
+    targets = [
+        value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href", "action", "data", "xlink:href")
+    ]
+    assert all(value is not None and value.startswith(("#", "data:,")) for value in targets)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+
+
+def test_a_page_quotes_no_file_but_cases_and_scripts_beside_the_results(results: Results, folder: Path, tmp_path: Path) -> None:
+    """A results file from anywhere may name any path; the page that is made of it is shown to others."""
+    for name in ("secret.txt", "secret.py", "secret.json"):
+        (tmp_path / name).write_text("password")
+    inside = folder / "frostproof-cases"
+    (inside / "link.py").unlink(missing_ok=True)
+    (inside / "link.py").symlink_to(tmp_path / "secret.py")
+    paths = [str(tmp_path / "secret.py"), f"../{tmp_path.name}/secret.py", "frostproof-cases/link.py", "/etc/passwd", "a\0b.py", "."]
+    hostile = copied(results)
+    rows = [each for row in hostile.subjects for each in row.invariants if each.case]
+    for each, path in zip(rows, paths, strict=False):
+        each.reproducer, each.case = path, path.replace(".py", ".json")
+    assert "password" not in page(hostile, (folder,))
+    swapped = copied(results)
+    one, other, *_ = (each for row in swapped.subjects for each in row.invariants if each.case)
+    one.case = other.case
+    assert page(swapped, (folder,)).count("was not found beside the results") == 1
+
+
+def test_what_changed_since_the_baseline(results: Results) -> None:
+    before = copied(results)
+    violated = [(row, each) for row in before.subjects for each in row.invariants if each.status == "violated"]
+    (subject, fresh), (_, still) = violated[0], violated[1]
+    fresh.status = "held"
+    sound = next(row for row in before.subjects if row.status == "held")
+    for row in (subject, sound):
+        next(each for each in row.invariants if each.id == "trainable-moves").status = "violated"
+    found = changes(results, before)
+    assert found[*subject.key, fresh.id] == "new"
+    assert found[*sound.key, "trainable-moves"] == "fixed"
+    assert (*subject.key, "trainable-moves") not in found, "a search ends at the first that it finds, and may not have come to this one"
+    assert found[*subject.key, still.id] == "still"
+    text = summary(results, before)
+    assert text.index("**new**") < text.index("**fixed**") < text.index("**still**")
+    html = page(results, (), before)
+    assert all(f'data-filter="change" data-value="{change}"' in html for change in ("new", "fixed", "still"))
+
+
+def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
+    now = copied(results)
+    subject = next(row for row in now.subjects if row.status == "violated")
+    for each in subject.invariants:
+        each.status = "unreached"
+    subject.status = "unusable"
+    assert not [key for key, change in changes(now, results).items() if key[:3] == subject.key]
+
+
+def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
+    lines = summary(results).splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    statuses = [re.split(r"(?<!\\)\|", row)[3].strip() for row in rows]
+    assert statuses == sorted(statuses, key=("crashed", "violated", "doubtful", "unusable", "held").index)
+    assert len({len(re.split(r"(?<!\\)\|", row)) for row in rows}) == 1
+    outside = re.sub(r"(`+) ?.*? ?\1", "", "\n".join(rows))
+    assert not re.search(r"[<@!\[]", outside)
+
+
+@pytest.fixture
+def doubtful(results: Results, folder: Path) -> Results:
+    """Of three subjects one is doubtful, with its case and script, one crashed, with the same, and one held."""
+    few = copied(results)
+    first = next(row for row in few.subjects if row.status == "violated")
+    shown = next(each for each in first.invariants if each.status == "violated")
+    shown.status, first.status = "doubtful", "doubtful"
+    shown.explained = {"depends-on-grouping": 3}
+    for each in first.invariants:
+        each.status = "held" if each.status == "violated" else each.status
+    crashed = SubjectRow("mylib:Dies", "default", "cpu", "", "crashed", "died twice", 0, 0, 0.0, {}, [], None, shown.reproducer)
+    found = InvariantRow("freeze-midway-holds", "violated", "crash")
+    crashed.case = str(save(folder / "frostproof-cases", crashed, found, made_up.example(0)).relative_to(folder))
+    few.subjects = [first, crashed, next(row for row in few.subjects if row.status == "held")]
+    few.totals = totals(few.subjects, 3.0)
+    return few
+
+
+def test_what_is_doubtful_is_told_in_every_form(doubtful: Results, folder: Path) -> None:
+    row = doubtful.subjects[0]
+    each = next(each for each in row.invariants if each.status == "doubtful")
+    text = table(doubtful.subjects, doubtful.totals)
+    assert "D doubtful" in text
+    assert "DOUBTFUL" in text
+    assert f"    case: {each.case}\n    script: {each.reproducer}\n" in text
+    assert "3 subjects (1 violated, 1 doubtful, 0 not judged)" in text
+    assert "**1 violated**, **1 doubtful**" in summary(doubtful)
+    assert f"| doubtful | **{each.id}**" in summary(doubtful)
+    assert each.id in notebook([row], ok=False)
+    html = page(doubtful, (folder,))
+    assert 'data-filter="status" data-value="doubtful"' in html
+    assert 'data-status="doubtful"' in html
+    assert "not shown by its script" in html
+    assert "explained: depends-on-grouping 3" in html
+    assert '<span class="badge doubtful">doubtful</span>' in html
+
+
+def test_nothing_is_said_of_doubts_where_there_are_none(results: Results) -> None:
+    sound = [row for row in results.subjects if row.status == "held"]
+    assert "doubtful" not in table(sound, totals(sound, 1.0)).splitlines()[-1]
+
+
+def test_the_title_of_a_page_of_doubts_alone_says_so(doubtful: Results) -> None:
+    del doubtful.subjects[1]
+    doubtful.totals = totals(doubtful.subjects, 3.0)
+    assert "<title>1 doubtful · frostproof</title>" in page(doubtful)
+
+
+def test_one_that_crashed_shows_its_case_and_script(doubtful: Results, folder: Path) -> None:
+    crashed = doubtful.subjects[1]
+    text = table(doubtful.subjects, doubtful.totals)
+    assert f"CRASHED mylib:Dies on cpu: died twice\n    case: {crashed.case}\n    script: {crashed.reproducer}\n" in text
+    assert str(crashed.case) in summary(doubtful)
+    assert str(crashed.case) in notebook([crashed], ok=False)
+    html = page(doubtful, (folder,))
+    article = html[html.index("<h2>mylib:Dies</h2>") :]
+    article = article[: article.index("</article>")]
+    assert f"frostproof replay {folder / str(crashed.case)}" in article
+    assert "import torch" in article
+
+
+def test_a_crash_quotes_no_file_from_elsewhere(doubtful: Results, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.py").write_text("password")
+    doubtful.subjects[1].reproducer = str(tmp_path / "secret.py")
+    assert "password" not in page(doubtful, (folder,))
+
+
+def test_what_explained_differences_is_told_in_lines(doubtful: Results) -> None:
+    row = doubtful.subjects[0]
+    (each,) = (each for each in row.invariants if each.explained)
+    assert list(explained(doubtful.subjects)) == [f"explained: {row.name} on {row.device}: {each.id}: depends-on-grouping 3"]
+
+
+def test_a_new_doubt_fails_where_new_violations_do(doubtful: Results, tmp_path: Path) -> None:
+    del doubtful.subjects[1]
+    doubtful.totals = totals(doubtful.subjects, 3.0)
+    path = tmp_path / "doubtful.json"
+    path.write_bytes(doubtful.to_json())
+    code, output = frostproof("report", path, "--fail-on-new")
+    assert (code, output.splitlines()[0]) == (1, "2 subjects, 0 violated, 1 doubtful, 0 not judged")
+    assert frostproof("report", path, "--fail-on-new", "--baseline", path)[0] == 0
+
+
+def test_the_step_summary_stays_within_its_limit(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = copied(results)
+    many.subjects *= 300
+    file = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
+    for _ in range(3):
+        write(many)
+        assert file.stat().st_size <= LARGEST
+    assert "did not fit here" in file.read_text()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "summary.md"))
+    write(many)
+
+
+def test_the_table_is_readable_at_80_columns_with_200_optimizers(results: Results, folder: Path) -> None:
+    rows = made_up.results(200, 50, folder / "many").subjects
+    text = table(rows, results.totals)
+    matrix = text[: text.index("\n\n  1 ")].splitlines()
+    assert max(map(len, matrix)) <= 80
+    assert len(matrix) < 80
+    assert all(row.target.partition(":")[2] in text for row in rows if row.status == "held")
+    header = matrix[0]
+    assert header.endswith("12345 67890 12345 67890 1")
+    assert len(INVARIANTS) == 21
+
+
+def test_results_of_the_first_version_are_still_read(results: Results, tmp_path: Path) -> None:
+    old = json.loads(results.to_json())
+    assert old["version"] == 2
+    old["version"] = 1
+    del old["totals"]["doubtful"]
+    for row in old["subjects"]:
+        del row["case"], row["reproducer"]
+        for each in row["invariants"]:
+            del each["explained"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old))
+    found = load(path)
+    assert found == results
+    assert json.loads(found.to_json())["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "no results file"),
+        (b"[" * 100_000, "no results file"),
+        (b"[]", "no results file"),
+        (b'{"format": "frostproof-case", "version": 1}', "no results file"),
+        (b'{"format": "frostproof-results", "version": 3}', "upgrade it"),
+        (None, "name a results file"),
+    ],
+)
+def test_what_is_no_results_file_gets_one_line(content: bytes | None, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    if content is not None:
+        path.write_bytes(content)
+    code, output = frostproof("report", path, "--html", tmp_path / "x.html")
+    assert (code, len(output.splitlines())) == (2, 1)
+    assert says in output
+
+
+def test_a_file_that_cannot_be_written_gets_one_line(results: Results, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(results.to_json())
+    for target in (tmp_path / "none" / "x.html", tmp_path):
+        code, output = frostproof("report", path, "--html", target)
+        assert (code, len(output.splitlines())) == (2, 1)
+        assert "cannot write" in output
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(data=st.data())
+def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(data: st.DataObject, results: Results, folder: Path) -> None:
+    few = copied(results)
+    few.subjects = [few.subjects[0], few.subjects[24]]
+    few.subjects[0].invariants = [few.subjects[0].invariants[i] for i in (0, 5, 8)]
+    valid = few.to_json()
+    path = folder / "spoiled.json"
+    path.write_bytes(data.draw(spoiled_values(json.loads(valid)) | spoiled_bytes(valid) | st.binary(max_size=200)))
+    said = ""
+    try:
+        found = together([load(path)])
+    except UsageError as error:
+        said = str(error)
+    assert said.isprintable()
+    if not said:
+        assert Tags(page(found, (folder,), few)).tags
+        assert summary(found, few)
+        assert table(found.subjects, found.totals)

@@ -1,0 +1,74 @@
+"""What happens with nothing frozen as well is no fault of freezing: it is explained away, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+from torch.optim import Optimizer
+
+from frostproof.optimizers.discovery import subjects
+from frostproof.verification.attribution import EXPLANATIONS
+from frostproof.verification.item_report import finding
+from frostproof.verification.verification import Verification
+from tests.helpers.protocols import Plain
+from tests.helpers.search import flagged, search
+
+
+class Centralises(Plain):
+    """Takes the mean of each row from its gradient: a matrix of one column never moves."""
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        if gradient.ndim > 1:
+            gradient = gradient - gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True)
+        super().update(parameter, gradient, group)
+
+
+class OneRate(Plain):
+    """Refuses groups whose learning rates differ."""
+
+    def step(self, closure: Any = None) -> Any:
+        if len({group["lr"] for group in self.param_groups}) > 1:
+            raise RuntimeError("different learning rates are not supported")
+        return super().step(closure)
+
+
+class CountsInState(Plain):
+    """Keeps its number of steps in its state, under a name."""
+
+    def step(self, closure: Any = None) -> Any:
+        state: Any = self.state
+        state["steps"] = state.get("steps", 0) + 1
+        return super().step(closure)
+
+    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        state: Any = self.state
+        parameter.add_(gradient, alpha=-group["lr"] / state["steps"] ** 0.5)
+
+
+@pytest.mark.parametrize("optimizer", [Centralises, OneRate, CountsInState], ids=lambda optimizer: optimizer.__name__)
+def test_what_is_not_freezings_doing_is_not_held_against_an_optimizer(optimizer: type[Optimizer]) -> None:
+    for seed in range(3):
+        verification = Verification(subjects(optimizer)[0], "cpu", strict=True)
+        search(verification, seed)
+        assert not flagged(verification)
+
+
+def test_what_is_explained_away_is_counted_in_the_row() -> None:
+    explained: dict[str, int] = {}
+    for seed in range(3):
+        verification = Verification(subjects(Centralises)[0], "cpu")
+        search(verification, seed)
+        for row in finding(verification).row.invariants:
+            explained |= row.explained
+    assert "does-not-move-without-freezing" in explained
+
+
+def test_each_explanation_has_an_id_and_a_sentence() -> None:
+    assert len({each.id for each in EXPLANATIONS}) == len(EXPLANATIONS)
+    assert all(each.sentence.endswith(".") for each in EXPLANATIONS)
+    documented = (Path(__file__).parents[2] / "docs/programs.md").read_text()
+    assert all(f"| {each.id} |" in documented for each in EXPLANATIONS)

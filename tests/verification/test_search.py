@@ -1,0 +1,52 @@
+"""A search finds everything: a rare bug beside a common one, each shrunk by itself."""
+
+from __future__ import annotations
+
+import pytest
+from torch.optim import Optimizer
+
+from frostproof.optimizers.discovery import subjects
+from frostproof.process.fence import fenced
+from frostproof.verification.search import searched
+from frostproof.verification.verification import Verification
+from tests.helpers import broken_pairs
+from tests.helpers.search import search
+
+PAIRS: dict[type[Optimizer], tuple[str, str]] = {
+    broken_pairs.DecaysAndForgetsWhenAdding: ("frozen-weights-unchanged", "group-added-trains"),
+    broken_pairs.DecaysAndTrainsInitialGroupsOnly: ("frozen-weights-unchanged", "group-added-trains"),
+    broken_pairs.DecaysAndHasStateInConstructorOnly: ("frozen-weights-unchanged", "group-added-trains"),
+    broken_pairs.DecaysAndLoadsInOrder: ("frozen-weights-unchanged", "checkpoint-resumes"),
+    broken_pairs.DecaysAndScalesAddedGroup: ("frozen-weights-unchanged", "group-added-trains"),
+    broken_pairs.ReturnsNothingAndSavesWhatTrains: ("closure-is-honoured", "checkpoint-resumes"),
+    broken_pairs.ReturnsNothingAndNeverForgivesNone: ("closure-is-honoured", "thaw-resumes"),
+    broken_pairs.ReturnsNothingAndTrainsWhatRequiredGradAtFirst: ("closure-is-honoured", "thaw-resumes"),
+}
+"""Optimizer -> the invariants that its two bugs break, the common one first."""
+
+
+@pytest.mark.parametrize("optimizer", PAIRS, ids=lambda optimizer: optimizer.__name__)
+def test_both_of_two_bugs_are_named(optimizer: type[Optimizer]) -> None:
+    missed = set()
+    for seed in range(3):
+        verification = Verification(subjects(optimizer)[0], "cpu")
+        search(verification, seed)
+        missed |= {seed for identity in PAIRS[optimizer] if verification.tallies[identity].case is None}
+    assert len(missed) <= 1, f"missed with seeds {missed}"
+
+
+def test_each_of_two_bugs_is_shrunk_to_a_case_of_its_own() -> None:
+    verification = Verification(subjects(broken_pairs.DecaysAndTrainsInitialGroupsOnly)[0], "cpu")
+    with fenced("cpu"):
+        verification.prepare()
+        raised = {type(error).__name__ for error in searched(verification, 100, seed=0)}
+    assert {"FrozenWeightsUnchanged", "GroupAddedTrains"} <= raised
+    cases = [verification.tallies[identity].case for identity in ("frozen-weights-unchanged", "group-added-trains")]
+    assert all(case is not None and len(case.parameters) <= 4 for case in cases)
+    assert cases[0] != cases[1]
+
+
+def test_all_examples_are_tried_whatever_is_found() -> None:
+    verification = Verification(subjects(broken_pairs.DecaysAndLoadsInOrder)[0], "cpu")
+    search(verification, 0)
+    assert verification.trials + verification.rejected == 100
