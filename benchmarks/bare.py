@@ -12,7 +12,10 @@ def bare_trial(case: Case, subject: Subject, device: str = "cpu") -> None:
     """Build, data and events of `case` under the approaches that it calls for; an exception ends it, as it ends a trial."""
     batches = Batches(case, device)
     ways = Approaches().of(case)
-    trainings = [Training(case, subject, way, device, batches, resumes=role.startswith("resumed")) for role, way in ways.items()]
+    trainings = [
+        Training(case, subject, way, device, batches, resumes=role.startswith("resumed"))
+        for role, way in ways.items()
+    ]
     try:
         for training in trainings:
             training.build()

@@ -29,23 +29,36 @@ def main(layers: int) -> None:
         "all but the first": range(1, layers),
         "all": range(layers),
     }
-    print("| trained | backward A | B | B : A | saved A (ReLU / GELU / none) | B | weights A | B | gradients A | B |")
+    print(
+        "| trained | backward A | B | B : A | saved A (ReLU / GELU / none) | B | weights A | B | gradients A | B |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, trainable in choices.items():
-        a, b = ([_counted(layers, trainable, between, way) for between in BETWEEN] for way in (A, B))
+        a, b = (
+            [_counted(layers, trainable, between, way) for between in BETWEEN] for way in (A, B)
+        )
         products = [_in(PRODUCT, each[0].backward_flops) for each in (a, b)]
         cells = [
             *map(str, products),
             f"{products[1] / products[0]:.2f}",
-            *(" / ".join(str(_in(ACTIVATION, each.saved_bytes + each.input_bytes)) for each in way) for way in (a, b)),
+            *(
+                " / ".join(
+                    str(_in(ACTIVATION, each.saved_bytes + each.input_bytes)) for each in way
+                )
+                for way in (a, b)
+            ),
             *(str(_in(WEIGHT, each[0].weight_bytes)) for each in (a, b)),
             *(str(_in(WEIGHT, each[0].gradient_bytes)) for each in (a, b)),
         ]
         print(f"| {name} | {' | '.join(cells)} |")
 
 
-def _counted(layers: int, trainable: Collection[int], between: Callable[[], nn.Module], way: Way) -> Costs:
-    stack = [part for _ in range(layers) for part in (nn.Linear(WIDTH, WIDTH, bias=False), between())][:-1]
+def _counted(
+    layers: int, trainable: Collection[int], between: Callable[[], nn.Module], way: Way
+) -> Costs:
+    stack = [
+        part for _ in range(layers) for part in (nn.Linear(WIDTH, WIDTH, bias=False), between())
+    ][:-1]
     frozen = frozenset(f"{2 * layer}.weight" for layer in range(layers) if layer not in trainable)
     return count(Task(nn.Sequential(*stack), (torch.randn(ROWS, WIDTH),), frozen), way)
 

@@ -32,7 +32,9 @@ class Watch:
 
         def note() -> None:
             while not ended.wait(1):
-                self.seen.append((time.perf_counter(), item.callspec.params["verification"].trials, memory()))
+                self.seen.append(
+                    (time.perf_counter(), item.callspec.params["verification"].trials, memory())
+                )
 
         threading.Thread(target=note, daemon=True).start()
         try:
@@ -55,7 +57,11 @@ class Watch:
 
 def memory() -> float:
     """Resident memory of this process, in MiB (Linux)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmRSS")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -63,18 +69,40 @@ def main() -> None:
     examples = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["-q", "-p", "no:xdist", "--pyargs", "frostproof_properties.test_optimizers", "-k", "test_optimizer and SGD-forloop"]
-        arguments += ["--frostproof-optimizer", "torch.optim:SGD", "--frostproof-device", "cpu", "--frostproof-seed", "1"]
-        pytest.main([*arguments, "--frostproof-max-examples", str(examples), "--rootdir", folder], plugins=[watch])
+        arguments = [
+            "-q",
+            "-p",
+            "no:xdist",
+            "--pyargs",
+            "frostproof_properties.test_optimizers",
+            "-k",
+            "test_optimizer and SGD-forloop",
+        ]
+        arguments += [
+            "--frostproof-optimizer",
+            "torch.optim:SGD",
+            "--frostproof-device",
+            "cpu",
+            "--frostproof-seed",
+            "1",
+        ]
+        pytest.main(
+            [*arguments, "--frostproof-max-examples", str(examples), "--rootdir", folder],
+            plugins=[watch],
+        )
     examples = min(examples, watch.seen[-1][1])  # a violation ends it sooner
     span = examples // 20
     early, last = watch.rate(STARTED + span, span), watch.rate(examples, span)
-    print(f"trials/s: {early:.0f} at {STARTED} to {STARTED + span}, {last:.0f} at the end: {last / early - 1:+.1%}")
+    print(
+        f"trials/s: {early:.0f} at {STARTED} to {STARTED + span}, {last:.0f} at the end: {last / early - 1:+.1%}"
+    )
     for trials in range(span, examples + 1, span):
         print(f"memory: {watch.held(trials, span):.0f} MiB at {trials - span} to {trials}")
     if examples > WARM + span:
         growth = watch.held(examples, span) / watch.held(WARM + span, span) - 1
-        print(f"memory: {growth:+.1%} after the first {WARM}; most {max(held for _, _, held in watch.seen):.0f} MiB")
+        print(
+            f"memory: {growth:+.1%} after the first {WARM}; most {max(held for _, _, held in watch.seen):.0f} MiB"
+        )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ from frostproof.trial.lockstep import run_trial
 from frostproof.verification.verification import Verification
 
 
-def rate(verification: Verification, examples: int, judge: Callable[[Case], int]) -> tuple[int, float]:
+def rate(
+    verification: Verification, examples: int, judge: Callable[[Case], int]
+) -> tuple[int, float]:
     """Judgements and seconds of one property."""
     count = 0
 

@@ -47,7 +47,9 @@ def main() -> None:
         pairs = [(load(browser, full), load(browser, empty)) for _ in range(runs)]
         browser.close()
         print(f"written in {written:.2f} s, {full.stat().st_size / 1e6:.2f} MB")
-        print(f"the page: median {statistics.median(a for a, _ in pairs):.2f} s, worst {max(a for a, _ in pairs):.2f} s")
+        print(
+            f"the page: median {statistics.median(a for a, _ in pairs):.2f} s, worst {max(a for a, _ in pairs):.2f} s"
+        )
         print(f"an empty page: median {statistics.median(b for _, b in pairs):.2f} s")
 
 

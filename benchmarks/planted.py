@@ -22,8 +22,13 @@ def main(seeds: int, profile: str) -> None:
         started = time.perf_counter()
         missed = misses(bug, range(seeds), profile)
         worst = max(worst, len(missed))
-        print(f"{bug.invariant:26} {bug.name:32} {time.perf_counter() - started:6.1f} s  missed {missed}", flush=True)
-    print(f"{len(BUGS) + len(PROGRAM_BUGS)} planted bugs: each found with at least {seeds - worst} of {seeds} seeds, profile {profile}")
+        print(
+            f"{bug.invariant:26} {bug.name:32} {time.perf_counter() - started:6.1f} s  missed {missed}",
+            flush=True,
+        )
+    print(
+        f"{len(BUGS) + len(PROGRAM_BUGS)} planted bugs: each found with at least {seeds - worst} of {seeds} seeds, profile {profile}"
+    )
     alarms = 0
     for optimizer in CORRECT:
         (subject,) = subjects(optimizer)

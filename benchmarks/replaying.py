@@ -33,7 +33,9 @@ def drawn(folder: Path, count: int) -> list[Path]:
     paths: list[Path] = []
     subjects = [probe(subject, "cpu") for subject in resolve(TARGETS)]
     for subject in subjects:
-        row = SubjectRow(subject.target, subject.variant, "cpu", "", "violated", None, 0, 0, 0.0, {}, [])
+        row = SubjectRow(
+            subject.target, subject.variant, "cpu", "", "violated", None, 0, 0, 0.0, {}, []
+        )
         _keep(subject, row, folder, count // len(subjects), paths)
     return paths
 
@@ -42,7 +44,14 @@ def _keep(subject: Subject, row: SubjectRow, folder: Path, count: int, paths: li
     @settings(max_examples=count, database=None, phases=(Phase.generate,), deadline=None)
     @given(case=cases(subject))
     def keep(case: Any) -> None:
-        paths.append(save(folder / str(len(paths)), row, InvariantRow("frozen-weights-unchanged", "violated", "wrong"), case))
+        paths.append(
+            save(
+                folder / str(len(paths)),
+                row,
+                InvariantRow("frozen-weights-unchanged", "violated", "wrong"),
+                case,
+            )
+        )
 
     keep()
 
@@ -55,7 +64,9 @@ def seconds(paths: list[Path]) -> tuple[float, float]:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     found = time.perf_counter() - started
     processor = resource.getrusage(resource.RUSAGE_CHILDREN)
-    verdicts = [line for line in done.stdout.splitlines() if line.startswith(("FIXED", "STILL", "NOT"))]
+    verdicts = [
+        line for line in done.stdout.splitlines() if line.startswith(("FIXED", "STILL", "NOT"))
+    ]
     assert len(verdicts) == len(paths), done.stderr
     return found, processor.ru_utime + processor.ru_stime
 
@@ -66,7 +77,9 @@ def main() -> None:
         paths = drawn(Path(name), count)
         start, used = seconds(paths[:1])
         whole, used_by_both = seconds(paths)
-    print(f"{len(paths)} cases: {whole:.1f} s, of which {start:.1f} s are the start; {1000 * (whole - start) / len(paths):.0f} ms a case")
+    print(
+        f"{len(paths)} cases: {whole:.1f} s, of which {start:.1f} s are the start; {1000 * (whole - start) / len(paths):.0f} ms a case"
+    )
     print(f"processor time: {used_by_both - used:.1f} s, of which {used:.1f} s are the start")
 
 

@@ -51,7 +51,9 @@ def everything() -> Iterator[Sought]:
 
 def searched(sought: Sought, seed: int) -> Verification:
     """What the dev profile finds, shrunk."""
-    verification = Verification(sought.subject, "cpu", sought=sought.invariant, approaches=sought.approaches, strict=True)
+    verification = Verification(
+        sought.subject, "cpu", sought=sought.invariant, approaches=sought.approaches, strict=True
+    )
     shrunk(verification, seed)
     return verification
 
@@ -67,7 +69,9 @@ def clean(folder: Path) -> None:
 def main() -> None:
     words = sys.argv[1:]
     seeds = range(int(words.pop(0)) if words and words[0].isdigit() else 1)
-    targets = [Sought(subject.name, subject, None, Approaches(), False) for subject in resolve(words)] or list(everything())
+    targets = [
+        Sought(subject.name, subject, None, Approaches(), False) for subject in resolve(words)
+    ] or list(everything())
     tried = shown = mended = repaired = 0
     lengths: list[int] = []
     with tempfile.TemporaryDirectory() as temporary:
@@ -99,7 +103,10 @@ def main() -> None:
                     reproduced, said = reproduces(path, identity, folder)
                     shown += reproduced
                     lengths.append(len(text.splitlines()))
-                    print(f"{name}: {'' if reproduced else 'NOT: '}{said} ({lengths[-1]} lines)", flush=True)
+                    print(
+                        f"{name}: {'' if reproduced else 'NOT: '}{said} ({lengths[-1]} lines)",
+                        flush=True,
+                    )
                     if sought.planted:
                         path.write_text(corrected(text))
                         mended += 1
@@ -108,7 +115,11 @@ def main() -> None:
                         if said != "it exits 0":
                             print(f"{name}: NOT mended: {said}", flush=True)
     print(f"{shown} of {tried} reproduce; {repaired} of {mended} exit 0 with a correct optimizer")
-    print(f"lines per script: median {median(lengths):g}, max {max(lengths)}" if lengths else "no script")
+    print(
+        f"lines per script: median {median(lengths):g}, max {max(lengths)}"
+        if lengths
+        else "no script"
+    )
 
 
 if __name__ == "__main__":

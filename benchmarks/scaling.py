@@ -13,7 +13,12 @@ import tempfile
 import time
 
 ALL = ("-k", "test_optimizer and not differentiable")
-ONE = ("-k", "test_optimizer and torch.optim:SGD-forloop", "--frostproof-optimizer", "torch.optim:SGD")
+ONE = (
+    "-k",
+    "test_optimizer and torch.optim:SGD-forloop",
+    "--frostproof-optimizer",
+    "torch.optim:SGD",
+)
 
 
 def seconds(jobs: int, examples: int, *arguments: str) -> float:
@@ -28,7 +33,15 @@ def seconds(jobs: int, examples: int, *arguments: str) -> float:
         "--pyargs",
         "frostproof_properties.test_optimizers",
     ]
-    command += ["--frostproof-device", "cpu", "--frostproof-seed", "1", "--frostproof-max-examples", str(examples), *arguments]
+    command += [
+        "--frostproof-device",
+        "cpu",
+        "--frostproof-seed",
+        "1",
+        "--frostproof-max-examples",
+        str(examples),
+        *arguments,
+    ]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         subprocess.run(command, cwd=folder, capture_output=True, check=True)
@@ -39,11 +52,16 @@ def main() -> None:
     examples = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     one = seconds(1, examples, *ALL) - seconds(1, 1, *ALL)
     two = seconds(2, examples, *ALL) - seconds(2, 1, *ALL)
-    print(f"every optimizer: -n 1 {one:.1f} s, -n 2 {two:.1f} s, both less their start: {one / two:.2f} times as fast", flush=True)
+    print(
+        f"every optimizer: -n 1 {one:.1f} s, -n 2 {two:.1f} s, both less their start: {one / two:.2f} times as fast",
+        flush=True,
+    )
     many, four = 60 * examples, (*ONE, "--frostproof-shards", "4")
     one = seconds(1, many, *ONE) - seconds(1, 1, *ONE)
     two = seconds(2, many, *four) - seconds(2, 4, *four)
-    print(f"one optimizer, {many} examples: -n 1 {one:.1f} s, -n 2 in 4 shards {two:.1f} s: {one / two:.2f} times as fast")
+    print(
+        f"one optimizer, {many} examples: -n 1 {one:.1f} s, -n 2 in 4 shards {two:.1f} s: {one / two:.2f} times as fast"
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,10 @@ def main() -> None:
             events.append(len(case.program) - bug.smallest[1])
             times.append(seconds)
             size = f"{len(case.architecture.places)} layers, {len(case.program)} events"
-            print(f"{bug.name:32} seed {seed}: {size} in {seconds:.1f} s; the smallest has {bug.smallest}", flush=True)
+            print(
+                f"{bug.name:32} seed {seed}: {size} in {seconds:.1f} s; the smallest has {bug.smallest}",
+                flush=True,
+            )
     print(
         f"median of {len(times)}: {median(layers)} layers and {median(events)} events more than the smallest, {median(times):.1f} s; "
         f"largest: {max(layers)} and {max(events)}, {max(times):.1f} s"

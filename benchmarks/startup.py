@@ -45,8 +45,23 @@ def bare() -> float:
 def worker() -> float:
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "age"
-        command = [sys.executable, "-m", "pytest", "-p", "startup", "-n", "1", "--max-worker-restart", "0"]
-        command += ["--pyargs", "frostproof_properties.test_optimizers", "--frostproof-device", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "startup",
+            "-n",
+            "1",
+            "--max-worker-restart",
+            "0",
+        ]
+        command += [
+            "--pyargs",
+            "frostproof_properties.test_optimizers",
+            "--frostproof-device",
+            "cpu",
+        ]
         environment = {**os.environ, FILE: str(note), "PYTHONPATH": str(Path(__file__).parent)}
         subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
         return float(note.read_text())
@@ -56,8 +71,12 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     bare(), worker()
     pairs = [(worker(), bare()) for _ in range(runs)]
-    print(f"worker's first trial: median {statistics.median(a for a, _ in pairs):.2f} s after its start")
-    print(f"import torch and build one optimizer: median {statistics.median(b for _, b in pairs):.2f} s")
+    print(
+        f"worker's first trial: median {statistics.median(a for a, _ in pairs):.2f} s after its start"
+    )
+    print(
+        f"import torch and build one optimizer: median {statistics.median(b for _, b in pairs):.2f} s"
+    )
     print(f"ratio: median {statistics.median(a / b for a, b in pairs):.2f}")
 
 

@@ -13,7 +13,10 @@ from frostproof.results.rows import InvariantRow, SubjectRow
 
 def page(path: Path, remark: str = "") -> str:
     results = load(path)
-    rows = sorted((row for row in results.subjects if row.target != "torch.autograd"), key=lambda row: (row.target.lower(), row.variant))
+    rows = sorted(
+        (row for row in results.subjects if row.target != "torch.autograd"),
+        key=lambda row: (row.target.lower(), row.variant),
+    )
     environment, libraries = results.environment, defaultdict(list)
     for row in rows:
         libraries[row.target.partition(".")[0].partition(":")[0]].append(row)
@@ -45,7 +48,10 @@ def _library(rows: list[SubjectRow]) -> list[str]:
         lines.append("")
     unusable = [row for row in rows if row.status == "unusable"]
     if unusable:
-        lines += [*(f"- not judged: {_name(row)}: {_plain(row.reason or '')}" for row in unusable), ""]
+        lines += [
+            *(f"- not judged: {_name(row)}: {_plain(row.reason or '')}" for row in unusable),
+            "",
+        ]
     if held:
         lines += [f"Held: {', '.join(held)}."]
     return lines
@@ -54,8 +60,14 @@ def _library(rows: list[SubjectRow]) -> list[str]:
 def _violations(row: SubjectRow) -> list[str]:
     if row.status == "crashed":
         return [f"| {_name(row)} | crashed | {_plain(row.reason or '')} | |"]
-    found = [each for each in row.invariants if each.status == "violated" and each.severity != "cost"]
-    return [f"| {_name(row)} | {each.id} | {_plain(each.message or '')} | {_script(each)} |" for each in found if each.id in BY_ID]
+    found = [
+        each for each in row.invariants if each.status == "violated" and each.severity != "cost"
+    ]
+    return [
+        f"| {_name(row)} | {each.id} | {_plain(each.message or '')} | {_script(each)} |"
+        for each in found
+        if each.id in BY_ID
+    ]
 
 
 def _name(row: SubjectRow) -> str:

@@ -25,7 +25,9 @@ STEPS = st.integers(1, 4)
 DTYPES = st.sampled_from((torch.float32, torch.float64))
 Mask = Sequence[bool]
 """For each parameter of `network`, in order, whether it is frozen."""
-MASKS: st.SearchStrategy[Mask] = st.integers(1, 62).map(lambda number: [bool(number >> place & 1) for place in range(6)])
+MASKS: st.SearchStrategy[Mask] = st.integers(1, 62).map(
+    lambda number: [bool(number >> place & 1) for place in range(6)]
+)
 """Every mask but none and all."""
 
 
@@ -42,7 +44,9 @@ class Optimizing:
         return self.kind(parameters, lr=lr, **self.options)  # type: ignore[call-arg]  # every one takes a learning rate
 
     def __str__(self) -> str:
-        return " ".join([self.kind.__name__, *(f"{name}={value}" for name, value in self.options.items())])
+        return " ".join(
+            [self.kind.__name__, *(f"{name}={value}" for name, value in self.options.items())]
+        )
 
 
 _optim, _decay = torch.optim, {"weight_decay": 0.1}
@@ -75,13 +79,19 @@ OPTIMIZING = (
 )
 """All of torch.optim but LBFGS, which needs a closure, and SparseAdam, which refuses dense gradients."""
 
-OPTIMIZER_NAMES = [name for name in _optim.__all__ if isinstance(found := getattr(_optim, name), type) and found is not Optimizer]
+OPTIMIZER_NAMES = [
+    name
+    for name in _optim.__all__
+    if isinstance(found := getattr(_optim, name), type) and found is not Optimizer
+]
 """Every optimizer class of torch.optim."""
 
 
 def parameter(seed: int, dtype: torch.dtype = torch.float32) -> nn.Parameter:
     """A matrix, because Muon takes no other, without zeros, on which a decay would not show."""
-    return nn.Parameter(torch.rand(2, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype) + 0.1)
+    return nn.Parameter(
+        torch.rand(2, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype) + 0.1
+    )
 
 
 def network(seed: int, width: int = 3, dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -96,7 +106,9 @@ def batch(seed: int, dtype: torch.dtype = torch.float32, rows: int = 4) -> Tenso
     return torch.randn(rows, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def twins(seed: int, mask: Mask, dtype: torch.dtype = torch.float32) -> tuple[nn.Sequential, nn.Sequential]:
+def twins(
+    seed: int, mask: Mask, dtype: torch.dtype = torch.float32
+) -> tuple[nn.Sequential, nn.Sequential]:
     """A network frozen by `requires_grad`, as approach A does, and the same one untouched, as in approach B."""
     a, b = network(seed, dtype=dtype), network(seed, dtype=dtype)
     for each in chosen(a, mask, frozen=True):
@@ -106,7 +118,11 @@ def twins(seed: int, mask: Mask, dtype: torch.dtype = torch.float32) -> tuple[nn
 
 def chosen(model: nn.Module, mask: Mask, *, frozen: bool) -> list[nn.Parameter]:
     """The parameters that `mask` freezes, or the others."""
-    return [each for each, is_frozen in zip(model.parameters(), mask, strict=True) if is_frozen == frozen]
+    return [
+        each
+        for each, is_frozen in zip(model.parameters(), mask, strict=True)
+        if is_frozen == frozen
+    ]
 
 
 def loss_of(model: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
@@ -134,4 +150,9 @@ def everything(model: nn.Module) -> dict[str, Bits]:
 
 
 def state_bits(optimizer: Optimizer) -> tuple[Bits, ...]:
-    return bits_of(value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor))
+    return bits_of(
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    )

@@ -45,8 +45,13 @@ def test_the_verdict_on_a_claim_stands(claim: Claim) -> None:
     found = verdict(claim, EXAMPLES)
     if found.word != SETTLED[claim.id]:  # so few examples may miss one side of a condition
         found = verdict(claim, 10 * EXAMPLES)
-    shown = "; ".join(f"{'holds' if each.held else 'fails'} with {each.example}: {each.seen}" for each in found.shown)
-    assert found.word == SETTLED[claim.id], f"this torch behaves otherwise: {claim.id}, {claim.statement} {shown}"
+    shown = "; ".join(
+        f"{'holds' if each.held else 'fails'} with {each.example}: {each.seen}"
+        for each in found.shown
+    )
+    assert found.word == SETTLED[claim.id], (
+        f"this torch behaves otherwise: {claim.id}, {claim.statement} {shown}"
+    )
 
 
 def test_every_claim_is_settled() -> None:

@@ -12,13 +12,28 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from frostproof.training.bits import bits, bits_of
-from frostproof_properties.facts import BRIEF, FACT, SEEDS, STEPS, WIDTHS, backward, everything, loss_of, train, weights
+from frostproof_properties.facts import (
+    BRIEF,
+    FACT,
+    SEEDS,
+    STEPS,
+    WIDTHS,
+    backward,
+    everything,
+    loss_of,
+    train,
+    weights,
+)
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "BatchNorm1d": lambda width: nn.BatchNorm1d(width),
-    "BatchNorm2d": lambda width: nn.Sequential(nn.Unflatten(1, (width, 1, 1)), nn.BatchNorm2d(width), nn.Flatten()),
+    "BatchNorm2d": lambda width: nn.Sequential(
+        nn.Unflatten(1, (width, 1, 1)), nn.BatchNorm2d(width), nn.Flatten()
+    ),
     "InstanceNorm1d": lambda width: nn.Sequential(
-        nn.Unflatten(0, (2, 2)), nn.InstanceNorm1d(2, affine=True, track_running_stats=True), nn.Flatten(0, 1)
+        nn.Unflatten(0, (2, 2)),
+        nn.InstanceNorm1d(2, affine=True, track_running_stats=True),
+        nn.Flatten(0, 1),
     ),
 }
 GRAD_MODES: dict[str, Callable[[], AbstractContextManager[None]]] = {
@@ -56,7 +71,9 @@ def test_statistics_of_a_frozen_norm_drift_in_train_mode(
 
 @FACT
 @given(seed=SEEDS, width=WIDTHS, steps=STEPS)
-def test_statistics_of_a_frozen_norm_drift_alike_in_a_and_b(seed: int, width: int, steps: int) -> None:
+def test_statistics_of_a_frozen_norm_drift_alike_in_a_and_b(
+    seed: int, width: int, steps: int
+) -> None:
     """The statistics of a frozen norm in train mode drift by the same bits in A and in B.
 
     Row 11: https://github.com/lightly-ai/lightly/issues/1438
@@ -103,25 +120,33 @@ def test_a_norm_in_train_mode_normalises_by_the_batch(seed: int, width: int) -> 
     inputs = _inputs(seed, width)
     assert bits(norm(inputs)) == bits(other(inputs))
     assert bits(norm.eval()(inputs)) != bits(other.eval()(inputs))
-    assert {name for name, value in everything(norm).items() if value != before[name]} == {"num_batches_tracked"}
+    assert {name for name, value in everything(norm).items() if value != before[name]} == {
+        "num_batches_tracked"
+    }
 
 
 @FACT
 @given(width=WIDTHS, rows=st.integers(1, 3), training=st.booleans(), frozen=st.booleans())
-def test_a_batch_of_one_is_refused_in_train_mode(width: int, rows: int, training: bool, frozen: bool) -> None:
+def test_a_batch_of_one_is_refused_in_train_mode(
+    width: int, rows: int, training: bool, frozen: bool
+) -> None:
     """A BatchNorm refuses a batch of one exactly in train mode, frozen or not.
 
     Row 12: https://github.com/speedinghzl/Pytorch-Deeplab/issues/17
     """
     norm = nn.BatchNorm1d(width).requires_grad_(not frozen).train(training)
-    refused = pytest.raises(ValueError, match="Expected more than 1 value per channel when training, got input size")
+    refused = pytest.raises(
+        ValueError, match="Expected more than 1 value per channel when training, got input size"
+    )
     with refused if rows == 1 and training else nullcontext():
         assert norm(torch.randn(rows, width)).shape == (rows, width)
 
 
 def _with_dropout(seed: int) -> nn.Sequential:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 1))
+    return nn.Sequential(
+        nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 1)
+    )
 
 
 @FACT
@@ -135,7 +160,12 @@ def test_dropout_draws_alike_in_a_and_b(seed: int, steps: int) -> None:
     for approach in "AB":
         model = _with_dropout(seed)
         model[0].requires_grad_(approach == "B")
-        train(model, torch.optim.Adam(model[2:].parameters() if approach == "B" else model.parameters()), _inputs(seed, 8), steps)
+        train(
+            model,
+            torch.optim.Adam(model[2:].parameters() if approach == "B" else model.parameters()),
+            _inputs(seed, 8),
+            steps,
+        )
         found.append((weights(model), bits(torch.get_rng_state())))
     assert found[0] == found[1]
     assert found[0][0] != weights(_with_dropout(seed))
@@ -162,14 +192,18 @@ def test_eval_of_one_dropout_shifts_the_numbers_of_the_next(seed: int, which: in
 
 SPECTRAL: dict[str, Callable[[nn.Linear], nn.Module]] = {
     "nn.utils.spectral_norm": lambda layer: nn.utils.spectral_norm(layer),
-    "nn.utils.parametrizations.spectral_norm": lambda layer: nn.utils.parametrizations.spectral_norm(layer),
+    "nn.utils.parametrizations.spectral_norm": lambda layer: (
+        nn.utils.parametrizations.spectral_norm(layer)
+    ),
 }
 
 
 @pytest.mark.parametrize("api", SPECTRAL)
 @FACT
 @given(seed=SEEDS, training=st.booleans())
-def test_spectral_norm_of_a_frozen_layer_drifts_in_train_mode(api: str, seed: int, training: bool) -> None:
+def test_spectral_norm_of_a_frozen_layer_drifts_in_train_mode(
+    api: str, seed: int, training: bool
+) -> None:
     """The vectors and the effective weight of a frozen layer under spectral_norm change with forward passes in train mode only.
 
     Row 41: https://github.com/pytorch/pytorch/issues/8208
@@ -188,8 +222,16 @@ def test_spectral_norm_of_a_frozen_layer_drifts_in_train_mode(api: str, seed: in
 
 
 @FACT
-@given(seed=SEEDS, indexed=st.sets(st.integers(0, 4), max_size=5), frozen=st.booleans(), training=st.booleans(), grad=st.booleans())
-def test_max_norm_rewrites_the_rows_that_it_looks_up(seed: int, indexed: set[int], frozen: bool, training: bool, grad: bool) -> None:
+@given(
+    seed=SEEDS,
+    indexed=st.sets(st.integers(0, 4), max_size=5),
+    frozen=st.booleans(),
+    training=st.booleans(),
+    grad=st.booleans(),
+)
+def test_max_norm_rewrites_the_rows_that_it_looks_up(
+    seed: int, indexed: set[int], frozen: bool, training: bool, grad: bool
+) -> None:
     """Embedding(max_norm=...) shrinks the rows that a forward pass looks up, of a frozen table, in eval mode and under no_grad too.
 
     Row 39: https://github.com/pytorch/pytorch/issues/26596
@@ -214,16 +256,24 @@ def test_sparse_gradients_come_from_trainable_tables_only(seed: int, frozen: boo
     model[0].requires_grad_(not frozen)
     backward(loss_of(model, torch.tensor([0, 2])))
     adam = torch.optim.Adam(model.parameters())
-    with nullcontext() if frozen else pytest.raises(RuntimeError, match="Adam does not support sparse gradients"):
+    with (
+        nullcontext()
+        if frozen
+        else pytest.raises(RuntimeError, match="Adam does not support sparse gradients")
+    ):
         adam.step()
     with pytest.raises(RuntimeError, match="SparseAdam does not support dense gradients"):
         torch.optim.SparseAdam(list(model.parameters())).step()  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize("clip", [nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_], ids=lambda clip: clip.__name__)
+@pytest.mark.parametrize(
+    "clip", [nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_], ids=lambda clip: clip.__name__
+)
 @FACT
 @given(seed=SEEDS, steps=STEPS)
-def test_clipping_over_all_parameters_meets_the_sparse_gradient(clip: Callable[[object, float], object], seed: int, steps: int) -> None:
+def test_clipping_over_all_parameters_meets_the_sparse_gradient(
+    clip: Callable[[object, float], object], seed: int, steps: int
+) -> None:
     """In B the frozen table's sparse gradient collects every row that was looked up, and clipping over all parameters raises;
     in A there is no such gradient.
 

@@ -20,8 +20,15 @@ NONE_REQUIRE = "None of the inputs have requires_grad=True"
 
 
 @FACT
-@given(seed=SEEDS, prefix=st.sampled_from(("frozen", "trainable")), reentrant=st.booleans(), inputs=st.booleans())
-def test_a_reentrant_segment_behind_a_frozen_prefix_trains_nothing(seed: int, prefix: str, reentrant: bool, inputs: bool) -> None:
+@given(
+    seed=SEEDS,
+    prefix=st.sampled_from(("frozen", "trainable")),
+    reentrant=st.booleans(),
+    inputs=st.booleans(),
+)
+def test_a_reentrant_segment_behind_a_frozen_prefix_trains_nothing(
+    seed: int, prefix: str, reentrant: bool, inputs: bool
+) -> None:
     """The parameters of a checkpointed segment get no gradient, and torch warns, exactly if it is reentrant and no input requires grad,
     as behind a frozen prefix in A; otherwise they get the gradient of the plain model.
 
@@ -43,14 +50,22 @@ def test_a_reentrant_segment_behind_a_frozen_prefix_trains_nothing(seed: int, pr
 
 @FACT
 @given(seed=SEEDS, reentrant=st.booleans(), inputs=st.booleans())
-def test_a_whole_model_in_a_reentrant_segment_cannot_go_backward(seed: int, reentrant: bool, inputs: bool) -> None:
+def test_a_whole_model_in_a_reentrant_segment_cannot_go_backward(
+    seed: int, reentrant: bool, inputs: bool
+) -> None:
     """With all of the model in one reentrant segment, backward raises unless the input requires grad, frozen layers or not.
 
     Row 28: https://github.com/huggingface/transformers/issues/23170
     """
     model = network(seed)
-    loss = checkpoint(model, batch(seed).requires_grad_(inputs), use_reentrant=reentrant).square().mean()
-    refused = pytest.raises(RuntimeError, match="element 0 of tensors does not require grad and does not have a grad_fn")
+    loss = (
+        checkpoint(model, batch(seed).requires_grad_(inputs), use_reentrant=reentrant)
+        .square()
+        .mean()
+    )
+    refused = pytest.raises(
+        RuntimeError, match="element 0 of tensors does not require grad and does not have a grad_fn"
+    )
     with refused if reentrant and not inputs else nullcontext():
         backward(loss)
     assert (None in gradient_bits(model.parameters())) == (reentrant and not inputs)
@@ -62,7 +77,9 @@ def test_checkpoint_without_the_argument_is_reentrant_still() -> None:
     Row 28: https://github.com/huggingface/transformers/issues/26221
     """
     layer = nn.Linear(3, 3)
-    with pytest.warns(UserWarning, match="use_reentrant parameter should be passed explicitly") as caught:
+    with pytest.warns(
+        UserWarning, match="use_reentrant parameter should be passed explicitly"
+    ) as caught:
         output = checkpoint(layer, torch.ones(2, 3))
     assert not output.requires_grad
     assert any(NONE_REQUIRE in str(warning.message) for warning in caught)
@@ -70,7 +87,9 @@ def test_checkpoint_without_the_argument_is_reentrant_still() -> None:
 
 @FACT
 @given(seed=SEEDS, frozen=st.booleans(), reentrant=st.booleans(), steps=st.integers(1, 3))
-def test_a_checkpointed_norm_counts_a_batch_twice_if_it_trains(seed: int, frozen: bool, reentrant: bool, steps: int) -> None:
+def test_a_checkpointed_norm_counts_a_batch_twice_if_it_trains(
+    seed: int, frozen: bool, reentrant: bool, steps: int
+) -> None:
     """A BatchNorm in a checkpointed segment sees each batch twice if the segment is run again: in a non-reentrant one exactly if
     something in it requires grad, so that A's frozen norm and B's end with different statistics.
 
@@ -79,7 +98,9 @@ def test_a_checkpointed_norm_counts_a_batch_twice_if_it_trains(seed: int, frozen
     torch.manual_seed(seed)
     norm, head = nn.BatchNorm1d(3).requires_grad_(not frozen), nn.Linear(3, 1)
     for step in range(steps):
-        backward(head(checkpoint(norm, batch(seed + step), use_reentrant=reentrant)).square().mean())
+        backward(
+            head(checkpoint(norm, batch(seed + step), use_reentrant=reentrant)).square().mean()
+        )
     times = 1 if frozen or reentrant else 2
     assert norm.num_batches_tracked is not None
     assert int(norm.num_batches_tracked) == steps * times
@@ -103,7 +124,9 @@ def test_a_checkpointed_dropout_is_drawn_once(seed: int, frozen: bool) -> None:
         model = network(seed)
         segment = nn.Sequential(model[0].requires_grad_(not frozen), nn.Dropout())
         torch.manual_seed(seed)
-        hidden = checkpoint(segment, batch(seed), use_reentrant=False) if again else segment(batch(seed))
+        hidden = (
+            checkpoint(segment, batch(seed), use_reentrant=False) if again else segment(batch(seed))
+        )
         backward(model[1:](hidden).square().mean())
         found.append((gradient_bits(model.parameters()), bits(torch.get_rng_state())))
     assert found[0] == found[1]
@@ -131,6 +154,9 @@ def test_freezing_a_weight_after_the_forward_pass_breaks_its_segment(
     loss = outputs.square().mean()
     for layer, kind in product(layers, kinds):
         model.get_parameter(f"{layer}.{kind}").requires_grad_(False)
-    raised = pytest.raises(CheckpointError, match="A different number of tensors was saved during the original forward and recomputation")
+    raised = pytest.raises(
+        CheckpointError,
+        match="A different number of tensors was saved during the original forward and recomputation",
+    )
     with raised if again and "weight" in kinds else nullcontext():
         backward(loss)

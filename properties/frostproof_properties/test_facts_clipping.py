@@ -13,12 +13,25 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from frostproof.training.bits import bits, gradient_bits
-from frostproof_properties.facts import FACT, MASKS, SEEDS, Mask, backward, batch, chosen, loss_of, parameter, twins
+from frostproof_properties.facts import (
+    FACT,
+    MASKS,
+    SEEDS,
+    Mask,
+    backward,
+    batch,
+    chosen,
+    loss_of,
+    parameter,
+    twins,
+)
 
 clip_norm, clip_value = nn.utils.clip_grad_norm_, nn.utils.clip_grad_value_
 
 
-def _with_gradients(seed: int, mask: Mask, scale: float = 1.0) -> tuple[nn.Module, nn.Module, list[nn.Parameter], list[nn.Parameter]]:
+def _with_gradients(
+    seed: int, mask: Mask, scale: float = 1.0
+) -> tuple[nn.Module, nn.Module, list[nn.Parameter], list[nn.Parameter]]:
     """A, B, and the trainable parameters of each, after a first backward pass."""
     a, b = twins(seed, mask)
     for model in (a, b):
@@ -27,12 +40,16 @@ def _with_gradients(seed: int, mask: Mask, scale: float = 1.0) -> tuple[nn.Modul
 
 
 def _norm(parameters: list[nn.Parameter]) -> float:
-    return float(nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None]))
+    return float(
+        nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None])
+    )
 
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, limit=st.sampled_from((0.1, 0.5, 0.9, 1.1, 10.0)))
-def test_clipping_the_norm_of_everything_differs_where_the_limit_bites(seed: int, mask: Mask, limit: float) -> None:
+def test_clipping_the_norm_of_everything_differs_where_the_limit_bites(
+    seed: int, mask: Mask, limit: float
+) -> None:
     """Clipped by norm over `model.parameters()`, B's gradients differ from A's exactly if the limit is below B's norm,
     though every gradient is of this very step.
 
@@ -63,7 +80,9 @@ def test_clipping_the_norm_of_what_is_trainable_agrees(seed: int, mask: Mask, li
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, limit=st.sampled_from((0.001, 0.01, 0.1)))
-def test_clipping_values_agrees_and_clamps_what_piled_up(seed: int, mask: Mask, limit: float) -> None:
+def test_clipping_values_agrees_and_clamps_what_piled_up(
+    seed: int, mask: Mask, limit: float
+) -> None:
     """Clipped by value over `model.parameters()`, B's trainable gradients have A's bits, and those of its frozen parameters are clamped.
 
     Row 17: no public report
@@ -73,12 +92,17 @@ def test_clipping_values_agrees_and_clamps_what_piled_up(seed: int, mask: Mask, 
     clip_value(b.parameters(), limit)
     assert gradient_bits(trainable_a) == gradient_bits(trainable_b)
     frozen = [each.grad for each in chosen(b, mask, frozen=True)]
-    assert all(each is not None and float(each.abs().max()) <= torch.tensor(limit).item() for each in frozen)
+    assert all(
+        each is not None and float(each.abs().max()) <= torch.tensor(limit).item()
+        for each in frozen
+    )
 
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, frozen=st.booleans(), foreach=st.sampled_from((None, True, False)))
-def test_clipping_values_refuses_to_clip_nothing(seed: int, mask: Mask, frozen: bool, foreach: bool | None) -> None:
+def test_clipping_values_refuses_to_clip_nothing(
+    seed: int, mask: Mask, frozen: bool, foreach: bool | None
+) -> None:
     """clip_grad_value_ raises exactly if no parameter has a gradient, as when all are frozen; clip_grad_norm_ then returns zero.
 
     Row 70: https://github.com/xingyizhou/UniDet/issues/24
@@ -88,7 +112,9 @@ def test_clipping_values_refuses_to_clip_nothing(seed: int, mask: Mask, frozen: 
     norm = float(clip_norm(parameters, 1.0, foreach=foreach))
     assert (norm == 0.0) == frozen
     if frozen:
-        with pytest.raises(RuntimeError, match=r"Expected !nested_tensorlist\[0\]\.empty\(\) to be true"):
+        with pytest.raises(
+            RuntimeError, match=r"Expected !nested_tensorlist\[0\]\.empty\(\) to be true"
+        ):
             clip_value(parameters, norm, foreach=foreach)
     else:
         before = gradient_bits(parameters)
@@ -98,8 +124,15 @@ def test_clipping_values_refuses_to_clip_nothing(seed: int, mask: Mask, frozen: 
 
 
 @FACT
-@given(seed=SEEDS, mask=MASKS, over=st.sampled_from(("everything", "trainable")), limit=st.sampled_from((0.01, 0.1)))
-def test_unscaling_leaves_frozen_gradients_scaled(seed: int, mask: Mask, over: str, limit: float) -> None:
+@given(
+    seed=SEEDS,
+    mask=MASKS,
+    over=st.sampled_from(("everything", "trainable")),
+    limit=st.sampled_from((0.01, 0.1)),
+)
+def test_unscaling_leaves_frozen_gradients_scaled(
+    seed: int, mask: Mask, over: str, limit: float
+) -> None:
     """GradScaler.unscale_ divides only what the optimizer owns: in B, clipping over everything then drowns it in frozen gradients
     that are still multiplied by the loss scale; clipping what is trainable leaves A's bits.
 
@@ -112,7 +145,9 @@ def test_unscaling_leaves_frozen_gradients_scaled(seed: int, mask: Mask, over: s
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         scaler.scale(torch.zeros(()))
         scaler.unscale_(torch.optim.SGD(owned))
-        assert gradient_bits(chosen(model, mask, frozen=False)) == gradient_bits(plain)  # the scale is a power of two
+        assert gradient_bits(chosen(model, mask, frozen=False)) == gradient_bits(
+            plain
+        )  # the scale is a power of two
     frozen = _norm(chosen(b, mask, frozen=True))
     clip_norm(a.parameters(), limit)
     clip_norm(b.parameters() if over == "everything" else trainable_b, limit)
@@ -125,7 +160,9 @@ def test_unscaling_leaves_frozen_gradients_scaled(seed: int, mask: Mask, over: s
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, bad=st.sampled_from((float("inf"), float("nan"))))
-def test_one_bad_frozen_gradient_spoils_the_norm_of_everything(seed: int, mask: Mask, bad: float) -> None:
+def test_one_bad_frozen_gradient_spoils_the_norm_of_everything(
+    seed: int, mask: Mask, bad: float
+) -> None:
     """In B, one inf in a frozen gradient clips every trainable one to zero, and a NaN makes them all NaN; A has no such gradient.
 
     Row 19: no public report
@@ -145,7 +182,9 @@ def test_one_bad_frozen_gradient_spoils_the_norm_of_everything(seed: int, mask: 
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, where=st.sampled_from(("frozen", "trainable")))
-def test_a_scaler_looks_for_inf_in_what_the_optimizer_owns(seed: int, mask: Mask, where: str) -> None:
+def test_a_scaler_looks_for_inf_in_what_the_optimizer_owns(
+    seed: int, mask: Mask, where: str
+) -> None:
     """An inf in a frozen gradient of B skips no step and leaves the loss scale; an inf in a trainable one skips it and halves the scale.
 
     Row 21: https://github.com/nerfstudio-project/nerfstudio/pull/1919
@@ -166,7 +205,9 @@ def test_a_scaler_looks_for_inf_in_what_the_optimizer_owns(seed: int, mask: Mask
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, frozen=st.booleans())
-def test_a_scaler_refuses_an_optimizer_without_gradients(seed: int, mask: Mask, frozen: bool) -> None:
+def test_a_scaler_refuses_an_optimizer_without_gradients(
+    seed: int, mask: Mask, frozen: bool
+) -> None:
     """GradScaler.step raises exactly if no parameter of the optimizer has a gradient, as when all that it owns is frozen.
 
     Row 21: https://github.com/nerfstudio-project/nerfstudio/pull/1919
@@ -188,7 +229,10 @@ def test_a_scaler_refuses_an_optimizer_without_gradients(seed: int, mask: Mask, 
 def _memory_filled() -> Iterator[None]:
     """New memory holds NaN in here, so that what is read before it is written shows."""
     settings: Any = torch.utils.deterministic
-    before, strict = settings.fill_uninitialized_memory, torch.are_deterministic_algorithms_enabled()
+    before, strict = (
+        settings.fill_uninitialized_memory,
+        torch.are_deterministic_algorithms_enabled(),
+    )
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     settings.fill_uninitialized_memory = True
     torch.use_deterministic_algorithms(True)
@@ -199,7 +243,11 @@ def _memory_filled() -> Iterator[None]:
         torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 
-IMPLEMENTATIONS: dict[str, dict[str, Any]] = {"for-loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+IMPLEMENTATIONS: dict[str, dict[str, Any]] = {
+    "for-loop": {"foreach": False},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
@@ -215,7 +263,9 @@ def test_fused_momentum_is_never_written_if_its_first_step_is_skipped(
     """
     value = parameter(seed)
     before = bits(value)
-    optimizer = torch.optim.SGD([value], lr=0.1, momentum=momentum, **IMPLEMENTATIONS[implementation])
+    optimizer = torch.optim.SGD(
+        [value], lr=0.1, momentum=momentum, **IMPLEMENTATIONS[implementation]
+    )
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     with _memory_filled():
         for bad in (skipped, False):
@@ -247,7 +297,9 @@ class _GlobalNorm(torch.optim.SGD):
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, wide=st.booleans())
-def test_an_optimizer_with_a_global_norm_must_read_what_it_owns(seed: int, mask: Mask, wide: bool) -> None:
+def test_an_optimizer_with_a_global_norm_must_read_what_it_owns(
+    seed: int, mask: Mask, wide: bool
+) -> None:
     """An optimizer that normalises by all gradients trains A and B alike, to the bit, exactly if it reads what it owns, not the model.
 
     Row 65: https://github.com/konstmish/prodigy
@@ -255,7 +307,9 @@ def test_an_optimizer_with_a_global_norm_must_read_what_it_owns(seed: int, mask:
     a, b, trainable_a, trainable_b = _with_gradients(seed, mask)
     for model, owned in ((a, [*a.parameters()]), (b, trainable_b)):
         _GlobalNorm(owned, [*model.parameters()] if wide else owned).step()
-    same = all(torch.equal(left, right) for left, right in zip(trainable_a, trainable_b, strict=True))
+    same = all(
+        torch.equal(left, right) for left, right in zip(trainable_a, trainable_b, strict=True)
+    )
     assert same == (not wide)
     assert _moved(seed, mask, trainable_a)
 

@@ -15,7 +15,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from frostproof.training.bits import bits, gradient_bits
-from frostproof_properties.facts import BRIEF, FACT, MASKS, SEEDS, Mask, backward, batch, chosen, loss_of, network, twins, weights
+from frostproof_properties.facts import (
+    BRIEF,
+    FACT,
+    MASKS,
+    SEEDS,
+    Mask,
+    backward,
+    batch,
+    chosen,
+    loss_of,
+    network,
+    twins,
+    weights,
+)
 
 
 class _Scaled(nn.Module):
@@ -45,8 +58,14 @@ def _attribute(name: str, of_module: bool) -> Callable[[nn.Module], None]:
 
 
 FREEZES: dict[str, tuple[Callable[[nn.Module], object], set[str]]] = {
-    "module.requires_grad_(False)": (lambda model: model.requires_grad_(False), {"layer.weight", "layer.bias", "scale"}),
-    "parameter.requires_grad = False": (_attribute("requires_grad", of_module=False), {"layer.weight", "layer.bias", "scale"}),
+    "module.requires_grad_(False)": (
+        lambda model: model.requires_grad_(False),
+        {"layer.weight", "layer.bias", "scale"},
+    ),
+    "parameter.requires_grad = False": (
+        _attribute("requires_grad", of_module=False),
+        {"layer.weight", "layer.bias", "scale"},
+    ),
     "module.requires_grad = False": (_attribute("requires_grad", of_module=True), set()),
     "parameter.require_grad = False": (_attribute("require_grad", of_module=False), set()),
     "module.eval()": (lambda model: model.eval(), set()),
@@ -71,7 +90,9 @@ def test_look_alikes_freeze_nothing(way: str, seed: int) -> None:
     if loss.requires_grad:
         backward(loss)
     torch.optim.SGD(model.parameters(), lr=0.1).step()
-    assert {name for name, value in model.named_parameters() if bits(value) == before[name]} == frozen
+    assert {
+        name for name, value in model.named_parameters() if bits(value) == before[name]
+    } == frozen
 
 
 @FACT
@@ -102,7 +123,9 @@ def _after(model: nn.Sequential, _: object) -> nn.Sequential:
 
 MOVES: dict[str, Callable[[nn.Sequential], nn.Module]] = {
     "load_state_dict": lambda model: _after(model, model.load_state_dict(network(1).state_dict())),
-    "load_state_dict(assign)": lambda model: _after(model, model.load_state_dict(network(1).state_dict(), assign=True)),
+    "load_state_dict(assign)": lambda model: _after(
+        model, model.load_state_dict(network(1).state_dict(), assign=True)
+    ),
     "deepcopy": copy.deepcopy,
     "pickle": lambda model: pickle.loads(pickle.dumps(model)),
     "to(dtype)": lambda model: model.to(torch.float64),
@@ -126,9 +149,18 @@ def test_flags_survive_loading_copying_and_moving(move: str, mask: Mask) -> None
 PARAMETRIZATIONS: dict[str, tuple[Callable[[nn.Module], nn.Module], bool]] = {
     "nn.utils.weight_norm": (lambda layer: nn.utils.weight_norm(layer), False),
     "nn.utils.spectral_norm": (lambda layer: nn.utils.spectral_norm(layer), True),
-    "parametrizations.weight_norm": (lambda layer: nn.utils.parametrizations.weight_norm(layer), True),
-    "parametrizations.spectral_norm": (lambda layer: nn.utils.parametrizations.spectral_norm(layer), True),
-    "parametrizations.orthogonal": (lambda layer: nn.utils.parametrizations.orthogonal(layer), True),
+    "parametrizations.weight_norm": (
+        lambda layer: nn.utils.parametrizations.weight_norm(layer),
+        True,
+    ),
+    "parametrizations.spectral_norm": (
+        lambda layer: nn.utils.parametrizations.spectral_norm(layer),
+        True,
+    ),
+    "parametrizations.orthogonal": (
+        lambda layer: nn.utils.parametrizations.orthogonal(layer),
+        True,
+    ),
 }
 
 
@@ -148,7 +180,14 @@ def test_the_old_weight_norm_thaws(api: str, seed: int, frozen: bool) -> None:
     assert ("bias" in trainable) == (not frozen)
 
 
-@pytest.mark.parametrize("api", ["parametrizations.weight_norm", "parametrizations.spectral_norm", "parametrizations.orthogonal"])
+@pytest.mark.parametrize(
+    "api",
+    [
+        "parametrizations.weight_norm",
+        "parametrizations.spectral_norm",
+        "parametrizations.orthogonal",
+    ],
+)
 def test_a_computed_weight_cannot_be_frozen_itself(api: str) -> None:
     """The `weight` of a parametrized layer is computed: its flag cannot be set, and the module's requires_grad_ freezes what it is from.
 
@@ -175,9 +214,9 @@ def test_torch_func_differentiates_what_is_frozen(mask: Mask) -> None:
     Row 52: https://github.com/pytorch/functorch/pull/701
     """
     a, _ = twins(0, mask)
-    gradients = torch.func.grad(lambda values: torch.func.functional_call(a, values, (batch(0),)).square().mean())(
-        dict(a.named_parameters())
-    )
+    gradients = torch.func.grad(
+        lambda values: torch.func.functional_call(a, values, (batch(0),)).square().mean()
+    )(dict(a.named_parameters()))
     assert all(float(each.abs().sum()) > 0 for each in gradients.values())
     assert [each.requires_grad for each in a.parameters()] == [not frozen for frozen in mask]
 
@@ -191,7 +230,10 @@ ASKS: dict[str, tuple[Callable[[Tensor, Tensor], object], str]] = {
         lambda value, loss: value.register_post_accumulate_grad_hook(lambda _: None),  # type: ignore[no-untyped-call]
         "cannot register a hook on a tensor that doesn't require gradient",
     ),
-    "retain_grad": (lambda value, loss: value.retain_grad(), r"can't retain_grad on Tensor that has requires_grad=False"),
+    "retain_grad": (
+        lambda value, loss: value.retain_grad(),
+        r"can't retain_grad on Tensor that has requires_grad=False",
+    ),
     "autograd.grad": (
         lambda value, loss: torch.autograd.grad(loss, [value]),
         "One of the differentiated Tensors does not require grad",
@@ -210,7 +252,9 @@ ASKS: dict[str, tuple[Callable[[Tensor, Tensor], object], str]] = {
 @pytest.mark.parametrize("ask", ASKS)
 @BRIEF
 @given(mask=MASKS, place=st.integers(0, 5))
-def test_asking_a_frozen_parameter_for_its_gradient_raises(ask: str, mask: Mask, place: int) -> None:
+def test_asking_a_frozen_parameter_for_its_gradient_raises(
+    ask: str, mask: Mask, place: int
+) -> None:
     """Hooks, retain_grad, and autograd.grad or backward of a chosen parameter raise exactly if that parameter is frozen.
 
     Rows 53 and 59: https://github.com/pytorch/pytorch/pull/107063 and https://github.com/pytorch/pytorch/issues/56876
@@ -234,7 +278,10 @@ def test_integers_can_be_frozen_and_never_thawed(dtype: torch.dtype) -> None:
     model = nn.Module()
     model.register_parameter("codes", nn.Parameter(torch.ones(2, dtype=dtype), requires_grad=False))
     says = "[Oo]nly Tensors of floating point and complex dtype can require gradients|only Tensors of floating point dtype can require"
-    for act in (lambda: nn.Parameter(torch.ones(2, dtype=dtype)), lambda: model.requires_grad_(True)):
+    for act in (
+        lambda: nn.Parameter(torch.ones(2, dtype=dtype)),
+        lambda: model.requires_grad_(True),
+    ):
         with pytest.raises(RuntimeError, match=says) if dtype in INTEGERS else nullcontext():
             act()
     assert all(each.requires_grad == (dtype in FLOATS) for each in model.parameters())
@@ -267,13 +314,19 @@ def test_adagrad_refuses_lazy_parameters(lazy: bool) -> None:
     """
     parameters = list((nn.LazyLinear(2) if lazy else nn.Linear(3, 2)).parameters())
     assert len(torch.optim.SGD(parameters).param_groups[0]["params"]) == 2
-    with pytest.raises((ValueError, RuntimeError), match="uninitialized parameter") if lazy else nullcontext():
+    with (
+        pytest.raises((ValueError, RuntimeError), match="uninitialized parameter")
+        if lazy
+        else nullcontext()
+    ):
         torch.optim.Adagrad(parameters)
 
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, thaw=st.booleans(), late=st.booleans())
-def test_a_flag_must_stand_from_forward_to_backward(seed: int, mask: Mask, thaw: bool, late: bool) -> None:
+def test_a_flag_must_stand_from_forward_to_backward(
+    seed: int, mask: Mask, thaw: bool, late: bool
+) -> None:
     """A parameter gets a gradient only if it requires grad at the forward pass and at the backward pass.
 
     Row 67: https://github.com/pytorch/pytorch/issues/56876

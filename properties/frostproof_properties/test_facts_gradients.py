@@ -46,7 +46,9 @@ def _warm(optimizer: Optimizer, value: torch.nn.Parameter, seed: int, steps: int
 @every_optimizer
 @BRIEF
 @given(seed=SEEDS, dtype=DTYPES)
-def test_a_zero_gradient_moves_a_frozen_parameter_if_the_optimizer_decays(optimizing: Optimizing, seed: int, dtype: torch.dtype) -> None:
+def test_a_zero_gradient_moves_a_frozen_parameter_if_the_optimizer_decays(
+    optimizing: Optimizing, seed: int, dtype: torch.dtype
+) -> None:
     """A new optimizer moves a frozen parameter whose gradient is zero exactly if it has weight decay, and never if it is None.
 
     Row 1: https://github.com/facebookresearch/moco/issues/14
@@ -62,7 +64,9 @@ def test_a_zero_gradient_moves_a_frozen_parameter_if_the_optimizer_decays(optimi
 @every_optimizer
 @BRIEF
 @given(seed=SEEDS, steps=STEPS, set_to_none=st.booleans())
-def test_zeroing_to_zeros_lets_memory_move_a_frozen_parameter(optimizing: Optimizing, seed: int, steps: int, set_to_none: bool) -> None:
+def test_zeroing_to_zeros_lets_memory_move_a_frozen_parameter(
+    optimizing: Optimizing, seed: int, steps: int, set_to_none: bool
+) -> None:
     """After training and freezing, a step moves the parameter exactly if its gradient was zeroed to zeros and the optimizer decays
     or remembers; where it was zeroed to None, the optimizer's state keeps its bits too.
 
@@ -75,7 +79,9 @@ def test_zeroing_to_zeros_lets_memory_move_a_frozen_parameter(optimizing: Optimi
     optimizer.zero_grad(set_to_none=set_to_none)
     before, state = bits(value), state_bits(optimizer)
     optimizer.step()
-    assert (bits(value) != before) == (not set_to_none and (optimizing.decays or optimizing.remembers))
+    assert (bits(value) != before) == (
+        not set_to_none and (optimizing.decays or optimizing.remembers)
+    )
     assert state_bits(optimizer) == state or not set_to_none
 
 
@@ -98,7 +104,9 @@ def test_a_gradient_left_over_moves_a_frozen_parameter(name: str, seed: int) -> 
 @every_optimizer
 @BRIEF
 @given(seed=SEEDS)
-def test_freezing_between_backward_and_step_is_one_step_late(optimizing: Optimizing, seed: int) -> None:
+def test_freezing_between_backward_and_step_is_one_step_late(
+    optimizing: Optimizing, seed: int
+) -> None:
     """What is frozen after backward still makes that step, and none after the next zero_grad.
 
     Row 3: https://discuss.pytorch.org/t/153740
@@ -120,7 +128,9 @@ def test_freezing_between_backward_and_step_is_one_step_late(optimizing: Optimiz
 @every_optimizer
 @BRIEF
 @given(seed=SEEDS, steps=STEPS)
-def test_a_learning_rate_of_zero_freezes_except_in_rprop(optimizing: Optimizing, seed: int, steps: int) -> None:
+def test_a_learning_rate_of_zero_freezes_except_in_rprop(
+    optimizing: Optimizing, seed: int, steps: int
+) -> None:
     """With lr=0 every optimizer but Rprop, whose step sizes have a floor, leaves the weights alone, though its state grows.
 
     Row 7: https://github.com/brian6091/Dreambooth/issues/28
@@ -160,7 +170,9 @@ def test_masking_rows_by_a_hook_freezes_them_if_nothing_decays_or_remembers(
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, steps=STEPS)
-def test_gradients_outside_the_optimizer_pile_up_until_all_are_handed_over(seed: int, mask: Mask, steps: int) -> None:
+def test_gradients_outside_the_optimizer_pile_up_until_all_are_handed_over(
+    seed: int, mask: Mask, steps: int
+) -> None:
     """In approach B an optimizer swapped in over all parameters first steps on what piled up, unless its own zero_grad comes first.
 
     Rows 14 and 15: https://github.com/Lightning-AI/pytorch-lightning/issues/591
@@ -191,12 +203,18 @@ def test_gradients_outside_the_optimizer_pile_up_until_all_are_handed_over(seed:
 @every_optimizer
 @BRIEF
 @given(seed=SEEDS, steps=STEPS)
-def test_the_optimizer_may_be_built_before_or_after_freezing(optimizing: Optimizing, seed: int, steps: int) -> None:
+def test_the_optimizer_may_be_built_before_or_after_freezing(
+    optimizing: Optimizing, seed: int, steps: int
+) -> None:
     """In approach A it makes no difference, to the bit, whether the optimizer is built before or after the flags are set.
 
     Row 32: no public report
     """
-    mask = [False, True] * 3 if optimizing.kind is torch.optim.Muon else [True, False, True, True, False, False]
+    mask = (
+        [False, True] * 3
+        if optimizing.kind is torch.optim.Muon
+        else [True, False, True, True, False, False]
+    )
     early, late = network(seed), network(seed)
     owned = [[each for each in model.parameters() if each.ndim == 2] for model in (early, late)]
     first = optimizing(owned[0])
@@ -211,7 +229,9 @@ def test_the_optimizer_may_be_built_before_or_after_freezing(optimizing: Optimiz
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, parts=STEPS)
-def test_gradients_accumulated_over_parts_of_a_batch_agree(seed: int, mask: Mask, parts: int) -> None:
+def test_gradients_accumulated_over_parts_of_a_batch_agree(
+    seed: int, mask: Mask, parts: int
+) -> None:
     """Accumulating gradients over several backward passes leaves A and B the same bits.
 
     Row 27: no public report
@@ -234,7 +254,9 @@ def test_logged_gradient_norms_of_the_whole_model_differ(seed: int, mask: Mask, 
     """
 
     def norm(values: list[Tensor]) -> Tensor:
-        return torch.nn.utils.get_total_norm([each.grad for each in values if each.grad is not None])
+        return torch.nn.utils.get_total_norm(
+            [each.grad for each in values if each.grad is not None]
+        )
 
     a, b = twins(seed, mask)
     for model, owned in ((a, list(a.parameters())), (b, chosen(b, mask, frozen=False))):

@@ -37,7 +37,9 @@ class _Root(nn.Module):
 
 @FACT
 @given(seed=SEEDS, approach=st.sampled_from("AB"), anomaly=st.booleans())
-def test_anomaly_mode_finds_what_happens_in_frozen_layers_of_b(seed: int, approach: str, anomaly: bool) -> None:
+def test_anomaly_mode_finds_what_happens_in_frozen_layers_of_b(
+    seed: int, approach: str, anomaly: bool
+) -> None:
     """A NaN that arises in the backward pass of a frozen layer raises under anomaly mode in B; A never computes it.
 
     Row 20: no public report
@@ -47,8 +49,13 @@ def test_anomaly_mode_finds_what_happens_in_frozen_layers_of_b(seed: int, approa
     nn.init.constant_(frozen.bias, -100.0)
     nn.init.zeros_(head.weight)  # the slope of the root at zero, infinite, times a gradient of zero
     model = nn.Sequential(frozen, nn.ReLU(), _Root(), head)
-    raises = pytest.raises(RuntimeError, match=r"Function 'SqrtBackward0' returned nan values in its 0th output\.")
-    with torch.autograd.set_detect_anomaly(anomaly), raises if approach == "B" and anomaly else nullcontext():
+    raises = pytest.raises(
+        RuntimeError, match=r"Function 'SqrtBackward0' returned nan values in its 0th output\."
+    )
+    with (
+        torch.autograd.set_detect_anomaly(anomaly),
+        raises if approach == "B" and anomaly else nullcontext(),
+    ):
         backward(loss_of(model, batch(seed)))
     assert (frozen.bias.grad is None) == (approach == "A" or anomaly)
     assert head.bias.grad is not None
@@ -57,7 +64,9 @@ def test_anomaly_mode_finds_what_happens_in_frozen_layers_of_b(seed: int, approa
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, everything=st.booleans(), inputs=st.booleans())
-def test_backward_through_a_frozen_model_needs_an_input_that_requires_grad(seed: int, mask: Mask, everything: bool, inputs: bool) -> None:
+def test_backward_through_a_frozen_model_needs_an_input_that_requires_grad(
+    seed: int, mask: Mask, everything: bool, inputs: bool
+) -> None:
     """Backward raises exactly if every parameter is frozen and the input does not require grad; frozen weights get no gradient.
 
     Row 22: https://github.com/pyg-team/pytorch_geometric/pull/9996
@@ -65,18 +74,26 @@ def test_backward_through_a_frozen_model_needs_an_input_that_requires_grad(seed:
     model, _ = twins(seed, mask)
     model.requires_grad_(False) if everything else None
     before, samples = weights(model), batch(seed).requires_grad_(inputs)
-    refused = pytest.raises(RuntimeError, match="element 0 of tensors does not require grad and does not have a grad_fn")
+    refused = pytest.raises(
+        RuntimeError, match="element 0 of tensors does not require grad and does not have a grad_fn"
+    )
     with refused if everything and not inputs else nullcontext():
         backward(loss_of(model, samples))
     torch.optim.SGD(model.parameters(), lr=0.1).step()
     assert (samples.grad is not None) == inputs
-    assert [each is None for each in gradient_bits(model.parameters())] == [everything or frozen for frozen in mask]
-    assert [old == new for old, new in zip(before, weights(model), strict=True)] == [everything or frozen for frozen in mask]
+    assert [each is None for each in gradient_bits(model.parameters())] == [
+        everything or frozen for frozen in mask
+    ]
+    assert [old == new for old, new in zip(before, weights(model), strict=True)] == [
+        everything or frozen for frozen in mask
+    ]
 
 
 @FACT
 @given(seed=SEEDS, frozen=st.integers(0, 5), inputs=st.booleans())
-def test_backward_hooks_of_a_frozen_prefix_do_not_fire(seed: int, frozen: int, inputs: bool) -> None:
+def test_backward_hooks_of_a_frozen_prefix_do_not_fire(
+    seed: int, frozen: int, inputs: bool
+) -> None:
     """The full backward hook of a module fires exactly if its output requires grad, so never in the frozen prefix of A.
 
     Row 54: https://github.com/pytorch/pytorch/issues/56380
@@ -111,7 +128,10 @@ def test_an_optimizer_in_backward_misses_what_thaws_later(seed: int, mask: Mask)
     assert None not in gradient_bits(model.parameters())
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZER_NAMES if name not in ("LBFGS", "SparseAdam", "Muon", "Adafactor")])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in OPTIMIZER_NAMES if name not in ("LBFGS", "SparseAdam", "Muon", "Adafactor")],
+)
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_differentiable_optimizer_steps_frozen_leaves_only(name: str, frozen: bool) -> None:
     """With differentiable=True, a step updates a leaf in place, which raises exactly if the leaf requires grad.
@@ -121,7 +141,10 @@ def test_a_differentiable_optimizer_steps_frozen_leaves_only(name: str, frozen: 
     value = nn.Parameter(torch.ones(2), requires_grad=not frozen)
     value.grad = torch.ones(2)
     optimizer = getattr(torch.optim, name)([value], lr=0.1, differentiable=True)
-    refused = pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used in an in-place operation")
+    refused = pytest.raises(
+        RuntimeError,
+        match="a leaf Variable that requires grad is being used in an in-place operation",
+    )
     with nullcontext() if frozen else refused:
         optimizer.step()
     assert (bits(value) == bits(torch.ones(2))) == (not frozen)
@@ -131,7 +154,9 @@ PREFIXES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "requires_grad=False": lambda prefix, inputs: prefix.requires_grad_(False)(inputs),
     "no_grad": lambda prefix, inputs: torch.no_grad()(prefix)(inputs),
     "detach": lambda prefix, inputs: prefix(inputs).detach(),
-    "inference_mode and clone": lambda prefix, inputs: torch.inference_mode()(prefix)(inputs).clone(),
+    "inference_mode and clone": lambda prefix, inputs: torch.inference_mode()(prefix)(
+        inputs
+    ).clone(),
 }
 
 
@@ -161,7 +186,11 @@ def test_inference_tensors_cannot_be_saved_for_backward(seed: int, trains: bool)
     with torch.inference_mode():
         hidden = model[0](batch(seed))
     layer = model[2].requires_grad_(trains)
-    with pytest.raises(RuntimeError, match="Inference tensors cannot be saved for backward") if trains else nullcontext():
+    with (
+        pytest.raises(RuntimeError, match="Inference tensors cannot be saved for backward")
+        if trains
+        else nullcontext()
+    ):
         assert not layer(hidden).requires_grad
 
 
@@ -172,7 +201,10 @@ def test_a_parameter_built_under_inference_mode_cannot_be_thawed() -> None:
     """
     with torch.inference_mode():
         layer = nn.Linear(2, 2).requires_grad_(False)
-    with pytest.raises(RuntimeError, match="Setting requires_grad=True on inference tensor outside InferenceMode is not allowed"):
+    with pytest.raises(
+        RuntimeError,
+        match="Setting requires_grad=True on inference tensor outside InferenceMode is not allowed",
+    ):
         layer.requires_grad_(True)
     assert not layer.weight.requires_grad
 
@@ -190,8 +222,12 @@ def _nodes(roots: list[Tensor]) -> int:
 
 
 @FACT
-@given(seed=SEEDS, steps=st.integers(2, 4), create_graph=st.booleans(), approach=st.sampled_from("AB"))
-def test_gradients_with_a_graph_keep_every_step_alive_in_b(seed: int, steps: int, create_graph: bool, approach: str) -> None:
+@given(
+    seed=SEEDS, steps=st.integers(2, 4), create_graph=st.booleans(), approach=st.sampled_from("AB")
+)
+def test_gradients_with_a_graph_keep_every_step_alive_in_b(
+    seed: int, steps: int, create_graph: bool, approach: str
+) -> None:
     """With create_graph=True, the gradients that pile up on B's frozen parameters hold the graph of every step since; A has none.
 
     Row 58: https://pytorch.org/docs/stable/generated/torch.Tensor.backward.html
@@ -226,7 +262,9 @@ def test_second_derivatives_agree(seed: int, mask: Mask) -> None:
 
 @FACT
 @given(seed=SEEDS, approach=st.sampled_from("AB"), inplace=st.booleans())
-def test_an_in_place_activation_behind_a_frozen_prefix_breaks_b_alone(seed: int, approach: str, inplace: bool) -> None:
+def test_an_in_place_activation_behind_a_frozen_prefix_breaks_b_alone(
+    seed: int, approach: str, inplace: bool
+) -> None:
     """An in-place ReLU that overwrites what a frozen Sigmoid would need raises in B's backward pass; A saves nothing there.
 
     Row 61: https://github.com/pytorch/pytorch/issues/5687
@@ -234,7 +272,10 @@ def test_an_in_place_activation_behind_a_frozen_prefix_breaks_b_alone(seed: int,
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(3, 3), nn.Sigmoid(), nn.ReLU(inplace=inplace), nn.Linear(3, 1))
     model[0].requires_grad_(approach == "B")
-    broken = pytest.raises(RuntimeError, match="one of the variables needed for gradient computation has been modified by an inplace")
+    broken = pytest.raises(
+        RuntimeError,
+        match="one of the variables needed for gradient computation has been modified by an inplace",
+    )
     with broken if inplace and approach == "B" else nullcontext():
         backward(loss_of(model, batch(seed)))
     assert (model[0].weight.grad is None) == (approach == "A" or inplace)
@@ -242,7 +283,9 @@ def test_an_in_place_activation_behind_a_frozen_prefix_breaks_b_alone(seed: int,
 
 @FACT
 @given(seed=SEEDS, inplace=st.booleans(), frozen=st.booleans(), steps=STEPS)
-def test_an_in_place_first_layer_overwrites_the_batch(seed: int, inplace: bool, frozen: bool, steps: int) -> None:
+def test_an_in_place_first_layer_overwrites_the_batch(
+    seed: int, inplace: bool, frozen: bool, steps: int
+) -> None:
     """An in-place first layer changes the caller's batch, frozen model or not.
 
     Row 61: https://github.com/pytorch/pytorch/issues/5687

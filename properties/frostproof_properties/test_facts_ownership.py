@@ -76,7 +76,11 @@ def test_a_tied_weight_is_frozen_in_a_and_trained_in_b(seed: int, steps: int) ->
 
 
 @FACT
-@given(flags=st.lists(st.tuples(st.sampled_from(("embedding", "head")), st.booleans()), min_size=1, max_size=4))
+@given(
+    flags=st.lists(
+        st.tuples(st.sampled_from(("embedding", "head")), st.booleans()), min_size=1, max_size=4
+    )
+)
 def test_the_last_word_on_a_tied_weight_counts(flags: list[tuple[str, bool]]) -> None:
     """A shared parameter has one flag, whichever of its owners set it last.
 
@@ -179,10 +183,19 @@ KEEPS: dict[str, tuple[Callable[[nn.Linear], object], bool]] = {
     "to(device)": (lambda layer: layer.to("cpu"), True),
     "requires_grad_": (lambda layer: layer.requires_grad_(False), True),
     "load_state_dict": (lambda layer: layer.load_state_dict(layer.state_dict()), True),
-    "load_state_dict(assign)": (lambda layer: layer.load_state_dict(nn.Linear(2, 2).state_dict(), assign=True), False),
+    "load_state_dict(assign)": (
+        lambda layer: layer.load_state_dict(nn.Linear(2, 2).state_dict(), assign=True),
+        False,
+    ),
     "weight_norm": (lambda layer: nn.utils.weight_norm(layer), False),
-    "parametrizations.weight_norm": (lambda layer: nn.utils.parametrizations.weight_norm(layer), False),
-    "parametrizations.spectral_norm": (lambda layer: nn.utils.parametrizations.spectral_norm(layer), True),
+    "parametrizations.weight_norm": (
+        lambda layer: nn.utils.parametrizations.weight_norm(layer),
+        False,
+    ),
+    "parametrizations.spectral_norm": (
+        lambda layer: nn.utils.parametrizations.spectral_norm(layer),
+        True,
+    ),
 }
 
 

@@ -41,7 +41,9 @@ def _square(seed: int) -> nn.Sequential:
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, steps=STEPS, approach=st.sampled_from("AB"))
-def test_a_checkpoint_resumes_with_the_same_mask(seed: int, mask: Mask, steps: int, approach: str) -> None:
+def test_a_checkpoint_resumes_with_the_same_mask(
+    seed: int, mask: Mask, steps: int, approach: str
+) -> None:
     """With the same mask, weights and optimizer state from a checkpoint go on with the bits of the uninterrupted run.
 
     Row 34: https://github.com/pytorch/pytorch/issues/1489
@@ -49,7 +51,9 @@ def test_a_checkpoint_resumes_with_the_same_mask(seed: int, mask: Mask, steps: i
 
     def start() -> tuple[nn.Sequential, torch.optim.Adam]:
         model = twins(seed, mask)["AB".index(approach)]
-        return model, torch.optim.Adam(model.parameters() if approach == "A" else chosen(model, mask, frozen=False), lr=0.1)
+        return model, torch.optim.Adam(
+            model.parameters() if approach == "A" else chosen(model, mask, frozen=False), lr=0.1
+        )
 
     (model, optimizer), (resumed, other) = start(), start()
     train(model, optimizer, batch(seed), steps)
@@ -64,7 +68,9 @@ def test_a_checkpoint_resumes_with_the_same_mask(seed: int, mask: Mask, steps: i
 
 @FACT
 @given(seed=SEEDS, saved=MASKS, loaded=MASKS, approach=st.sampled_from("AB"))
-def test_a_checkpoint_of_another_mask_raises_by_number_only(seed: int, saved: Mask, loaded: Mask, approach: str) -> None:
+def test_a_checkpoint_of_another_mask_raises_by_number_only(
+    seed: int, saved: Mask, loaded: Mask, approach: str
+) -> None:
     """B refuses the optimizer state of another mask exactly if the number of trainable parameters differs; A never does.
 
     Row 34: https://github.com/STVIR/pysot/issues/92
@@ -78,7 +84,8 @@ def test_a_checkpoint_of_another_mask_raises_by_number_only(seed: int, saved: Ma
     state = optimizers[0].state_dict()
     if approach == "B" and sum(saved) != sum(loaded):
         with pytest.raises(
-            ValueError, match="loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+            ValueError,
+            match="loaded state dict contains a parameter group that doesn't match the size of optimizer's group",
         ):
             optimizers[1].load_state_dict(state)
     else:
@@ -88,14 +95,18 @@ def test_a_checkpoint_of_another_mask_raises_by_number_only(seed: int, saved: Ma
 
 @FACT
 @given(seed=SEEDS, saved=st.integers(0, 2), loaded=st.integers(0, 2), named=st.booleans())
-def test_state_of_another_mask_lands_on_the_wrong_parameter(seed: int, saved: int, loaded: int, named: bool) -> None:
+def test_state_of_another_mask_lands_on_the_wrong_parameter(
+    seed: int, saved: int, loaded: int, named: bool
+) -> None:
     """In B, a mask of the same size and other members loads without complaint, and state goes by position: named parameters
     take over the saved names.
 
     Row 34: https://github.com/pytorch/pytorch/issues/134107
     """
 
-    def start(frozen: int) -> tuple[nn.Sequential, list[tuple[str, nn.Parameter]], torch.optim.Adam]:
+    def start(
+        frozen: int,
+    ) -> tuple[nn.Sequential, list[tuple[str, nn.Parameter]], torch.optim.Adam]:
         model = _square(seed)
         owned = [each for place, each in enumerate(model.named_parameters()) if place != frozen]
         given: Any = owned if named else [value for _, value in owned]
@@ -142,13 +153,17 @@ def test_state_of_another_number_of_groups_is_refused() -> None:
     """
     one, two = (torch.optim.Adam([nn.Parameter(torch.zeros(1))]) for _ in range(2))
     two.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
-    with pytest.raises(ValueError, match="loaded state dict has a different number of parameter groups"):
+    with pytest.raises(
+        ValueError, match="loaded state dict has a different number of parameter groups"
+    ):
         one.load_state_dict(two.state_dict())
 
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, before=STEPS, during=STEPS)
-def test_the_state_of_a_frozen_parameter_waits(seed: int, mask: Mask, before: int, during: int) -> None:
+def test_the_state_of_a_frozen_parameter_waits(
+    seed: int, mask: Mask, before: int, during: int
+) -> None:
     """In A, the state of a parameter that is frozen midway keeps its bits, the count of steps included, and goes on at the thaw;
     in B a group added at the thaw starts from nothing.
 
@@ -193,14 +208,19 @@ def test_adagrad_allocates_state_for_what_is_frozen(mask: Mask) -> None:
     adagrad, adam = torch.optim.Adagrad(a.parameters()), torch.optim.Adam(a.parameters())
     for optimizer in (adagrad, adam):
         train(a, optimizer, batch(0))
-    sizes = [sum(isinstance(state.get("step"), Tensor) for state in optimizer.state.values()) for optimizer in (adagrad, adam)]
+    sizes = [
+        sum(isinstance(state.get("step"), Tensor) for state in optimizer.state.values())
+        for optimizer in (adagrad, adam)
+    ]
     assert sizes == [6, 6 - sum(mask)]
 
 
 @pytest.mark.parametrize("optimizing", OPTIMIZING, ids=str)
 @FACT
 @given(seed=SEEDS, removed=st.booleans(), popped=st.booleans(), steps=STEPS)
-def test_state_without_a_group_cannot_be_saved(optimizing: Optimizing, seed: int, removed: bool, popped: bool, steps: int) -> None:
+def test_state_without_a_group_cannot_be_saved(
+    optimizing: Optimizing, seed: int, removed: bool, popped: bool, steps: int
+) -> None:
     """Taken out of its group, as B would a parameter that it freezes, one that still has state makes `state_dict()` raise KeyError;
     popped with it, the state does not, and neither does an optimizer without any.
 
@@ -224,7 +244,9 @@ def test_state_without_a_group_cannot_be_saved(optimizing: Optimizing, seed: int
         assert len(optimizer.state_dict()["state"]) == len(optimizer.state)
 
 
-def _resumed(optimizing: Optimizing, value: nn.Parameter, seed: int, steps: int) -> tuple[nn.Parameter, Optimizer, nn.Parameter, Optimizer]:
+def _resumed(
+    optimizing: Optimizing, value: nn.Parameter, seed: int, steps: int
+) -> tuple[nn.Parameter, Optimizer, nn.Parameter, Optimizer]:
     """A parameter after `steps` steps with its optimizer, and the same two from a checkpoint."""
     optimizer = optimizing([value])
     for step in range(steps):
@@ -236,7 +258,9 @@ def _resumed(optimizing: Optimizing, value: nn.Parameter, seed: int, steps: int)
 
 
 def _step(value: nn.Parameter, optimizer: Optimizer, seed: int) -> None:
-    value.grad = torch.randn(value.shape, generator=torch.Generator().manual_seed(seed)).to(value.dtype)
+    value.grad = torch.randn(value.shape, generator=torch.Generator().manual_seed(seed)).to(
+        value.dtype
+    )
     optimizer.step()
 
 
@@ -248,7 +272,9 @@ CASTS = {"NAdam": {"mu_product"}, "ASGD": {"eta", "mu"}}
 @pytest.mark.parametrize("optimizing", OPTIMIZING, ids=str)
 @BRIEF
 @given(seed=SEEDS, steps=STEPS)
-def test_loading_casts_state_to_the_dtype_of_the_parameter(optimizing: Optimizing, dtype: torch.dtype, seed: int, steps: int) -> None:
+def test_loading_casts_state_to_the_dtype_of_the_parameter(
+    optimizing: Optimizing, dtype: torch.dtype, seed: int, steps: int
+) -> None:
     """load_state_dict casts floating point state, all but `step`, to the dtype of its parameter: what NAdam and ASGD keep in float32
     changes its dtype exactly if the parameters have another, and nothing else does.
 
@@ -269,13 +295,19 @@ def test_loading_casts_state_to_the_dtype_of_the_parameter(optimizing: Optimizin
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 @FACT
 @given(seed=SEEDS, momentum=st.booleans())
-def test_what_is_cast_on_loading_trains_apart(dtype: torch.dtype, seed: int, momentum: bool) -> None:
+def test_what_is_cast_on_loading_trains_apart(
+    dtype: torch.dtype, seed: int, momentum: bool
+) -> None:
     """NAdam, resumed after one step, takes another second step where its float32 product was cast, to bfloat16 or to float64, and the
     same one in float32. SGD, whose momentum has the parameter's dtype, goes on with the same bits in each.
 
     Row 73: https://github.com/pytorch/pytorch/issues/75224
     """
-    optimizing = Optimizing(torch.optim.SGD, {"momentum": 0.9}) if momentum else Optimizing(torch.optim.NAdam)
+    optimizing = (
+        Optimizing(torch.optim.SGD, {"momentum": 0.9})
+        if momentum
+        else Optimizing(torch.optim.NAdam)
+    )
     start = nn.Parameter(torch.zeros(256, dtype=dtype))
     value, optimizer, resumed, other = _resumed(optimizing, start, seed, 1)
     _step(value, optimizer, seed + 1)

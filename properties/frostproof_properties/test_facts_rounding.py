@@ -13,14 +13,32 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from frostproof.training.bits import bits, bits_of, ulp
-from frostproof_properties.facts import FACT, MASKS, SEEDS, STEPS, Mask, backward, batch, chosen, loss_of, network, train, twins, weights
+from frostproof_properties.facts import (
+    FACT,
+    MASKS,
+    SEEDS,
+    STEPS,
+    Mask,
+    backward,
+    batch,
+    chosen,
+    loss_of,
+    network,
+    train,
+    twins,
+    weights,
+)
 
 
 def _layer(name: str, first: bool) -> nn.Module:
     if name == "MultiheadAttention":
         return nn.MultiheadAttention(8, 2, batch_first=first)
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=first)
-    return layer if name == "TransformerEncoderLayer" else nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    return (
+        layer
+        if name == "TransformerEncoderLayer"
+        else nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    )
 
 
 ATTENTION = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerEncoder")
@@ -36,25 +54,40 @@ def _fast_path(enabled: bool) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _attend(name: str, seed: int, *, frozen: bool, first: bool, training: bool, fast: bool, rows: int) -> Tensor:
+def _attend(
+    name: str, seed: int, *, frozen: bool, first: bool, training: bool, fast: bool, rows: int
+) -> Tensor:
     torch.manual_seed(seed)
     module = _layer(name, first).requires_grad_(not frozen).train(training)
     inputs = torch.randn(rows, 16, 8) if first else torch.randn(16, rows, 8)
     with _fast_path(fast):
-        output = module(inputs, inputs, inputs)[0] if name == "MultiheadAttention" else module(inputs)
+        output = (
+            module(inputs, inputs, inputs)[0] if name == "MultiheadAttention" else module(inputs)
+        )
     assert isinstance(output, Tensor)
     return output.detach()
 
 
 @pytest.mark.parametrize("name", ATTENTION)
 @FACT
-@given(seed=SEEDS, first=st.booleans(), training=st.booleans(), fast=st.booleans(), rows=st.integers(1, 3))
-def test_frozen_attention_agrees_to_rounding(name: str, seed: int, first: bool, training: bool, fast: bool, rows: int) -> None:
+@given(
+    seed=SEEDS,
+    first=st.booleans(),
+    training=st.booleans(),
+    fast=st.booleans(),
+    rows=st.integers(1, 3),
+)
+def test_frozen_attention_agrees_to_rounding(
+    name: str, seed: int, first: bool, training: bool, fast: bool, rows: int
+) -> None:
     """Attention whose every parameter is frozen agrees with the unfrozen one to rounding, and to the bit with batch_first=False.
 
     Row 37: https://github.com/pytorch/pytorch/issues/128209
     """
-    frozen, free = (_attend(name, seed, frozen=frozen, first=first, training=training, fast=fast, rows=rows) for frozen in (True, False))
+    frozen, free = (
+        _attend(name, seed, frozen=frozen, first=first, training=training, fast=fast, rows=rows)
+        for frozen in (True, False)
+    )
     assert first or bits(frozen) == bits(free)
     torch.testing.assert_close(frozen, free, atol=1e-5, rtol=1e-5)
 
@@ -62,19 +95,26 @@ def test_frozen_attention_agrees_to_rounding(name: str, seed: int, first: bool, 
 @pytest.mark.parametrize("name", ["TransformerEncoderLayer", "TransformerEncoder"])
 @FACT
 @given(seed=SEEDS, first=st.booleans(), training=st.booleans(), fast=st.booleans())
-def test_a_frozen_encoder_in_eval_mode_takes_the_fast_path(name: str, seed: int, first: bool, training: bool, fast: bool) -> None:
+def test_a_frozen_encoder_in_eval_mode_takes_the_fast_path(
+    name: str, seed: int, first: bool, training: bool, fast: bool
+) -> None:
     """On a batch of one, a frozen encoder differs from an unfrozen one in some bits exactly where the fast path is open to it:
     batch first, in eval mode, and not switched off.
 
     Row 37: https://github.com/pytorch/pytorch/issues/128209
     """
-    frozen, free = (_attend(name, seed, frozen=frozen, first=first, training=training, fast=fast, rows=1) for frozen in (True, False))
+    frozen, free = (
+        _attend(name, seed, frozen=frozen, first=first, training=training, fast=fast, rows=1)
+        for frozen in (True, False)
+    )
     assert (bits(frozen) != bits(free)) == (first and fast and not training)
 
 
 @FACT
 @given(seed=SEEDS, bias=st.booleans(), transposed=st.booleans(), trains=st.booleans())
-def test_a_frozen_layer_rounds_a_transposed_batch_differently(seed: int, bias: bool, transposed: bool, trains: bool) -> None:
+def test_a_frozen_layer_rounds_a_transposed_batch_differently(
+    seed: int, bias: bool, transposed: bool, trains: bool
+) -> None:
     """A matrix product folds a transposed batch of sequences exactly if the weight requires grad, so that freezing an nn.Linear
     changes the last bits (for some shape, at least), as it does in attention with batch_first=True; made contiguous first, the same
     batch gives the same bits.
@@ -84,7 +124,10 @@ def test_a_frozen_layer_rounds_a_transposed_batch_differently(seed: int, bias: b
     torch.manual_seed(seed)
     same = []
     for rows, length, width in ((2, 16, 8), (2, 3, 8), (5, 7, 33)):
-        layer, inputs = nn.Linear(width, 6, bias=bias), torch.randn(rows, length, width).transpose(0, 1)
+        layer, inputs = (
+            nn.Linear(width, 6, bias=bias),
+            torch.randn(rows, length, width).transpose(0, 1),
+        )
         inputs = inputs if transposed else inputs.contiguous()
         free = layer(inputs).detach()
         other = layer.requires_grad_(trains)(inputs).detach()
@@ -95,7 +138,9 @@ def test_a_frozen_layer_rounds_a_transposed_batch_differently(seed: int, bias: b
 
 @FACT
 @given(seed=SEEDS, dtype=st.sampled_from((torch.float32, torch.float64)))
-def test_a_frozen_attention_bias_agrees_with_a_trainable_one_to_rounding(seed: int, dtype: torch.dtype) -> None:
+def test_a_frozen_attention_bias_agrees_with_a_trainable_one_to_rounding(
+    seed: int, dtype: torch.dtype
+) -> None:
     """scaled_dot_product_attention with an additive bias picks its kernel by whether the bias requires grad: same up to rounding.
 
     Row 38: https://github.com/pytorch/pytorch/issues/188302
@@ -104,7 +149,9 @@ def test_a_frozen_attention_bias_agrees_with_a_trainable_one_to_rounding(seed: i
     query, key, value = torch.randn(3, 1, 2, 16, 8, dtype=dtype)
     bias = torch.randn(16, 16, dtype=dtype)
     frozen, free = (
-        nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.clone().requires_grad_(trains)).detach()
+        nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias.clone().requires_grad_(trains)
+        ).detach()
         for trains in (False, True)
     )
     torch.testing.assert_close(frozen, free)
@@ -119,7 +166,11 @@ def test_a_frozen_attention_bias_rounds_differently() -> None:
     query, key, value = torch.randn(3, 1, 2, 64, 16)
     bias = torch.randn(64, 64)
     outputs = [
-        bits(nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.clone().requires_grad_(trains)))
+        bits(
+            nn.functional.scaled_dot_product_attention(
+                query, key, value, attn_mask=bias.clone().requires_grad_(trains)
+            )
+        )
         for trains in (False, True)
     ]
     assert outputs[0] != outputs[1]
@@ -140,7 +191,9 @@ def _lbfgs(model: nn.Module, owned: list[nn.Parameter], inputs: Tensor, steps: i
 
 @FACT
 @given(seed=SEEDS, mask=MASKS, steps=STEPS)
-def test_lbfgs_keeps_frozen_bits_and_trains_alike_to_rounding(seed: int, mask: Mask, steps: int) -> None:
+def test_lbfgs_keeps_frozen_bits_and_trains_alike_to_rounding(
+    seed: int, mask: Mask, steps: int
+) -> None:
     """LBFGS over all parameters (A), frozen ones as zeros in its flat vector, keeps the frozen bits and trains as B does to rounding.
 
     Row 36: https://github.com/pytorch/pytorch/issues/27605
@@ -166,7 +219,9 @@ AVERAGES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("average", AVERAGES)
 @FACT
 @given(seed=SEEDS, mask=MASKS, steps=st.integers(2, 20))
-def test_the_average_of_frozen_weights_is_exact(average: str, seed: int, mask: Mask, steps: int) -> None:
+def test_the_average_of_frozen_weights_is_exact(
+    average: str, seed: int, mask: Mask, steps: int
+) -> None:
     """AveragedModel, which interpolates, keeps the bits of exactly those weights that are frozen.
 
     Row 44: https://github.com/open-mmlab/mmengine/pull/519
@@ -178,7 +233,9 @@ def test_the_average_of_frozen_weights_is_exact(average: str, seed: int, mask: M
     for _ in range(steps):
         train(model, optimizer, batch(seed))
         averaged.update_parameters(model)
-    assert [old == new for old, new in zip(start, weights(averaged.module), strict=True)] == list(mask)
+    assert [old == new for old, new in zip(start, weights(averaged.module), strict=True)] == list(
+        mask
+    )
 
 
 @FACT
@@ -196,7 +253,9 @@ def test_an_average_by_hand_drifts_by_rounding_alone(seed: int) -> None:
     torch.testing.assert_close(average, value, rtol=1e-4, atol=1e-6)
 
 
-def _beside_a_newcomer(seed: int, dtype: torch.dtype, *, late: bool, together: bool, foreach: bool, steps: int) -> Tensor:
+def _beside_a_newcomer(
+    seed: int, dtype: torch.dtype, *, late: bool, together: bool, foreach: bool, steps: int
+) -> Tensor:
     """A weight after `steps` steps and another, beside one that trains from the start or that the last step is the first to train."""
     generator = torch.Generator().manual_seed(seed)
     value, other = (nn.Parameter(torch.randn(256, generator=generator).to(dtype)) for _ in range(2))
@@ -212,15 +271,20 @@ def _beside_a_newcomer(seed: int, dtype: torch.dtype, *, late: bool, together: b
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 @FACT
 @given(seed=SEEDS, late=st.booleans(), foreach=st.booleans(), steps=STEPS)
-def test_a_newcomer_changes_how_its_group_rounds(dtype: torch.dtype, seed: int, late: bool, foreach: bool, steps: int) -> None:
+def test_a_newcomer_changes_how_its_group_rounds(
+    dtype: torch.dtype, seed: int, late: bool, foreach: bool, steps: int
+) -> None:
     """SGD(foreach=True) with momentum updates a group one by one while one member, thawed just now, has no momentum buffer. In bfloat16
     the others then differ in the last bits from what they are in a group of their own; not in wider dtypes, nor in the for-loop.
 
     Row 76: no public report
     """
     beside, alone = (
-        _beside_a_newcomer(seed, dtype, late=late, together=together, foreach=foreach, steps=steps) for together in (True, False)
+        _beside_a_newcomer(seed, dtype, late=late, together=together, foreach=foreach, steps=steps)
+        for together in (True, False)
     )
     assert (bits(beside) != bits(alone)) == (late and foreach and dtype == torch.bfloat16)
     largest = max(1.0, float(alone.abs().max()))
-    assert float((beside.double() - alone.double()).abs().max()) <= 2 * ulp(largest, str(dtype).removeprefix("torch."))
+    assert float((beside.double() - alone.double()).abs().max()) <= 2 * ulp(
+        largest, str(dtype).removeprefix("torch.")
+    )

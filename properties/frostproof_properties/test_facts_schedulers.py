@@ -21,28 +21,47 @@ FOLLOWS: dict[str, Make] = {
     "ExponentialLR": lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.9),
     "PolynomialLR": lambda optimizer: lr_scheduler.PolynomialLR(optimizer, 10),
     "ReduceLROnPlateau": lambda optimizer: lr_scheduler.ReduceLROnPlateau(optimizer, patience=0),
-    "ChainedScheduler": lambda optimizer: lr_scheduler.ChainedScheduler([lr_scheduler.ExponentialLR(optimizer, 0.9)]),
+    "ChainedScheduler": lambda optimizer: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.ExponentialLR(optimizer, 0.9)]
+    ),
     "ConstantLR": lambda optimizer: lr_scheduler.ConstantLR(optimizer, 0.5, 100),
     "CosineAnnealingLR": lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 10),
 }
 SHORT = r"zip\(\) argument 2 is shorter than argument 1"
 RAISES: dict[str, tuple[Make, type[Exception], str]] = {
-    "LambdaLR": (lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step), ValueError, SHORT),
+    "LambdaLR": (
+        lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step),
+        ValueError,
+        SHORT,
+    ),
     "MultiplicativeLR": (
         lambda optimizer: lr_scheduler.MultiplicativeLR(optimizer, lambda _: 0.9),
         ValueError,
         r"zip\(\) argument 2 is longer than argument 1",
     ),
     "CyclicLR": (lambda optimizer: lr_scheduler.CyclicLR(optimizer, 0.01, 0.1), ValueError, SHORT),
-    "CosineAnnealingWarmRestarts": (lambda optimizer: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 10), ValueError, SHORT),
+    "CosineAnnealingWarmRestarts": (
+        lambda optimizer: lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 10),
+        ValueError,
+        SHORT,
+    ),
     "SequentialLR": (
         lambda optimizer: lr_scheduler.SequentialLR(
-            optimizer, [lr_scheduler.ExponentialLR(optimizer, 0.9), lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step)], [1]
+            optimizer,
+            [
+                lr_scheduler.ExponentialLR(optimizer, 0.9),
+                lr_scheduler.LambdaLR(optimizer, lambda step: 0.9**step),
+            ],
+            [1],
         ),
         ValueError,
         SHORT,
     ),
-    "OneCycleLR": (lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, 100), KeyError, "initial_lr"),
+    "OneCycleLR": (
+        lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, 100),
+        KeyError,
+        "initial_lr",
+    ),
 }
 
 
@@ -60,7 +79,9 @@ def _started(make: Make, steps: int, lr: float) -> tuple[SGD, Any]:
     for _ in range(steps):
         optimizer.step()
         _step(scheduler)
-    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": lr or optimizer.param_groups[0]["lr"]})
+    optimizer.add_param_group(
+        {"params": [nn.Parameter(torch.zeros(1))], "lr": lr or optimizer.param_groups[0]["lr"]}
+    )
     optimizer.step()
     return optimizer, scheduler
 
@@ -76,7 +97,9 @@ def test_every_scheduler_is_looked_at() -> None:
 @pytest.mark.parametrize("name", FOLLOWS)
 @BRIEF
 @given(before=st.integers(0, 4), after=st.integers(1, 4), lr=st.sampled_from((0.0, 0.02)))
-def test_some_schedulers_take_an_added_group_along(name: str, before: int, after: int, lr: float) -> None:
+def test_some_schedulers_take_an_added_group_along(
+    name: str, before: int, after: int, lr: float
+) -> None:
     """These schedulers change the rate of a group that is added later by the factor of the first one's.
 
     Row 33: https://github.com/pytorch/pytorch/issues/62475
@@ -111,7 +134,9 @@ def test_linear_lr_gives_an_added_group_another_schedule(before: int) -> None:
 
     Row 33: https://github.com/pytorch/pytorch/issues/20997
     """
-    optimizer, scheduler = _started(lambda each: lr_scheduler.LinearLR(each, 0.5, total_iters=8), before, 0.1)
+    optimizer, scheduler = _started(
+        lambda each: lr_scheduler.LinearLR(each, 0.5, total_iters=8), before, 0.1
+    )
     for _ in range(8):
         _step(scheduler)
     first, second = optimizer.param_groups

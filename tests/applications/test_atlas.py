@@ -25,7 +25,14 @@ from frostproof.applications.atlas.families import FAMILIES, cases, families_of
 from frostproof.applications.atlas.record import Atlas, Cell
 from frostproof.applications.atlas.summary import overview, summary
 from frostproof.applications.atlas.traits import TRAITS, traits
-from frostproof.approaches.approach import AllOwned, Approach, Approaches, OptimizerSubset, Parameters, RequiresGrad
+from frostproof.approaches.approach import (
+    AllOwned,
+    Approach,
+    Approaches,
+    OptimizerSubset,
+    Parameters,
+    RequiresGrad,
+)
 from frostproof.approaches.others import (
     WAYS,
     BackwardInputs,
@@ -81,7 +88,9 @@ def case(mask: tuple[str, ...] = PREFIX, program: Program = STEPS, **options: Va
 
 
 def subject(kind: type[Optimizer] = SGD, **arguments: Any) -> Subject:
-    return Subject(target=f"torch.optim:{kind.__name__}", factory=kind, arguments={"lr": 0.1, **arguments})
+    return Subject(
+        target=f"torch.optim:{kind.__name__}", factory=kind, arguments={"lr": 0.1, **arguments}
+    )
 
 
 def compared(one: Approach, other: Approach, what: Case, optimizer: Subject) -> Any:
@@ -89,14 +98,22 @@ def compared(one: Approach, other: Approach, what: Case, optimizer: Subject) -> 
         return difference(*(trained(what, optimizer, way, "cpu") for way in (one, other)))
 
 
-def shown(one: Approach, other: Approach, what: Case, optimizer: Subject, folder: Path) -> subprocess.CompletedProcess[str]:
+def shown(
+    one: Approach, other: Approach, what: Case, optimizer: Subject, folder: Path
+) -> subprocess.CompletedProcess[str]:
     """The script that tells two ways apart, run with torch alone."""
     with fenced("cpu", fused_attention=True):
-        text = script(difference_shown(what, optimizer, "cpu", one, other), optimizer, Approaches(a=one, b=other))
+        text = script(
+            difference_shown(what, optimizer, "cpu", one, other),
+            optimizer,
+            Approaches(a=one, b=other),
+        )
     assert "frostproof" not in text
     path = folder / "shown.py"
     path.write_text(text, encoding="utf-8")
-    return subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        [sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
@@ -105,12 +122,16 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("way", ALIKE, ids=lambda way: way.name)
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1, "momentum": 0.9}], ids=["plain", "decay"])
+@pytest.mark.parametrize(
+    "options", [{}, {"weight_decay": 0.1, "momentum": 0.9}], ids=["plain", "decay"]
+)
 def test_ways_that_train_alike_are_equivalent(way: Approach, options: dict[str, Any]) -> None:
     assert compared(RequiresGrad(), way, case(), subject(**options)) is None
 
 
-@pytest.mark.parametrize("way", [OptimizerSubset(), WeightsRestored(), ZeroRate()], ids=lambda way: way.name)
+@pytest.mark.parametrize(
+    "way", [OptimizerSubset(), WeightsRestored(), ZeroRate()], ids=lambda way: way.name
+)
 def test_clipping_over_the_model_tells_what_leaves_gradients(way: Approach, tmp_path: Path) -> None:
     clipped = case(program=(Step(after_backward=(Clip("norm", "all", 0.01),)),))
     found = compared(RequiresGrad(), way, clipped, subject())
@@ -126,7 +147,10 @@ def test_zeros_for_a_gradient_move_what_is_frozen_under_decay(tmp_path: Path) ->
     assert compared(RequiresGrad(), ZeroingHook(), case(), subject()) is None
     decaying = subject(weight_decay=0.1)
     found = compared(RequiresGrad(), ZeroingHook(), case(), decaying)
-    assert found.cause == "hook-zeros moves what is frozen: zeros are a gradient too, and decay or momentum move it"
+    assert (
+        found.cause
+        == "hook-zeros moves what is frozen: zeros are a gradient too, and decay or momentum move it"
+    )
     assert "a frozen parameter differs" in found.message
     assert shown(RequiresGrad(), ZeroingHook(), case(), decaying, tmp_path).returncode == 1
 
@@ -136,12 +160,20 @@ def test_an_inference_prefix_raises_and_a_script_shows_it(tmp_path: Path) -> Non
     assert "Inference tensors cannot be saved for backward" in found.cause
     done = shown(RequiresGrad(), InferencePrefix(), case(), subject(), tmp_path)
     assert done.returncode == 1
-    assert said(done).startswith("equivalent: forward raised RuntimeError('Inference tensors cannot be saved for backward")
+    assert said(done).startswith(
+        "equivalent: forward raised RuntimeError('Inference tensors cannot be saved for backward"
+    )
 
 
 def test_torch_func_cannot_update_the_statistics_of_a_norm() -> None:
     names = ("0.weight", "0.bias", "1.weight", "1.bias")
-    normed = Case(Architecture(Input((2,)), (Linear(2), BatchNorm1d())), names[:2], (Group(names),), (Step(),), batch=3)
+    normed = Case(
+        Architecture(Input((2,)), (Linear(2), BatchNorm1d())),
+        names[:2],
+        (Group(names),),
+        (Step(),),
+        batch=3,
+    )
     found = compared(RequiresGrad(), Functional(), normed, subject())
     assert "would mutate a captured Tensor" in found.cause
     assert compared(RequiresGrad(), Buffers(), normed, subject()) is None
@@ -177,7 +209,10 @@ def test_a_way_that_forgets_to_freeze_is_told(tmp_path: Path) -> None:
 
 def test_a_prefix_freezes_whole_first_layers_alone() -> None:
     for mask in (("2.weight", "2.bias"), ("0.weight",), (*PREFIX, "3.bias")):
-        assert NoGradPrefix().unfit(case(mask), subject()) == "it freezes nothing but whole layers before the first that trains"
+        assert (
+            NoGradPrefix().unfit(case(mask), subject())
+            == "it freezes nothing but whole layers before the first that trains"
+        )
     assert NoGradPrefix().unfit(case(), subject()) == ""
 
 
@@ -207,15 +242,24 @@ def test_in_every_case_something_is_frozen_and_something_trains(name: str, targe
 
 def test_families_are_those_that_an_optimizer_can_train() -> None:
     with fenced("cpu"):
-        found = {name: families_of(probe(resolve([f"torch.optim:{name}"])[0], "cpu")) for name in ("AdamW", "Muon", "SparseAdam")}
-    assert found == {"AdamW": list(FAMILIES), "Muon": ["linear", "embedding"], "SparseAdam": ["embedding"]}
+        found = {
+            name: families_of(probe(resolve([f"torch.optim:{name}"])[0], "cpu"))
+            for name in ("AdamW", "Muon", "SparseAdam")
+        }
+    assert found == {
+        "AdamW": list(FAMILIES),
+        "Muon": ["linear", "embedding"],
+        "SparseAdam": ["embedding"],
+    }
 
 
 @pytest.mark.parametrize("family", ["linear", "normalized"])
 def test_every_difference_of_a_region_is_shown_by_its_script(family: str) -> None:
     cells = rerun(explored(subject(torch.optim.AdamW), "cpu", 4, 0, (family,)))
     assert {cell.family for cell in cells} == {family}
-    assert {frozenset((cell.left, cell.right)) for cell in cells} <= {frozenset((a.name, b.name)) for a in WAYS for b in WAYS if a != b}
+    assert {frozenset((cell.left, cell.right)) for cell in cells} <= {
+        frozenset((a.name, b.name)) for a in WAYS for b in WAYS if a != b
+    }
     different = [cell for cell in cells if cell.verdict == "different"]
     assert different
     for cell in different:
@@ -244,16 +288,30 @@ def test_traits_are_what_is_seen() -> None:
         "detach",
         "inference-prefix",
     }
-    assert {name for name, seen in found.items() if seen.get("gradients")} == {"B", "B-second", "restore", "lr-zero", "hook-zeros"}
+    assert {name for name, seen in found.items() if seen.get("gradients")} == {
+        "B",
+        "B-second",
+        "restore",
+        "lr-zero",
+        "hook-zeros",
+    }
     assert {name for name, seen in found.items() if seen.get("decays")} == {"hook-zeros"}
     assert {name for name, seen in found.items() if not seen.get("listed", True)} == {"buffers"}
     assert all(seen["drifts"] for seen in found.values() if "raises" not in seen)
-    assert {name for name, seen in found.items() if "raises" in seen} == {"inference-prefix", "func"}
+    assert {name for name, seen in found.items() if "raises" in seen} == {
+        "inference-prefix",
+        "func",
+    }
     assert all(set(seen) <= {*TRAITS, "raises"} for seen in found.values())
 
 
 def test_classes_are_of_what_was_never_seen_to_differ() -> None:
-    seen = {frozenset("ab"): "equivalent", frozenset("ac"): "different", frozenset("bc"): "different", frozenset("cd"): "rounding"}
+    seen = {
+        frozenset("ab"): "equivalent",
+        frozenset("ac"): "different",
+        frozenset("bc"): "different",
+        frozenset("cd"): "rounding",
+    }
     assert classes("abcd", {**seen, frozenset("ad"): "different"}) == [["a", "b"], ["c", "d"]]  # type: ignore[dict-item]
 
 
@@ -295,12 +353,16 @@ def test_the_command_from_another_folder(tmp_path: Path) -> None:
         "linear",
     ]
     words += ["--json", "a.json", "--markdown", "a.md", "--html", "a.html", "--cases", "scripts"]
-    done = subprocess.run(words, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        words, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "mylib:Plain: {A, A-late," in done.stdout
     atlas = msgspec.json.decode((tmp_path / "a.json").read_bytes(), type=Atlas)
     assert {cell.target for cell in atlas.cells} == {"mylib:Plain"}
-    assert [(lost.target, lost.reason) for lost in atlas.lost] == [("mylib:Dies", "its process died with exit code 3")]
+    assert [(lost.target, lost.reason) for lost in atlas.lost] == [
+        ("mylib:Dies", "its process died with exit code 3")
+    ]
     different = [cell for cell in atlas.cells if cell.verdict == "different"]
     assert different
     for cell in different:
@@ -327,9 +389,17 @@ def test_the_command_from_another_folder(tmp_path: Path) -> None:
         (["--cases", "/dev/null/x"], "name another folder"),
     ],
 )
-def test_wrong_usage_is_one_line(arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_usage_is_one_line(
+    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if "--cases" in arguments:
-        empty = Atlas(Any, [], [Cell("a:b", "default", "linear", "A", "B", "different", 1, script="x")], [], 0.0)  # type: ignore[arg-type]
+        empty = Atlas(
+            Any,
+            [],
+            [Cell("a:b", "default", "linear", "A", "B", "different", 1, script="x")],
+            [],
+            0.0,
+        )  # type: ignore[arg-type]
         monkeypatch.setattr("frostproof.applications.atlas.build.drawn", lambda *_, **__: empty)
     done = CliRunner().invoke(main, ["atlas", *arguments])
     assert done.exit_code == 2

@@ -115,20 +115,40 @@ def cost(*arguments: str) -> Result:
 
 
 def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
-    words = [sys.executable, "-m", "frostproof", "cost", "mymodels:pair", "--freeze", "backbone.*", "--json", "out.json"]
-    done = subprocess.run(words, cwd=folder, env=clean(), capture_output=True, text=True, timeout=120, check=False)
+    words = [
+        sys.executable,
+        "-m",
+        "frostproof",
+        "cost",
+        "mymodels:pair",
+        "--freeze",
+        "backbone.*",
+        "--json",
+        "out.json",
+    ]
+    done = subprocess.run(
+        words, cwd=folder, env=clean(), capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0] == "mymodels:pair: 6 of 8 parameters are frozen, 268 of 293 numbers"
     rows = {line.split()[0]: line for line in lines if line}
     assert rows["backbone.0"].endswith("nothing: all before it is frozen")
     assert rows["head"].endswith("trains")
-    assert rows["Recommended:"].startswith("Recommended: A: requires_grad=False (requires_grad=False on what is frozen,")
-    assert "Mind: module backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
+    assert rows["Recommended:"].startswith(
+        "Recommended: A: requires_grad=False (requires_grad=False on what is frozen,"
+    )
+    assert (
+        "Mind: module backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
+    )
     assert "no_grad prefix: does not apply: the model is no nn.Sequential" in done.stdout
     assert max(map(len, lines)) <= WIDTH
     found = json.loads((folder / "out.json").read_text())
-    assert (found["format"], found["version"], found["optimizer"]) == ("frostproof-costs", 1, "AdamW")
+    assert (found["format"], found["version"], found["optimizer"]) == (
+        "frostproof-costs",
+        1,
+        "AdamW",
+    )
     assert found["trainable"] == ["head.weight", "head.bias"]
     ways = {each["way"]: each["costs"] for each in found["ways"]}
     head = 2 * 2 * 4 * 5
@@ -140,10 +160,16 @@ def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ("mymodels:Net --freeze backbone.0 --freeze backbone.3.bias --input 4,3,8,8", "3 of 8 parameters are frozen"),
+        (
+            "mymodels:Net --freeze backbone.0 --freeze backbone.3.bias --input 4,3,8,8",
+            "3 of 8 parameters are frozen",
+        ),
         ("mymodels:partly_frozen", "6 of 8 parameters are frozen"),
         ("mymodels:READY --freeze 0 --input 3,2 --optimizer SGD", "with SGD"),
-        ("mymodels:READY --freeze 0 --input 3,2 --optimizer torch.optim:Adagrad", "Recommended: A, filtered"),
+        (
+            "mymodels:READY --freeze 0 --input 3,2 --optimizer torch.optim:Adagrad",
+            "Recommended: A, filtered",
+        ),
         ("mymodels:tokens --freeze 1.*", "needed by 0.weight"),
         ("mymodels:many --freeze [0-4].*", "6 modules"),
         ("mymodels:escapes --freeze b", "a?[31m"),
@@ -163,11 +189,20 @@ def test_other_ways_to_name_a_model_and_what_is_frozen(arguments: str, says: str
         ("nowhere:net --freeze x", "unknown module 'nowhere'"),
         ("mymodels --freeze x", "malformed model 'mymodels': write module:factory"),
         ("mymodels:pear --freeze x", "Did you mean pair?"),
-        ("broken:net --freeze x", "importing 'broken' for target 'broken:net' raised OSError: no such file"),
+        (
+            "broken:net --freeze x",
+            "importing 'broken' for target 'broken:net' raised OSError: no such file",
+        ),
         ("mymodels:CONSTANT --freeze x", "'mymodels:CONSTANT' is int, which cannot be called"),
         ("mymodels:raises --freeze x", "'mymodels:raises' raised ValueError: no weights"),
-        ("mymodels:nothing --freeze x", "'mymodels:nothing' returned NoneType: return an nn.Module"),
-        ("mymodels:pair --freeze backbon.*", "--freeze 'backbon.*' matches no parameter: there are backbone.0.weight, backbone.0.bias"),
+        (
+            "mymodels:nothing --freeze x",
+            "'mymodels:nothing' returned NoneType: return an nn.Module",
+        ),
+        (
+            "mymodels:pair --freeze backbon.*",
+            "--freeze 'backbon.*' matches no parameter: there are backbone.0.weight, backbone.0.bias",
+        ),
         ("mymodels:pair --freeze hed", "Did you mean head?"),
         ("mymodels:pair --freeze *", "all 8 parameters are frozen, so that nothing trains"),
         ("mymodels:pair", "nothing is frozen: give --freeze PATTERN"),
@@ -197,10 +232,17 @@ DOCUMENT = (ROOT / "docs" / "costs.md").read_text(encoding="utf-8")
 BENCHMARK = ROOT / "benchmarks" / "costs.py"
 
 
-@pytest.mark.skipif(not torch.__version__.startswith("2.13"), reason="what is saved for backward is a matter of the version")
-def test_the_document_shows_what_is_printed(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(
+    not torch.__version__.startswith("2.13"),
+    reason="what is saved for backward is a matter of the version",
+)
+def test_the_document_shows_what_is_printed(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     (source,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
-    (words, output) = re.findall(r"^    \$ frostproof cost (.*)\n((?:    .*\n|\n)*)", DOCUMENT, re.MULTILINE)[0]
+    (words, output) = re.findall(
+        r"^    \$ frostproof cost (.*)\n((?:    .*\n|\n)*)", DOCUMENT, re.MULTILINE
+    )[0]
     (folder / "mymodels.py").write_text(source)
     assert cost(*shlex.split(words)).output.strip() == textwrap.dedent(output).strip()
     (table,) = re.findall(r"^(\| trained .*?)\n\n", DOCUMENT, re.MULTILINE | re.DOTALL)
@@ -214,7 +256,11 @@ def layer(path: str, frozen: int = 0, needed_by: str | None = None) -> Layer:
 
 
 def test_many_modules_become_few_rows() -> None:
-    layers = [layer(f"{block}.{number}", 6 if block < 5 else 0) for block in range(10) for number in range(10)]
+    layers = [
+        layer(f"{block}.{number}", 6 if block < 5 else 0)
+        for block in range(10)
+        for number in range(10)
+    ]
     assert condensed(layers[:MANY], MANY) == layers[:MANY]
     rows = condensed(layers, MANY)
     assert [row.path for row in rows] == [str(block) for block in range(10)]
@@ -229,5 +275,11 @@ def test_numbers_have_three_digits() -> None:
     assert [count(n) for n in (0, 7, 999, 1000, 12_345, 999_499, 999_600, 1_230_000)] == [
         "0", "7", "999", "1.00 k", "12.3 k", "999 k", "1.00 M", "1.23 M"
     ]  # fmt: skip
-    assert [size(n) for n in (0, 512, 1024, 20_700, 5 << 30)] == ["0 B", "512 B", "1.00 KiB", "20.2 KiB", "5.00 GiB"]
+    assert [size(n) for n in (0, 512, 1024, 20_700, 5 << 30)] == [
+        "0 B",
+        "512 B",
+        "1.00 KiB",
+        "20.2 KiB",
+        "5.00 GiB",
+    ]
     assert [share_of(part, 1000) for part in (0, 3, 120, 1000)] == ["0%", "<1%", "12%", "100%"]

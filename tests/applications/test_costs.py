@@ -48,7 +48,9 @@ def subsets(items: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
     return chain.from_iterable(combinations(items, size) for size in range(1, len(items) + 1))
 
 
-def mlp(layers: int, between: Callable[[], nn.Module] | None = None, bias: bool = True) -> nn.Sequential:
+def mlp(
+    layers: int, between: Callable[[], nn.Module] | None = None, bias: bool = True
+) -> nn.Sequential:
     stack: list[nn.Module] = []
     for number in range(layers):
         stack += [between()] if between and number else []
@@ -60,13 +62,19 @@ def training(model: nn.Sequential, layers: Sequence[int]) -> Task:
     """The task in which these of the linear layers train."""
     linear = [str(place) for place, module in enumerate(model) if isinstance(module, nn.Linear)]
     trained = {linear[layer] for layer in layers}
-    frozen = frozenset(name for name, _ in model.named_parameters() if name.partition(".")[0] not in trained)
+    frozen = frozenset(
+        name for name, _ in model.named_parameters() if name.partition(".")[0] not in trained
+    )
     return Task(model, (torch.randn(ROWS, WIDTH),), frozen)
 
 
 def without(model: nn.Module, inputs: Any, *parts: str) -> Task:
     """The task in which what begins with one of `parts` is frozen."""
-    return Task(model, (inputs,), frozenset(name for name, _ in model.named_parameters() if name.startswith(parts)))
+    return Task(
+        model,
+        (inputs,),
+        frozenset(name for name, _ in model.named_parameters() if name.startswith(parts)),
+    )
 
 
 @pytest.mark.parametrize("layers", range(1, 9))
@@ -82,8 +90,12 @@ def test_the_closed_form_holds_for_every_mask(layers: int) -> None:
             assert a.backward_flops == PRODUCT * closed_form.backward_a(layers, trainable)
             assert b.backward_flops == PRODUCT * closed_form.backward_b(layers)
             assert a.forward_flops == b.forward_flops == PRODUCT * layers
-            assert a.saved_bytes + a.input_bytes == ACTIVATION * closed_form.saved_a(layers, trainable, between)
-            assert b.saved_bytes + b.input_bytes == ACTIVATION * closed_form.saved_b(layers, between)
+            assert a.saved_bytes + a.input_bytes == ACTIVATION * closed_form.saved_a(
+                layers, trainable, between
+            )
+            assert b.saved_bytes + b.input_bytes == ACTIVATION * closed_form.saved_b(
+                layers, between
+            )
             assert a.weight_bytes == WEIGHT * closed_form.weights_a(layers, trainable)
             assert b.weight_bytes == WEIGHT * (layers - 1)
 
@@ -93,20 +105,36 @@ def test_the_figures_of_eight_layers() -> None:
     shown = []
     for trainable in ((7,), (4,), (0,), (0, 2, 4, 6)):
         saved = [closed_form.saved_a(8, trainable, each) for each in ("ReLU", "GELU", "none")]
-        shown.append([closed_form.backward_a(8, trainable), *saved, closed_form.weights_a(8, trainable)])
+        shown.append(
+            [closed_form.backward_a(8, trainable), *saved, closed_form.weights_a(8, trainable)]
+        )
     assert shown == [[1, 1, 1, 1, 0], [4, 4, 4, 1, 3], [8, 8, 8, 1, 7], [11, 8, 11, 4, 7]]
     assert closed_form.backward_b(8) == 15
     assert [closed_form.saved_b(8, each) for each in ("ReLU", "GELU", "none")] == [8, 15, 8]
 
 
 REAL = {
-    "resnet": (models.resnet, byhand.resnet, ("stem", "layer1.conv1", "layer1.bn1", "layer1.conv2", "layer2", "head")),
+    "resnet": (
+        models.resnet,
+        byhand.resnet,
+        ("stem", "layer1.conv1", "layer1.bn1", "layer1.conv2", "layer2", "head"),
+    ),
     "encoder": (
         models.encoder,
         byhand.encoder,
-        ("encoder.layers.0.self_attn", "encoder.layers.0.linear1", "encoder.layers.0.norm", "encoder.layers.1.linear2", "head"),
+        (
+            "encoder.layers.0.self_attn",
+            "encoder.layers.0.linear1",
+            "encoder.layers.0.norm",
+            "encoder.layers.1.linear2",
+            "head",
+        ),
     ),
-    "classifier": (models.classifier, byhand.classifier, ("embedding", "lstm.weight_ih", "lstm.weight_hh", "head")),
+    "classifier": (
+        models.classifier,
+        byhand.classifier,
+        ("embedding", "lstm.weight_ih", "lstm.weight_hh", "head"),
+    ),
 }
 
 
@@ -126,7 +154,10 @@ def test_real_models_cost_what_they_do_by_hand(name: str) -> None:
         sizes = {parameter: 4 * each.numel() for parameter, each in model.named_parameters()}
         assert b.gradient_bytes == sum(sizes.values())
         assert a.gradient_bytes == sum(sizes[parameter] for parameter in task.trainable)
-        assert (a.stale_bytes, b.stale_bytes) == (0, sum(sizes[parameter] for parameter in task.frozen))
+        assert (a.stale_bytes, b.stale_bytes) == (
+            0,
+            sum(sizes[parameter] for parameter in task.frozen),
+        )
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -151,7 +182,9 @@ def test_what_torch_func_computes_is_what_is_counted_for_it() -> None:
     held = {name: p.detach() for name, p in model.named_parameters() if name in task.frozen}
     trained = {name: p.detach() for name, p in model.named_parameters() if name not in task.frozen}
     with Flops() as counted:
-        torch.func.grad(lambda given: loss_of(torch.func.functional_call(model, {**held, **given}, task.inputs)))(trained)
+        torch.func.grad(
+            lambda given: loss_of(torch.func.functional_call(model, {**held, **given}, task.inputs))
+        )(trained)
     costs = count(task, next(way for way in WAYS if way.name == "torch.func"))
     assert counted.flops == costs.forward_flops + costs.backward_flops
 
@@ -162,7 +195,10 @@ AS_B = ("grad = None", "lr=0", "zeroing hook", "restored weights")
 
 def test_every_way_where_a_prefix_is_frozen() -> None:
     task = training(mlp(5, nn.ReLU), (3, 4))
-    found = {each.way: each.costs for each in estimated(task, lambda groups: _stepped(groups, torch.optim.Adam))}
+    found = {
+        each.way: each.costs
+        for each in estimated(task, lambda groups: _stepped(groups, torch.optim.Adam))
+    }
     assert all(found.values())
     costs = {name: each for name, each in found.items() if each is not None}
     a, b = costs[A.name], costs[B.name]
@@ -174,13 +210,24 @@ def test_every_way_where_a_prefix_is_frozen() -> None:
         assert costs[name].backward_flops == b.backward_flops, name
         assert costs[name].gradient_bytes == b.gradient_bytes, name
     some = costs["backward(inputs=...)"]
-    assert (some.backward_flops, some.gradient_bytes, some.saved_bytes) == (a.backward_flops, a.gradient_bytes, b.saved_bytes)
+    assert (some.backward_flops, some.gradient_bytes, some.saved_bytes) == (
+        a.backward_flops,
+        a.gradient_bytes,
+        b.saved_bytes,
+    )
     moments, steps = 2 * 4 * (WIDTH**2 + WIDTH), 2 * 4
-    assert a.state_bytes == b.state_bytes == costs["grad = None"].state_bytes == 2 * (moments + steps)
-    assert all(costs[name].state_bytes == 5 * (moments + steps) for name in ("lr=0", "zeroing hook", "restored weights"))
+    assert (
+        a.state_bytes == b.state_bytes == costs["grad = None"].state_bytes == 2 * (moments + steps)
+    )
+    assert all(
+        costs[name].state_bytes == 5 * (moments + steps)
+        for name in ("lr=0", "zeroing hook", "restored weights")
+    )
 
 
-def _stepped(groups: list[dict[str, Any]], kind: Callable[..., torch.optim.Optimizer]) -> torch.optim.Optimizer:
+def _stepped(
+    groups: list[dict[str, Any]], kind: Callable[..., torch.optim.Optimizer]
+) -> torch.optim.Optimizer:
     optimizer = kind(groups)
     optimizer.step()
     return optimizer
@@ -207,7 +254,9 @@ def test_counting_leaves_the_model_and_the_random_numbers_as_they_were() -> None
     estimated(without(model, inputs, "stem"), None)
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.parameters())
+    assert not any(
+        parameter.requires_grad or parameter.grad is not None for parameter in model.parameters()
+    )
 
 
 class Segments(nn.Module):
@@ -217,7 +266,9 @@ class Segments(nn.Module):
         self.reentrant = reentrant
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.above(checkpoint(self.inner, self.below(x), use_reentrant=self.reentrant))
+        found: Tensor = self.above(
+            checkpoint(self.inner, self.below(x), use_reentrant=self.reentrant)
+        )
         return found
 
 
@@ -237,7 +288,9 @@ def test_state_for_what_is_frozen_decides_between_ways_that_are_alike() -> None:
     task = training(mlp(3), (2,))
     chosen = recommended(estimated(task, lambda groups: _stepped(groups, torch.optim.Adagrad)))
     assert chosen.way == "A, filtered"
-    assert recommended(estimated(task, lambda groups: _stepped(groups, torch.optim.SGD))).way == A.name
+    assert (
+        recommended(estimated(task, lambda groups: _stepped(groups, torch.optim.SGD))).way == A.name
+    )
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -257,24 +310,40 @@ def _adds_up(task: Task) -> None:
     layers, whole = explained(task), count(task, A)
     assert sum(each.forward_flops for each in layers) == whole.forward_flops
     assert sum(each.weight_flops + each.input_flops for each in layers) == whole.backward_flops
-    assert sum(each.weights for each in layers) == sum(parameter.numel() for parameter in task.model.parameters())
+    assert sum(each.weights for each in layers) == sum(
+        parameter.numel() for parameter in task.model.parameters()
+    )
     for each in layers:
         assert each.frozen < each.weights or not each.weight_flops
 
 
 def test_each_module_says_what_its_backward_pass_is_for() -> None:
-    layers = {each.path: each for each in explained(without(*models.resnet(), "layer1", "head.weight"))}
+    layers = {
+        each.path: each for each in explained(without(*models.resnet(), "layer1", "head.weight"))
+    }
     convolution = 2 * models.BATCH * models.SIDE**2 * models.CHANNELS**2 * 9
     assert layers["stem"].why == "trains"
     assert layers["layer1.conv1"].why == "needed by stem.weight"
-    assert (layers["layer1.conv1"].weight_flops, layers["layer1.conv1"].input_flops) == (0, convolution)
+    assert (layers["layer1.conv1"].weight_flops, layers["layer1.conv1"].input_flops) == (
+        0,
+        convolution,
+    )
     assert layers["layer2.conv1"].why == "trains; needed by stem.weight"
-    assert (layers["layer2.conv1"].weight_flops, layers["layer2.conv1"].input_flops) == (convolution, convolution)
+    assert (layers["layer2.conv1"].weight_flops, layers["layer2.conv1"].input_flops) == (
+        convolution,
+        convolution,
+    )
     prefix = {each.path: each for each in explained(without(*models.resnet(), "stem", "layer1"))}
     assert prefix["layer1.conv2"].why == "nothing: all before it is frozen"
-    assert (prefix["layer2.conv1"].weight_flops, prefix["layer2.conv1"].input_flops) == (convolution, 0)
+    assert (prefix["layer2.conv1"].weight_flops, prefix["layer2.conv1"].input_flops) == (
+        convolution,
+        0,
+    )
     assert prefix["head"].needed_by == "layer2.conv1.weight"
-    cut = {each.path: each for each in explained(without(Segments(reentrant=True), torch.randn(3, 4), "below"))}
+    cut = {
+        each.path: each
+        for each in explained(without(Segments(reentrant=True), torch.randn(3, 4), "below"))
+    }
     assert cut["inner.0"].why == "gets no gradient"
 
 
@@ -303,13 +372,24 @@ def test_what_is_frozen_and_changes_all_the_same_is_named() -> None:
     tied = mlp(2)
     tied[1].weight = tied[0].weight
     task = Task(tied, (torch.randn(2, WIDTH),), frozenset({"0.weight"}))
-    assert any("0.weight and 1.weight are one parameter" in each for each in remarks(task, estimated(task, None)[0]))
+    assert any(
+        "0.weight and 1.weight are one parameter" in each
+        for each in remarks(task, estimated(task, None)[0])
+    )
 
 
 RECURRENT = Case(
     Architecture(Input((6, 2)), (Linear(2), GRU(8))),
     mask=tuple(f"1.{kind}_{of}_l0" for kind in ("weight", "bias") for of in ("ih", "hh")),
-    groups=(Group(("0.weight", "0.bias", *(f"1.{kind}_{of}_l0" for kind in ("weight", "bias") for of in ("ih", "hh")))),),
+    groups=(
+        Group(
+            (
+                "0.weight",
+                "0.bias",
+                *(f"1.{kind}_{of}_l0" for kind in ("weight", "bias") for of in ("ih", "hh")),
+            )
+        ),
+    ),
     program=(Step(),),
     batch=2,
 )
@@ -318,12 +398,22 @@ RECURRENT = Case(
 @pytest.mark.parametrize(("amp", "saves_more"), [("none", False), ("autocast", True)])
 def test_autocast_casts_a_frozen_weight_at_each_use(amp: Any, saves_more: bool) -> None:
     with fenced("cpu"):
-        outcome = run_trial(RECURRENT.replaced(program=(Step(amp=amp),)), AUTOGRAD, "cpu", (cost_bounded.INVARIANT,), Approaches())
+        outcome = run_trial(
+            RECURRENT.replaced(program=(Step(amp=amp),)),
+            AUTOGRAD,
+            "cpu",
+            (cost_bounded.INVARIANT,),
+            Approaches(),
+        )
     (moment,) = outcome.trial.moments
     a, b = moment.seen["a"].cost, moment.seen["b"].cost
     assert a is not None
     assert b is not None
-    assert (a.saved_bytes > b.saved_bytes) == saves_more == cost_bounded.casts_again(outcome.trial, moment)
+    assert (
+        (a.saved_bytes > b.saved_bytes)
+        == saves_more
+        == cost_bounded.casts_again(outcome.trial, moment)
+    )
     assert a.backward_flops <= b.backward_flops
     assert outcome.judged == [cost_bounded.INVARIANT]
     assert not outcome.violated
@@ -333,6 +423,14 @@ def test_what_is_judged_is_the_first_step_with_each_mask() -> None:
     names = RECURRENT.groups[0].parameters
     program = (Step(), Step(), Thaw(RECURRENT.mask), Step(), Freeze(names[:2]), Step())
     with fenced("cpu"):
-        trial = run_trial(RECURRENT.replaced(program=program), AUTOGRAD, "cpu", (), Approaches()).trial
-    assert [moment.number for moment in trial.moments if moment.seen["a"].cost is not None] == [0, 5]
-    assert all((moment.seen["a"].cost is None) == (moment.seen["b"].cost is None) for moment in trial.moments)
+        trial = run_trial(
+            RECURRENT.replaced(program=program), AUTOGRAD, "cpu", (), Approaches()
+        ).trial
+    assert [moment.number for moment in trial.moments if moment.seen["a"].cost is not None] == [
+        0,
+        5,
+    ]
+    assert all(
+        (moment.seen["a"].cost is None) == (moment.seen["b"].cost is None)
+        for moment in trial.moments
+    )

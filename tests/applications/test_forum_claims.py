@@ -35,7 +35,13 @@ def _claim(holds: Callable[[int], bool], condition: Callable[[int], bool] | None
     quote = Quote("first post", "a number")
     meets = None if condition is None else lambda number: condition(number)
     return Claim(
-        "numbers", (quote,), "It holds.", numbers, lambda number: (holds(number), f"{number}"), "it is small" if condition else "", meets
+        "numbers",
+        (quote,),
+        "It holds.",
+        numbers,
+        lambda number: (holds(number), f"{number}"),
+        "it is small" if condition else "",
+        meets,
     )
 
 
@@ -50,7 +56,9 @@ def test_a_false_claim_comes_with_the_smallest_counterexample() -> None:
     found = verdict(_claim(lambda number: number < 7), 30)
     assert found.word == "false"
     assert found.counts.met_held + found.counts.met_failed == 30
-    assert [(each.example, each.held, each.seen) for each in found.shown] == [({"number": 7}, False, "7")]
+    assert [(each.example, each.held, each.seen) for each in found.shown] == [
+        ({"number": 7}, False, "7")
+    ]
 
 
 def test_an_exact_condition_is_shown_from_both_sides() -> None:
@@ -58,7 +66,10 @@ def test_an_exact_condition_is_shown_from_both_sides() -> None:
     assert found.word == "true only if"
     assert found.counts.met_failed == found.counts.unmet_held == 0
     assert found.counts.met_held + found.counts.unmet_failed == 60
-    assert [(each.example, each.held) for each in found.shown] == [({"number": 50}, False), ({"number": 0}, True)]
+    assert [(each.example, each.held) for each in found.shown] == [
+        ({"number": 50}, False),
+        ({"number": 0}, True),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +77,9 @@ def test_an_exact_condition_is_shown_from_both_sides() -> None:
     [(60, 50, False), (40, 40, True)],
     ids=["it fails though it is met", "it holds though it is not met"],
 )
-def test_a_condition_that_is_not_exact_makes_no_claim_true(limit: int, number: int, held: bool) -> None:
+def test_a_condition_that_is_not_exact_makes_no_claim_true(
+    limit: int, number: int, held: bool
+) -> None:
     found = verdict(_claim(lambda number: number < 50, lambda number: number < limit), 100)
     assert found.word == "false"
     assert [(each.example, each.held) for each in found.shown] == [({"number": number}, held)]
@@ -126,8 +139,14 @@ FLIPS: list[tuple[Plant, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("plant", "identity", "flipped"), FLIPS, ids=[f"{plant.__name__}-{identity}" for plant, identity, _ in FLIPS])
-def test_another_torch_flips_the_verdict(plant: Plant, identity: str, flipped: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("plant", "identity", "flipped"),
+    FLIPS,
+    ids=[f"{plant.__name__}-{identity}" for plant, identity, _ in FLIPS],
+)
+def test_another_torch_flips_the_verdict(
+    plant: Plant, identity: str, flipped: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)
     assert flipped != SETTLED[identity]
     # So few may miss one side of a condition.
@@ -138,7 +157,9 @@ def test_every_verdict_can_be_flipped() -> None:
     assert {identity for _, identity, _ in FLIPS} == BY_ID.keys()
 
 
-def test_one_optimizer_that_checks_leaves_the_next_as_the_counterexample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_optimizer_that_checks_leaves_the_next_as_the_counterexample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     other_torch.sgd_checks_requires_grad(monkeypatch)
     found = verdict(BY_ID["optimizer-checks-requires-grad"], 100)
     assert found.word == "false"
@@ -149,7 +170,9 @@ def test_one_optimizer_that_checks_leaves_the_next_as_the_counterexample(monkeyp
 def test_a_script_needs_torch_alone(claim: Claim) -> None:
     text = script(claim, verdict(claim, 1).shown[0].example)
     tree = ast.parse(text)
-    modules = {each.name for node in tree.body if isinstance(node, ast.Import) for each in node.names}
+    modules = {
+        each.name for node in tree.body if isinstance(node, ast.Import) for each in node.names
+    }
     modules |= {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
     assert {name.partition(".")[0] for name in modules} <= {"torch", *sys.stdlib_module_names}
     assert "frostproof" not in text
@@ -158,13 +181,21 @@ def test_a_script_needs_torch_alone(claim: Claim) -> None:
 
 
 @pytest.mark.parametrize(
-    ("identity", "code"), [("optimizer-checks-requires-grad", 1), ("functionally-equivalent", 1), ("best-practice", 0)]
+    ("identity", "code"),
+    [("optimizer-checks-requires-grad", 1), ("functionally-equivalent", 1), ("best-practice", 0)],
 )
 def test_a_script_exits_as_it_says(identity: str, code: int, tmp_path: Path) -> None:
     found = settled(BY_ID[identity], 100, 0)
     assert found.verdict == SETTLED[identity], found.doubt
     (tmp_path / "claim.py").write_text(found.script, encoding="utf-8")
-    done = subprocess.run([sys.executable, "-I", "claim.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "claim.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == code, done.stderr
     if code:
         assert done.stderr.splitlines()[-1] == f"{identity}: {found.shown[0].seen}"
@@ -184,7 +215,14 @@ def _run(*arguments: str) -> Any:
 
 
 def test_the_command_says_and_writes_every_verdict(tmp_path: Path) -> None:
-    files = ("--json", str(tmp_path / "claims.json"), "--markdown", str(tmp_path / "claims.md"), "--cases", str(tmp_path / "cases"))
+    files = (
+        "--json",
+        str(tmp_path / "claims.json"),
+        "--markdown",
+        str(tmp_path / "claims.md"),
+        "--cases",
+        str(tmp_path / "cases"),
+    )
     done = _run("--examples", "3", "--seed", "4", *files)
     assert done.exit_code == 0, done.output
     found = msgspec.json.decode((tmp_path / "claims.json").read_bytes(), type=Survey)
@@ -211,7 +249,9 @@ def test_the_command_says_and_writes_every_verdict(tmp_path: Path) -> None:
         (("--cases", "file"), "name one that can be made"),
     ],
 )
-def test_wrong_usage_is_one_line(arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_usage_is_one_line(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     done = _run(*arguments)
@@ -224,5 +264,8 @@ def test_wrong_usage_is_one_line(arguments: tuple[str, ...], said: str, tmp_path
 def test_the_document_has_the_verdicts_that_the_suite_demands() -> None:
     text = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     sections = re.findall(r"^## ([a-z-]+)$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    said = {identity: re.findall(r"^\*\*(True|False|True only if)\*\*", body, re.MULTILINE) for identity, body in sections}
+    said = {
+        identity: re.findall(r"^\*\*(True|False|True only if)\*\*", body, re.MULTILINE)
+        for identity, body in sections
+    }
     assert said == {identity: [word.capitalize()] for identity, word in SETTLED.items()}

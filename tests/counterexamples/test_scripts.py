@@ -75,7 +75,9 @@ def planted(bug: Planted) -> str:
 
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: f"{bug.invariant}-{bug.name}")
-def test_the_script_of_a_planted_bug_fails_until_that_is_mended(bug: Planted, tmp_path: Path) -> None:
+def test_the_script_of_a_planted_bug_fails_until_that_is_mended(
+    bug: Planted, tmp_path: Path
+) -> None:
     text = planted(bug)
     assert "frostproof" not in text.replace("# ", "")
     broken, mended = tmp_path / "broken.py", tmp_path / "mended.py"
@@ -84,13 +86,25 @@ def test_the_script_of_a_planted_bug_fails_until_that_is_mended(bug: Planted, tm
     assert run_here(broken, bug.invariant).reproduced, run_here(broken, bug.invariant).said
     assert run_here(mended, bug.invariant).said == "it exits 0"
     if bug.name in text:  # else it has functions that somebody else formatted
-        ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "100", "--diff", str(broken)]
+        ruff = [
+            sys.executable,
+            "-m",
+            "ruff",
+            "format",
+            "--isolated",
+            "--line-length",
+            "100",
+            "--diff",
+            str(broken),
+        ]
         assert subprocess.run(ruff, capture_output=True, text=True, check=False).stdout == ""
 
 
 def simplest(*program: Any, mask: tuple[str, ...] = ("0.weight",)) -> Case:
     architecture = Architecture(Input((2,)), (Linear(2),))
-    return Case(architecture, mask, (Group(("0.weight", "0.bias"), (("lr", 0.1),)),), program or (Step(),))
+    return Case(
+        architecture, mask, (Group(("0.weight", "0.bias"), (("lr", 0.1),)),), program or (Step(),)
+    )
 
 
 def script_of(case: Case, subject: Subject, invariant: str) -> str:
@@ -113,15 +127,27 @@ def clean(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("optimizer", [DecaysEverything, ReadsMissingGradient], ids=lambda optimizer: optimizer.__name__)
+@pytest.mark.parametrize(
+    "optimizer", [DecaysEverything, ReadsMissingGradient], ids=lambda optimizer: optimizer.__name__
+)
 def test_a_script_runs_where_there_is_no_frostproof(optimizer: Any, clean: Path) -> None:
-    invariant = {DecaysEverything: "frozen-weights-unchanged", ReadsMissingGradient: "gradless-step-is-noop"}[optimizer]
+    invariant = {
+        DecaysEverything: "frozen-weights-unchanged",
+        ReadsMissingGradient: "gradless-step-is-noop",
+    }[optimizer]
     text = script_of(simplest(), subjects(optimizer)[0], invariant)
     path = clean / "counterexample.py"
     for source, code in ((text, 1), (corrected(text), 0))[: 1 + (optimizer is DecaysEverything)]:
         path.write_text(source)
         environment = {**os.environ, "PYTHONPATH": str(clean)}
-        done = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, path],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert done.returncode == code, done.stderr
         assert done.stdout == ""
         assert not code or done.stderr.strip().splitlines()[-1].startswith(f"{invariant}: ")
@@ -130,9 +156,13 @@ def test_a_script_runs_where_there_is_no_frostproof(optimizer: Any, clean: Path)
 
 
 @pytest.mark.parametrize("forks", [False, True])
-def test_what_reproduces_nothing_is_told_apart(tmp_path: Path, forks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_reproduces_nothing_is_told_apart(
+    tmp_path: Path, forks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if forks and not execution.FORKS:
-        pytest.skip("a process that has imported torch forks safely on Linux alone: elsewhere each script starts a new one, as with False")
+        pytest.skip(
+            "a process that has imported torch forks safely on Linux alone: elsewhere each script starts a new one, as with False"
+        )
     monkeypatch.setattr(execution, "FORKS", forks)
     path = tmp_path / "script.py"
     says = {
@@ -142,9 +172,18 @@ def test_what_reproduces_nothing_is_told_apart(tmp_path: Path, forks: bool, monk
         "1 / 0": (False, "it exits 1: ZeroDivisionError: division by zero"),
         "import os; os._exit(3)": (False, "it exits 3"),
         "while True: pass": (False, "it took more than 5 s"),
-        "import sys, warnings; warnings.warn('old'); sys.exit('thaw-resumes: it does not')": (True, "thaw-resumes: it does not"),
-        "import sys; sys.exit('frostproof' in sys.modules or __name__ != '__main__' or len(sys.argv) != 1)": (False, "it exits 0"),
-        "import os, sys; sys.exit(os.path.dirname(__file__) != os.getcwd() or os.environ['HOME'] != 'here')": (False, "it exits 0"),
+        "import sys, warnings; warnings.warn('old'); sys.exit('thaw-resumes: it does not')": (
+            True,
+            "thaw-resumes: it does not",
+        ),
+        "import sys; sys.exit('frostproof' in sys.modules or __name__ != '__main__' or len(sys.argv) != 1)": (
+            False,
+            "it exits 0",
+        ),
+        "import os, sys; sys.exit(os.path.dirname(__file__) != os.getcwd() or os.environ['HOME'] != 'here')": (
+            False,
+            "it exits 0",
+        ),
     }
     monkeypatch.setenv("HOME", "here")
     monkeypatch.setenv("PYTHONWARNINGS", "error")
@@ -173,20 +212,31 @@ class Compiled(SGD):
 """
 
 
-def test_what_is_compiled_is_run_as_it_was_when_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_compiled_is_run_as_it_was_when_it_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "compiledlib.py").write_text(COMPILED)
     monkeypatch.syspath_prepend(tmp_path)
     compiled = importlib.import_module("compiledlib").Compiled
-    text = script_of(simplest(), subjects(compiled, "compiledlib:Compiled")[0], "frozen-weights-unchanged")
+    text = script_of(
+        simplest(), subjects(compiled, "compiledlib:Compiled")[0], "frozen-weights-unchanged"
+    )
     assert text.count('torch.compiler.set_stance("force_eager")') == 1
     path = tmp_path / "counterexample.py"
     path.write_text(text)
-    execution = reproduces(path, "frozen-weights-unchanged", tmp_path, timeout=30, module="compiledlib")
+    execution = reproduces(
+        path, "frozen-weights-unchanged", tmp_path, timeout=30, module="compiledlib"
+    )
     assert execution.reproduced, execution.said
 
 
-@pytest.mark.parametrize("body", ["raise ValueError", "import sys; sys.exit(0)", "import os; os._exit(0)", "while True: pass"])
-def test_a_library_that_cannot_be_imported_costs_its_script_alone(body: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "body",
+    ["raise ValueError", "import sys; sys.exit(0)", "import os; os._exit(0)", "while True: pass"],
+)
+def test_a_library_that_cannot_be_imported_costs_its_script_alone(
+    body: str, tmp_path: Path
+) -> None:
     (tmp_path / "odd.py").write_text(body)
     path = tmp_path / "script.py"
     path.write_text("import odd")
@@ -199,10 +249,18 @@ def test_what_cannot_be_written_down_says_why() -> None:
     def local(parameters: Any, **options: Any) -> Any:
         return DecaysEverything(parameters, **options)
 
-    for factory in (local, lambda parameters, **options: DecaysEverything(parameters, **options), functools.partial(DecaysEverything)):
+    for factory in (
+        local,
+        lambda parameters, **options: DecaysEverything(parameters, **options),
+        functools.partial(DecaysEverything),
+    ):
         with pytest.raises(Unprintable, match="cannot be imported by name"):
             script_of(simplest(), Subject("here:it", factory), "frozen-weights-unchanged")
-    given = Subject("tests.helpers.broken:DecaysEverything", DecaysEverything, arguments={"weight_decay": torch.tensor(0.0)})
+    given = Subject(
+        "tests.helpers.broken:DecaysEverything",
+        DecaysEverything,
+        arguments={"weight_decay": torch.tensor(0.0)},
+    )
     with pytest.raises(Unprintable, match=r"tensor\(0.\) cannot be written down"):
         script_of(simplest(), given, "frozen-weights-unchanged")
 
@@ -224,13 +282,18 @@ EVERYTHING = (
             TiedLinear(3, of=11, bias=True),
         ),
     ),
-    Architecture(Input((3,), vocabulary=5), (Embedding(5, 4), Linear(4), WeightNormLinear(4, legacy=True), TiedLinear(5, of=0))),
+    Architecture(
+        Input((3,), vocabulary=5),
+        (Embedding(5, 4), Linear(4), WeightNormLinear(4, legacy=True), TiedLinear(5, of=0)),
+    ),
 )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("architecture", EVERYTHING, ids=["layers", "tokens"])
-def test_a_script_has_all_that_its_network_is_built_from(architecture: Architecture, dtype: str) -> None:
+def test_a_script_has_all_that_its_network_is_built_from(
+    architecture: Architecture, dtype: str
+) -> None:
     torch.manual_seed(7)
     built = architecture.build("cpu", dtype)
     names: dict[str, Any] = {}
@@ -239,7 +302,9 @@ def test_a_script_has_all_that_its_network_is_built_from(architecture: Architect
     torch.manual_seed(7)
     exec("\n".join(architecture.source("cpu", dtype)), names)
     written = names["model"]
-    assert [name for name, _ in written.named_parameters()] == [parameter.name for parameter in architecture.parameters]
+    assert [name for name, _ in written.named_parameters()] == [
+        parameter.name for parameter in architecture.parameters
+    ]
     for one, other in zip(built.parameters(), written.parameters(), strict=True):
         assert one.dtype == other.dtype == getattr(torch, dtype)
         assert torch.equal(one, other)
@@ -261,7 +326,10 @@ PROGRAM = (
 
 PROGRAMS = {
     "everything": PROGRAM,
-    **{name: (Step(), *(event for _ in range(3) for event in (Schedule(name), Step()))) for name in get_args(Scheduler)},
+    **{
+        name: (Step(), *(event for _ in range(3) for event in (Schedule(name), Step())))
+        for name in get_args(Scheduler)
+    },
 }
 ROLES = ("a", "b", "cleared", "second", "rebuilt", "resumed", "resumed-b")
 
@@ -280,21 +348,34 @@ def ends(case: Case, subject: Subject) -> None:
             names: dict[str, Any] = {"__name__": "script"}
             exec(text, names)
             model: Any = names["model"]
-            assert tuple(map(bits, model.parameters())) == trial.moments[-1].seen[role].weights, role
+            assert tuple(map(bits, model.parameters())) == trial.moments[-1].seen[role].weights, (
+                role
+            )
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_script_trains_bit_for_bit_as_the_trial_does(program: str) -> None:
-    ends(simplest(*PROGRAMS[program], mask=("0.bias",)).replaced(extras=("cleared", "second", "rebuilt"), seed=3), subjects(Sound)[0])
+    ends(
+        simplest(*PROGRAMS[program], mask=("0.bias",)).replaced(
+            extras=("cleared", "second", "rebuilt"), seed=3
+        ),
+        subjects(Sound)[0],
+    )
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.__name__)
-def test_a_script_trains_bit_for_bit_as_the_trial_does_under_every_protocol(protocol: type[Optimizer]) -> None:
+def test_a_script_trains_bit_for_bit_as_the_trial_does_under_every_protocol(
+    protocol: type[Optimizer],
+) -> None:
     with fenced("cpu"):
-        verification = Verification(next(each for each in subjects(protocol) if exists_on(each, "cpu")), "cpu")
+        verification = Verification(
+            next(each for each in subjects(protocol) if exists_on(each, "cpu")), "cpu"
+        )
         verification.prepare()
 
-    @settings(max_examples=12, deadline=None, database=None, phases=(Phase.generate,), derandomize=True)
+    @settings(
+        max_examples=12, deadline=None, database=None, phases=(Phase.generate,), derandomize=True
+    )
     @given(verification.cases)
     def check(case: Case) -> None:
         ends(case.replaced(extras=("cleared", "second", "rebuilt")), verification.subject)

@@ -85,7 +85,9 @@ def consumer(tmp_path_factory: pytest.TempPathFactory) -> Consumer:
     project = work / "project"
     for name in ("harness", "properties"):
         (project / name).mkdir(parents=True)
-        (project / name / "__init__.py").write_text("raise ImportError('the consumer owns this name')\n")
+        (project / name / "__init__.py").write_text(
+            "raise ImportError('the consumer owns this name')\n"
+        )
     (project / "mylib.py").write_text(LION)
     (project / "setup.cfg").write_text("[tool:pytest]\naddopts = -ra\npython_files = check_*.py\n")
     return Consumer(project, scripts)
@@ -98,7 +100,9 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
     done = consumer.check("mylib:Lion", "mylib:Leaky", "mylib:Loud", "mylib:Nonsense", *FILES)
     assert done.returncode == 1, done.stdout + done.stderr
     rows = consumer.results("results.json")
-    assert {target: row["status"] for target, row in rows.items() if target.startswith("mylib")} == {
+    assert {
+        target: row["status"] for target, row in rows.items() if target.startswith("mylib")
+    } == {
         "mylib:Lion": "held",
         "mylib:Loud": "held",
         "mylib:Leaky": "violated",
@@ -115,11 +119,22 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
     assert shown.reproduced, shown.said
     (consumer.folder / "mended").mkdir()
     (consumer.folder / "mended" / "mylib.py").write_text(LION + "\n\nLeaky = Lion\n")
-    assert reproduces(script, "frozen-weights-unchanged", consumer.folder / "mended").said == "it exits 0"
-    nonsense = {row["id"] for row in rows["mylib:Nonsense"]["invariants"] if row["status"] == "violated"}  # type: ignore[attr-defined]
+    assert (
+        reproduces(script, "frozen-weights-unchanged", consumer.folder / "mended").said
+        == "it exits 0"
+    )
+    nonsense = {
+        row["id"] for row in rows["mylib:Nonsense"]["invariants"] if row["status"] == "violated"
+    }  # type: ignore[attr-defined]
     assert nonsense == {"closure-is-honoured"}
     assert "frozen-weights-unchanged" in (consumer.folder / "summary.md").read_text()
-    for said in ("profile dev", "seed", "dtypes", "trials/s", "WRONG mylib:Leaky on cpu: frozen-weights-unchanged"):
+    for said in (
+        "profile dev",
+        "seed",
+        "dtypes",
+        "trials/s",
+        "WRONG mylib:Leaky on cpu: frozen-weights-unchanged",
+    ):
         assert said in done.stdout
     assert "Traceback" not in done.stdout
     assert "nn.Linear(" in done.stdout
@@ -127,11 +142,23 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
     assert "\r" not in done.stdout
     assert lines[-1].startswith("frostproof replay frostproof-cases")
     html = (consumer.folder / "page.html").read_text()
-    assert html.count('<svg class="network"') == len([each for row in rows.values() for each in row["invariants"] if each["case"]])  # type: ignore[attr-defined]
+    assert html.count('<svg class="network"') == len(
+        [each for row in rows.values() for each in row["invariants"] if each["case"]]
+    )  # type: ignore[attr-defined]
     _replays_until_it_is_mended(consumer, str(leaky["frozen-weights-unchanged"]["case"]), lines[-1])
-    merged = consumer.run("frostproof", "report", "results.json", "--html", "merged.html", "--baseline", "results.json")
+    merged = consumer.run(
+        "frostproof",
+        "report",
+        "results.json",
+        "--html",
+        "merged.html",
+        "--baseline",
+        "results.json",
+    )
     assert merged.returncode == 0, merged.stderr
-    assert (consumer.folder / "merged.html").read_text().count('<svg class="network"') == html.count('<svg class="network"')
+    assert (consumer.folder / "merged.html").read_text().count(
+        '<svg class="network"'
+    ) == html.count('<svg class="network"')
     matrix = [line for line in done.stdout.splitlines() if line.startswith("mylib:")]
     assert len(matrix) == 4
     assert max(map(len, matrix)) <= 80
@@ -163,7 +190,15 @@ def test_what_its_script_does_not_show_is_doubtful_and_exit_code_4(consumer: Con
 
 def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> None:
     done = consumer.check(
-        "mylib:Dies", "mylib:Hangs", "mylib:Lion", "mylib:Raises", "--json", "mean.json", "--", "--frostproof-timeout", "15"
+        "mylib:Dies",
+        "mylib:Hangs",
+        "mylib:Lion",
+        "mylib:Raises",
+        "--json",
+        "mean.json",
+        "--",
+        "--frostproof-timeout",
+        "15",
     )
     assert done.returncode == 1, done.stdout + done.stderr
     status = {target: row["status"] for target, row in consumer.results("mean.json").items()}
@@ -175,7 +210,10 @@ def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> Non
 def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None:
     done = consumer.check("mylib:Raises", "--jobs", "0", "--json", "raises.json")
     assert done.returncode == 5
-    assert consumer.results("raises.json")["mylib:Raises"]["reason"] == "cannot step with nothing frozen: ValueError: always raises"
+    assert (
+        consumer.results("raises.json")["mylib:Raises"]["reason"]
+        == "cannot step with nothing frozen: ValueError: always raises"
+    )
     done = consumer.check("mylib:Distilled", "--jobs", "0", "--json", "distilled.json")
     assert done.returncode == 5
     reason = "needs teacher: register a Subject (see docs/subjects.md)"
@@ -206,7 +244,9 @@ def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None
         (["cheque"], "cheque"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(consumer: Consumer, arguments: list[str], says: str) -> None:
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    consumer: Consumer, arguments: list[str], says: str
+) -> None:
     done = consumer.run("frostproof", *arguments)
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert done.returncode == 2
@@ -215,8 +255,24 @@ def test_wrong_usage_is_one_line_and_exit_code_2(consumer: Consumer, arguments: 
 
 
 def test_the_same_run_through_pytest_from_beside_folders_of_our_names(consumer: Consumer) -> None:
-    pyargs = ["python", "-m", "pytest", "-q", "-o", "python_files=test_*.py", "--pyargs", "frostproof_properties"]
-    options = ["--frostproof-optimizer", "mylib:Lion", "--frostproof-device", "cpu", "--frostproof-max-examples", "10"]
+    pyargs = [
+        "python",
+        "-m",
+        "pytest",
+        "-q",
+        "-o",
+        "python_files=test_*.py",
+        "--pyargs",
+        "frostproof_properties",
+    ]
+    options = [
+        "--frostproof-optimizer",
+        "mylib:Lion",
+        "--frostproof-device",
+        "cpu",
+        "--frostproof-max-examples",
+        "10",
+    ]
     for jobs in ("0", "2"):
         done = consumer.run(*pyargs, *options, "-n", jobs)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -252,8 +308,13 @@ def test_verbose_shows_all_that_hypothesis_says(consumer: Consumer) -> None:
     assert "Draw 1 (case): Case(" in done.stdout
 
 
-@pytest.mark.parametrize(("given", "loudness"), [([], "-q"), (["-v"], "-v"), (["--", "-v"], "-v"), (["--", "-vv"], "-vv")])
-def test_verbose_is_not_taken_back(monkeypatch: pytest.MonkeyPatch, given: list[str], loudness: str) -> None:
+@pytest.mark.parametrize(
+    ("given", "loudness"),
+    [([], "-q"), (["-v"], "-v"), (["--", "-v"], "-v"), (["--", "-vv"], "-vv")],
+)
+def test_verbose_is_not_taken_back(
+    monkeypatch: pytest.MonkeyPatch, given: list[str], loudness: str
+) -> None:
     asked: list[str] = []
 
     def run(arguments: list[str], plugins: list[object]) -> int:

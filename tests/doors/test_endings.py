@@ -74,11 +74,30 @@ def check_mounted(project: Path, mount: str, *arguments: str) -> subprocess.Comp
     """`check`, where a file system of its own is mounted by the command `mount`. Skips where that cannot be."""
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        inside = ["unshare", "--map-root-user", "--mount", "bash", "-c", f'{mount} && exec "$@"', "bash", *words]
-        return subprocess.run(inside, cwd=project, env=clean(), capture_output=True, text=True, timeout=300, check=False)
+        inside = [
+            "unshare",
+            "--map-root-user",
+            "--mount",
+            "bash",
+            "-c",
+            f'{mount} && exec "$@"',
+            "bash",
+            *words,
+        ]
+        return subprocess.run(
+            inside,
+            cwd=project,
+            env=clean(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
     if shutil.which("unshare") is None or run("true").returncode:
-        pytest.skip("no file system of its own can be mounted here: Linux with user namespaces is needed")
+        pytest.skip(
+            "no file system of its own can be mounted here: Linux with user namespaces is needed"
+        )
     return run(*command(*arguments))
 
 
@@ -92,7 +111,9 @@ def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # which a shell's background jobs ignore
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        ),  # which a shell's background jobs ignore
     ) as running:
         try:
             yield running
@@ -105,7 +126,9 @@ def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[st
 def rows(project: Path) -> dict[str, Any]:
     """The rows of the results, by target; they are read as `frostproof report` reads them, and so are valid."""
     load(project / "out.json")
-    return {row["target"]: row for row in json.loads((project / "out.json").read_text())["subjects"]}
+    return {
+        row["target"]: row for row in json.loads((project / "out.json").read_text())["subjects"]
+    }
 
 
 def wait(condition: Callable[[], bool], limit: float = 200) -> None:
@@ -115,11 +138,20 @@ def wait(condition: Callable[[], bool], limit: float = 200) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize(("signalled", "jobs"), [(signal.SIGTERM, "0"), (signal.SIGTERM, "2"), (signal.SIGINT, "2")])
-def test_an_interrupted_run_keeps_what_it_judged(project: Path, jobs: str, signalled: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("signalled", "jobs"), [(signal.SIGTERM, "0"), (signal.SIGTERM, "2"), (signal.SIGINT, "2")]
+)
+def test_an_interrupted_run_keeps_what_it_judged(
+    project: Path, jobs: str, signalled: signal.Signals
+) -> None:
     arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "5000", "--jobs", jobs)
     with started(project, arguments) as running:
-        wait(lambda: any(project.glob("frostproof-cases/mylib_Leaky*.py")) and (project / "slow.pid").exists())
+        wait(
+            lambda: (
+                any(project.glob("frostproof-cases/mylib_Leaky*.py"))
+                and (project / "slow.pid").exists()
+            )
+        )
         time.sleep(6)  # a worker tells what it has every few seconds
         running.send_signal(signalled)
         said, _ = running.communicate(timeout=60)
@@ -170,14 +202,28 @@ def test_a_death_has_a_case_and_a_script(project: Path) -> None:
     temporary = project / "temporary"
     temporary.mkdir()
     targets = (*DEATHS, "mylib:Plain")
-    done = check(project, *targets, "--max-examples", "40", "--jobs", "2", "--", "--frostproof-timeout=15", TMPDIR=str(temporary))
+    done = check(
+        project,
+        *targets,
+        "--max-examples",
+        "40",
+        "--jobs",
+        "2",
+        "--",
+        "--frostproof-timeout=15",
+        TMPDIR=str(temporary),
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     found = rows(project)
     assert found["mylib:Plain"]["status"] == "held"
     assert not list(temporary.glob("frostproof-*"))
     for target, said in DEATHS.items():
         row = found[target]
-        assert (row["status"], bool(row["case"]), bool(row["reproducer"])) == ("crashed", True, True), (row, done.stdout)
+        assert (row["status"], bool(row["case"]), bool(row["reproducer"])) == (
+            "crashed",
+            True,
+            True,
+        ), (row, done.stdout)
         assert f"frostproof replay {row['case']}" in done.stdout
         if target != "mylib:Hangs":  # the search has shown it, and it takes long
             assert ran(project, row["reproducer"]) == (1, said)
@@ -191,31 +237,50 @@ def test_a_death_has_a_case_and_a_script(project: Path) -> None:
 def ran(project: Path, script: str) -> tuple[int, str]:
     """The exit code of a script, and the last line of what it says."""
     environment = clean(PYTHONPATH=str(project))
-    done = subprocess.run([sys.executable, script], cwd=project, env=environment, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(
+        [sys.executable, script],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
     return done.returncode, (done.stderr.splitlines() or [""])[-1]
 
 
 def replayed(project: Path, case: str) -> str:
     """What a replay says of a case."""
     words = [sys.executable, "-m", "frostproof", "replay", case]
-    return subprocess.run(words, cwd=project, env=clean(), capture_output=True, text=True, timeout=150, check=False).stdout
+    return subprocess.run(
+        words, cwd=project, env=clean(), capture_output=True, text=True, timeout=150, check=False
+    ).stdout
 
 
 def test_a_full_disk_costs_the_cases_alone(project: Path) -> None:
     (project / "cases").mkdir()
     full = "mount -t tmpfs -o size=4k,nr_inodes=2 none cases"
-    done = check_mounted(project, full, "mylib:Leaky", "mylib:Slow", "--max-examples", "20", "--cases", "cases")
+    done = check_mounted(
+        project, full, "mylib:Leaky", "mylib:Slow", "--max-examples", "20", "--cases", "cases"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     found = rows(project)
     assert (found["mylib:Leaky"]["status"], found["mylib:Slow"]["status"]) == ("violated", "held")
-    assert done.stdout.count("frostproof: warning: no case can be written to cases: No space left on device") == 1
+    assert (
+        done.stdout.count(
+            "frostproof: warning: no case can be written to cases: No space left on device"
+        )
+        == 1
+    )
     assert "Traceback" not in done.stdout
 
 
 def test_results_that_cannot_be_written_are_one_line_and_the_table_is_there(project: Path) -> None:
     (project / "results").mkdir()
     full = "mount -t tmpfs -o size=4k none results && head -c 4096 /dev/zero > results/old.json"
-    done = check_mounted(project, full, "mylib:Slow", "--max-examples", "20", "--json", "results/old.json")
+    done = check_mounted(
+        project, full, "mylib:Slow", "--max-examples", "20", "--json", "results/old.json"
+    )
     assert done.returncode == 2
     assert done.stdout.count("frostproof: cannot write") == 1
     assert "mylib:Slow" in done.stdout
@@ -224,7 +289,9 @@ def test_results_that_cannot_be_written_are_one_line_and_the_table_is_there(proj
 
 def test_a_time_budget_is_shared_by_all(project: Path) -> None:
     targets = ("mylib:Slow", "mylib:Leaky", "mylib:Plain")
-    done = check(project, *targets, "--max-examples", "100000", "--time-budget", "12s", "--jobs", "2")
+    done = check(
+        project, *targets, "--max-examples", "100000", "--time-budget", "12s", "--jobs", "2"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     found = rows(project)
     assert found["mylib:Leaky"]["status"] == "violated"
@@ -235,7 +302,9 @@ def test_a_time_budget_is_shared_by_all(project: Path) -> None:
     assert "at most 12 s" in done.stdout
 
 
-def test_what_an_item_leaves_of_its_time_is_there_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_item_leaves_of_its_time_is_there_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: clock)
     budget = TimeBudget(60, 1, {"one": 100, "two": 100, "three": 100})
@@ -248,7 +317,9 @@ def test_what_an_item_leaves_of_its_time_is_there_for_the_next(monkeypatch: pyte
     assert budget.begin("three") == 160
 
 
-@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400)]
+)
 def test_times(text: str, value: float) -> None:
     assert seconds(text) == value
 

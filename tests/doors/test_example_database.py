@@ -54,7 +54,17 @@ def redis(tmp_path: Path) -> Iterator[Server]:
     if program is None:
         pytest.skip("no redis-server here: install Debian's package of that name")
     port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    command = [
+        program,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     wait_for("127.0.0.1", port)
     yield Server(process, f"redis://127.0.0.1:{port}/0#tests")
@@ -84,35 +94,49 @@ def machines(tmp_path: Path) -> tuple[Machine, Machine]:
     return found
 
 
-def test_what_one_machine_found_is_what_another_tries_first(redis: Server, machines: tuple[Machine, Machine]) -> None:
+def test_what_one_machine_found_is_what_another_tries_first(
+    redis: Server, machines: tuple[Machine, Machine]
+) -> None:
     first, second = machines
-    done = first.check("mylib:Rare", "--max-examples", "300", "--seed", "3", "--jobs", "2", "--database", redis.url)
+    done = first.check(
+        "mylib:Rare", "--max-examples", "300", "--seed", "3", "--jobs", "2", "--database", redis.url
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     broken = first.statuses()
     alone = second.check("mylib:Rare", "--max-examples", "1", "--seed", "4", "--jobs", "2")
     assert alone.returncode == 0, alone.stdout
-    together = second.check("mylib:Rare", "--max-examples", "1", "--seed", "4", "--jobs", "2", "--database", redis.url)
+    together = second.check(
+        "mylib:Rare", "--max-examples", "1", "--seed", "4", "--jobs", "2", "--database", redis.url
+    )
     assert together.returncode == 1, together.stdout
     assert second.statuses() == broken
     assert "warning" not in together.stdout
 
 
 @pytest.mark.parametrize("lost", ["before", "during"])
-def test_a_lost_memory_is_one_warning_and_the_same_verdicts(redis: Server, machines: tuple[Machine, Machine], lost: str) -> None:
+def test_a_lost_memory_is_one_warning_and_the_same_verdicts(
+    redis: Server, machines: tuple[Machine, Machine], lost: str
+) -> None:
     machine, _ = machines
     if lost == "before":
         redis.process.send_signal(signal.SIGKILL)
         redis.process.wait()
     # While it is lost during the run, a third optimizer is still to begin.
-    targets = {"before": ["mylib:Leaky"], "during": ["mylib:Killer", "mylib:Plain", "mylib:Leaky"]}[lost]
+    targets = {"before": ["mylib:Leaky"], "during": ["mylib:Killer", "mylib:Plain", "mylib:Leaky"]}[
+        lost
+    ]
     arguments = (*targets, "--max-examples", "25", "--seed", "3", "--jobs", "2")
     done = machine.check(*arguments, "--database", redis.url, REDIS=str(redis.process.pid))
     statuses = machine.statuses()
     with subprocess.Popen(["sleep", "300"]) as victim:
         without = machine.check(*arguments, REDIS=str(victim.pid))
         victim.kill()
-    assert (done.returncode, statuses) == (without.returncode, machine.statuses()), done.stdout + done.stderr
-    assert done.stdout.count("frostproof: warning: the example database redis://127.0.0.1") == 1, done.stdout
+    assert (done.returncode, statuses) == (without.returncode, machine.statuses()), (
+        done.stdout + done.stderr
+    )
+    assert done.stdout.count("frostproof: warning: the example database redis://127.0.0.1") == 1, (
+        done.stdout
+    )
 
 
 def test_a_key_is_the_same_wherever_the_test_is_called_from() -> None:
@@ -139,8 +163,12 @@ class Slow(InMemoryExampleDatabase):
         return super().fetch(key)
 
 
-@pytest.mark.parametrize(("layer", "says"), [(Fails, "ConnectionError: refused"), (Slow, "it took")])
-def test_a_layer_that_fails_or_is_slow_is_left_out(layer: type[ExampleDatabase], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("layer", "says"), [(Fails, "ConnectionError: refused"), (Slow, "it took")]
+)
+def test_a_layer_that_fails_or_is_slow_is_left_out(
+    layer: type[ExampleDatabase], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database, "PATIENCE", 0.01)
     warnings: list[str] = []
     shared = Shared("the layer", layer, warnings.append)
@@ -169,7 +197,9 @@ def test_a_layer_that_cannot_be_is_one_line(layer: str, says: str) -> None:
     assert "secret" not in str(error.value)
 
 
-def test_layers_lie_behind_the_local_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_lie_behind_the_local_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", str(tmp_path / "local"))
     warnings: list[str] = []
     shared = database.database([str(tmp_path / "shared")], warnings.append)
@@ -178,5 +208,7 @@ def test_layers_lie_behind_the_local_folder(tmp_path: Path, monkeypatch: pytest.
     reader = database.database([f"readonly:{tmp_path / 'shared'}"], warnings.append)
     assert list(reader.fetch(b"key")) == [b"value"]
     reader.save(b"key", b"mine")
-    assert list(database.database([str(tmp_path / "shared")], warnings.append).fetch(b"key")) != [b"mine"]
+    assert list(database.database([str(tmp_path / "shared")], warnings.append).fetch(b"key")) != [
+        b"mine"
+    ]
     assert warnings == []

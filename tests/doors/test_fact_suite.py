@@ -7,7 +7,14 @@ import json
 import pytest
 
 SUITE = ("--pyargs", "frostproof_properties")
-TARGET = ("--frostproof-optimizer", "torch.optim:Rprop", "--frostproof-device", "cpu", "--frostproof-max-examples", "2")
+TARGET = (
+    "--frostproof-optimizer",
+    "torch.optim:Rprop",
+    "--frostproof-device",
+    "cpu",
+    "--frostproof-max-examples",
+    "2",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +23,9 @@ def own_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_facts_are_left_out_where_a_target_is_named(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess(*SUITE, "-v", "-n", "1", *TARGET, "--frostproof-json", "out.json")
+    result = pytester.runpytest_subprocess(
+        *SUITE, "-v", "-n", "1", *TARGET, "--frostproof-json", "out.json"
+    )
     assert result.ret == 0
     result.stdout.no_fnmatch_line("*test_facts_*.py::*")
     result.stdout.fnmatch_lines(["*test_optimizer?torch.optim:Rprop-forloop@cpu*"])
@@ -25,13 +34,17 @@ def test_facts_are_left_out_where_a_target_is_named(pytester: pytest.Pytester) -
 
 
 def test_a_target_and_nothing_but_facts_is_nothing_to_run(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties.test_facts_ownership", *TARGET)
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "frostproof_properties.test_facts_ownership", *TARGET
+    )
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result.stdout.fnmatch_lines(["*deselected*"])
 
 
 def test_facts_run_where_no_target_is_named(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess(*SUITE, "-W", "error", "-n", "1", "-k", "test_a_parameter_given_twice or test_dropout_draws")
+    result = pytester.runpytest_subprocess(
+        *SUITE, "-W", "error", "-n", "1", "-k", "test_a_parameter_given_twice or test_dropout_draws"
+    )
     result.assert_outcomes(passed=2)
     assert result.ret == 0
     result.stdout.no_fnmatch_line("*judgements*")
@@ -48,8 +61,16 @@ def test_a_broken_fact_fails_the_run(pytester: pytest.Pytester) -> None:
             torch.optim.SGD.step = lambda self, closure=None: None
         """
     )
-    arguments = ("--rootdir", str(pytester.path), "-c", str(pytester.makeini("[pytest]")), f"--confcutdir={pytester.path}")
-    result = pytester.runpytest_subprocess("-p", "conftest", *SUITE, "-k", "test_a_parameter_given_twice", *arguments)
+    arguments = (
+        "--rootdir",
+        str(pytester.path),
+        "-c",
+        str(pytester.makeini("[pytest]")),
+        f"--confcutdir={pytester.path}",
+    )
+    result = pytester.runpytest_subprocess(
+        "-p", "conftest", *SUITE, "-k", "test_a_parameter_given_twice", *arguments
+    )
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
@@ -70,7 +91,13 @@ def test_facts_leave_random_numbers_and_threads_alone(pytester: pytest.Pytester)
             assert torch.equal(state, torch.manual_seed(3).get_state())
         """,
     )
-    arguments = ("test_aa_before.py", "frostproof_properties.test_facts_buffers", "test_zz_after.py")
-    result = pytester.runpytest_subprocess("--pyargs", *arguments, "-k", "before or after or dropout")
+    arguments = (
+        "test_aa_before.py",
+        "frostproof_properties.test_facts_buffers",
+        "test_zz_after.py",
+    )
+    result = pytester.runpytest_subprocess(
+        "--pyargs", *arguments, "-k", "before or after or dropout"
+    )
     assert result.ret == 0
     result.assert_outcomes(passed=4)

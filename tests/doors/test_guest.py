@@ -11,7 +11,9 @@ def own_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_unrelated_run_imports_neither_torch_nor_strategies(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile("import sys\ndef test_light():\n    assert not {'torch', 'hypothesis.strategies'} & sys.modules.keys()\n")
+    pytester.makepyfile(
+        "import sys\ndef test_light():\n    assert not {'torch', 'hypothesis.strategies'} & sys.modules.keys()\n"
+    )
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*frostproof: profile*")
@@ -41,16 +43,29 @@ def test_settings_of_the_consumer_stay_as_they_are(pytester: pytest.Pytester) ->
             assert torch.is_grad_enabled()
         """
     )
-    options = ("--frostproof-optimizer", "torch.optim:Rprop", "--frostproof-device", "cpu", "--frostproof-max-examples", "3")
-    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties", "test_zz_own.py", "-W", "error", *options)
+    options = (
+        "--frostproof-optimizer",
+        "torch.optim:Rprop",
+        "--frostproof-device",
+        "cpu",
+        "--frostproof-max-examples",
+        "3",
+    )
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "frostproof_properties", "test_zz_own.py", "-W", "error", *options
+    )
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["frostproof: profile dev, 3 examples, seed *", "*torch.optim:Rprop foreach*"])
+    result.stdout.fnmatch_lines(
+        ["frostproof: profile dev, 3 examples, seed *", "*torch.optim:Rprop foreach*"]
+    )
 
 
 def test_a_run_that_selects_none_of_our_tests_is_left_alone(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_zz_own="def test_own(): pass")
     for arguments, code in ((("-k", "test_own"), 0), (("--collect-only",), 0)):
-        result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties", "test_zz_own.py", *arguments)
+        result = pytester.runpytest_subprocess(
+            "--pyargs", "frostproof_properties", "test_zz_own.py", *arguments
+        )
         assert result.ret == code
         result.stdout.no_fnmatch_line("*judgements*")
 
@@ -69,7 +84,9 @@ def test_options_are_ini_keys_too(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["frostproof: profile dev, 4 examples, seed 5", "*torch.optim:Rprop foreach*"])
+    result.stdout.fnmatch_lines(
+        ["frostproof: profile dev, 4 examples, seed 5", "*torch.optim:Rprop foreach*"]
+    )
     assert (pytester.path / "out.json").exists()
 
 
@@ -82,12 +99,23 @@ def test_a_bad_target_in_the_configuration_is_one_line(pytester: pytest.Pytester
 
 
 def test_the_seed_of_hypothesis_is_honoured(pytester: pytest.Pytester) -> None:
-    options = ("--frostproof-optimizer", "torch.optim:Rprop", "--frostproof-device", "cpu", "--frostproof-max-examples", "2")
-    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties", "--hypothesis-seed", "11", *options)
+    options = (
+        "--frostproof-optimizer",
+        "torch.optim:Rprop",
+        "--frostproof-device",
+        "cpu",
+        "--frostproof-max-examples",
+        "2",
+    )
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "frostproof_properties", "--hypothesis-seed", "11", *options
+    )
     result.stdout.fnmatch_lines(["frostproof: profile dev, 2 examples, seed 11"])
 
 
-def test_each_optimizer_has_its_own_place_in_the_example_database(pytester: pytest.Pytester) -> None:
+def test_each_optimizer_has_its_own_place_in_the_example_database(
+    pytester: pytest.Pytester,
+) -> None:
     """A failure stored for one is not replayed for the other: the second run finds Bad's at once, and Good holds."""
     pytester.makepyfile(
         mylib="""
@@ -107,7 +135,15 @@ def test_each_optimizer_has_its_own_place_in_the_example_database(pytester: pyte
     )
     targets = ("--frostproof-optimizer", "mylib:Good", "--frostproof-optimizer", "mylib:Bad")
     for examples in ("40", "1"):
-        arguments = ("--pyargs", "frostproof_properties", *targets, "--frostproof-device", "cpu", "--frostproof-max-examples", examples)
+        arguments = (
+            "--pyargs",
+            "frostproof_properties",
+            *targets,
+            "--frostproof-device",
+            "cpu",
+            "--frostproof-max-examples",
+            examples,
+        )
         result = pytester.runpytest_subprocess(*arguments, "-p", "no:randomly")
         failed = [line for line in result.outlines if line.startswith("FAILED")]
         assert {"Bad" in line for line in failed} == {True}

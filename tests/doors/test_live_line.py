@@ -28,7 +28,18 @@ class Slow(torch.optim.Optimizer):
                 if p.grad is not None:
                     p.sub_(p.grad, alpha=group["lr"])
 """
-COMMAND = [sys.executable, "-m", "frostproof", "check", "mylib:Slow", "--device", "cpu", "--max-examples", "30", "--jobs"]
+COMMAND = [
+    sys.executable,
+    "-m",
+    "frostproof",
+    "check",
+    "mylib:Slow",
+    "--device",
+    "cpu",
+    "--max-examples",
+    "30",
+    "--jobs",
+]
 LINE = re.compile(r"frostproof: [\d,]+ trials, [\d,]+ trials/s, \d+ violations(?:, \d+:\d\d left)?")
 
 
@@ -37,7 +48,9 @@ def on_a_terminal(folder: Path, jobs: str) -> str:
     (folder / "mylib.py").write_text(SLOW)
     ours, theirs = pty.openpty()
     variables = clean(TERM="xterm", COLUMNS="100")
-    process = subprocess.Popen([*COMMAND, jobs], cwd=folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        [*COMMAND, jobs], cwd=folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs
+    )
     os.close(theirs)
     received = b""
     try:
@@ -57,7 +70,9 @@ def test_a_terminal_shows_trials_rate_violations_and_time_left(tmp_path: Path, j
     assert any(line.endswith("left") for line in seen), received
     assert all(len(line) < 100 for line in seen)
     last = received.rindex(seen[-1]) + len(seen[-1])
-    assert re.match(r"(\x1b\[\d+m)* *(\x1b\[\d+m)*\r +\r", received[last:]), received[last:]  # wiped before the table
+    assert re.match(r"(\x1b\[\d+m)* *(\x1b\[\d+m)*\r +\r", received[last:]), received[
+        last:
+    ]  # wiped before the table
     assert "1 passed" in received
 
 
@@ -69,8 +84,12 @@ class Terminal(io.StringIO):
         return 1
 
 
-@pytest.mark.parametrize(("name", "value", "watched"), [("CI", "", True), ("CI", "true", False), ("TERM", "dumb", False)])
-def test_logs_of_ci_have_no_such_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str, watched: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "watched"), [("CI", "", True), ("CI", "true", False), ("TERM", "dumb", False)]
+)
+def test_logs_of_ci_have_no_such_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, watched: bool
+) -> None:
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stdout", Terminal())

@@ -55,19 +55,33 @@ def seen(project: Path) -> list[str]:
     return (project / "seen.txt").read_text().splitlines()
 
 
-def test_two_nights_try_different_examples_and_the_second_begins_with_what_failed(project: Path) -> None:
+def test_two_nights_try_different_examples_and_the_second_begins_with_what_failed(
+    project: Path,
+) -> None:
     night = ("mylib:Rare", "--profile", "nightly", "--jobs", "0")
     first = check(project, *night, "--max-examples", "400", CI="true")
     assert first.returncode == 1, first.stdout
     assert "since the last results" not in first.stdout
-    before, seeds = seen(project), {json.loads((project / "out.json").read_text())["environment"]["seed"]}
+    before, seeds = (
+        seen(project),
+        {json.loads((project / "out.json").read_text())["environment"]["seed"]},
+    )
     second = check(project, *night, "--max-examples", "1", CI="true")
     assert second.returncode == 1, second.stdout
-    assert re.search(r"since the last results: \d new, 0 fixed, [1-9] still violated", second.stdout), second.stdout
+    assert re.search(
+        r"since the last results: \d new, 0 fixed, [1-9] still violated", second.stdout
+    ), second.stdout
     seeds.add(json.loads((project / "out.json").read_text())["environment"]["seed"])
     assert len(seeds) == 2
     # What the second night draws, where nothing is remembered:
-    alone = check(project, *night, "--max-examples", "20", CI="true", HYPOTHESIS_STORAGE_DIRECTORY=str(project / "forgetful"))
+    alone = check(
+        project,
+        *night,
+        "--max-examples",
+        "20",
+        CI="true",
+        HYPOTHESIS_STORAGE_DIRECTORY=str(project / "forgetful"),
+    )
     assert alone.returncode in (0, 1)
     assert seen(project) != before[: len(seen(project))]
 
@@ -75,14 +89,39 @@ def test_two_nights_try_different_examples_and_the_second_begins_with_what_faile
 def test_the_same_seed_repeats_the_same_night(project: Path) -> None:
     found = []
     for _ in range(2):
-        check(project, "mylib:Rare", "--profile", "nightly", "--max-examples", "60", "--seed", "7", "--jobs", "0")
+        check(
+            project,
+            "mylib:Rare",
+            "--profile",
+            "nightly",
+            "--max-examples",
+            "60",
+            "--seed",
+            "7",
+            "--jobs",
+            "0",
+        )
         found.append((seen(project), [{**row, "seconds": 0} for row in results(project)]))
-        (project / "out.json").unlink()  # the results of the night before are read first, if there are any
+        (
+            project / "out.json"
+        ).unlink()  # the results of the night before are read first, if there are any
     assert found[0] == found[1]
 
 
 def test_shards_split_the_examples_and_add_up(project: Path) -> None:
-    done = check(project, "mylib:Plain", "mylib:Rare", "--max-examples", "42", "--shards", "4", "--seed", "3", "--jobs", "2")
+    done = check(
+        project,
+        "mylib:Plain",
+        "mylib:Rare",
+        "--max-examples",
+        "42",
+        "--shards",
+        "4",
+        "--seed",
+        "3",
+        "--jobs",
+        "2",
+    )
     rows = {(row["target"], row["variant"]): row for row in results(project)}
     held = rows["mylib:Plain", "default"]
     assert held["trials"] == 42, done.stdout
@@ -90,7 +129,10 @@ def test_shards_split_the_examples_and_add_up(project: Path) -> None:
     assert held["judgements"] == sum(row["judged"] for row in held["invariants"])
     cases = [row["case"] for row in rows["mylib:Rare", "default"]["invariants"] if row["case"]]
     assert len(cases) == len(set(cases))
-    assert sorted(cases) == sorted(f"frostproof-cases/{path.name}" for path in (project / "frostproof-cases").glob("mylib_Rare*.json"))
+    assert sorted(cases) == sorted(
+        f"frostproof-cases/{path.name}"
+        for path in (project / "frostproof-cases").glob("mylib_Rare*.json")
+    )
 
 
 def test_more_shards_than_examples_are_one_line(project: Path) -> None:
@@ -124,23 +166,32 @@ class Shy(Leaky):
 @pytest.mark.parametrize("jobs", ["0", "2"])
 def test_what_is_only_doubtful_has_an_exit_code_of_its_own(tmp_path: Path, jobs: str) -> None:
     (tmp_path / "mylib.py").write_text(PLAIN + SHY)
-    done = consumer.check(tmp_path, "mylib:Shy", "--max-examples", "20", "--seed", "1", "--jobs", jobs)
+    done = consumer.check(
+        tmp_path, "mylib:Shy", "--max-examples", "20", "--seed", "1", "--jobs", jobs
+    )
     assert done.returncode == 4, done.stdout + done.stderr
     assert "1 subjects (0 violated, 1 doubtful, 0 not judged)" in done.stdout
     (row,) = results(tmp_path)
     doubtful = [each for each in row["invariants"] if each["status"] == "doubtful"]
     assert doubtful
-    assert all((tmp_path / each[file]).is_file() for each in doubtful for file in ("case", "reproducer"))
+    assert all(
+        (tmp_path / each[file]).is_file() for each in doubtful for file in ("case", "reproducer")
+    )
 
 
 def test_a_violation_beside_a_doubt_is_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "mylib.py").write_text(PLAIN + SHY)
-    done = consumer.check(tmp_path, "mylib:Shy", "mylib:Leaky", "--max-examples", "20", "--seed", "1", "--jobs", "0")
+    done = consumer.check(
+        tmp_path, "mylib:Shy", "mylib:Leaky", "--max-examples", "20", "--seed", "1", "--jobs", "0"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "2 subjects (1 violated, 1 doubtful, 0 not judged)" in done.stdout
 
 
-@pytest.mark.parametrize(("code", "only_doubtful", "ours"), [(0, False, 0), (1, False, 1), (1, True, 4), (2, True, 130), (4, False, 2)])
+@pytest.mark.parametrize(
+    ("code", "only_doubtful", "ours"),
+    [(0, False, 0), (1, False, 1), (1, True, 4), (2, True, 130), (4, False, 2)],
+)
 def test_the_exit_code_of_pytest_becomes_ours(code: int, only_doubtful: bool, ours: int) -> None:
     listener = Listener()
     listener.only_doubtful = only_doubtful
@@ -158,21 +209,40 @@ def row(status: str, *, severity: str = "wrong", trials: int = 10) -> SubjectRow
     seen = status in ("violated", "doubtful")
     invariant = InvariantRow("thaw-resumes", status, severity, trials, int(seen), "m")  # type: ignore[arg-type]
     state: Any = status if seen else "held"
-    return SubjectRow("mylib:A", "default", "cpu", "1", state, None, trials, trials, 1.0, {}, [invariant])
+    return SubjectRow(
+        "mylib:A", "default", "cpu", "1", state, None, trials, trials, 1.0, {}, [invariant]
+    )
 
 
 def of(*rows: SubjectRow) -> Results:
-    return Results(Environment("0", "0", "0", "0", "0", ["cpu"], "dev", 0), list(rows), totals(list(rows), 1.0))
+    return Results(
+        Environment("0", "0", "0", "0", "0", ["cpu"], "dev", 0), list(rows), totals(list(rows), 1.0)
+    )
 
 
 def test_parts_of_one_subject_add_up() -> None:
     one, two = row("held", trials=3), row("violated", trials=4)
-    one.facts = {"partings": {"clip": 1}, "rejected-cases": 2, "rounding-ulp": 0.5, "depends-on-order": True}
-    two.facts = {"partings": {"clip": 2, "amp": 1}, "rejected-cases": 3, "rounding-ulp": 0.25, "depends-on-order": True}
+    one.facts = {
+        "partings": {"clip": 1},
+        "rejected-cases": 2,
+        "rounding-ulp": 0.5,
+        "depends-on-order": True,
+    }
+    two.facts = {
+        "partings": {"clip": 2, "amp": 1},
+        "rejected-cases": 3,
+        "rounding-ulp": 0.25,
+        "depends-on-order": True,
+    }
     (both,) = merged([one, two])
     assert (both.status, both.trials, both.judgements, both.seconds) == ("violated", 7, 7, 2.0)
     assert (both.invariants[0].judged, both.invariants[0].violated) == (7, 1)
-    assert both.facts == {"partings": {"amp": 1, "clip": 3}, "rejected-cases": 5, "rounding-ulp": 0.5, "depends-on-order": True}
+    assert both.facts == {
+        "partings": {"amp": 1, "clip": 3},
+        "rejected-cases": 5,
+        "rounding-ulp": 0.5,
+        "depends-on-order": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -195,7 +265,9 @@ def test_of_parts_the_worse_status_stays(one: str, other: str, worse: str) -> No
 def test_what_cannot_be_judged_is_less_bad_than_what_is_doubtful() -> None:
     unusable = row("unreached")
     unusable.status, unusable.reason = "unusable", "no"
-    assert [merged(parts)[0].status for parts in ([unusable, row("doubtful")], [row("held"), unusable])] == ["doubtful", "unusable"]
+    assert [
+        merged(parts)[0].status for parts in ([unusable, row("doubtful")], [row("held"), unusable])
+    ] == ["doubtful", "unusable"]
 
 
 def test_the_reason_of_the_worse_part_stays() -> None:
@@ -203,7 +275,9 @@ def test_the_reason_of_the_worse_part_stays() -> None:
     unusable.status, unusable.reason = "unusable", "no case could be judged"
     crashed.status, crashed.reason = "crashed", "it died twice"
     for parts in ([unusable, crashed], [crashed, unusable]):
-        assert [(each.status, each.reason) for each in merged(parts)] == [("crashed", "it died twice")]
+        assert [(each.status, each.reason) for each in merged(parts)] == [
+            ("crashed", "it died twice")
+        ]
 
 
 def test_explanations_of_parts_add_up_and_the_first_case_of_a_crash_stays() -> None:
@@ -223,10 +297,18 @@ def test_what_is_doubtful_is_as_new_as_what_is_violated_and_never_fixed() -> Non
         "since the last results: 1 new, 0 fixed, 0 still violated or doubtful",
         "  new: mylib:A on cpu: thaw-resumes (doubtful)",
     ]
-    assert list(told(doubtful, wrong)) == ["since the last results: 0 new, 0 fixed, 1 still violated or doubtful"]
-    assert list(told(wrong, doubtful)) == ["since the last results: 0 new, 0 fixed, 1 still violated"]
+    assert list(told(doubtful, wrong)) == [
+        "since the last results: 0 new, 0 fixed, 1 still violated or doubtful"
+    ]
+    assert list(told(wrong, doubtful)) == [
+        "since the last results: 0 new, 0 fixed, 1 still violated"
+    ]
     assert list(told(held, doubtful))[1] == "  fixed: mylib:A on cpu: thaw-resumes"
-    assert [grave(doubtful, held), grave(doubtful, None), grave(doubtful, wrong)] == [True, True, False]
+    assert [grave(doubtful, held), grave(doubtful, None), grave(doubtful, wrong)] == [
+        True,
+        True,
+        False,
+    ]
     assert not grave(of(row("doubtful", severity="cost")), held)
 
 

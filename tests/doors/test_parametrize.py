@@ -35,18 +35,26 @@ def test_known(check):
 
 
 def test_every_invariant_is_in_one_group() -> None:
-    assert sorted(identity for group in GROUPS.values() for identity in group) == sorted(invariant.id for invariant in INVARIANTS)
+    assert sorted(identity for group in GROUPS.values() for identity in group) == sorted(
+        invariant.id for invariant in INVARIANTS
+    )
 
 
 @pytest.mark.parametrize("processes", ["0", "2"])
-def test_one_test_for_each_group_of_invariants(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, processes: str) -> None:
+def test_one_test_for_each_group_of_invariants(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, processes: str
+) -> None:
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     pytester.makepyfile(test_author=AUTHOR)
     result = pytester.runpytest_subprocess("-n", processes, "--dist", "loadgroup", "-q", "-rA")
-    passed = {line.split("::")[1].split("@")[0] for line in result.outlines if line.startswith("PASSED")}
+    passed = {
+        line.split("::")[1].split("@")[0] for line in result.outlines if line.startswith("PASSED")
+    }
     assert {"test_sound[Sound", "test_known[StateFromTheStart"} <= passed
-    assert not [line for line in result.outlines if line.startswith("FAILED") and "test_leaky" not in line]
+    assert not [
+        line for line in result.outlines if line.startswith("FAILED") and "test_leaky" not in line
+    ]
     failed = [line for line in result.outlines if line.startswith("FAILED")]
     assert any("DecaysEverything@cpu-frozen" in line for line in failed)
     result.stdout.fnmatch_lines(["*frozen-weights-unchanged: approach ? moved a frozen parameter*"])
@@ -55,16 +63,23 @@ def test_one_test_for_each_group_of_invariants(pytester: pytest.Pytester, monkey
 def checked(severity: str, **options: object) -> Check:
     """A check of what is thawed, in a run that found something doubtful there."""
     run = Run(subjects(Sound)[0], "cpu", options)
-    row = InvariantRow("thaw-resumes", "doubtful", severity, 5, 1, "stays still (doubtful: it exits 0)")
+    row = InvariantRow(
+        "thaw-resumes", "doubtful", severity, 5, 1, "stays still (doubtful: it exits 0)"
+    )
     state: Any = "held" if severity == "cost" else "doubtful"
-    run.__dict__["report"] = Report([SubjectRow("mylib:A", "default", "cpu", "1", state, None, 5, 5, 1.0, {}, [row])], 1.0)
+    run.__dict__["report"] = Report(
+        [SubjectRow("mylib:A", "default", "cpu", "1", state, None, 5, 5, 1.0, {}, [row])], 1.0
+    )
     return Check(run, "thawed")
 
 
 def test_a_doubtful_row_of_its_group_fails_in_one_line() -> None:
     with pytest.raises(pytest.fail.Exception) as error:
         checked("wrong")()
-    assert str(error.value) == "mylib:A on cpu: thaw-resumes is doubtful: stays still (doubtful: it exits 0)"
+    assert (
+        str(error.value)
+        == "mylib:A on cpu: thaw-resumes is doubtful: stays still (doubtful: it exits 0)"
+    )
     assert not error.value.pytrace
     with pytest.raises(pytest.fail.Exception):
         checked("cost", strict=True)()

@@ -23,7 +23,9 @@ def test_a_report_says_whether_everything_held() -> None:
 def test_a_report_names_what_was_violated() -> None:
     report = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
     assert not report.ok
-    assert "frozen-weights-unchanged" in {row.id for row in report.rows[0].invariants if row.status == "violated"}
+    assert "frozen-weights-unchanged" in {
+        row.id for row in report.rows[0].invariants if row.status == "violated"
+    }
 
 
 def test_a_report_with_a_doubt_is_not_ok() -> None:
@@ -37,23 +39,42 @@ def test_shrinking_ends_in_time_with_what_was_found(monkeypatch: pytest.MonkeyPa
     trials = {}
     for seconds in (30.0, 0.0):
         monkeypatch.setattr(search, "SHRINKING", seconds)
-        row = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0).rows[0]
-        assert "frozen-weights-unchanged" in {each.id for each in row.invariants if each.status == "violated"}
+        row = frostproof.check_optimizer(
+            DecaysEverything, max_examples=30, devices=["cpu"], seed=0
+        ).rows[0]
+        assert "frozen-weights-unchanged" in {
+            each.id for each in row.invariants if each.status == "violated"
+        }
         trials[seconds] = row.trials
     assert trials[0.0] < trials[30.0]
 
 
 def test_an_optimizer_that_never_does_the_same_is_reported_and_not_raised() -> None:
-    report = frostproof.check_optimizer(SeedsFromTheSystem, max_examples=20, devices=["cpu"], seed=0)
-    assert {row.id for row in report.rows[0].invariants if row.status == "violated"} == {"repeats-itself"}
+    report = frostproof.check_optimizer(
+        SeedsFromTheSystem, max_examples=20, devices=["cpu"], seed=0
+    )
+    assert {row.id for row in report.rows[0].invariants if row.status == "violated"} == {
+        "repeats-itself"
+    }
 
 
 def test_expected_failures_are_strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profile, "SEARCH", 60)  # a known failure that is there no more is looked for to the end
+    monkeypatch.setattr(
+        profile, "SEARCH", 60
+    )  # a known failure that is there no more is looked for to the end
     reason = {"no-state-for-frozen": "allocates in __init__"}
-    assert frostproof.check_optimizer(StateFromTheStart, max_examples=30, devices=["cpu"], expected_failures=reason, strict=True).ok
-    assert not frostproof.check_optimizer(StateFromTheStart, max_examples=30, devices=["cpu"], strict=True).ok
-    held = frostproof.check_optimizer(Sound, max_examples=30, devices=["cpu"], expected_failures={"frozen-weights-unchanged": "no reason"})
+    assert frostproof.check_optimizer(
+        StateFromTheStart, max_examples=30, devices=["cpu"], expected_failures=reason, strict=True
+    ).ok
+    assert not frostproof.check_optimizer(
+        StateFromTheStart, max_examples=30, devices=["cpu"], strict=True
+    ).ok
+    held = frostproof.check_optimizer(
+        Sound,
+        max_examples=30,
+        devices=["cpu"],
+        expected_failures={"frozen-weights-unchanged": "no reason"},
+    )
     assert not held.ok
 
 
@@ -69,7 +90,10 @@ def test_every_implementation_is_a_row() -> None:
         ({"optimizer": int}, "no optimizer"),
         ({"optimizer": Sound, "devices": ["cuda:77"]}, "absent"),
         ({"optimizer": Sound, "max_examples": 0}, "at least 1"),
-        ({"optimizer": Sound, "expected_failures": {"no-such-invariant": "because"}}, "no invariant"),
+        (
+            {"optimizer": Sound, "expected_failures": {"no-such-invariant": "because"}},
+            "no invariant",
+        ),
         ({"optimizer": Sound, "expected_failures": {"trainable-moves": " "}}, "no reason"),
     ],
 )

@@ -42,12 +42,17 @@ class Hosts(NamedTuple):
     def check(self, *arguments: str, remote: bool = True) -> subprocess.CompletedProcess[str]:
         workers = [word for each in self.workers for word in ("--tx", each)]
         common = ("--device", "cpu", "--max-examples", "30", "--seed", "5", *arguments)
-        return self.local.run("frostproof", "check", *common, *(("--", *workers) if remote else ("--jobs", "2")))
+        return self.local.run(
+            "frostproof", "check", *common, *(("--", *workers) if remote else ("--jobs", "2"))
+        )
 
     def verdicts(self, name: str) -> dict[str, list[object]]:
         rows = self.local.results(name).values()
         return {
-            f"{row['target']} {row['variant']}": [row["status"], *((each["id"], each["status"]) for each in row["invariants"])]  # type: ignore[attr-defined]
+            f"{row['target']} {row['variant']}": [
+                row["status"],
+                *((each["id"], each["status"]) for each in row["invariants"]),
+            ]  # type: ignore[attr-defined]
             for row in rows
         }
 
@@ -67,20 +72,39 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def hosts(built: Path, request: pytest.FixtureRequest) -> Iterator[Hosts]:
     names = ("one", "two")
-    spaces = [f"frostproof-{os.getpid()}-{name}" for name in names] if getattr(request, "param", "") == "namespaces" else []
+    spaces = (
+        [f"frostproof-{os.getpid()}-{name}" for name in names]
+        if getattr(request, "param", "") == "namespaces"
+        else []
+    )
     servers = []
     workers = []
     try:
         for number, name in enumerate(names):
-            inside, address = (_namespace(spaces[number], number), f"10.213.{number}.2") if spaces else ([], "127.0.0.1")
+            inside, address = (
+                (_namespace(spaces[number], number), f"10.213.{number}.2")
+                if spaces
+                else ([], "127.0.0.1")
+            )
             port = free_port() if not spaces else 8888
             python, folder = built / name / "env" / "bin" / "python", built / name / "project"
             serve = f"while sleep 0.2; do {python} -m execnet.script.socketserver {address}:{port}; done"
             command = [*inside, "bash", "-c", serve]
             quiet = subprocess.DEVNULL
-            servers.append(subprocess.Popen(command, cwd=folder, env=clean(), start_new_session=True, stdout=quiet, stderr=quiet))
+            servers.append(
+                subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=clean(),
+                    start_new_session=True,
+                    stdout=quiet,
+                    stderr=quiet,
+                )
+            )
             workers.append(f"socket={address}:{port}//chdir={folder}")
-            wait_for(address, port)  # which xdist's server takes for one that failed, and serves the next
+            wait_for(
+                address, port
+            )  # which xdist's server takes for one that failed, and serves the next
         local = Consumer(built / "local" / "project", built / "local" / "env" / "bin")
         yield Hosts(local, tuple(workers), tuple(servers))
     finally:
@@ -88,7 +112,9 @@ def hosts(built: Path, request: pytest.FixtureRequest) -> Iterator[Hosts]:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
         for number, space in enumerate(spaces):
-            subprocess.run(["ip", "link", "del", _cable(number)[0]], check=False, capture_output=True)
+            subprocess.run(
+                ["ip", "link", "del", _cable(number)[0]], check=False, capture_output=True
+            )
             subprocess.run(["ip", "netns", "del", space], check=False, capture_output=True)
 
 
@@ -126,9 +152,14 @@ def test_other_machines_come_to_the_same_verdicts(hosts: Hosts) -> None:
     here = hosts.check(*TARGETS, "--json", "local.json", remote=False)
     assert here.returncode == 1, here.stdout + here.stderr
     assert hosts.verdicts("remote.json") == hosts.verdicts("local.json")
-    trials = [{target: row["trials"] for target, row in hosts.local.results(f"{name}.json").items()} for name in ("remote", "local")]
+    trials = [
+        {target: row["trials"] for target, row in hosts.local.results(f"{name}.json").items()}
+        for name in ("remote", "local")
+    ]
     assert trials[0] == trials[1], "the same seed draws the same examples on every machine"
-    assert list((hosts.local.folder / "frostproof-cases").glob("mylib_Leaky*.py")), "cases come back to the machine that asked"
+    assert list((hosts.local.folder / "frostproof-cases").glob("mylib_Leaky*.py")), (
+        "cases come back to the machine that asked"
+    )
     assert not (hosts.local.folder.parent.parent / "one" / "project" / "frostproof-cases").exists()
 
 
@@ -149,17 +180,24 @@ def test_a_worker_that_is_killed_costs_its_item_a_second_run(hosts: Hosts, built
 def test_a_machine_that_stays_away_is_replaced(hosts: Hosts, built: Path) -> None:
     (built / "mark").unlink(missing_ok=True)
     for server in hosts.servers:
-        os.kill(server.pid, signal.SIGKILL)  # the loops: what they started runs on, and is not started again
+        os.kill(
+            server.pid, signal.SIGKILL
+        )  # the loops: what they started runs on, and is not started again
     done = hosts.check("mylib:Dies", "mylib:Plain", "--json", "lost.json")
     rows = hosts.local.results("lost.json")
-    assert {target: row["status"] for target, row in rows.items()} == {"mylib:Dies": "held", "mylib:Plain": "held"}, done.stdout
+    assert {target: row["status"] for target, row in rows.items()} == {
+        "mylib:Dies": "held",
+        "mylib:Plain": "held",
+    }, done.stdout
     assert done.returncode == 0
     assert done.stdout.count("frostproof: warning: worker") == 1
 
 
 def test_a_machine_that_was_never_there_is_one_line(built: Path) -> None:
     local = Consumer(built / "local" / "project", built / "local" / "env" / "bin")
-    done = local.run("frostproof", "check", "mylib:Leaky", "--", "--tx", f"socket=127.0.0.1:{free_port()}")
+    done = local.run(
+        "frostproof", "check", "mylib:Leaky", "--", "--tx", f"socket=127.0.0.1:{free_port()}"
+    )
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "127.0.0.1" in line]
     assert line.startswith("ERROR: frostproof: no worker at socket=127.0.0.1:")

@@ -28,7 +28,13 @@ def drawn() -> list[Case]:
     seen: list[Case] = []
 
     @hypothesis.seed(0)
-    @settings(max_examples=DRAWS, database=None, deadline=None, phases=(Phase.generate,), derandomize=False)
+    @settings(
+        max_examples=DRAWS,
+        database=None,
+        deadline=None,
+        phases=(Phase.generate,),
+        derandomize=False,
+    )
     @given(cases(SGD))
     def draw(case: Case) -> None:
         seen.append(case)
@@ -61,11 +67,15 @@ def kinds_in(layers: Iterable[Layer]) -> set[str]:
 LAYER_KINDS = [
     name
     for name, found in vars(layers).items()
-    if isinstance(found, type) and issubclass(found, Layer) and found.__module__.startswith(layers.__name__)
+    if isinstance(found, type)
+    and issubclass(found, Layer)
+    and found.__module__.startswith(layers.__name__)
 ]
 
 
-@pytest.mark.parametrize("kind", [name for name in LAYER_KINDS if name != "Layer" and not name.startswith("_")])
+@pytest.mark.parametrize(
+    "kind", [name for name in LAYER_KINDS if name != "Layer" and not name.startswith("_")]
+)
 def test_every_layer_kind_is_drawn_in_at_least_2_percent_of_cases(kind: str) -> None:
     assert share(kind in kinds_in(case.architecture.layers) for case in drawn()) >= 0.02
 
@@ -111,21 +121,57 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
         ("wide", 0.05, lambda case: any(size > 64 for p in case.parameters for size in p.shape)),
         ("a batch of one", 0.15, lambda case: case.batch == 1),
         ("the input requires grad", 0.10, lambda case: case.differentiable_input),
-        ("an in-place ReLU", 0.04, lambda case: any(isinstance(p.layer, ReLU) and p.layer.inplace for p in case.architecture.places)),
-        ("no bias", 0.15, lambda case: any(isinstance(p.layer, Linear) and not p.layer.bias for p in case.architecture.places)),
-        ("momentum", 0.30, lambda case: any(dict(group.options).get("momentum") for group in case.groups)),
-        ("no momentum", 0.30, lambda case: any(not dict(group.options).get("momentum") for group in case.groups)),
+        (
+            "an in-place ReLU",
+            0.04,
+            lambda case: any(
+                isinstance(p.layer, ReLU) and p.layer.inplace for p in case.architecture.places
+            ),
+        ),
+        (
+            "no bias",
+            0.15,
+            lambda case: any(
+                isinstance(p.layer, Linear) and not p.layer.bias for p in case.architecture.places
+            ),
+        ),
+        (
+            "momentum",
+            0.30,
+            lambda case: any(dict(group.options).get("momentum") for group in case.groups),
+        ),
+        (
+            "no momentum",
+            0.30,
+            lambda case: any(not dict(group.options).get("momentum") for group in case.groups),
+        ),
         ("frozen midway", 0.40, lambda case: bool(case.frozen_midway)),
         ("thawed", 0.30, lambda case: bool(case.thawed)),
-        ("thawed, never owned by B", 0.20, lambda case: not set(case.frozen).isdisjoint(case.thawed)),
-        ("frozen within a step", 0.10, lambda case: any(isinstance(e, Step) and changes(e) for e in case.program)),
+        (
+            "thawed, never owned by B",
+            0.20,
+            lambda case: not set(case.frozen).isdisjoint(case.thawed),
+        ),
+        (
+            "frozen within a step",
+            0.10,
+            lambda case: any(isinstance(e, Step) and changes(e) for e in case.program),
+        ),
         ("a checkpoint", 0.20, lambda case: case.has(SaveLoad)),
         ("a learning rate that changes", 0.10, lambda case: case.has(SetLr, Schedule)),
         ("a mode that changes", 0.10, lambda case: case.has(Train, Eval)),
         ("a closure", 0.20, lambda case: any(e.closure for e in steps(case))),
         ("accumulation", 0.15, lambda case: any(e.micro_batches > 1 for e in steps(case))),
-        ("clipping of what is owned", 0.10, lambda case: any(clip.over == "owned" for clip in clips(case))),
-        ("clipping over the model", 0.08, lambda case: any(clip.over == "all" for clip in clips(case))),
+        (
+            "clipping of what is owned",
+            0.10,
+            lambda case: any(clip.over == "owned" for clip in clips(case)),
+        ),
+        (
+            "clipping over the model",
+            0.08,
+            lambda case: any(clip.over == "all" for clip in clips(case)),
+        ),
         ("autocast", 0.05, lambda case: any(e.amp == "autocast" for e in steps(case))),
         ("a GradScaler", 0.15, lambda case: any(e.scaled for e in steps(case))),
         ("B-rebuilt", 0.10, lambda case: "rebuilt" in case.extras),
@@ -162,11 +208,20 @@ def test_a_subject_is_given_only_what_it_can_train(kind: Kind) -> None:
         if kind == "sparse":
             assert all(parameter.sparse for parameter in trained)
         else:
-            assert all(len(p.shape) == 2 if kind == "matrices" else len(p.shape) <= 2 for p in case.parameters)
+            assert all(
+                len(p.shape) == 2 if kind == "matrices" else len(p.shape) <= 2
+                for p in case.parameters
+            )
 
     check()
 
 
 def test_the_simplest_case_is_one_small_layer_and_one_step() -> None:
     case = find(cases(SGD), lambda case: True, settings=settings(database=None))
-    assert (len(case.architecture.places), len(case.program), case.mask, case.extras, case.dtype) == (1, 1, (), (), "float32")
+    assert (
+        len(case.architecture.places),
+        len(case.program),
+        case.mask,
+        case.extras,
+        case.dtype,
+    ) == (1, 1, (), (), "float32")

@@ -14,7 +14,9 @@ from torch.optim import Optimizer
 class Sound(Optimizer):
     """SGD with momentum and decoupled weight decay, without a fault. Bugs override one method."""
 
-    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, params: Any, lr: float = 0.1, momentum: float = 0.0, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -34,7 +36,9 @@ class Sound(Optimizer):
         if parameter.grad is not None:
             self.update(group, parameter, parameter.grad)
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         if group["momentum"]:
             state = self.state[parameter]
@@ -182,7 +186,11 @@ class ClearsTrainableOnly(Sound):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.requires_grad:
-                    parameter.grad = None if set_to_none or parameter.grad is None else torch.zeros_like(parameter)
+                    parameter.grad = (
+                        None
+                        if set_to_none or parameter.grad is None
+                        else torch.zeros_like(parameter)
+                    )
 
 
 class ZeroGradAllocates(Sound):
@@ -217,7 +225,9 @@ class SeedsFromTheSystem(Sound):
 class DependsOnAddress(Sound):
     def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
         if parameter.grad is not None:
-            self.update(group, parameter, parameter.grad, scale=1 + (id(parameter) // 16 % 1024) / 1024)
+            self.update(
+                group, parameter, parameter.grad, scale=1 + (id(parameter) // 16 % 1024) / 1024
+            )
 
 
 # Rounding
@@ -240,13 +250,17 @@ class DecidedByTheLastDigit(Sound):
 
 class SkipsWithoutEveryGradient(Sound):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        if closure is None and any(p.grad is None for group in self.param_groups for p in group["params"]):
+        if closure is None and any(
+            p.grad is None for group in self.param_groups for p in group["params"]
+        ):
             return None
         return super().step(closure)
 
 
 class StopsUnderDecayAndMomentum(Sound):
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         missing = any(p.grad is None for each in self.param_groups for p in each["params"])
         if not (missing and group["weight_decay"] and group["momentum"]):
             super().update(group, parameter, gradient, scale)

@@ -64,5 +64,7 @@ class ReturnsNothingAndNeverForgivesNone(_ReturnsNothing, NeverForgivesNone):
     pass
 
 
-class ReturnsNothingAndTrainsWhatRequiredGradAtFirst(_ReturnsNothing, TrainsWhatRequiredGradAtFirst):
+class ReturnsNothingAndTrainsWhatRequiredGradAtFirst(
+    _ReturnsNothing, TrainsWhatRequiredGradAtFirst
+):
     pass

@@ -14,10 +14,14 @@ from tests.helpers.broken import Sound
 class Heavy(Sound):
     """Sound, with momentum wherever nothing else is drawn, and a count of each parameter's updates."""
 
-    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, params: Any, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(params, lr, momentum or 0.9, weight_decay)
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         state = self.state[parameter]
         state["updates"] = state.get("updates", 0) + 1
         super().update(group, parameter, gradient, scale)
@@ -77,7 +81,9 @@ class CoolsMomentum(Heavy):
 class PullsToSlowWeights(Heavy):
     """Goes half the way back to the slow copy at every second step, whether or not a parameter still trains."""
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         self.state[parameter].setdefault("slow", parameter.clone())
         super().update(group, parameter, gradient, scale)
 
@@ -94,7 +100,12 @@ class StateByRank(Heavy):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = self.evaluate(closure) if closure is not None else None
         with torch.no_grad():
-            owned = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+            owned = [
+                (group, p)
+                for group in self.param_groups
+                for p in group["params"]
+                if p.grad is not None
+            ]
             buffers: list[Tensor] = self.__dict__.setdefault("buffers", [])
             buffers += [torch.zeros_like(p) for _, p in owned[len(buffers) :]]
             for (group, parameter), buffer in zip(owned, buffers, strict=False):
@@ -105,7 +116,9 @@ class StateByRank(Heavy):
 class StateByPosition(Heavy):
     """Keeps its buffers by place in the group, which is another one once a parameter has left it."""
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         place = next(i for i, each in enumerate(group["params"]) if each is parameter)
         buffer = group.setdefault("buffers", {}).setdefault(place, torch.zeros_like(parameter))
         parameter.add_(buffer.mul_(0.9).add_(gradient), alpha=-group["lr"])
@@ -184,7 +197,9 @@ class SwapsFrozenInEval(Heavy):
 class TrainsWhatRequiredGradAtFirst(Heavy):
     def __init__(self, params: Any, **options: Any) -> None:
         super().__init__(params, **options)
-        self.chosen = {id(p) for group in self.param_groups for p in group["params"] if p.requires_grad}
+        self.chosen = {
+            id(p) for group in self.param_groups for p in group["params"] if p.requires_grad
+        }
 
     def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
         if id(parameter) in self.chosen:
@@ -210,7 +225,9 @@ class ListsOfMomentum(Heavy):
         loss = self.evaluate(closure) if closure is not None else None
         for group in self.param_groups:
             owned = [p for p in group["params"] if p.grad is not None]
-            buffers: list[Any] = [self.state[p].get("buffer") if p in self.state else None for p in owned]
+            buffers: list[Any] = [
+                self.state[p].get("buffer") if p in self.state else None for p in owned
+            ]
             if all(buffer is None for buffer in buffers):
                 buffers = [torch.zeros_like(p) for p in owned]
             if owned:
@@ -227,7 +244,9 @@ class ClearsWhatRequiredGradAtFirst(TrainsWhatRequiredGradAtFirst):
         Heavy.visit(self, index, group, position, parameter)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        kept = [p for group in self.param_groups for p in group["params"] if id(p) not in self.chosen]
+        kept = [
+            p for group in self.param_groups for p in group["params"] if id(p) not in self.chosen
+        ]
         gradients = [p.grad for p in kept]
         super().zero_grad(set_to_none)
         for parameter, gradient in zip(kept, gradients, strict=True):
@@ -270,7 +289,9 @@ class StateInConstructorOnly(Sound):
             for parameter in group["params"]:
                 self.state[parameter]["buffer"] = torch.zeros_like(parameter)
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         parameter.add_(self.state[parameter]["buffer"].mul_(0.9).add_(gradient), alpha=-group["lr"])
 
 
@@ -345,7 +366,9 @@ class AveragesOverPasses(Sound):
     def count(self, parameter: Tensor) -> None:
         self.passes[parameter] = self.passes.get(parameter, 0) + 1
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         most = max(self.passes.values(), default=1)
         least = min(self.passes.get(each, 0) for each in group["params"])
         super().update(group, parameter, gradient, 1 / max(least, 1) if most > 1 else 1.0)

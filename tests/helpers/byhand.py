@@ -124,7 +124,9 @@ def classifier(trains: Trains) -> Bill:
     needs = embedded or ih or hh or trains("lstm.bias_ih_l0") or trains("lstm.bias_hh_l0")
     ledger.forward += 2 * steps * (WIDTH + HIDDEN) * gates
     ledger.backward += 2 * steps * WIDTH * gates * (embedded + ih)
-    ledger.backward += 2 * steps * HIDDEN * gates * hh + 2 * (steps - BATCH) * HIDDEN * gates * needs
+    ledger.backward += (
+        2 * steps * HIDDEN * gates * hh + 2 * (steps - BATCH) * HIDDEN * gates * needs
+    )
     ledger.saved["embedded"] = steps * WIDTH * ih
     ledger.saved["cells"] = steps * (gates + 2 * HIDDEN) * needs
     ledger.saved["states"] = steps * HIDDEN * hh

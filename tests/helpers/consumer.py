@@ -45,18 +45,40 @@ class Plain(SGD):
 def clean(**variables: str) -> dict[str, str]:
     """The variables of this process, less what tells a run that it is part of another or in CI, and these."""
     told = ("CI", "GITHUB_STEP_SUMMARY", "HYPOTHESIS_STORAGE_DIRECTORY")
-    return {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_") and key not in told} | variables
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith("PYTEST_") and key not in told
+    } | variables
 
 
 def command(*arguments: str) -> list[str]:
     """A call of `check`, in this environment, with results in out.json."""
-    return [sys.executable, "-m", "frostproof", "check", "--device", "cpu", "--json", "out.json", *arguments]
+    return [
+        sys.executable,
+        "-m",
+        "frostproof",
+        "check",
+        "--device",
+        "cpu",
+        "--json",
+        "out.json",
+        *arguments,
+    ]
 
 
 def check(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """The same, run in `folder` to its end."""
     words = command(*arguments)
-    return subprocess.run(words, cwd=folder, env=clean(**variables), capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env=clean(**variables),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 class Consumer(NamedTuple):
@@ -67,10 +89,20 @@ class Consumer(NamedTuple):
 
     def run(self, *command: str, timeout: int = 300) -> subprocess.CompletedProcess[str]:
         program = [str(self.scripts / command[0]), *command[1:]]
-        return subprocess.run(program, cwd=self.folder, env=clean(), capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            program,
+            cwd=self.folder,
+            env=clean(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
 
     def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("frostproof", "check", "--device", "cpu", "--max-examples", "20", *arguments)
+        return self.run(
+            "frostproof", "check", "--device", "cpu", "--max-examples", "20", *arguments
+        )
 
     def results(self, name: str) -> dict[str, dict[str, object]]:
         data = json.loads((self.folder / name).read_text())
@@ -80,7 +112,10 @@ class Consumer(NamedTuple):
 
 def wheel(folder: Path) -> Path:
     """The wheel of this checkout, built into `folder`."""
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)],
+        check=True,
+    )
     (built,) = folder.glob("frostproof-*.whl")
     return built
 
@@ -91,10 +126,15 @@ def environment(folder: Path, wheel: Path) -> Path:
     scripts = folder / ("Scripts" if os.name == "nt" else "bin")
     python = str(scripts / "python")
     where = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     # torch and the rest are taken from this environment, so that only the wheel itself is installed anew.
     (Path(where.stdout.strip()) / "ours.pth").write_text(str(Path(pytest.__file__).parent.parent))
     pip = [sys.executable, "-m", "pip", "--python", python]
-    subprocess.run([*pip, "install", "-q", "--no-deps", "--force-reinstall", str(wheel)], check=True)
+    subprocess.run(
+        [*pip, "install", "-q", "--no-deps", "--force-reinstall", str(wheel)], check=True
+    )
     return scripts

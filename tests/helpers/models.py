@@ -80,7 +80,9 @@ def classifier() -> tuple[nn.Module, Tensor]:
     return Classifier(), torch.randint(WORDS, (LENGTH, BATCH))
 
 
-def batch(architecture: Architecture, size: int = 2, dtype: str = "float32") -> tuple[Tensor, Tensor]:
+def batch(
+    architecture: Architecture, size: int = 2, dtype: str = "float32"
+) -> tuple[Tensor, Tensor]:
     """Samples and targets for a drawn network, from torch's global generator."""
     samples, targets = architecture.batch(size, "cpu", dtype)
     found: tuple[Tensor, Tensor] = eval(f"({samples}, {targets})", {"torch": torch})

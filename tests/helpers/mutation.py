@@ -11,7 +11,27 @@ from hypothesis import strategies as st
 
 CODE = "__import__('os').system('touch /tmp/frostproof-was-here')"
 HOSTILE: st.SearchStrategy[Any] = st.sampled_from(
-    (None, True, -1, 0, 1, 2**31, 999_999_999_999, 10**400, 0.5, 1e308, "", CODE, "../" * 9, "\x00", "\x1b[31m", "é" * 300, [], {}, [[]])
+    (
+        None,
+        True,
+        -1,
+        0,
+        1,
+        2**31,
+        999_999_999_999,
+        10**400,
+        0.5,
+        1e308,
+        "",
+        CODE,
+        "../" * 9,
+        "\x00",
+        "\x1b[31m",
+        "é" * 300,
+        [],
+        {},
+        [[]],
+    )
 )
 
 
@@ -28,7 +48,13 @@ VALUES = HOSTILE | st.integers(1, 300).map(_nested) | st.lists(HOSTILE, max_size
 def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if path:
         yield path
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         yield from _places(inner, (*path, key))
 
 
@@ -50,7 +76,9 @@ def spoiled_values(draw: st.DrawFn, document: Any) -> bytes:
         elif action == "replace":
             parent[path[-1]] = copy.deepcopy(draw(VALUES))
         elif isinstance(parent, dict):
-            parent[draw(st.sampled_from(("unknown\n", "kind", "params", CODE)))] = copy.deepcopy(draw(VALUES))
+            parent[draw(st.sampled_from(("unknown\n", "kind", "params", CODE)))] = copy.deepcopy(
+                draw(VALUES)
+            )
         else:
             parent.extend([parent[path[-1]]] * (1000 if action == "repeat" else 1))
     return json.dumps(document).encode()

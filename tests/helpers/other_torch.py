@@ -76,7 +76,9 @@ def zeroes_nothing(patch: pytest.MonkeyPatch) -> None:
 def clips_nothing(patch: pytest.MonkeyPatch) -> None:
     """clip_grad_norm_ measures the norm, and scales nothing."""
     clip = nn.utils.clip_grad_norm_
-    patch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, limit: clip(parameters, float("inf")))
+    patch.setattr(
+        nn.utils, "clip_grad_norm_", lambda parameters, limit: clip(parameters, float("inf"))
+    )
 
 
 def _leaves(node: Any) -> list[Tensor]:
@@ -125,7 +127,11 @@ def trains_by_itself(patch: pytest.MonkeyPatch) -> None:
 def raises_nothing(patch: pytest.MonkeyPatch) -> None:
     """A backward pass without a graph does nothing."""
     backward: Any = Tensor.backward
-    patch.setattr(Tensor, "backward", lambda self, **given: backward(self, **given) if self.requires_grad else None)
+    patch.setattr(
+        Tensor,
+        "backward",
+        lambda self, **given: backward(self, **given) if self.requires_grad else None,
+    )
 
 
 def ignores_inputs(patch: pytest.MonkeyPatch) -> None:
@@ -136,4 +142,9 @@ def ignores_inputs(patch: pytest.MonkeyPatch) -> None:
 
 def ignores_requires_grad(patch: pytest.MonkeyPatch) -> None:
     """Every parameter requires grad, whatever it is told."""
-    patch.setattr(nn.Parameter, "requires_grad", property(lambda self: True, lambda self, value: None), raising=False)
+    patch.setattr(
+        nn.Parameter,
+        "requires_grad",
+        property(lambda self: True, lambda self, value: None),
+        raising=False,
+    )

@@ -92,7 +92,9 @@ class InputRequiresGrad(RequiresGrad):
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         super().freeze(model, frozen)
         model[0].register_forward_pre_hook(
-            lambda module, inputs: tuple(x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs)
+            lambda module, inputs: tuple(
+                x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs
+            )
         )
 
 
@@ -103,7 +105,9 @@ class GatesFrozen(RequiresGrad):
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         super().freeze(model, frozen)
         for module in _frozen_modules(model, frozen):
-            module.register_forward_hook(lambda module, inputs, output: output * torch.ones_like(output).requires_grad_())
+            module.register_forward_hook(
+                lambda module, inputs, output: output * torch.ones_like(output).requires_grad_()
+            )
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,11 @@ class KeepsGraphAlive(RequiresGrad):
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         super().freeze(model, frozen)
-        model.register_forward_hook(lambda module, inputs, output: output + torch.zeros((), dtype=output.dtype, requires_grad=True))
+        model.register_forward_hook(
+            lambda module, inputs, output: (
+                output + torch.zeros((), dtype=output.dtype, requires_grad=True)
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,9 @@ class TurnsGradOn(RequiresGrad):
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         super().freeze(model, frozen)
-        model[-1].register_forward_pre_hook(lambda module, inputs: torch.set_grad_enabled(True) and None)
+        model[-1].register_forward_pre_hook(
+            lambda module, inputs: torch.set_grad_enabled(True) and None
+        )
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,9 @@ class ScalesGradientThroughNorms(RequiresGrad):
         super().freeze(model, frozen)
         for module in _frozen_modules(model, frozen):
             if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d)):
-                module.register_forward_hook(lambda module, inputs, output: output * 2 - output.detach())
+                module.register_forward_hook(
+                    lambda module, inputs, output: output * 2 - output.detach()
+                )
 
 
 @dataclass(frozen=True)
@@ -162,12 +174,18 @@ class CountsBatchesInNested(RequiresGrad):
         super().freeze(model, frozen)
         for path, module in model.named_modules():
             if "." in path and isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-                module.register_forward_hook(lambda module, inputs, output: module.num_batches_tracked.add_(1) and None)
+                module.register_forward_hook(
+                    lambda module, inputs, output: module.num_batches_tracked.add_(1) and None
+                )
 
 
 def _frozen_modules(model: nn.Sequential, frozen: Parameters) -> Iterable[nn.Module]:
     ids = set(map(id, frozen))
-    return [module for module in model.modules() if (own := list(module.parameters(recurse=False))) and ids.issuperset(map(id, own))]
+    return [
+        module
+        for module in model.modules()
+        if (own := list(module.parameters(recurse=False))) and ids.issuperset(map(id, own))
+    ]
 
 
 @dataclass(frozen=True)
@@ -179,7 +197,9 @@ class SubsetThatAddsStale(OptimizerSubset):
         left = {"sum": 0.0}
 
         def remember(module: nn.Module, inputs: Any) -> None:
-            left["sum"] = sum(float(p.grad.to_dense().abs().sum()) for p in frozen if p.grad is not None)
+            left["sum"] = sum(
+                float(p.grad.to_dense().abs().sum()) for p in frozen if p.grad is not None
+            )
 
         model.register_forward_pre_hook(remember)
         for parameter in model.parameters():
@@ -248,7 +268,13 @@ class Planted(NamedTuple):
     def name(self) -> str:
         ways = (self.a, self.b, self.cleared, self.second)
         broken = [each for each in ways if type(each).__module__ != RequiresGrad.__module__]
-        return type(broken[0]).__name__ if broken else self.optimizer.__name__ if self.optimizer else "nothing"
+        return (
+            type(broken[0]).__name__
+            if broken
+            else self.optimizer.__name__
+            if self.optimizer
+            else "nothing"
+        )
 
     @property
     def approaches(self) -> Approaches:

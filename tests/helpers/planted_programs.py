@@ -49,7 +49,9 @@ class FreezesAtFirstOnly(RequiresGrad):
     """Looks at the mask once."""
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
-        if all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters()):
+        if all(
+            parameter.requires_grad and parameter.grad is None for parameter in model.parameters()
+        ):
             super().freeze(model, frozen)
 
 

@@ -64,12 +64,21 @@ class SecondOrder(Plain):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None if closure is None else closure()
-        found = [(parameter, group["lr"]) for group in self.param_groups for parameter in group["params"]]
-        owned = [(parameter, lr) for parameter, lr in found if parameter.grad is not None and parameter.requires_grad]
+        found = [
+            (parameter, group["lr"]) for group in self.param_groups for parameter in group["params"]
+        ]
+        owned = [
+            (parameter, lr)
+            for parameter, lr in found
+            if parameter.grad is not None and parameter.requires_grad
+        ]
         if any(parameter.grad.grad_fn is None for parameter, _ in owned):
             raise RuntimeError("call backward with create_graph=True")
         curvatures = [
-            torch.autograd.grad(parameter.grad.sum(), parameter, retain_graph=True, allow_unused=True)[0] for parameter, _ in owned
+            torch.autograd.grad(
+                parameter.grad.sum(), parameter, retain_graph=True, allow_unused=True
+            )[0]
+            for parameter, _ in owned
         ]
         with torch.no_grad():
             for (parameter, lr), curvature in zip(owned, curvatures, strict=True):
@@ -85,7 +94,9 @@ class Fused(Plain):
         super().__init__(list(model.parameters()), lr)
         for parameter in self.param_groups[0]["params"]:
             flag = parameter.requires_grad
-            parameter.requires_grad_(True).register_post_accumulate_grad_hook(self._fuse)  # of what may be thawed, too
+            parameter.requires_grad_(True).register_post_accumulate_grad_hook(
+                self._fuse
+            )  # of what may be thawed, too
             parameter.requires_grad_(flag)
 
     @torch.no_grad()
@@ -128,7 +139,9 @@ class Wrapping(Optimizer):
 
     def __init__(self, optimizer: Optimizer, k: int = 2) -> None:
         self.optimizer = optimizer
-        super().__init__([parameter for group in optimizer.param_groups for parameter in group["params"]], {})
+        super().__init__(
+            [parameter for group in optimizer.param_groups for parameter in group["params"]], {}
+        )
         self.param_groups = optimizer.param_groups
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -139,7 +152,11 @@ class BaseClass(Plain):
     """Takes the class of another optimizer, and has required arguments that it makes up no values for."""
 
     def __init__(
-        self, params: Any, base_optimizer: type[Optimizer], num_iterations: int, betas: tuple[float, ...] = (0.9, 0.9, 0.99)
+        self,
+        params: Any,
+        base_optimizer: type[Optimizer],
+        num_iterations: int,
+        betas: tuple[float, ...] = (0.9, 0.9, 0.99),
     ) -> None:
         if num_iterations < 1 or len(betas) != 3:
             raise ValueError("num_iterations must be positive, betas three")
@@ -220,7 +237,12 @@ class OwnGroups(Plain):
     def __init__(self, params: Any, lr: float = 0.1) -> None:
         super().__init__(params, lr)
         self.param_groups = [
-            {**group, "params": [parameter for parameter in group["params"] if parameter.ndim == dimensions]}
+            {
+                **group,
+                "params": [
+                    parameter for parameter in group["params"] if parameter.ndim == dimensions
+                ],
+            }
             for group in self.param_groups
             for dimensions in sorted({parameter.ndim for parameter in group["params"]})
         ]
@@ -237,10 +259,20 @@ class World(Plain):
 class TwoLists(Plain):
     """Takes matrices and all other parameters apart, and updates them in two ways."""
 
-    def __init__(self, muon_params: Iterable[Tensor], adamw_params: Iterable[Tensor], lr: float = 0.1) -> None:
-        both = [{"params": [*muon_params], "matrices": True}, {"params": [*adamw_params], "matrices": False}]
+    def __init__(
+        self, muon_params: Iterable[Tensor], adamw_params: Iterable[Tensor], lr: float = 0.1
+    ) -> None:
+        both = [
+            {"params": [*muon_params], "matrices": True},
+            {"params": [*adamw_params], "matrices": False},
+        ]
         super().__init__([group for group in both if group["params"]], lr)
-        if any(parameter.ndim != 2 for group in self.param_groups if group["matrices"] for parameter in group["params"]):
+        if any(
+            parameter.ndim != 2
+            for group in self.param_groups
+            if group["matrices"]
+            for parameter in group["params"]
+        ):
             raise ValueError("the first list is for matrices")
 
     def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
@@ -258,7 +290,13 @@ class OneDtype(Plain):
 class WantsNumbers(Plain):
     """Cannot do without numbers for which it has no default but None."""
 
-    def __init__(self, params: Any, lr: float = 0.1, num_epochs: int | None = None, num_batches_per_epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.1,
+        num_epochs: int | None = None,
+        num_batches_per_epoch: int | None = None,
+    ) -> None:
         super().__init__(params, lr)
         self.steps = num_epochs * num_batches_per_epoch  # type: ignore[operator]
 
@@ -271,7 +309,14 @@ class OnlyCapturable(Plain):
 
 
 PROTOCOLS: dict[type[Optimizer], dict[str, Any]] = {
-    Plain: {"takes": "parameters", "closure": "optional", "backward": "plain", "patience": 1, "modes": False, "distributed": False},
+    Plain: {
+        "takes": "parameters",
+        "closure": "optional",
+        "backward": "plain",
+        "patience": 1,
+        "modes": False,
+        "distributed": False,
+    },
     Sam: {"closure": "after-backward"},
     SecondOrder: {"backward": "create-graph"},
     Fused: {"takes": "model", "backward": "fused"},
@@ -286,7 +331,13 @@ PROTOCOLS: dict[type[Optimizer], dict[str, Any]] = {
     ClosureRequired: {"closure": "required"},
     OwnGroups: {"per_parameter": False, "groups": True},
     World: {"distributed": True, "dtypes": ("float32", "float64", "bfloat16")},
-    TwoLists: {"takes": "two-lists", "parameters": "any", "groups": False, "per_parameter": False, "needs": ()},
+    TwoLists: {
+        "takes": "two-lists",
+        "parameters": "any",
+        "groups": False,
+        "per_parameter": False,
+        "needs": (),
+    },
     OneDtype: {"dtypes": ("bfloat16",)},
     WantsNumbers: {"arguments": {"num_epochs": 10, "num_batches_per_epoch": 10}},
     OnlyCapturable: {"variant": "default", "arguments": {}},

@@ -30,11 +30,21 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
     """The script with a correct optimizer, and correct functions that freeze, in the place of what is broken."""
     correct = dict(CORRECT)
     if approaches is not None and type(approaches.b).freeze is not Approach.freeze:
-        correct["freeze"] = "def freeze(model, frozen):\n    pass\n"  # it is B's, which only leaves it out of the optimizer
+        correct["freeze"] = (
+            "def freeze(model, frozen):\n    pass\n"  # it is B's, which only leaves it out of the optimizer
+        )
     heavy = "HeavyInBothModes" if "optimizer.train()" in script else "Heavy"
-    script = re.sub(r"^from tests\.broken import (\w+)$", r"from tests.helpers.broken import Sound as \1", script, flags=re.M)
     script = re.sub(
-        r"^from tests\.broken_programs import (\w+)$", rf"from tests.helpers.broken_programs import {heavy} as \1", script, flags=re.M
+        r"^from tests\.broken import (\w+)$",
+        r"from tests.helpers.broken import Sound as \1",
+        script,
+        flags=re.M,
+    )
+    script = re.sub(
+        r"^from tests\.broken_programs import (\w+)$",
+        rf"from tests.helpers.broken_programs import {heavy} as \1",
+        script,
+        flags=re.M,
     )
     for name, source in correct.items():
         start, head, rest = script.partition(f"\ndef {name}(")

@@ -38,14 +38,20 @@ def shrunk(verification: Verification, seed: int) -> float:
 
 def flagged(verification: Verification) -> dict[str, str]:
     """Each invariant that was seen violated, with its message."""
-    return {identity: tally.message for identity, tally in verification.tallies.items() if tally.violated}
+    return {
+        identity: tally.message
+        for identity, tally in verification.tallies.items()
+        if tally.violated
+    }
 
 
 class Found(Exception):
     """What was looked for has been seen."""
 
 
-def search(verification: Verification, seed: int, wanted: str | None = None, profile: str = "dev") -> None:
+def search(
+    verification: Verification, seed: int, wanted: str | None = None, profile: str = "dev"
+) -> None:
     """Judge the profile's number of cases, or fewer, until the invariant `wanted` is violated; nothing is shrunk."""
     with fenced("cpu"):
         verification.prepare()
@@ -54,10 +60,19 @@ def search(verification: Verification, seed: int, wanted: str | None = None, pro
 
 def _search(verification: Verification, seed: int, wanted: str | None, examples: int) -> None:
     @hypothesis.seed(seed)
-    @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,), derandomize=False, suppress_health_check=())
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        derandomize=False,
+        suppress_health_check=(),
+    )
     @given(verification.cases)
     def holds(case):  # type: ignore[no-untyped-def]
-        found = [identity for identity, tally in verification.tallies.items() if tally.case is not None]
+        found = [
+            identity for identity, tally in verification.tallies.items() if tally.case is not None
+        ]
         verification.look(case, [*verification.known_failures, *found])
         if wanted is not None and verification.tallies[wanted].violated:
             raise Found

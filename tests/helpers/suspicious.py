@@ -16,34 +16,44 @@ from tests.helpers.broken import Sound
 class Stochastic(Sound):
     """Rounds its update at random, with the global RNG."""
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         super().update(group, parameter, gradient + torch.rand_like(gradient) * 0.01, scale)
 
 
 class SkipsAtRandom(Sound):
     """Leaves every second update out, as chance will have it."""
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         super().update(group, parameter, gradient, scale * (torch.rand(()) < 0.5).item())
 
 
 class Signs(Sound):
     """Takes the sign of its momentum, so that a gradient which is NaN once stops a parameter for good."""
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
         super().update(group, parameter, momentum.lerp_(gradient, 0.1).sign(), scale)
 
 
 class PythonRandom(Sound):
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         super().update(group, parameter, gradient, scale=1 + random.random())
 
 
 class Lookahead(Sound):
     """Every second update of a parameter goes half the way back to its slow copy."""
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         state = self.state[parameter]
         state.setdefault("slow", parameter.clone())
         super().update(group, parameter, gradient, scale)
@@ -62,17 +72,23 @@ class Foreach(Sound):
             owned = [parameter for parameter in group["params"] if parameter.grad is not None]
             if owned:
                 torch._foreach_mul_(owned, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(owned, [parameter.grad for parameter in owned], alpha=-group["lr"])
+                torch._foreach_add_(
+                    owned, [parameter.grad for parameter in owned], alpha=-group["lr"]
+                )
         return loss
 
 
 class MatricesOnly(Sound):
     def __init__(self, params: Any, lr: float = 0.1) -> None:
         super().__init__(params, lr)
-        if any(parameter.dim() != 2 for group in self.param_groups for parameter in group["params"]):
+        if any(
+            parameter.dim() != 2 for group in self.param_groups for parameter in group["params"]
+        ):
             raise ValueError("only matrices")
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         super().update(group, parameter, gradient @ gradient.T @ gradient, scale)
 
 
@@ -82,7 +98,12 @@ class ClosureOnly(Sound):
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
         loss = self.evaluate(closure)
         with torch.no_grad():
-            owned = [(group["lr"], p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+            owned = [
+                (group["lr"], p)
+                for group in self.param_groups
+                for p in group["params"]
+                if p.grad is not None
+            ]
             old = [p.clone() for _, p in owned]
             for rate, parameter in owned:
                 parameter.add_(parameter.grad, alpha=-rate)
@@ -96,7 +117,9 @@ class ClosureOnly(Sound):
 class MasterWeights(Sound):
     """Keeps float32 copies of what is in a smaller dtype."""
 
-    def update(self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         state = self.state[parameter]
         state.setdefault("master", parameter.float())
         state["master"].add_(gradient.float(), alpha=-group["lr"])
@@ -109,7 +132,9 @@ class GlobalNorm(Sound):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = self.evaluate(closure) if closure is not None else None
-        owned = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        owned = [
+            (group, p) for group in self.param_groups for p in group["params"] if p.grad is not None
+        ]
         total = sum(float(p.grad.double().square().sum()) for _, p in owned)
         for group, parameter in owned:
             self.update(group, parameter, parameter.grad, scale=1 / (1 + total))

@@ -115,14 +115,23 @@ def test_torch_keeps_its_variants() -> None:
         "SGD": ("forloop", "foreach", "fused", "differentiable"),
         "SparseAdam": ("default",),
     }
-    assert {name: tuple(each.variant for each in subjects(getattr(torch.optim, name))) for name in expected} == expected
+    assert {
+        name: tuple(each.variant for each in subjects(getattr(torch.optim, name)))
+        for name in expected
+    } == expected
 
 
-@pytest.mark.parametrize(("argument", "variants"), [("capturable", ["default", "capturable"]), ("fused", ["default", "fused"])])
+@pytest.mark.parametrize(
+    ("argument", "variants"),
+    [("capturable", ["default", "capturable"]), ("fused", ["default", "fused"])],
+)
 def test_there_is_always_a_plain_variant(argument: str, variants: list[str]) -> None:
     class Switched(Plain):
         __signature__ = signature(OnlyCapturable).replace(
-            parameters=[Parameter("params", Parameter.POSITIONAL_OR_KEYWORD), Parameter(argument, Parameter.KEYWORD_ONLY, default=False)]
+            parameters=[
+                Parameter("params", Parameter.POSITIONAL_OR_KEYWORD),
+                Parameter(argument, Parameter.KEYWORD_ONLY, default=False),
+            ]
         )
 
     found = subjects(Switched)
@@ -154,7 +163,9 @@ def test_the_one_dtype_is_found_with_whatever_else_is_needed(dtype: str) -> None
     assert (by_hand.parameters, by_hand.dtypes) == ("matrices", (dtype,))
 
 
-def test_what_steps_without_effect_is_not_tried_in_other_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_steps_without_effect_is_not_tried_in_other_dtypes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Idle(Plain):
         def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
             pass
@@ -186,7 +197,9 @@ def test_what_works_at_once_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert probed(Plain).takes == found.takes
     plain = [each for each in tried if not each.arguments and each.dtypes[0] == "float32"]
     assert len(tried) == len(plain)
-    assert len(tried) == 1 + 1 + 2 + 4  # the first way, two groups, two more dtypes, three learning rates and the simplest of all
+    assert (
+        len(tried) == 1 + 1 + 2 + 4
+    )  # the first way, two groups, two more dtypes, three learning rates and the simplest of all
 
 
 def test_a_process_group_is_missed_wherever_it_is_asked_for() -> None:
@@ -244,7 +257,10 @@ def test_two_lists_are_told_by_their_names() -> None:
             super().__init__(params)
 
     assert subjects(Swapped)[0].needs == ("muon_params",)
-    assert subjects(TwoLists, takes="parameters", arguments={"adamw_params": []})[0].takes == "parameters"
+    assert (
+        subjects(TwoLists, takes="parameters", arguments={"adamw_params": []})[0].takes
+        == "parameters"
+    )
     assert subjects(Optional)[0].takes == "parameters"
     with pytest.raises(Unusable, match="moves nothing of one of its two lists"):
         probed(Teaches)
@@ -308,14 +324,20 @@ def test_what_a_function_builds_is_looked_at() -> None:
 
 def test_what_does_not_work_is_not_drawn() -> None:
     class Picky(Plain):
-        def __init__(self, params: Any, lr: float = 0.1, weight_decay: float = 0.0, maximize: float = 0.5) -> None:
+        def __init__(
+            self, params: Any, lr: float = 0.1, weight_decay: float = 0.0, maximize: float = 0.5
+        ) -> None:
             if weight_decay > 0.05:
                 raise ValueError("too much decay")
             super().__init__(params, lr)
 
     space = probed(Picky).space
     assert isinstance(space, tuple)
-    drawn = {name: [value for options in choice for key, value in options if key == name] for choice in space for name, _ in choice[0]}
+    drawn = {
+        name: [value for options in choice for key, value in options if key == name]
+        for choice in space
+        for name, _ in choice[0]
+    }
     assert drawn["weight_decay"] == [0.0, 0.01]
     assert "maximize" not in drawn  # a number here, and a switch where it is known
 
@@ -377,8 +399,14 @@ def test_dependence_on_order_is_told_apart() -> None:
     search(verification, seed=1, wanted="trainable-updates-match")
     row = finding(verification).row
     assert row.facts["depends-on-order"] is True
-    assert any("depend on the order" in (each.message or "") for each in row.invariants if each.status == "violated")
+    assert any(
+        "depend on the order" in (each.message or "")
+        for each in row.invariants
+        if each.status == "violated"
+    )
 
-    declared = Verification(subjects(ByPlace, positional="each place has a rate of its own")[0], "cpu")
+    declared = Verification(
+        subjects(ByPlace, positional="each place has a rate of its own")[0], "cpu"
+    )
     search(declared, seed=1)
     assert not flagged(declared)

@@ -37,7 +37,9 @@ def test_every_optimizer_class_of_torch_is_found() -> None:
     classes = {
         f"torch.optim:{name}"
         for name, found in vars(torch.optim).items()
-        if isinstance(found, type) and issubclass(found, torch.optim.Optimizer) and found is not torch.optim.Optimizer
+        if isinstance(found, type)
+        and issubclass(found, torch.optim.Optimizer)
+        and found is not torch.optim.Optimizer
     }
     assert {subject.target for subject in torch_optimizers()} == classes
     assert len(classes) >= 15
@@ -56,11 +58,16 @@ def test_a_class_that_torch_adds_is_picked_up(monkeypatch: pytest.MonkeyPatch) -
 def test_implementations_are_subjects_of_their_own() -> None:
     variants = {subject.variant for subject in resolve(["torch.optim:Adam"])}
     assert variants == {"forloop", "foreach", "fused", "capturable", "differentiable"}
-    assert {subject.variant for subject in resolve(["torch.optim:LBFGS"])} == {"default", "strong_wolfe"}
+    assert {subject.variant for subject in resolve(["torch.optim:LBFGS"])} == {
+        "default",
+        "strong_wolfe",
+    }
 
 
 def test_a_star_means_what_the_module_defines_itself() -> None:
-    assert {subject.target for subject in resolve(["mylib_for_tests:*"])} == {"mylib_for_tests:Lion"}
+    assert {subject.target for subject in resolve(["mylib_for_tests:*"])} == {
+        "mylib_for_tests:Lion"
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,7 +99,11 @@ def test_a_function_that_builds_an_optimizer_is_a_target() -> None:
 
 def test_a_subject_is_a_target_and_is_named_as_the_user_names_it() -> None:
     (subject,) = resolve(["mylib_for_tests:ready"])
-    assert (subject.target, subject.variant, subject.arguments) == ("mylib_for_tests:ready", "with-momentum", {"momentum": 0.9})
+    assert (subject.target, subject.variant, subject.arguments) == (
+        "mylib_for_tests:ready",
+        "with-momentum",
+        {"momentum": 0.9},
+    )
     item = parsed(f"x.py::test_optimizer[{Verification(subject, 'cpu', shard=1).id}]")
     assert item == ("mylib_for_tests:ready", "with-momentum", "cpu", 2, None)
 
@@ -103,12 +114,18 @@ def test_the_probe_finds_what_an_optimizer_can_do() -> None:
     assert probe(found["torch.optim:SparseAdam"], "cpu").parameters == "sparse"
     assert probe(found["torch.optim:LBFGS"], "cpu").closure == "required"
     assert not probe(found["torch.optim:LBFGS"], "cpu").groups
-    assert probe(found["torch.optim:AdamW fused"], "cpu").dtypes == ("float32", "float64", "bfloat16")
+    assert probe(found["torch.optim:AdamW fused"], "cpu").dtypes == (
+        "float32",
+        "float64",
+        "bfloat16",
+    )
 
 
 def test_what_cannot_step_is_unusable_with_its_reason() -> None:
     found = {subject.name: subject for subject in torch_optimizers()}
-    with pytest.raises(Unusable, match="leaf Variable that requires grad is being used in an in-place"):
+    with pytest.raises(
+        Unusable, match="leaf Variable that requires grad is being used in an in-place"
+    ):
         probe(found["torch.optim:SGD differentiable"], "cpu")
     with pytest.raises(Unusable, match="meta"):
         probe(found["torch.optim:ASGD forloop"], "meta")

@@ -25,7 +25,9 @@ from frostproof.verification.item_report import finding
 from frostproof.verification.verification import Verification
 from tests.trial.test_lockstep import CASE
 
-glibc = pytest.mark.skipif(not fills_all(), reason="needs glibc, whose malloc can be told to fill what it gives")
+glibc = pytest.mark.skipif(
+    not fills_all(), reason="needs glibc, whose malloc can be told to fill what it gives"
+)
 
 
 def taken() -> bytes:
@@ -72,10 +74,16 @@ class _ElsewhereInMemory(OptimizerSubset):
 
 
 @glibc
-def test_kernels_that_read_stray_memory_are_no_fault_of_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_that_read_stray_memory_are_no_fault_of_the_optimizer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     linear, stray = nn.functional.linear, cast(Any, _Stray.apply)
-    monkeypatch.setattr(nn.functional, "linear", lambda x, weight, bias=None: linear(x, stray(weight), bias))
-    verification = Verification(resolve(["torch.optim:SGD"])[0], "cpu", approaches=Approaches(b=_ElsewhereInMemory("B")))
+    monkeypatch.setattr(
+        nn.functional, "linear", lambda x, weight, bias=None: linear(x, stray(weight), bias)
+    )
+    verification = Verification(
+        resolve(["torch.optim:SGD"])[0], "cpu", approaches=Approaches(b=_ElsewhereInMemory("B"))
+    )
     verification.prepare()
     with fenced("cpu"):
         verification.judge(CASE)
@@ -86,7 +94,9 @@ def test_kernels_that_read_stray_memory_are_no_fault_of_the_optimizer(monkeypatc
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_what_kernels_do_is_expected_where_this_machine_shows_it(shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kernels_do_is_expected_where_this_machine_shows_it(
+    shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(suite, "kernels_show_it", lambda: shown)
     run: Any = SimpleNamespace(devices=("cpu",), shards=1, strict=False)
     (known,) = suite.parameters("test_known_failure_of_autograd", run)
@@ -98,7 +108,9 @@ def test_what_kernels_do_is_expected_where_this_machine_shows_it(shown: bool, mo
 
 def test_the_script_of_what_kernels_do_shows_it(tmp_path: Path) -> None:
     if not suite.kernels_show_it():
-        pytest.skip(suite.NOT_HERE)  # it is a bug of some processors' kernels, and nothing that can be installed brings one
+        pytest.skip(
+            suite.NOT_HERE
+        )  # it is a bug of some processors' kernels, and nothing that can be installed brings one
     case = suite.RECORDED_AUTOGRAD.known_case("repeats-itself")
     assert case is not None
     with fenced("cpu"):
@@ -112,9 +124,13 @@ def test_the_script_of_what_kernels_do_shows_it(tmp_path: Path) -> None:
     assert reproduces(path, "repeats-itself", tmp_path).reproduced
 
 
-def test_few_kernels_are_kept_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_kernels_are_kept_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "2048")
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     with fenced("cpu"):
         assert os.environ["LRU_CACHE_CAPACITY"] == "2048"
-        assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == KEPT["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
+        assert (
+            os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == KEPT["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
+        )

@@ -26,15 +26,32 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_workers_take_the_indices_in_turn(gpus: list[int]) -> None:
-    assert [device.placed("cuda", worker) for worker in range(6)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0", "cuda:1"]
+    assert [device.placed("cuda", worker) for worker in range(6)] == [
+        "cuda:0",
+        "cuda:1",
+        "cuda:2",
+        "cuda:3",
+        "cuda:0",
+        "cuda:1",
+    ]
     assert device.placed("cuda:2", 5) == "cuda:2"
     assert [device.placed(name, 3) for name in ("cpu", "meta")] == ["cpu", "meta"]
 
 
 @pytest.mark.parametrize(
-    ("devices", "most"), [((), 12), (("cuda",), 12), (("cuda:0",), 8), (("cuda:2",), 3), (("cuda:0", "cuda:2"), 3), (("cpu", "meta"), None)]
+    ("devices", "most"),
+    [
+        ((), 12),
+        (("cuda",), 12),
+        (("cuda:0",), 8),
+        (("cuda:2",), 3),
+        (("cuda:0", "cuda:2"), 3),
+        (("cpu", "meta"), None),
+    ],
 )
-def test_no_more_workers_than_there_is_memory_for(gpus: list[int], devices: tuple[str, ...], most: int | None) -> None:
+def test_no_more_workers_than_there_is_memory_for(
+    gpus: list[int], devices: tuple[str, ...], most: int | None
+) -> None:
     assert device.most_workers(devices) == most
 
 
@@ -43,7 +60,9 @@ def test_one_worker_runs_however_full_a_device_is(gpus: list[int]) -> None:
     assert device.most_workers(("cuda",)) == 1
 
 
-def test_an_accelerator_that_does_not_tell_its_memory_caps_nothing(gpus: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accelerator_that_does_not_tell_its_memory_caps_nothing(
+    gpus: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     silent: Any = SimpleNamespace()
     monkeypatch.setattr(torch, "get_device_module", lambda kind: silent)
     assert device.most_workers(("cuda",)) is None
@@ -54,8 +73,13 @@ def test_an_index_that_is_not_there_is_one_line(gpus: list[int]) -> None:
         device.most_workers(("cuda:4",))
 
 
-def test_the_header_names_what_makes_kernels_repeat_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_header_names_what_makes_kernels_repeat_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     assert device.settings_of(["cpu", "meta"]) == []
     (line,) = device.settings_of(["cpu", "cuda:1", "meta"])
-    assert line == "on cuda:1: deterministic algorithms where there are any, CUBLAS_WORKSPACE_CONFIG=:4096:8"
+    assert (
+        line
+        == "on cuda:1: deterministic algorithms where there are any, CUBLAS_WORKSPACE_CONFIG=:4096:8"
+    )

@@ -35,7 +35,9 @@ class Reseeds(Sound):
 
 def test_a_changed_default_dtype_is_told_and_put_back() -> None:
     report = frostproof.check_optimizer(SetsDefaultDtype, max_examples=10, devices=["cpu"], seed=0)
-    violated = {row.id: row.message or "" for row in report.rows[0].invariants if row.status == "violated"}
+    violated = {
+        row.id: row.message or "" for row in report.rows[0].invariants if row.status == "violated"
+    }
     assert list(violated) == ["flags-untouched"]
     assert "set the default dtype to torch.float64" in violated["flags-untouched"]
     assert torch.get_default_dtype() == torch.float32
@@ -60,8 +62,16 @@ def test_random_numbers_go_on_as_if_nothing_had_run() -> None:
 def test_torch_is_set_up_as_it_was() -> None:
     def settings() -> list[object]:
         memory: Any = torch.utils.deterministic
-        found: list[object] = [torch.backends.opt_einsum.enabled, torch.backends.mha.get_fastpath_enabled(), torch.get_num_threads()]
-        return [*found, torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory]
+        found: list[object] = [
+            torch.backends.opt_einsum.enabled,
+            torch.backends.mha.get_fastpath_enabled(),
+            torch.get_num_threads(),
+        ]
+        return [
+            *found,
+            torch.are_deterministic_algorithms_enabled(),
+            memory.fill_uninitialized_memory,
+        ]
 
     before = settings()
     with fenced("cpu"):

@@ -27,13 +27,25 @@ def test_a_signal_raises_interrupted_and_the_handler_is_put_back() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, ValueError, BaseException])
+@pytest.mark.parametrize(
+    "error",
+    [
+        SystemExit,
+        KeyboardInterrupt,
+        GeneratorExit,
+        asyncio.CancelledError,
+        ValueError,
+        BaseException,
+    ],
+)
 def test_what_an_optimizer_raises_does_not_pass(error: type[BaseException]) -> None:
     with fenced("cpu"):
         assert not passes(error())
 
 
-@pytest.mark.parametrize("error", [Interrupted, pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception])
+@pytest.mark.parametrize(
+    "error", [Interrupted, pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception]
+)
 def test_what_comes_from_outside_passes(error: type[BaseException]) -> None:
     with fenced("cpu"):
         assert passes(error("now"))

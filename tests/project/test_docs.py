@@ -13,14 +13,24 @@ from frostproof.invariants import INVARIANTS
 from frostproof_properties.facts import OPTIMIZER_NAMES, OPTIMIZING
 
 ROOT = Path(__file__).parents[2]
-ROWS = re.findall(r"^\| (\d+) \|.*\| (.*) \|$", (ROOT / "docs" / "failure-modes.md").read_text(encoding="utf-8"), re.MULTILINE)
+ROWS = re.findall(
+    r"^\| (\d+) \|.*\| (.*) \|$",
+    (ROOT / "docs" / "failure-modes.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
 
 
 def _facts() -> dict[str, str]:
     """The tests that state facts -> their docstrings."""
     modules = (ROOT / "properties" / "frostproof_properties").glob("test_facts_*.py")
-    found = [each for module in modules for each in ast.parse(module.read_text(encoding="utf-8")).body]
-    tests = [each for each in found if isinstance(each, ast.FunctionDef) and each.name.startswith("test_")]
+    found = [
+        each for module in modules for each in ast.parse(module.read_text(encoding="utf-8")).body
+    ]
+    tests = [
+        each
+        for each in found
+        if isinstance(each, ast.FunctionDef) and each.name.startswith("test_")
+    ]
     assert len({each.name for each in tests}) == len(tests)
     return {each.name: ast.get_docstring(each) or "" for each in tests}
 
@@ -47,12 +57,20 @@ def test_every_fact_stands_in_the_rows_that_it_states() -> None:
 
 
 def test_the_facts_look_at_every_optimizer_of_torch() -> None:
-    assert {each.kind.__name__ for each in OPTIMIZING} | {"LBFGS", "SparseAdam"} == set(OPTIMIZER_NAMES)
-    assert all(issubclass(getattr(torch.optim, name), torch.optim.Optimizer) for name in OPTIMIZER_NAMES)
+    assert {each.kind.__name__ for each in OPTIMIZING} | {"LBFGS", "SparseAdam"} == set(
+        OPTIMIZER_NAMES
+    )
+    assert all(
+        issubclass(getattr(torch.optim, name), torch.optim.Optimizer) for name in OPTIMIZER_NAMES
+    )
 
 
 def test_the_script_in_the_readme_shows_what_it_says(tmp_path: Path) -> None:
-    (script,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (script,) = re.findall(
+        r"^```python\n(.*?)^```$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
     path = tmp_path / "script.py"
     path.write_text(script, encoding="utf-8")
     shown = reproduces(path, "thaw-resumes", tmp_path)

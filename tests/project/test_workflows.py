@@ -21,10 +21,16 @@ from tests.helpers.consumer import clean
 ROOT = Path(__file__).parents[2]
 CI, NIGHTLY = (ROOT / ".github" / "workflows" / name for name in ("ci.yml", "nightly.yml"))
 ACTION = ROOT / ".github" / "actions" / "check" / "action.yml"
-DOCUMENTED = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "ci.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+DOCUMENTED = re.findall(
+    r"^```yaml\n(.*?)^```$",
+    (ROOT / "docs" / "ci.md").read_text(encoding="utf-8"),
+    re.MULTILINE | re.DOTALL,
+)
 EXPRESSION = re.compile(r"\$\{\{ *(.*?) *\}\}")
 
-needs_bash = pytest.mark.skipif(os.name == "nt" or shutil.which("bash") is None, reason="the steps are written for bash")
+needs_bash = pytest.mark.skipif(
+    os.name == "nt" or shutil.which("bash") is None, reason="the steps are written for bash"
+)
 
 STEADY = """
 import torch
@@ -98,7 +104,9 @@ def step(path: Path, name: str, job: str | None = None) -> dict[str, Any]:
 def texts() -> dict[str, str]:
     """All that is linted, by a name."""
     files = [*sorted((ROOT / ".github" / "workflows").iterdir()), ACTION]
-    return {each.name: each.read_text(encoding="utf-8") for each in files} | {f"docs{n}.yml": text for n, text in enumerate(DOCUMENTED)}
+    return {each.name: each.read_text(encoding="utf-8") for each in files} | {
+        f"docs{n}.yml": text for n, text in enumerate(DOCUMENTED)
+    }
 
 
 def workflows(folder: Path) -> list[Path]:
@@ -115,23 +123,49 @@ class Runner(NamedTuple):
     values: Mapping[str, str]
 
     @classmethod
-    def started(cls, folder: Path, optimizers: str = "", values: Mapping[str, str] | None = None) -> Runner:
+    def started(
+        cls, folder: Path, optimizers: str = "", values: Mapping[str, str] | None = None
+    ) -> Runner:
         folder.mkdir(parents=True)
         if optimizers:
             (folder / "mylib.py").write_text(optimizers)
         return cls(folder, values or {})
 
-    def run(self, step: dict[str, Any], path: str | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, step: dict[str, Any], path: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a step as GitHub does: a file, with `bash -e`; with more options where the step names bash."""
-        given = {name: EXPRESSION.sub(lambda found: self.values[found[1]], str(value)) for name, value in step.get("env", {}).items()}
-        paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}" if path is None else path
-        ours = {"CI": "true", "GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_ACTION_PATH": str(ACTION.parent), "PATH": paths}
+        given = {
+            name: EXPRESSION.sub(lambda found: self.values[found[1]], str(value))
+            for name, value in step.get("env", {}).items()
+        }
+        paths = (
+            f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+            if path is None
+            else path
+        )
+        ours = {
+            "CI": "true",
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            "GITHUB_ACTION_PATH": str(ACTION.parent),
+            "PATH": paths,
+        }
         script = self.folder.with_name(f"{self.folder.name}.sh")
         script.write_text(step["run"])
-        options = ["--noprofile", "--norc", "-eo", "pipefail"] if step.get("shell") == "bash" else ["-e"]
+        options = (
+            ["--noprofile", "--norc", "-eo", "pipefail"] if step.get("shell") == "bash" else ["-e"]
+        )
         command = [str(shutil.which("bash")), *options, str(script)]
         variables = clean(**ours | given)
-        return subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     @property
     def summary(self) -> Path:
@@ -142,8 +176,18 @@ class Runner(NamedTuple):
 
 
 def test_workflows_and_the_action_are_as_the_published_schema_says(tmp_path: Path) -> None:
-    for schema, paths in (("vendor.github-workflows", workflows(tmp_path)), ("vendor.github-actions", [ACTION])):
-        command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, paths)]
+    for schema, paths in (
+        ("vendor.github-workflows", workflows(tmp_path)),
+        ("vendor.github-actions", [ACTION]),
+    ):
+        command = [
+            sys.executable,
+            "-m",
+            "check_jsonschema",
+            "--builtin-schema",
+            schema,
+            *map(str, paths),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -152,7 +196,13 @@ def test_actionlint_finds_nothing(tmp_path: Path) -> None:
     program = shutil.which("actionlint")
     if program is None:
         pytest.skip("no actionlint here: it looks where the schema does not")
-    done = subprocess.run([program, *map(str, workflows(tmp_path))], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [program, *map(str, workflows(tmp_path))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -166,7 +216,9 @@ def test_no_script_has_an_expression_in_it() -> None:
 def test_every_script_is_sound_bash() -> None:
     for name, text in texts().items():
         for script in (each["run"] for each in steps(text) if "run" in each):
-            done = subprocess.run(["bash", "-n"], input=script, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["bash", "-n"], input=script, capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, f"{name}: {done.stderr}"
 
 
@@ -185,19 +237,32 @@ def test_workflows_may_read_the_repository_and_no_more() -> None:
 def test_what_is_kept_has_a_key_of_this_run_and_is_found_by_its_beginning() -> None:
     for name, text in texts().items():
         restored, saved = (
-            [each["with"] for each in steps(text) if each.get("uses", "").startswith(f"actions/cache/{verb}@")]
+            [
+                each["with"]
+                for each in steps(text)
+                if each.get("uses", "").startswith(f"actions/cache/{verb}@")
+            ]
             for verb in ("restore", "save")
         )
         for each in restored:
-            assert each["key"] == each["restore-keys"] + "${{ github.run_id }}-${{ github.run_attempt }}", name
-        assert {(each["key"], each["path"]) for each in saved} == {(each["key"], each["path"]) for each in restored}, name
+            assert (
+                each["key"]
+                == each["restore-keys"] + "${{ github.run_id }}-${{ github.run_attempt }}"
+            ), name
+        assert {(each["key"], each["path"]) for each in saved} == {
+            (each["key"], each["path"]) for each in restored
+        }, name
         assert restored or name in ("ci.yml", "docs0.yml")
 
 
 def test_what_a_failing_check_found_is_kept_all_the_same() -> None:
     for name, text in texts().items():
         found = list(steps(text))
-        judged = [n for n, each in enumerate(found) if re.search("--fail-on-new|check .* --html", each.get("run", ""))]
+        judged = [
+            n
+            for n, each in enumerate(found)
+            if re.search("--fail-on-new|check .* --html", each.get("run", ""))
+        ]
         for each in found[judged[0] + 1 :] if judged else ():
             assert each["if"].startswith("${{ !cancelled()"), f"{name}: {each}"
         assert judged or name in ("ci.yml", "docs0.yml")
@@ -206,7 +271,16 @@ def test_what_a_failing_check_found_is_kept_all_the_same() -> None:
 def test_ci_runs_what_the_readme_says() -> None:
     assert [each["run"] for each in steps(CI.read_text()) if "run" in each] == ["bash .ci/run"]
     script = (ROOT / ".ci" / "run").read_text()
-    assert all(part in script for part in ("$(readme tests)", "$(readme properties)", "ruff check", "ruff format --check", "mypy"))
+    assert all(
+        part in script
+        for part in (
+            "$(readme tests)",
+            "$(readme properties)",
+            "ruff check",
+            "ruff format --check",
+            "mypy",
+        )
+    )
 
 
 def test_a_night_looks_at_torch_and_at_each_library_of_the_zoo() -> None:
@@ -219,7 +293,9 @@ def test_a_night_looks_at_torch_and_at_each_library_of_the_zoo() -> None:
 
 
 def test_the_table_of_inputs_names_those_of_the_action() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "ci.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+)` \|", (ROOT / "docs" / "ci.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     inputs = parsed(ACTION.read_text(encoding="utf-8"))["inputs"]
     assert rows == list(inputs)
     assert [name for name, each in inputs.items() if each.get("required")] == ["targets"]
@@ -232,14 +308,21 @@ def search(
     folder: Path, optimizers: str, arguments: str = FEW, cache: Path | None = None
 ) -> tuple[Runner, subprocess.CompletedProcess[str]]:
     """A machine of the job search, as it leaves off; `cache`: what the night before kept."""
-    values = {"matrix.library": "mylib", "matrix.shard": "1", "inputs.budget || '2h'": "5m", "inputs.arguments": arguments}
+    values = {
+        "matrix.library": "mylib",
+        "matrix.shard": "1",
+        "inputs.budget || '2h'": "5m",
+        "inputs.arguments": arguments,
+    }
     runner = Runner.started(folder, optimizers, values)
     if cache is not None:
         shutil.copytree(cache, runner.folder / "kept")
     return runner, runner.run(step(NIGHTLY, "Search", "search"))
 
 
-def report(folder: Path, found: Mapping[str, Path], cache: Path | None = None) -> tuple[Runner, subprocess.CompletedProcess[str]]:
+def report(
+    folder: Path, found: Mapping[str, Path], cache: Path | None = None
+) -> tuple[Runner, subprocess.CompletedProcess[str]]:
     """The machine of the job report, with what it said; `found`: library and shard -> the folder of that search."""
     runner = Runner.started(folder)
     for name, artifact in found.items():
@@ -288,21 +371,32 @@ def test_a_night_passes_where_an_old_violation_is_still_there(cache: Path, tmp_p
     """It is found again with a single example, as the machine remembers it."""
     runner, searched = search(tmp_path / "search", OPTIMIZERS, f"{FEW} --max-examples 1", cache)
     assert searched.returncode == 0, searched.stdout + searched.stderr
-    runner, done = report(tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"}, cache)
+    runner, done = report(
+        tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"}, cache
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"since the last results: 0 new, \d+ fixed, [1-9]\d* still violated", done.stdout), done.stdout
+    assert re.search(
+        r"since the last results: 0 new, \d+ fixed, [1-9]\d* still violated", done.stdout
+    ), done.stdout
     assert violated(runner.folder / "kept" / "mylib" / "results.json") == {"mylib:Careless"}
 
 
 @needs_bash
 def test_a_night_fails_where_a_violation_is_new(cache: Path, tmp_path: Path) -> None:
-    runner, searched = search(tmp_path / "search", OPTIMIZERS + CARELESS.format(name="Planted"), FEW, cache)
+    runner, searched = search(
+        tmp_path / "search", OPTIMIZERS + CARELESS.format(name="Planted"), FEW, cache
+    )
     assert searched.returncode == 0, searched.stdout + searched.stderr
-    runner, done = report(tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"}, cache)
+    runner, done = report(
+        tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"}, cache
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "mylib:Planted" in re.findall(r"^  new: (\S+)", done.stdout, re.MULTILINE)
     assert "**new**" in runner.summary.read_text()
-    assert violated(runner.folder / "kept" / "mylib" / "results.json") == {"mylib:Careless", "mylib:Planted"}
+    assert violated(runner.folder / "kept" / "mylib" / "results.json") == {
+        "mylib:Careless",
+        "mylib:Planted",
+    }
 
 
 @needs_bash
@@ -315,7 +409,9 @@ def test_a_doubt_is_for_the_report_to_judge_as_a_violation_is(tmp_path: Path) ->
 
 
 @needs_bash
-def test_a_report_joins_shards_and_keeps_what_is_known_of_a_library_that_was_lost(found: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_report_joins_shards_and_keeps_what_is_known_of_a_library_that_was_lost(
+    found: Path, cache: Path, tmp_path: Path
+) -> None:
     another, known = tmp_path / "another", tmp_path / "cache"
     shutil.copytree(found, another)
     (another / "examples" / "ab").mkdir()
@@ -325,11 +421,19 @@ def test_a_report_joins_shards_and_keeps_what_is_known_of_a_library_that_was_los
     runner, done = report(tmp_path / "report", {"mylib/1": found, "mylib/2": another}, known)
     assert done.returncode == 0, done.stdout + done.stderr
     (one,), (both,) = (
-        [row for row in json.loads(path.read_text())["subjects"] if row["target"] == "mylib:Careless"]
+        [
+            row
+            for row in json.loads(path.read_text())["subjects"]
+            if row["target"] == "mylib:Careless"
+        ]
         for path in (found / "results.json", runner.folder / "results.json")
     )
     assert both["trials"] == 2 * one["trials"]
-    assert files(runner.folder / "kept" / "mylib" / "examples") == files(another / "examples") > files(found / "examples")
+    assert (
+        files(runner.folder / "kept" / "mylib" / "examples")
+        == files(another / "examples")
+        > files(found / "examples")
+    )
     assert files(runner.folder / "examples") == files(another / "examples")
     assert files(runner.folder / "kept" / "lost") == files(cache / "mylib")
 
@@ -344,7 +448,9 @@ def test_a_report_joins_shards_and_keeps_what_is_known_of_a_library_that_was_los
     ],
     ids=["no-library", "usage", "not-judged"],
 )
-def test_a_search_that_judged_nothing_fails(optimizers: str, arguments: str, says: str, tmp_path: Path) -> None:
+def test_a_search_that_judged_nothing_fails(
+    optimizers: str, arguments: str, says: str, tmp_path: Path
+) -> None:
     _, done = search(tmp_path / "search", optimizers, arguments)
     assert done.returncode == 1
     assert says in done.stdout + done.stderr
@@ -359,22 +465,42 @@ def test_a_night_without_any_results_fails(tmp_path: Path) -> None:
 
 @needs_bash
 def test_the_action_checks_each_target_and_remembers_what_failed(tmp_path: Path) -> None:
-    inputs = {"inputs.targets": "mylib:Steady\nmylib:Careless\n", "inputs.profile": "dev", "inputs.arguments": FEW}
+    inputs = {
+        "inputs.targets": "mylib:Steady\nmylib:Careless\n",
+        "inputs.profile": "dev",
+        "inputs.arguments": FEW,
+    }
     runner = Runner.started(tmp_path / "checkout", OPTIMIZERS, inputs)
     done = runner.run(step(ACTION, "Check"))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "profile dev, 20 examples" in done.stdout
     rows = json.loads((runner.folder / "frostproof.json").read_text())["subjects"]
-    assert {row["target"]: row["status"] for row in rows} == {"mylib:Steady": "held", "mylib:Careless": "violated"}
+    assert {row["target"]: row["status"] for row in rows} == {
+        "mylib:Steady": "held",
+        "mylib:Careless": "violated",
+    }
     assert runner.summary.read_text().startswith("## frostproof")
-    written = [pattern for each in steps(ACTION.read_text()) for pattern in each.get("with", {}).get("path", "").split()]
+    written = [
+        pattern
+        for each in steps(ACTION.read_text())
+        for pattern in each.get("with", {}).get("path", "").split()
+    ]
     assert len(written) == 5
     assert all((runner.folder / each).exists() for each in written)
     assert files(runner.folder / ".hypothesis" / "examples")
 
 
 @needs_bash
-@pytest.mark.parametrize("hostile", ["$(touch pwned)", "`touch pwned`", "; touch pwned #", '"; touch pwned; "', "'; touch pwned; '"])
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "$(touch pwned)",
+        "`touch pwned`",
+        "; touch pwned #",
+        '"; touch pwned; "',
+        "'; touch pwned; '",
+    ],
+)
 def test_the_action_executes_nothing_that_its_inputs_say(hostile: str, tmp_path: Path) -> None:
     inputs = {f"inputs.{name}": hostile for name in ("targets", "profile", "arguments")}
     runner = Runner.started(tmp_path / "checkout", OPTIMIZERS, inputs)
@@ -384,7 +510,9 @@ def test_the_action_executes_nothing_that_its_inputs_say(hostile: str, tmp_path:
 
 @needs_bash
 @pytest.mark.parametrize("present", [True, False])
-def test_the_action_installs_frostproof_where_it_is_not_there(present: bool, tmp_path: Path) -> None:
+def test_the_action_installs_frostproof_where_it_is_not_there(
+    present: bool, tmp_path: Path
+) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("python", *["frostproof"] * present):
@@ -403,6 +531,8 @@ def test_the_workflow_to_copy_checks_a_library(tmp_path: Path) -> None:
     runner = Runner.started(tmp_path / "checkout")
     (runner.folder / "mylib").mkdir()
     (runner.folder / "mylib" / "optim.py").write_text(STEADY)
-    done = runner.run({**script, "run": script["run"].replace("--profile ci", f"--profile ci {FEW}")})
+    done = runner.run(
+        {**script, "run": script["run"].replace("--profile ci", f"--profile ci {FEW}")}
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "profile ci, 20 examples" in done.stdout

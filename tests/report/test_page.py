@@ -17,14 +17,27 @@ from frostproof.report.html.page import page as rendered
 from frostproof.results.rows import Results
 from tests.helpers import made_up
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
+)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
     pytest.mark.xdist_group("browser"),  # one browser is enough, where xdist is told to heed it
 ]
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-NAMES = ("evil:<script>document.title='owned'</script>", "a\"b:' onmouseover=alert(1) x='", "mylib.optim:Lion")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+NAMES = (
+    "evil:<script>document.title='owned'</script>",
+    "a\"b:' onmouseover=alert(1) x='",
+    "mylib.optim:Lion",
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +67,9 @@ class Reader:
     def __init__(self, browser: Any, file: Path, **options: Any) -> None:
         self.faults: list[str] = []
         self.requests: list[str] = []
-        self.context = browser.new_context(permissions=["clipboard-read", "clipboard-write"], **options)
+        self.context = browser.new_context(
+            permissions=["clipboard-read", "clipboard-write"], **options
+        )
         self.page = self.context.new_page()
         self.page.set_default_timeout(10_000)
         self.page.on("console", lambda message: self.faults.append(message.text))
@@ -81,8 +96,13 @@ class Reader:
 
     def color(self, selector: str) -> tuple[int, ...]:
         """Red, green and blue of the background of the first element."""
-        text = self.page.locator(selector).first.evaluate("element => getComputedStyle(element).backgroundColor")
-        return tuple(int(part) for part in text.removeprefix("rgba(").removeprefix("rgb(").rstrip(")").split(",")[:3])
+        text = self.page.locator(selector).first.evaluate(
+            "element => getComputedStyle(element).backgroundColor"
+        )
+        return tuple(
+            int(part)
+            for part in text.removeprefix("rgba(").removeprefix("rgb(").rstrip(")").split(",")[:3]
+        )
 
 
 @pytest.fixture
@@ -112,7 +132,9 @@ def test_search_and_filters(reader: Reader) -> None:
     page.locator("button[data-value=thaw-resumes]").click()
     assert 0 < reader.rows <= violated
     page.locator("select[data-filter=device]").select_option("cuda")
-    assert {row.inner_text() for row in page.locator("#matrix tbody tr:visible td.device").all()} == {"cuda"}
+    assert {
+        row.inner_text() for row in page.locator("#matrix tbody tr:visible td.device").all()
+    } == {"cuda"}
     page.locator("#reset").evaluate("button => button.click()")
     page.locator("button[data-value=new]").click()
     assert reader.rows == 1
@@ -124,7 +146,16 @@ def test_search_and_filters(reader: Reader) -> None:
 def test_a_doubtful_verdict_has_a_filter_and_a_colour_of_its_own(reader: Reader) -> None:
     reader.page.locator("button[data-value=doubtful]").click()
     assert reader.rows == 1
-    assert len({reader.color("#matrix td.doubtful"), reader.color("#matrix td.violated a"), reader.color("#matrix td.held")}) == 3
+    assert (
+        len(
+            {
+                reader.color("#matrix td.doubtful"),
+                reader.color("#matrix td.violated a"),
+                reader.color("#matrix td.held"),
+            }
+        )
+        == 3
+    )
 
 
 def test_a_counterexample_is_drawn_told_and_copied(reader: Reader) -> None:
@@ -135,8 +166,14 @@ def test_a_counterexample_is_drawn_told_and_copied(reader: Reader) -> None:
     assert article.locator("svg.network .layer").count() >= 5
     assert article.locator("svg.network .tag.frozen").count() >= 2
     assert article.locator("svg.network .tag.named").count() == 1
-    assert article.locator("svg.network path.still").count() + article.locator("svg.network path.flow").count() >= 5
-    blue = article.locator("svg.network .layer.frozen rect.box").first.evaluate("box => getComputedStyle(box).fill")
+    assert (
+        article.locator("svg.network path.still").count()
+        + article.locator("svg.network path.flow").count()
+        >= 5
+    )
+    blue = article.locator("svg.network .layer.frozen rect.box").first.evaluate(
+        "box => getComputedStyle(box).fill"
+    )
     red, _, ice = (int(part) for part in blue.removeprefix("rgb(").rstrip(")").split(","))
     assert ice > red
     assert article.locator(".timeline li").count() == 7
@@ -187,7 +224,9 @@ def test_a_hostile_name_is_only_a_name(reader: Reader) -> None:
     row.locator("th a").click()
     reader.shows(NAMES[0])
     page.locator("#matrix tbody tr", has_text="onmouseover").locator("th").hover(force=True)
-    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title = 1\">')")
+    page.evaluate(
+        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title = 1\">')"
+    )
     assert page.title() != "1"
     assert any("Content Security Policy" in fault for fault in reader.faults)
     reader.faults.clear()  # the browser's own words on what it has just refused
@@ -203,7 +242,9 @@ def test_light_and_dark_follow_the_system(browser: Any, file: Path, scheme: str)
 
 
 def test_a_phone_shows_all_of_it_without_scrolling_sideways(browser: Any, file: Path) -> None:
-    reader = Reader(browser, file, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    reader = Reader(
+        browser, file, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True
+    )
     page = reader.page
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.locator("#matrix td.violated a").first.click()
@@ -233,10 +274,36 @@ def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     case = made_up.example(0)
     cells = [
         Cell(
-            NAMES[0], "default", "linear", "A", "B", "different", 7, 3, 0.0, "a </script><b>cause</b>", "0.5 -> 0.4", case, made_up.SCRIPT
+            NAMES[0],
+            "default",
+            "linear",
+            "A",
+            "B",
+            "different",
+            7,
+            3,
+            0.0,
+            "a </script><b>cause</b>",
+            "0.5 -> 0.4",
+            case,
+            made_up.SCRIPT,
         ),
         Cell(NAMES[0], "default", "linear", "A", "B-second", "equivalent", 7),
-        Cell(NAMES[0], "default", "linear", "B", "B-second", "different", 7, 1, 0.0, "clipping", "1 -> 2", case, made_up.SCRIPT),
+        Cell(
+            NAMES[0],
+            "default",
+            "linear",
+            "B",
+            "B-second",
+            "different",
+            7,
+            1,
+            0.0,
+            "clipping",
+            "1 -> 2",
+            case,
+            made_up.SCRIPT,
+        ),
         Cell(NAMES[2], "default", "linear", "A", "B", "equivalent", 5),
         Cell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
     ]
@@ -246,7 +313,13 @@ def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Way("B-second", "it", {}),
     ]
     lost = [Lost("lib:Lost", "default", "it took more than 600 s")]
-    atlas = Atlas(made_up.results(1, 0, tmp_path_factory.mktemp("none"), NAMES).environment, ways, cells, lost, 12.0)
+    atlas = Atlas(
+        made_up.results(1, 0, tmp_path_factory.mktemp("none"), NAMES).environment,
+        ways,
+        cells,
+        lost,
+        12.0,
+    )
     path = tmp_path_factory.mktemp("atlas") / "atlas.html"
     path.write_text(atlas_page(atlas), encoding="utf-8")
     return path
@@ -261,7 +334,9 @@ def test_the_atlas_is_one_page_that_asks_for_nothing(browser: Any, atlas_file: P
     assert reader.faults == []
 
 
-def test_the_matrix_of_the_atlas_follows_optimizer_and_family(browser: Any, atlas_file: Path) -> None:
+def test_the_matrix_of_the_atlas_follows_optimizer_and_family(
+    browser: Any, atlas_file: Path
+) -> None:
     reader = Reader(browser, atlas_file)
     cells = reader.page.locator("#matrix tbody td")
 

@@ -67,19 +67,34 @@ class Tags(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-def test_shards_are_merged_and_written_in_every_form(results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_merged_and_written_in_every_form(
+    results: Results, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of the subjects in each shard, and one in both."""
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     first, second = copied(results), copied(results)
     first.subjects, second.subjects = first.subjects[:41], second.subjects[40:]
-    second.environment.torch, second.environment.devices, second.environment.seed = "2.14.0", ["cpu", "mps"], 8
+    second.environment.torch, second.environment.devices, second.environment.seed = (
+        "2.14.0",
+        ["cpu", "mps"],
+        8,
+    )
     shards = []
     for name, shard in (("one", first), ("two", second)):
         shards.append(folder / f"{name}.json")
         shards[-1].write_bytes(shard.to_json())
     names = {form: folder / f"merged.{form}" for form in ("html", "md", "json")}
     code, output = frostproof(
-        "report", *shards, "--html", names["html"], "--markdown", names["md"], "--json", names["json"], "--baseline", shards[0]
+        "report",
+        *shards,
+        "--html",
+        names["html"],
+        "--markdown",
+        names["md"],
+        "--json",
+        names["json"],
+        "--baseline",
+        shards[0],
     )
     assert code == 0, output
     merged = load(names["json"])
@@ -100,20 +115,32 @@ def test_whatever_comes_from_outside_is_escaped(results: Results, folder: Path) 
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
     assert "{{7*7}}" in html
     targets = [
-        value for _, attributes in tags for name, value in attributes.items() if name in ("src", "href", "action", "data", "xlink:href")
+        value
+        for _, attributes in tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "action", "data", "xlink:href")
     ]
     assert all(value is not None and value.startswith(("#", "data:,")) for value in targets)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
 
 
-def test_a_page_quotes_no_file_but_cases_and_scripts_beside_the_results(results: Results, folder: Path, tmp_path: Path) -> None:
+def test_a_page_quotes_no_file_but_cases_and_scripts_beside_the_results(
+    results: Results, folder: Path, tmp_path: Path
+) -> None:
     """A results file from anywhere may name any path; the page that is made of it is shown to others."""
     for name in ("secret.txt", "secret.py", "secret.json"):
         (tmp_path / name).write_text("password")
     inside = folder / "frostproof-cases"
     (inside / "link.py").unlink(missing_ok=True)
     (inside / "link.py").symlink_to(tmp_path / "secret.py")
-    paths = [str(tmp_path / "secret.py"), f"../{tmp_path.name}/secret.py", "frostproof-cases/link.py", "/etc/passwd", "a\0b.py", "."]
+    paths = [
+        str(tmp_path / "secret.py"),
+        f"../{tmp_path.name}/secret.py",
+        "frostproof-cases/link.py",
+        "/etc/passwd",
+        "a\0b.py",
+        ".",
+    ]
     hostile = copied(results)
     rows = [each for row in hostile.subjects for each in row.invariants if each.case]
     for each, path in zip(rows, paths, strict=False):
@@ -127,7 +154,12 @@ def test_a_page_quotes_no_file_but_cases_and_scripts_beside_the_results(results:
 
 def test_what_changed_since_the_baseline(results: Results) -> None:
     before = copied(results)
-    violated = [(row, each) for row in before.subjects for each in row.invariants if each.status == "violated"]
+    violated = [
+        (row, each)
+        for row in before.subjects
+        for each in row.invariants
+        if each.status == "violated"
+    ]
     (subject, fresh), (_, still) = violated[0], violated[1]
     fresh.status = "held"
     sound = next(row for row in before.subjects if row.status == "held")
@@ -136,12 +168,17 @@ def test_what_changed_since_the_baseline(results: Results) -> None:
     found = changes(results, before)
     assert found[*subject.key, fresh.id] == "new"
     assert found[*sound.key, "trainable-moves"] == "fixed"
-    assert (*subject.key, "trainable-moves") not in found, "a search ends at the first that it finds, and may not have come to this one"
+    assert (*subject.key, "trainable-moves") not in found, (
+        "a search ends at the first that it finds, and may not have come to this one"
+    )
     assert found[*subject.key, still.id] == "still"
     text = summary(results, before)
     assert text.index("**new**") < text.index("**fixed**") < text.index("**still**")
     html = page(results, (), before)
-    assert all(f'data-filter="change" data-value="{change}"' in html for change in ("new", "fixed", "still"))
+    assert all(
+        f'data-filter="change" data-value="{change}"' in html
+        for change in ("new", "fixed", "still")
+    )
 
 
 def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
@@ -157,7 +194,9 @@ def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
     lines = summary(results).splitlines()
     rows = [line for line in lines if line.startswith("| `")]
     statuses = [re.split(r"(?<!\\)\|", row)[3].strip() for row in rows]
-    assert statuses == sorted(statuses, key=("crashed", "violated", "doubtful", "unusable", "held").index)
+    assert statuses == sorted(
+        statuses, key=("crashed", "violated", "doubtful", "unusable", "held").index
+    )
     assert len({len(re.split(r"(?<!\\)\|", row)) for row in rows}) == 1
     outside = re.sub(r"(`+) ?.*? ?\1", "", "\n".join(rows))
     assert not re.search(r"[<@!\[]", outside)
@@ -173,9 +212,25 @@ def doubtful(results: Results, folder: Path) -> Results:
     shown.explained = {"depends-on-grouping": 3}
     for each in first.invariants:
         each.status = "held" if each.status == "violated" else each.status
-    crashed = SubjectRow("mylib:Dies", "default", "cpu", "", "crashed", "died twice", 0, 0, 0.0, {}, [], None, shown.reproducer)
+    crashed = SubjectRow(
+        "mylib:Dies",
+        "default",
+        "cpu",
+        "",
+        "crashed",
+        "died twice",
+        0,
+        0,
+        0.0,
+        {},
+        [],
+        None,
+        shown.reproducer,
+    )
     found = InvariantRow("freeze-midway-holds", "violated", "crash")
-    crashed.case = str(save(folder / "frostproof-cases", crashed, found, made_up.example(0)).relative_to(folder))
+    crashed.case = str(
+        save(folder / "frostproof-cases", crashed, found, made_up.example(0)).relative_to(folder)
+    )
     few.subjects = [first, crashed, next(row for row in few.subjects if row.status == "held")]
     few.totals = totals(few.subjects, 3.0)
     return few
@@ -214,7 +269,10 @@ def test_the_title_of_a_page_of_doubts_alone_says_so(doubtful: Results) -> None:
 def test_one_that_crashed_shows_its_case_and_script(doubtful: Results, folder: Path) -> None:
     crashed = doubtful.subjects[1]
     text = table(doubtful.subjects, doubtful.totals)
-    assert f"CRASHED mylib:Dies on cpu: died twice\n    case: {crashed.case}\n    script: {crashed.reproducer}\n" in text
+    assert (
+        f"CRASHED mylib:Dies on cpu: died twice\n    case: {crashed.case}\n    script: {crashed.reproducer}\n"
+        in text
+    )
     assert str(crashed.case) in summary(doubtful)
     assert str(crashed.case) in notebook([crashed], ok=False)
     html = page(doubtful, (folder,))
@@ -224,7 +282,9 @@ def test_one_that_crashed_shows_its_case_and_script(doubtful: Results, folder: P
     assert "import torch" in article
 
 
-def test_a_crash_quotes_no_file_from_elsewhere(doubtful: Results, folder: Path, tmp_path: Path) -> None:
+def test_a_crash_quotes_no_file_from_elsewhere(
+    doubtful: Results, folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "secret.py").write_text("password")
     doubtful.subjects[1].reproducer = str(tmp_path / "secret.py")
     assert "password" not in page(doubtful, (folder,))
@@ -233,7 +293,9 @@ def test_a_crash_quotes_no_file_from_elsewhere(doubtful: Results, folder: Path, 
 def test_what_explained_differences_is_told_in_lines(doubtful: Results) -> None:
     row = doubtful.subjects[0]
     (each,) = (each for each in row.invariants if each.explained)
-    assert list(explained(doubtful.subjects)) == [f"explained: {row.name} on {row.device}: {each.id}: depends-on-grouping 3"]
+    assert list(explained(doubtful.subjects)) == [
+        f"explained: {row.name} on {row.device}: {each.id}: depends-on-grouping 3"
+    ]
 
 
 def test_a_new_doubt_fails_where_new_violations_do(doubtful: Results, tmp_path: Path) -> None:
@@ -246,7 +308,9 @@ def test_a_new_doubt_fails_where_new_violations_do(doubtful: Results, tmp_path: 
     assert frostproof("report", path, "--fail-on-new", "--baseline", path)[0] == 0
 
 
-def test_the_step_summary_stays_within_its_limit(results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_step_summary_stays_within_its_limit(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     many = copied(results)
     many.subjects *= 300
     file = tmp_path / "summary.md"
@@ -259,7 +323,9 @@ def test_the_step_summary_stays_within_its_limit(results: Results, tmp_path: Pat
     write(many)
 
 
-def test_the_table_is_readable_at_80_columns_with_200_optimizers(results: Results, folder: Path) -> None:
+def test_the_table_is_readable_at_80_columns_with_200_optimizers(
+    results: Results, folder: Path
+) -> None:
     rows = made_up.results(200, 50, folder / "many").subjects
     text = table(rows, results.totals)
     matrix = text[: text.index("\n\n  1 ")].splitlines()
@@ -298,7 +364,9 @@ def test_results_of_the_first_version_are_still_read(results: Results, tmp_path:
         (None, "name a results file"),
     ],
 )
-def test_what_is_no_results_file_gets_one_line(content: bytes | None, says: str, tmp_path: Path) -> None:
+def test_what_is_no_results_file_gets_one_line(
+    content: bytes | None, says: str, tmp_path: Path
+) -> None:
     path = tmp_path / "results.json"
     if content is not None:
         path.write_bytes(content)
@@ -318,13 +386,19 @@ def test_a_file_that_cannot_be_written_gets_one_line(results: Results, tmp_path:
 
 @settings(max_examples=100, deadline=None, database=None)
 @given(data=st.data())
-def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(data: st.DataObject, results: Results, folder: Path) -> None:
+def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(
+    data: st.DataObject, results: Results, folder: Path
+) -> None:
     few = copied(results)
     few.subjects = [few.subjects[0], few.subjects[24]]
     few.subjects[0].invariants = [few.subjects[0].invariants[i] for i in (0, 5, 8)]
     valid = few.to_json()
     path = folder / "spoiled.json"
-    path.write_bytes(data.draw(spoiled_values(json.loads(valid)) | spoiled_bytes(valid) | st.binary(max_size=200)))
+    path.write_bytes(
+        data.draw(
+            spoiled_values(json.loads(valid)) | spoiled_bytes(valid) | st.binary(max_size=200)
+        )
+    )
     said = ""
     try:
         found = together([load(path)])

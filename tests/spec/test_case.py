@@ -45,7 +45,11 @@ def test_a_case_cannot_be_changed() -> None:
 
 
 def test_parameters_have_the_names_and_shapes_that_torch_gives_them() -> None:
-    assert [(p.name, p.shape) for p in SMALL.parameters] == [("0.weight", (3, 2)), ("0.bias", (3,)), ("2.0.weight", (1, 3))]
+    assert [(p.name, p.shape) for p in SMALL.parameters] == [
+        ("0.weight", (3, 2)),
+        ("0.bias", (3,)),
+        ("2.0.weight", (1, 3)),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,10 @@ def test_parameters_have_the_names_and_shapes_that_torch_gives_them() -> None:
         (SMALL.to_json().replace('"seed":0', '"sead":0'), "sead"),
         (SMALL.to_json().replace('"Tanh"', '"Tahn"'), "Tahn"),
         (SMALL.to_json().replace('["0.weight"]', '["7.weight"]', 1), "the mask names '7.weight'"),
-        (SMALL.to_json().replace('"out_features":3', '"out_features":999999999999'), "out_features"),
+        (
+            SMALL.to_json().replace('"out_features":3', '"out_features":999999999999'),
+            "out_features",
+        ),
         (SMALL.to_json().replace('"out_features":3', '"out_features":-3'), "out_features"),
     ],
 )

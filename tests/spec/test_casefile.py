@@ -37,7 +37,12 @@ DATA = OLD.read_bytes()
 DOCUMENT = json.loads(DATA)
 ADAM = resolve(["torch.optim:Adam"])[0]
 SGD = SubjectRow("torch.optim:SGD", "forloop", "cpu", "", "held", None, 0, 0, 0.0, {}, [])
-ROW = InvariantRow("frozen-weights-unchanged", "violated", "wrong", message="moved at event 0 (Step()): 0.weight[0]: 1 -> 2")
+ROW = InvariantRow(
+    "frozen-weights-unchanged",
+    "violated",
+    "wrong",
+    message="moved at event 0 (Step()): 0.weight[0]: 1 -> 2",
+)
 QUIET = settings(max_examples=150, deadline=None, database=None)
 
 load(OLD)  # the first decoding of a type reads its annotations, which are code of ours
@@ -46,7 +51,15 @@ executed: list[str] = []
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if watching and event in ("exec", "compile", "import", "os.system", "subprocess.Popen", "pickle.find_class", "marshal.loads"):
+    if watching and event in (
+        "exec",
+        "compile",
+        "import",
+        "os.system",
+        "subprocess.Popen",
+        "pickle.find_class",
+        "marshal.loads",
+    ):
         executed.append(f"{event} {arguments}")
 
 
@@ -94,7 +107,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_was_saved_is_loaded(case: Any, file: Path) -> None:
     found = load(save(file.parent, SGD, ROW, case))
     assert found.case == case
-    assert (found.target, found.variant, found.device, found.invariant, found.message) == (*SGD.key, ROW.id, ROW.message)
+    assert (found.target, found.variant, found.device, found.invariant, found.message) == (
+        *SGD.key,
+        ROW.id,
+        ROW.message,
+    )
 
 
 @QUIET
@@ -128,7 +145,9 @@ LAYERS = st.sampled_from(sorted({layer for menu in MENUS.values() for layer in m
     vocabulary=st.sampled_from((0, 0, 0, 5)),
     layers=st.lists(LAYERS | st.just(Embedding(5, 4)), min_size=1, max_size=4),
 )
-def test_layers_at_random_are_refused_in_one_line_or_can_be_built(shape: list[int], vocabulary: int, layers: list[Any]) -> None:
+def test_layers_at_random_are_refused_in_one_line_or_can_be_built(
+    shape: list[int], vocabulary: int, layers: list[Any]
+) -> None:
     architecture = Architecture(Input(tuple(shape), vocabulary), tuple(layers))
     fault = ""
     try:
@@ -177,7 +196,12 @@ def heavy(case: dict[str, Any]) -> None:
 
 def attending(case: dict[str, Any]) -> None:
     case["architecture"] = {"input": {"shape": [4096, 1]}, "layers": [{"kind": "SelfAttention"}]}
-    case["groups"][0]["parameters"] = ["0.in_proj_weight", "0.in_proj_bias", "0.out_proj.weight", "0.out_proj.bias"]
+    case["groups"][0]["parameters"] = [
+        "0.in_proj_weight",
+        "0.in_proj_bias",
+        "0.out_proj.weight",
+        "0.out_proj.bias",
+    ]
     case["mask"], case["batch"] = [], 64
 
 
@@ -226,7 +250,12 @@ def test_a_hopeless_file_gets_one_line_and_exit_code_2(name: str, file: Path) ->
 
 
 def test_what_is_no_file_gets_one_line(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.json", tmp_path / "nul\0.json", tmp_path / ("x" * 5000)):
+    for path in (
+        tmp_path,
+        tmp_path / "none.json",
+        tmp_path / "nul\0.json",
+        tmp_path / ("x" * 5000),
+    ):
         with pytest.raises(CaseError, match="name a case file"):
             load(path)
     if hasattr(os, "mkfifo"):
@@ -253,7 +282,9 @@ def test_what_is_no_file_gets_one_line(tmp_path: Path) -> None:
         ({"invariant": "frozen-weights-unchanged", "device": "meta"}, "says nothing"),
     ],
 )
-def test_a_case_of_something_that_is_not_here_gets_one_line(fields: dict[str, str], says: str, file: Path) -> None:
+def test_a_case_of_something_that_is_not_here_gets_one_line(
+    fields: dict[str, str], says: str, file: Path
+) -> None:
     file.write_bytes(changed(**fields))
     code, output = frostproof("replay", file)
     assert (code, len(output.splitlines())) == (2, 1)
@@ -271,7 +302,11 @@ def test_replay_tells_what_is_fixed_from_what_is_not(tmp_path: Path) -> None:
     names = {"bad": "DecaysEverything", "good": "Sound", "broken": "Broken"}
     for name, target in names.items():
         (tmp_path / name).write_bytes(
-            changed(target=f"tests.helpers.planted:{target}" if name != "broken" else "tests.spec.test_casefile:Broken")
+            changed(
+                target=f"tests.helpers.planted:{target}"
+                if name != "broken"
+                else "tests.spec.test_casefile:Broken"
+            )
         )
     good, bad, broken = tmp_path / "good", tmp_path / "bad", tmp_path / "broken"
     assert frostproof("replay", good)[0] == 0
@@ -281,7 +316,12 @@ def test_replay_tells_what_is_fixed_from_what_is_not(tmp_path: Path) -> None:
     assert "always raises" in frostproof("replay", broken)[1]
     code, output = frostproof("replay", good, tmp_path / "none", broken, bad)
     assert code == 1
-    assert [line.partition(" ")[0] for line in output.splitlines() if not line.startswith(" ")] == ["FIXED", "frostproof:", "NOT", "STILL"]
+    assert [line.partition(" ")[0] for line in output.splitlines() if not line.startswith(" ")] == [
+        "FIXED",
+        "frostproof:",
+        "NOT",
+        "STILL",
+    ]
 
 
 def test_what_breaks_another_invariant_instead_is_not_fixed() -> None:
@@ -297,7 +337,9 @@ def Broken(params: Any, lr: float = 0.1, weight_decay: float = 0.0) -> Any:  # n
 
 def test_long_names_of_optimizers_make_names_of_files(tmp_path: Path) -> None:
     row = SubjectRow(f"library:{'é' * 400}", "default", "cpu", "", "held", None, 0, 0, 0.0, {}, [])
-    other = SubjectRow(f"library:{'é' * 401}", "default", "cpu", "", "held", None, 0, 0, 0.0, {}, [])
+    other = SubjectRow(
+        f"library:{'é' * 401}", "default", "cpu", "", "held", None, 0, 0, 0.0, {}, []
+    )
     case = load(OLD).case
     assert save(tmp_path, row, ROW, case) != save(tmp_path, other, ROW, case)
     assert len(list(tmp_path.iterdir())) == 2

@@ -55,7 +55,12 @@ from frostproof.spec.layers import (
 )
 from tests.helpers.models import batch as drawn_batch
 
-VECTOR, SEQUENCE, IMAGE, TOKENS = Input((3,)), Input((3, 4)), Input((2, 4, 4)), Input((3,), vocabulary=5)
+VECTOR, SEQUENCE, IMAGE, TOKENS = (
+    Input((3,)),
+    Input((3, 4)),
+    Input((2, 4, 4)),
+    Input((3,), vocabulary=5),
+)
 
 ALONE: tuple[tuple[Input, AnyLayer], ...] = (
     (VECTOR, Linear(2)),
@@ -102,18 +107,32 @@ ALONE: tuple[tuple[Input, AnyLayer], ...] = (
     (TOKENS, Embedding(5, 3)),
     (TOKENS, Embedding(5, 3, sparse=True)),
     (TOKENS, Embedding(5, 3, max_norm=0.5)),
-    *((TOKENS, EmbeddingBag(5, 3, mode, sparse)) for mode in ("sum", "mean") for sparse in (False, True)),
+    *(
+        (TOKENS, EmbeddingBag(5, 3, mode, sparse))
+        for mode in ("sum", "mean")
+        for sparse in (False, True)
+    ),
     (VECTOR, Sequential((Linear(2), Sequential((Tanh(), Linear(3)))))),
     (SEQUENCE, Residual((LayerNorm(), Linear(3), GELU(), Linear(4)))),
     (IMAGE, Residual((Conv2d(2, 3), BatchNorm2d()))),
-    *((SEQUENCE, Checkpointed((Linear(3), Dropout(), Tanh(), Linear(2)), reentrant)) for reentrant in (False, True)),
+    *(
+        (SEQUENCE, Checkpointed((Linear(3), Dropout(), Tanh(), Linear(2)), reentrant))
+        for reentrant in (False, True)
+    ),
     (TOKENS, Checkpointed((Embedding(5, 2), Linear(2)))),
 )
 """Each kind, in an architecture of its own."""
 
-OVERWRITABLE = [(given, layer) for given, layer in ALONE if layer.overwritable and not isinstance(layer, Sequential)]
+OVERWRITABLE = [
+    (given, layer)
+    for given, layer in ALONE
+    if layer.overwritable and not isinstance(layer, Sequential)
+]
 
-TIED = Architecture(TOKENS, (Embedding(5, 3), Tanh(), TiedLinear(5), GELU(), Linear(5), TiedLinear(5, of=4, bias=False)))
+TIED = Architecture(
+    TOKENS,
+    (Embedding(5, 3), Tanh(), TiedLinear(5), GELU(), Linear(5), TiedLinear(5, of=4, bias=False)),
+)
 
 
 def around(given: Input, layer: AnyLayer) -> Architecture:
@@ -123,7 +142,10 @@ def around(given: Input, layer: AnyLayer) -> Architecture:
 
 
 NETWORKS = (*(around(given, layer) for given, layer in ALONE), TIED)
-IDS = [repr(architecture.layers[0 if architecture.input.vocabulary else 1]) for architecture in NETWORKS[:-1]] + ["TIED"]
+IDS = [
+    repr(architecture.layers[0 if architecture.input.vocabulary else 1])
+    for architecture in NETWORKS[:-1]
+] + ["TIED"]
 each_network = pytest.mark.parametrize("architecture", NETWORKS, ids=IDS)
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 
@@ -135,7 +157,9 @@ def leaves(found: tuple[AnyLayer, ...]) -> Iterator[type]:
 
 
 def test_every_kind_is_here() -> None:
-    assert set(chain.from_iterable(leaves(architecture.layers) for architecture in NETWORKS)) == set(AnyLayer.__args__)
+    assert set(
+        chain.from_iterable(leaves(architecture.layers) for architecture in NETWORKS)
+    ) == set(AnyLayer.__args__)
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +177,12 @@ def built(architecture: Architecture, dtype: str = "float32") -> nn.Sequential:
 
 
 def run(
-    architecture: Architecture, dtype: str, frozen: frozenset[int], upstream: bool, train: bool = True, batch: int = 2
+    architecture: Architecture,
+    dtype: str,
+    frozen: frozenset[int],
+    upstream: bool,
+    train: bool = True,
+    batch: int = 2,
 ) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
     """Output, gradients of the parameters and of the samples, in the second of two passes: the first may change buffers."""
     model = built(architecture, dtype).train(train)
@@ -176,7 +205,9 @@ def same(a: Tensor | None, b: Tensor | None) -> bool:
     if a is None or b is None:
         return a is b
     a, b = (t.to_dense() if t.is_sparse else t for t in (a, b))
-    return a.shape == b.shape and bool((a.contiguous().view(torch.uint8) == b.contiguous().view(torch.uint8)).all())
+    return a.shape == b.shape and bool(
+        (a.contiguous().view(torch.uint8) == b.contiguous().view(torch.uint8)).all()
+    )
 
 
 @each_network
@@ -191,7 +222,9 @@ def test_json_and_repr_give_back_an_equal_layer(architecture: Architecture) -> N
 def test_parameters_and_shapes_are_those_of_torch(architecture: Architecture, dtype: str) -> None:
     architecture.check()
     model = built(architecture, dtype)
-    assert [(name, tuple(p.shape)) for name, p in model.named_parameters()] == [(p.name, p.shape) for p in architecture.parameters]
+    assert [(name, tuple(p.shape)) for name, p in model.named_parameters()] == [
+        (p.name, p.shape) for p in architecture.parameters
+    ]
     samples, targets = drawn_batch(architecture, 2, dtype)
     output = model(samples)
     assert output.shape == targets.shape
@@ -201,7 +234,9 @@ def test_parameters_and_shapes_are_those_of_torch(architecture: Architecture, dt
 
 
 @each_network
-def test_no_weight_starts_at_zero_or_one_where_a_stray_decay_would_not_show(architecture: Architecture) -> None:
+def test_no_weight_starts_at_zero_or_one_where_a_stray_decay_would_not_show(
+    architecture: Architecture,
+) -> None:
     for name, parameter in built(architecture).named_parameters():
         assert bool(((parameter != 0) & (parameter != 1)).all()), name
 
@@ -213,7 +248,11 @@ def test_freezing_a_parameter_changes_no_bit_of_the_output_and_of_other_gradient
     architecture: Architecture, dtype: str, train: bool
 ) -> None:
     everything = frozenset(range(len(architecture.parameters)))
-    masks = {everything, *(frozenset({i}) for i in everything), *(everything - {i} for i in everything)}
+    masks = {
+        everything,
+        *(frozenset({i}) for i in everything),
+        *(everything - {i} for i in everything),
+    }
     for upstream in (True, False) if train and not architecture.input.vocabulary else (False,):
         output, gradients, below = run(architecture, dtype, frozenset(), upstream, train)
         for frozen in masks:
@@ -221,19 +260,27 @@ def test_freezing_a_parameter_changes_no_bit_of_the_output_and_of_other_gradient
             assert same(output, changed), f"the output, with {frozen} frozen"
             assert same(below, found_below), f"the gradient of the samples, with {frozen} frozen"
             for i in architecture.reached(frozen, upstream):
-                assert same(gradients[i], found[i]), f"{architecture.parameters[i].name}, with {frozen} frozen"
+                assert same(gradients[i], found[i]), (
+                    f"{architecture.parameters[i].name}, with {frozen} frozen"
+                )
 
 
 @each_network
 def test_graph_and_reached_are_what_autograd_does(architecture: Architecture) -> None:
     count = len(architecture.parameters)
     for upstream in (False,) if architecture.input.vocabulary else (True, False):
-        for bits in range(1 << count) if count < 6 else (0, (1 << count) - 1, *(1 << i for i in range(count)), 21, 42):
+        for bits in (
+            range(1 << count)
+            if count < 6
+            else (0, (1 << count) - 1, *(1 << i for i in range(count)), 21, 42)
+        ):
             frozen = frozenset(i for i in range(count) if bits >> i & 1)
             model = built(architecture)
             seen: list[bool] = []
             for place in architecture.places:
-                model.get_submodule(place.path).register_forward_hook(lambda _, __, output, seen=seen: seen.append(output.requires_grad))
+                model.get_submodule(place.path).register_forward_hook(
+                    lambda _, __, output, seen=seen: seen.append(output.requires_grad)
+                )
             for i, parameter in enumerate(model.parameters()):
                 parameter.requires_grad_(i not in frozen)
             samples, targets = drawn_batch(architecture)
@@ -242,39 +289,60 @@ def test_graph_and_reached_are_what_autograd_does(architecture: Architecture) ->
                 loss.backward()  # type: ignore[no-untyped-call]
             # Recomputation runs the hooks of inner modules again, so only the places' first looks count.
             assert tuple(seen[: len(architecture.places)]) == architecture.graph(frozen, upstream)
-            assert {i for i, p in enumerate(model.parameters()) if p.grad is not None} == architecture.reached(frozen, upstream)
+            assert {
+                i for i, p in enumerate(model.parameters()) if p.grad is not None
+            } == architecture.reached(frozen, upstream)
 
 
 @each_network
-def test_gradients_are_sparse_and_weights_rewritten_where_the_spec_says_so(architecture: Architecture) -> None:
+def test_gradients_are_sparse_and_weights_rewritten_where_the_spec_says_so(
+    architecture: Architecture,
+) -> None:
     model = built(architecture)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     samples, targets = drawn_batch(architecture)
     nn.functional.mse_loss(model(samples), targets).backward()  # type: ignore[no-untyped-call]
-    for spec, parameter, old in zip(architecture.parameters, model.parameters(), before, strict=True):
+    for spec, parameter, old in zip(
+        architecture.parameters, model.parameters(), before, strict=True
+    ):
         if (gradient := parameter.grad) is not None:
             assert gradient.is_sparse == spec.sparse
         assert same(parameter.detach(), old) != spec.renormed
 
 
-@pytest.mark.parametrize(("given", "layer"), OVERWRITABLE, ids=[repr(layer) for _, layer in OVERWRITABLE])
+@pytest.mark.parametrize(
+    ("given", "layer"), OVERWRITABLE, ids=[repr(layer) for _, layer in OVERWRITABLE]
+)
 @each_dtype
-def test_an_in_place_activation_may_follow_where_the_spec_says_so(given: Input, layer: AnyLayer, dtype: str) -> None:
+def test_an_in_place_activation_may_follow_where_the_spec_says_so(
+    given: Input, layer: AnyLayer, dtype: str
+) -> None:
     """It raises nothing, and gives the gradients of one that is not in place."""
     before = () if given.vocabulary else (Linear(given.shape[-1]), Linear(given.shape[-1]))
-    networks = [Architecture(given, (*before, layer, ReLU(inplace), Linear(2))) for inplace in (True, False)]
+    networks = [
+        Architecture(given, (*before, layer, ReLU(inplace), Linear(2))) for inplace in (True, False)
+    ]
     for train in (True, False):
         for batch in (2,) if layer.needs_many else (1, 2):
-            here, there = (run(network, dtype, frozenset(), False, train, batch) for network in networks)
+            here, there = (
+                run(network, dtype, frozenset(), False, train, batch) for network in networks
+            )
             assert same(here[0], there[0])
             assert all(map(same, here[1], there[1]))
 
 
 @pytest.mark.parametrize("layer", [Tanh(), Checkpointed((Linear(2),), reentrant=True)])
-def test_an_in_place_activation_raises_where_backward_needs_what_it_overwrites(layer: AnyLayer) -> None:
+def test_an_in_place_activation_raises_where_backward_needs_what_it_overwrites(
+    layer: AnyLayer,
+) -> None:
     assert layer.overwritable is False
     with pytest.raises(RuntimeError, match="inplace"):
-        run(Architecture(SEQUENCE, (Linear(4), layer, ReLU(inplace=True))), "float32", frozenset(), False)
+        run(
+            Architecture(SEQUENCE, (Linear(4), layer, ReLU(inplace=True))),
+            "float32",
+            frozenset(),
+            False,
+        )
 
 
 @pytest.mark.parametrize(
@@ -296,7 +364,9 @@ def test_an_in_place_activation_raises_where_backward_needs_what_it_overwrites(l
         (VECTOR, (Checkpointed((Linear(2), EmbeddingBag(5, 3))),), "stand first"),
     ],
 )
-def test_layers_that_do_not_fit_get_one_line(given: Input, found: tuple[AnyLayer, ...], says: str) -> None:
+def test_layers_that_do_not_fit_get_one_line(
+    given: Input, found: tuple[AnyLayer, ...], says: str
+) -> None:
     with pytest.raises(CaseError, match=says) as error:
         Architecture(given, found).check()
     assert "\n" not in str(error.value)
@@ -316,7 +386,9 @@ def test_layers_that_do_not_fit_get_one_line(given: Input, found: tuple[AnyLayer
         (Checkpointed((Linear(3), GroupNorm(2))), (2,), Checkpointed((Linear(3), GroupNorm(1)))),
     ],
 )
-def test_a_layer_is_fitted_to_what_it_receives(layer: AnyLayer, shape: tuple[int, ...], fitted: AnyLayer) -> None:
+def test_a_layer_is_fitted_to_what_it_receives(
+    layer: AnyLayer, shape: tuple[int, ...], fitted: AnyLayer
+) -> None:
     assert layer.fitted(shape) == fitted
 
 
@@ -328,7 +400,9 @@ def test_tied_layers_share_one_parameter() -> None:
 
 
 def test_a_reentrant_segment_is_detached_where_nothing_before_it_requires_grad() -> None:
-    architecture = Architecture(VECTOR, (Linear(2), Checkpointed((Linear(2),), reentrant=True), Linear(1)))
+    architecture = Architecture(
+        VECTOR, (Linear(2), Checkpointed((Linear(2),), reentrant=True), Linear(1))
+    )
     assert architecture.graph({0, 1}, upstream=False) == (False, False, True)
     assert architecture.reached({0, 1}, upstream=False) == {4, 5}
     assert architecture.reached({0, 1}, upstream=True) == {2, 3, 4, 5}
@@ -340,6 +414,11 @@ def test_constructors_read_as_torch_code() -> None:
 
     assert read(ConvTranspose1d(2, 3), 3, 4) == "nn.ConvTranspose1d(3, 2, 3, padding=1)"
     assert read(WeightNormLinear(2, legacy=True), 3) == "nn.utils.weight_norm(nn.Linear(3, 2))"
-    assert read(SpectralNormLinear(2), 3) == "nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2))"
+    assert (
+        read(SpectralNormLinear(2), 3) == "nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2))"
+    )
     assert read(LSTM(2), 5, 3) == "LSTM(3, 2)"
-    assert read(Checkpointed((Linear(3), Tanh())), 2) == "Checkpointed(nn.Linear(2, 3), nn.Tanh(), reentrant=False)"
+    assert (
+        read(Checkpointed((Linear(3), Tanh())), 2)
+        == "Checkpointed(nn.Linear(2, 3), nn.Tanh(), reentrant=False)"
+    )

@@ -40,13 +40,22 @@ def make():
         ({"keys": {"use_muon": True}}, "keys is {'use_muon': True}: give a function"),
         ({"space": {"lr": 0.1}}, "give st.fixed_dictionaries"),
         ({"takes": "optimizer"}, "takes='optimizer' and base belong together"),
-        ({"takes": "two-lists"}, "takes='two-lists' has no groups: give groups=False and per_parameter=False"),
+        (
+            {"takes": "two-lists"},
+            "takes='two-lists' has no groups: give groups=False and per_parameter=False",
+        ),
         ({"patience": 0}, "patience is 0"),
         ({"expected_failures": {"no-such": "why"}}, "'no-such' is no invariant"),
         ({"expected_failures": {"thaw-resumes": " "}}, "'thaw-resumes' has no reason"),
-        ({"known_cases": {"thaw-resumes": "case.json"}}, "which is no expected failure: give its reason"),
         (
-            {"expected_failures": {"thaw-resumes": "why"}, "known_cases": {"thaw-resumes": "gone.json"}},
+            {"known_cases": {"thaw-resumes": "case.json"}},
+            "which is no expected failure: give its reason",
+        ),
+        (
+            {
+                "expected_failures": {"thaw-resumes": "why"},
+                "known_cases": {"thaw-resumes": "gone.json"},
+            },
             "gone.json: no such file: name a case file",
         ),
     ],
@@ -63,7 +72,9 @@ def test_a_known_case_is_tried_first_and_is_all_that_it_takes() -> None:
     subject = next(each for each in resolve(["torch.optim:LBFGS"]) if each.variant == "default")
     verification = Verification(subject, "cpu", sought="frozen-weights-unchanged")
     search(verification, seed=0, wanted="frozen-weights-unchanged")
-    assert verification.trials == verification.tallies["frozen-weights-unchanged"].violated  # the first, and it again
+    assert (
+        verification.trials == verification.tallies["frozen-weights-unchanged"].violated
+    )  # the first, and it again
 
 
 def test_expected_failures_that_are_given_stand_for_those_on_record() -> None:
@@ -73,7 +84,9 @@ def test_expected_failures_that_are_given_stand_for_those_on_record() -> None:
 
 
 def test_hyperparameters_are_drawn_from_a_strategy() -> None:
-    space = st.fixed_dictionaries({"lr": st.sampled_from((0.25, 0.125)), "momentum": st.floats(0.0, 0.5)})
+    space = st.fixed_dictionaries(
+        {"lr": st.sampled_from((0.25, 0.125)), "momentum": st.floats(0.0, 0.5)}
+    )
     verification = Verification(frostproof.Subject("mylib:Sound", Sound, space=space), "cpu")
     seen: list[dict[str, Any]] = []
 
@@ -98,13 +111,20 @@ def test_what_is_registered_stands_for_its_target(monkeypatch: pytest.MonkeyPatc
         frostproof.register(Sound)  # type: ignore[arg-type]
 
 
-def test_entry_points_bring_subjects_and_one_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entry_points_bring_subjects_and_one_that_fails_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "brought.py").write_text(PLUGIN)
     (tmp_path / "fails_to_import.py").write_text("raise OSError('no such library')\n")
     info = tmp_path / "brought-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
-    points = ["listed = brought:SUBJECTS", "made = brought:make", "bad = fails_to_import:SUBJECTS", "odd = brought:PLUGIN_THAT_IS_NOT"]
+    points = [
+        "listed = brought:SUBJECTS",
+        "made = brought:make",
+        "bad = fails_to_import:SUBJECTS",
+        "odd = brought:PLUGIN_THAT_IS_NOT",
+    ]
     (info / "entry_points.txt").write_text("[frostproof.subjects]\n" + "\n".join(points) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
     registry.brought.cache_clear()

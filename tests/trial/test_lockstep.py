@@ -26,7 +26,13 @@ from frostproof.verification.item_report import finding
 from frostproof.verification.profiles import SEARCH
 from frostproof.verification.search import searched
 from frostproof.verification.verification import Verification
-from tests.helpers.broken import DecaysEverything, DecidedByTheLastDigit, ReadsMissingGradient, SeedsFromTheSystem, Sound
+from tests.helpers.broken import (
+    DecaysEverything,
+    DecidedByTheLastDigit,
+    ReadsMissingGradient,
+    SeedsFromTheSystem,
+    Sound,
+)
 from tests.helpers.search import search
 
 CASE = Case(
@@ -41,22 +47,32 @@ CASE = Case(
 def test_bits_tell_what_equality_does_not() -> None:
     assert bits(torch.tensor(float("nan"))) == bits(torch.tensor(float("nan")))
     assert bits(torch.tensor(0.0)) != bits(torch.tensor(-0.0))
-    assert bits(torch.arange(6.0).reshape(2, 3).T) == bits(torch.arange(6.0).reshape(2, 3).T.contiguous())
+    assert bits(torch.arange(6.0).reshape(2, 3).T) == bits(
+        torch.arange(6.0).reshape(2, 3).T.contiguous()
+    )
     assert bits(torch.ones(2, device="meta")) == b""
 
 
 class SomeNaN(Sound):
     """Diverges to a NaN, and to another one where more is handed to it."""
 
-    def visit(self, index: int, group: dict[str, Any], position: int, parameter: torch.Tensor) -> None:
+    def visit(
+        self, index: int, group: dict[str, Any], position: int, parameter: torch.Tensor
+    ) -> None:
         if parameter.grad is not None:
-            parameter.copy_(torch.full_like(parameter, 0x7FC00000 + len(group["params"]), dtype=torch.int32).view(torch.float32))
+            parameter.copy_(
+                torch.full_like(
+                    parameter, 0x7FC00000 + len(group["params"]), dtype=torch.int32
+                ).view(torch.float32)
+            )
 
 
 class NaNInOne(Sound):
     """Diverges to a NaN where more is handed to it."""
 
-    def visit(self, index: int, group: dict[str, Any], position: int, parameter: torch.Tensor) -> None:
+    def visit(
+        self, index: int, group: dict[str, Any], position: int, parameter: torch.Tensor
+    ) -> None:
         if parameter.grad is not None:
             parameter.mul_(float("nan") if len(group["params"]) > 2 else 1.0)
 
@@ -90,8 +106,18 @@ def test_rounding_is_measured_beside_what_is_not_finite() -> None:
 def test_one_trial_is_judged_by_every_invariant_that_applies() -> None:
     outcome = run_trial(CASE, subjects(Sound)[0], "cpu", INVARIANTS, Approaches())
     judged = {invariant.id for invariant in outcome.judged}
-    assert {"frozen-weights-unchanged", "trainable-updates-match", "no-grad-allocated", "gradients-pass-through"} <= judged
-    assert {"stale-grads-harmless", "stale-grads-accumulate", "repeats-itself", "trainable-moves"} <= judged
+    assert {
+        "frozen-weights-unchanged",
+        "trainable-updates-match",
+        "no-grad-allocated",
+        "gradients-pass-through",
+    } <= judged
+    assert {
+        "stale-grads-harmless",
+        "stale-grads-accumulate",
+        "repeats-itself",
+        "trainable-moves",
+    } <= judged
     assert not outcome.violated
 
 
@@ -99,7 +125,8 @@ def test_a_violation_names_the_parameter_the_event_and_the_change() -> None:
     verification = Verification(subjects(DecaysEverything)[0], "cpu")
     verification.prepare()
     with pytest.raises(
-        Violation, match=r"frozen-weights-unchanged: approach A moved a frozen parameter at event 0 .* 0\.weight\[\d\]: "
+        Violation,
+        match=r"frozen-weights-unchanged: approach A moved a frozen parameter at event 0 .* 0\.weight\[\d\]: ",
     ) as error:
         verification.judge(CASE)
     assert type(error.value).__name__ == "FrozenWeightsUnchanged"
@@ -108,16 +135,23 @@ def test_a_violation_names_the_parameter_the_event_and_the_change() -> None:
 def test_a_crash_is_a_verdict_where_it_comes_from_freezing() -> None:
     verification = Verification(subjects(ReadsMissingGradient)[0], "cpu")
     verification.prepare()
-    with pytest.raises(Violation, match=r"AttributeError.*with nothing frozen and every gradient there it does not raise"):
+    with pytest.raises(
+        Violation,
+        match=r"AttributeError.*with nothing frozen and every gradient there it does not raise",
+    ):
         verification.judge(CASE)
-    row = next(row for row in finding(verification).row.invariants if row.id == "gradless-step-is-noop")
+    row = next(
+        row for row in finding(verification).row.invariants if row.id == "gradless-step-is-noop"
+    )
     assert (row.status, row.severity) == ("violated", "crash")
 
 
 def test_an_optimizer_that_does_not_repeat_itself_is_accused_of_that_alone() -> None:
     verification = Verification(subjects(SeedsFromTheSystem)[0], "cpu")
     search(verification, seed=0, wanted="repeats-itself")
-    assert {identity for identity, tally in verification.tallies.items() if tally.violated} == {"repeats-itself"}
+    assert {identity for identity, tally in verification.tallies.items() if tally.violated} == {
+        "repeats-itself"
+    }
 
 
 @pytest.mark.parametrize("target", ["torch.optim:LBFGS"])
@@ -133,7 +167,11 @@ def test_rounding_is_reported_with_its_size_and_is_no_violation(target: str) -> 
 
 
 def test_an_optimizer_that_makes_much_of_the_last_digit_is_not_accused() -> None:
-    rounds = replace(subjects(DecidedByTheLastDigit)[0], rounding="sums otherwise where a gradient is missing", dtypes=("float64",))
+    rounds = replace(
+        subjects(DecidedByTheLastDigit)[0],
+        rounding="sums otherwise where a gradient is missing",
+        dtypes=("float64",),
+    )
     apart = run_trial(CASE.replaced(dtype="float64"), rounds, "cpu", INVARIANTS, Approaches())
     assert BY_ID["trainable-updates-match"] in apart.violated
     verification = Verification(rounds, "cpu")
@@ -152,7 +190,9 @@ def test_an_optimizer_that_makes_much_of_the_last_digit_is_not_accused() -> None
 def test_known_findings_shrink_to_few_parameters_and_events(
     target: str, variant: str, invariant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frostproof.verification.search.SHRINKING", 120.0)  # a slow machine is no matter here
+    monkeypatch.setattr(
+        "frostproof.verification.search.SHRINKING", 120.0
+    )  # a slow machine is no matter here
     subject = next(subject for subject in resolve([target]) if subject.variant == variant)
     verification = Verification(subject, "cpu", sought=invariant)
     with fenced("cpu"):
@@ -182,7 +222,12 @@ def test_meta_judges_structure_and_no_values() -> None:
     verification.prepare()
     verification.judge(CASE)
     judged = {identity for identity, tally in verification.tallies.items() if tally.judged}
-    assert {"no-grad-allocated", "gradless-step-is-noop", "flags-untouched", "no-state-for-frozen"} <= judged
+    assert {
+        "no-grad-allocated",
+        "gradless-step-is-noop",
+        "flags-untouched",
+        "no-state-for-frozen",
+    } <= judged
     assert not {"frozen-weights-unchanged", "trainable-updates-match"} & verification.tallies.keys()
 
 
@@ -197,7 +242,13 @@ class Vandal(Sound):
 
 def test_what_an_optimizer_changes_in_the_process_is_put_back() -> None:
     def settings_of_the_process() -> tuple[Any, ...]:
-        return torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(), bits(torch.get_rng_state()), random.getstate()
+        return (
+            torch.get_num_threads(),
+            torch.get_default_dtype(),
+            torch.is_grad_enabled(),
+            bits(torch.get_rng_state()),
+            random.getstate(),
+        )
 
     before = settings_of_the_process()
     with fenced("cpu"):

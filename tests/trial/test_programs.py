@@ -18,7 +18,16 @@ from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Extra, Group
-from frostproof.spec.layers import BatchNorm1d, Checkpointed, Embedding, Flatten, Linear, ReLU, SpectralNormLinear, TiedLinear
+from frostproof.spec.layers import (
+    BatchNorm1d,
+    Checkpointed,
+    Embedding,
+    Flatten,
+    Linear,
+    ReLU,
+    SpectralNormLinear,
+    TiedLinear,
+)
 from frostproof.spec.program import (
     AnyEvent,
     BackwardUnderNoGrad,
@@ -49,10 +58,21 @@ FIRST, LAST = ("0.weight", "0.bias"), ("1.weight", "1.bias")
 
 
 def case_of(
-    *program: AnyEvent, mask: tuple[str, ...] = (), architecture: Architecture = TWO, extras: tuple[Extra, ...] = (), **fields: Any
+    *program: AnyEvent,
+    mask: tuple[str, ...] = (),
+    architecture: Architecture = TWO,
+    extras: tuple[Extra, ...] = (),
+    **fields: Any,
 ) -> Case:
     names = tuple(parameter.name for parameter in architecture.parameters)
-    case = Case(architecture, mask, (Group(names, (("lr", 0.1),)),), program, extras=extras, **{"batch": 2, **fields})
+    case = Case(
+        architecture,
+        mask,
+        (Group(names, (("lr", 0.1),)),),
+        program,
+        extras=extras,
+        **{"batch": 2, **fields},
+    )
     case.check()
     return case
 
@@ -84,14 +104,22 @@ def test_a_case_knows_the_course_of_what_is_frozen() -> None:
 
 
 def test_what_belongs_to_freezing_can_be_taken_out_and_events_keep_their_numbers() -> None:
-    case = case_of(Freeze(FIRST), Step(drop="first", after_backward=(Freeze(LAST), Clip())), Thaw(FIRST), Step())
+    case = case_of(
+        Freeze(FIRST),
+        Step(drop="first", after_backward=(Freeze(LAST), Clip())),
+        Thaw(FIRST),
+        Step(),
+    )
     control = case.control()
     assert len(control.program) == len(case.program)
     assert not control.mask
     assert not any(each.names for event in control.program for each in changes(event))
     assert control.program[1] == Step(after_backward=(Clip(),))
     assert case.without(Thaw).program[2] == Thaw(())
-    assert case.without(Freeze).program[:2] == (Freeze(()), Step(drop="first", after_backward=(Freeze(()), Clip())))
+    assert case.without(Freeze).program[:2] == (
+        Freeze(()),
+        Step(drop="first", after_backward=(Freeze(()), Clip())),
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,8 +171,12 @@ EVERYTHING: tuple[AnyEvent, ...] = (
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam, Heavy])
 @pytest.mark.parametrize("mask", [(), FIRST, (*FIRST, *LAST)], ids=["nothing", "first", "all"])
-def test_a_sound_optimizer_goes_through_every_event(optimizer: type[Optimizer], mask: tuple[str, ...]) -> None:
-    outcome = outcome_of(case_of(*EVERYTHING, mask=mask, extras=("cleared", "second", "again", "rebuilt")), optimizer)
+def test_a_sound_optimizer_goes_through_every_event(
+    optimizer: type[Optimizer], mask: tuple[str, ...]
+) -> None:
+    outcome = outcome_of(
+        case_of(*EVERYTHING, mask=mask, extras=("cleared", "second", "again", "rebuilt")), optimizer
+    )
     assert len(outcome.trial.moments) == len(EVERYTHING)
     assert judged(outcome) >= {
         "freeze-midway-holds",
@@ -162,7 +194,11 @@ def test_a_sound_optimizer_goes_through_every_event(optimizer: type[Optimizer], 
     [
         ((Step(), Freeze(FIRST), Step(), Thaw(FIRST), Step()), (), None),
         (
-            (Thaw((*FIRST, *LAST)), Step(after_backward=(Freeze(FIRST, "zeros"),)), Step(after_backward=(Thaw(FIRST),))),
+            (
+                Thaw((*FIRST, *LAST)),
+                Step(after_backward=(Freeze(FIRST, "zeros"),)),
+                Step(after_backward=(Thaw(FIRST),)),
+            ),
             (*FIRST, *LAST),
             "thaw-resumes",
         ),
@@ -175,7 +211,9 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
     """SGD(fused=True) keeps no momentum buffer where there was no gradient, and raises once others of the group have one."""
     fused = next(subject for subject in subjects(SGD) if subject.variant == "fused")
     names = tuple(parameter.name for parameter in TWO.parameters)
-    case = case_of(*program, mask=mask).replaced(groups=(Group(names, (("lr", 0.1), ("momentum", 0.9))),))
+    case = case_of(*program, mask=mask).replaced(
+        groups=(Group(names, (("lr", 0.1), ("momentum", 0.9))),)
+    )
     with fenced("cpu"):
         verification = Verification(fused, "cpu")
         verification.prepare()
@@ -208,7 +246,9 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
             case_of(
                 Step(),
                 mask=FIRST,
-                architecture=Architecture(Input((2,)), (Linear(2), Checkpointed((Linear(2),), reentrant=True), Linear(1))),
+                architecture=Architecture(
+                    Input((2,)), (Linear(2), Checkpointed((Linear(2),), reentrant=True), Linear(1))
+                ),
             ),
         ),
         pytest.param(
@@ -218,14 +258,24 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
                 Step(),
                 Freeze(FIRST),
                 Step(set_to_none=False),  # leaves zeros where backward then gives nothing
-                architecture=Architecture(Input((2,)), (Linear(2), Checkpointed((Linear(2),), reentrant=True))),
+                architecture=Architecture(
+                    Input((2,)), (Linear(2), Checkpointed((Linear(2),), reentrant=True))
+                ),
             ),
             id="a reentrant checkpoint, gradients zeroed in place",
         ),
         (
             "a scheduler that does not follow what came after it",
             ("a", "b"),
-            case_of(Schedule("LambdaLR"), Step(), Schedule("LambdaLR"), Thaw(FIRST), Schedule("LambdaLR"), Step(), mask=FIRST),
+            case_of(
+                Schedule("LambdaLR"),
+                Step(),
+                Schedule("LambdaLR"),
+                Thaw(FIRST),
+                Schedule("LambdaLR"),
+                Step(),
+                mask=FIRST,
+            ),
         ),
         (
             "an optimizer built anew has forgotten",
@@ -259,7 +309,9 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_approaches_part_for_a_cause_that_is_seen(cause: str, pair: tuple[str, str], case: Case) -> None:
+def test_approaches_part_for_a_cause_that_is_seen(
+    cause: str, pair: tuple[str, str], case: Case
+) -> None:
     optimizer = ClosureOnly if "closure" in cause else Heavy
     assert outcome_of(case, optimizer).trial.parted == {pair: cause}
 
@@ -273,11 +325,15 @@ def test_approaches_part_for_a_cause_that_is_seen(cause: str, pair: tuple[str, s
         case_of(Step(after_backward=(Clip(over="all", limit=1e3),)), Step(), mask=FIRST),
         case_of(Step(after_backward=(Clip("value", over="all", limit=1e-3),)), Step(), mask=FIRST),
         case_of(Step(after_backward=(Clip(over="owned", limit=1e-3),)), Step(), mask=FIRST),
-        case_of(Step(amp="scaler", after_backward=(Clip(over="owned", limit=1e-3),)), Step(), mask=FIRST),
+        case_of(
+            Step(amp="scaler", after_backward=(Clip(over="owned", limit=1e-3),)), Step(), mask=FIRST
+        ),
         case_of(
             Step(),
             mask=FIRST,
-            architecture=Architecture(Input((2,)), (Linear(2), Checkpointed((Linear(2),), reentrant=False), Linear(1))),
+            architecture=Architecture(
+                Input((2,)), (Linear(2), Checkpointed((Linear(2),), reentrant=False), Linear(1))
+            ),
         ),
         case_of(Schedule("StepLR"), Step(), Freeze(LAST), Schedule("StepLR"), Step(), mask=FIRST),
         case_of(SetLr(), Thaw(FIRST), Step(), mask=FIRST),
@@ -292,10 +348,17 @@ def test_without_the_cause_they_agree_bit_for_bit(case: Case) -> None:
 
 
 @pytest.mark.parametrize(("optimizer", "moves"), [(Heavy, True), (Adam, True), (Rprop, False)])
-def test_what_an_optimizer_does_with_zeros_for_a_gradient_is_a_fact(optimizer: type[Optimizer], moves: bool) -> None:
+def test_what_an_optimizer_does_with_zeros_for_a_gradient_is_a_fact(
+    optimizer: type[Optimizer], moves: bool
+) -> None:
     warm = case_of(Step(), Step(), Freeze(LAST, "left"), Step(set_to_none=False))
     assert outcome_of(warm, optimizer).trial.moved_on_zero_grad is moves
-    assert outcome_of(case_of(Step(), Freeze(LAST), Step(set_to_none=False)), optimizer).trial.moved_on_zero_grad is None
+    assert (
+        outcome_of(
+            case_of(Step(), Freeze(LAST), Step(set_to_none=False)), optimizer
+        ).trial.moved_on_zero_grad
+        is None
+    )
 
 
 @pytest.mark.parametrize("optimizer", [LBFGS, SGD])
@@ -311,14 +374,26 @@ def test_the_fact_is_in_the_results() -> None:
     search(verification, seed=0)
     facts = finding(verification).row.facts
     assert facts["moves-on-zero-grad"] is True
-    assert set(facts["partings"]) >= {"a frozen parameter still has a gradient", "an optimizer built anew has forgotten"}
+    assert set(facts["partings"]) >= {
+        "a frozen parameter still has a gradient",
+        "an optimizer built anew has forgotten",
+    }
 
 
 def test_statistics_of_a_frozen_layer_drift_in_train_mode_and_hold_in_eval() -> None:
-    network = Architecture(Input((2,)), (Linear(2), BatchNorm1d(), SpectralNormLinear(1, legacy=False)))
+    network = Architecture(
+        Input((2,)), (Linear(2), BatchNorm1d(), SpectralNormLinear(1, legacy=False))
+    )
     mask = tuple(parameter.name for parameter in network.parameters[2:])
-    outcome = outcome_of(case_of(Step(), Eval(only_frozen=True), Step(), Train(), Step(), mask=mask, architecture=network))
-    start, *after = [outcome.trial.starts["a"].buffers, *(moment.seen["a"].buffers for moment in outcome.trial.moments)]
+    outcome = outcome_of(
+        case_of(
+            Step(), Eval(only_frozen=True), Step(), Train(), Step(), mask=mask, architecture=network
+        )
+    )
+    start, *after = [
+        outcome.trial.starts["a"].buffers,
+        *(moment.seen["a"].buffers for moment in outcome.trial.moments),
+    ]
     changed = [left != right for left, right in zip([start, *after], after, strict=False)]
     assert changed == [True, False, False, False, True]
     assert "buffers-hold-in-eval" in judged(outcome)
@@ -332,7 +407,9 @@ def test_a_tied_parameter_is_one_parameter() -> None:
 
 
 def test_a_table_that_its_forward_pass_rewrites_is_held_by_the_optimizer() -> None:
-    network = Architecture(Input((2,), vocabulary=3), (Embedding(3, 2, max_norm=0.1), Flatten(), Linear(1)))
+    network = Architecture(
+        Input((2,), vocabulary=3), (Embedding(3, 2, max_norm=0.1), Flatten(), Linear(1))
+    )
     outcome = outcome_of(case_of(Step(), Step(), mask=("0.weight",), architecture=network))
     seen = outcome.trial.moments[0].seen["a"]
     assert outcome.trial.starts["a"].weights[0] != seen.weights[0]
@@ -351,7 +428,11 @@ def test_an_optimizer_follows_the_mode_of_the_model() -> None:
 
     with fenced("cpu"):
         run_trial(case_of(Step(), Eval(), Step()), subjects(Switching)[0], "cpu", (), Approaches())
-    assert modes == [*["train"] * 2, *["eval"] * 2, *["train"] * 2]  # A and B are built, step, go to eval, step
+    assert modes == [
+        *["train"] * 2,
+        *["eval"] * 2,
+        *["train"] * 2,
+    ]  # A and B are built, step, go to eval, step
 
 
 class Unsavable(Heavy):
@@ -380,15 +461,33 @@ def test_what_is_drawn_freezes_what_trains_and_thaws_what_is_frozen(data: st.Dat
     for event in case.program:
         for each in changes(event):
             assert each.names
-            assert frozen.isdisjoint(each.names) if isinstance(each, Freeze) else frozen.issuperset(each.names)
-            frozen = frozen | set(each.names) if isinstance(each, Freeze) else frozen - set(each.names)
+            assert (
+                frozen.isdisjoint(each.names)
+                if isinstance(each, Freeze)
+                else frozen.issuperset(each.names)
+            )
+            frozen = (
+                frozen | set(each.names) if isinstance(each, Freeze) else frozen - set(each.names)
+            )
 
 
 def test_memory_that_is_read_before_it_is_written_shows() -> None:
     class Careless(Heavy):
-        def update(self, group: dict[str, Any], parameter: torch.Tensor, gradient: torch.Tensor, scale: float = 1.0) -> None:
+        def update(
+            self,
+            group: dict[str, Any],
+            parameter: torch.Tensor,
+            gradient: torch.Tensor,
+            scale: float = 1.0,
+        ) -> None:
             super().update(group, parameter, gradient + 0 * torch.empty_like(gradient), scale)
 
     with fenced("cpu"):
-        outcome = run_trial(case_of(Step(), extras=("again",)), subjects(Careless)[0], "cpu", INVARIANTS, Approaches())
+        outcome = run_trial(
+            case_of(Step(), extras=("again",)),
+            subjects(Careless)[0],
+            "cpu",
+            INVARIANTS,
+            Approaches(),
+        )
     assert "repeats-itself" in {invariant.id for invariant in outcome.violated}

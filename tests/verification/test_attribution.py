@@ -49,8 +49,12 @@ class CountsInState(Plain):
         parameter.add_(gradient, alpha=-group["lr"] / state["steps"] ** 0.5)
 
 
-@pytest.mark.parametrize("optimizer", [Centralises, OneRate, CountsInState], ids=lambda optimizer: optimizer.__name__)
-def test_what_is_not_freezings_doing_is_not_held_against_an_optimizer(optimizer: type[Optimizer]) -> None:
+@pytest.mark.parametrize(
+    "optimizer", [Centralises, OneRate, CountsInState], ids=lambda optimizer: optimizer.__name__
+)
+def test_what_is_not_freezings_doing_is_not_held_against_an_optimizer(
+    optimizer: type[Optimizer],
+) -> None:
     for seed in range(3):
         verification = Verification(subjects(optimizer)[0], "cpu", strict=True)
         search(verification, seed)

@@ -33,14 +33,28 @@ DECAYS = "[p.data.mul_(0.9) for group in self.param_groups for p in group['param
 
 
 def row() -> SubjectRow:
-    return SubjectRow("mylib:Dies", "default", "cpu", "", "crashed", "the worker process died twice", 0, 0, 0.0, {}, [])
+    return SubjectRow(
+        "mylib:Dies",
+        "default",
+        "cpu",
+        "",
+        "crashed",
+        "the worker process died twice",
+        0,
+        0,
+        0.0,
+        {},
+        [],
+    )
 
 
 def searching(deaths: Deaths, program: str) -> Search:
     """A search of which nothing is real but its process."""
     process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     broken = InvariantRow(CRASHED, "violated", "crash")
-    deaths.searches[row().key] = Search(process, time.monotonic(), deaths.folder / "script", row(), broken, OLD.case)
+    deaths.searches[row().key] = Search(
+        process, time.monotonic(), deaths.folder / "script", row(), broken, OLD.case
+    )
     return deaths.searches[row().key]
 
 
@@ -85,8 +99,12 @@ def test_a_search_ends_with_the_run(deaths: Deaths) -> None:
     assert search.process.poll() is not None
 
 
-@pytest.mark.parametrize(("program", "text"), [("pass", ""), ("raise SystemExit(1)", "print()"), ("pass", None)])
-def test_a_search_that_fails_costs_the_script_alone(deaths: Deaths, program: str, text: str | None) -> None:
+@pytest.mark.parametrize(
+    ("program", "text"), [("pass", ""), ("raise SystemExit(1)", "print()"), ("pass", None)]
+)
+def test_a_search_that_fails_costs_the_script_alone(
+    deaths: Deaths, program: str, text: str | None
+) -> None:
     search = searching(deaths, program)
     if text is not None:
         search.output.write_text(text)
@@ -107,7 +125,10 @@ def test_a_script_that_was_found_stands_beside_its_case(deaths: Deaths) -> None:
 
 
 def test_a_launcher_stands_before_the_training() -> None:
-    text = death.launched("# nothing\n\nimport sys\n\nimport torch\n\ntorch.ones(1)\n", resolve(["torch.optim:Adagrad"])[0])
+    text = death.launched(
+        "# nothing\n\nimport sys\n\nimport torch\n\ntorch.ones(1)\n",
+        resolve(["torch.optim:Adagrad"])[0],
+    )
     assert text.startswith("# crashed: ")
     assert text.count("import sys\n") == 1
     assert "nothing\n" not in text
@@ -116,24 +137,40 @@ def test_a_launcher_stands_before_the_training() -> None:
 
 @pytest.mark.parametrize(
     ("training", "shown"),
-    [("import os\nos._exit(3)\n", True), ("import os\nos.abort()\n", True), ("1 / 0\n", False), ("pass\n", False)],
+    [
+        ("import os\nos._exit(3)\n", True),
+        ("import os\nos.abort()\n", True),
+        ("1 / 0\n", False),
+        ("pass\n", False),
+    ],
 )
-def test_a_script_shows_a_death_and_no_mere_exception(tmp_path: Path, training: str, shown: bool) -> None:
-    assert death.shows(death.launched(training, resolve(["torch.optim:Adagrad"])[0]), tmp_path) is shown
+def test_a_script_shows_a_death_and_no_mere_exception(
+    tmp_path: Path, training: str, shown: bool
+) -> None:
+    assert (
+        death.shows(death.launched(training, resolve(["torch.optim:Adagrad"])[0]), tmp_path)
+        is shown
+    )
 
 
-def test_a_process_that_leaves_in_silence_has_not_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_leaves_in_silence_has_not_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = replay(saved(tmp_path, monkeypatch, "os._exit(0)"))
     assert found == ("STILL VIOLATED", "the process exited with code 0")
 
 
-def test_a_process_that_hangs_has_not_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_hangs_has_not_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(replaying, "LIMIT", 8.0)
     found = replay(saved(tmp_path, monkeypatch, "time.sleep(600)"))
     assert found == ("STILL VIOLATED", "the process hung for 8 s")
 
 
-def test_a_process_that_survives_says_what_else_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_survives_says_what_else_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = replay(saved(tmp_path, monkeypatch, DECAYS))
     assert found.outcome == "FIXED"
     assert found.text.startswith("but: frozen-weights-unchanged")

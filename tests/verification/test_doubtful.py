@@ -52,7 +52,12 @@ def test_a_test_that_fails_otherwise_is_worse_than_a_doubt(tmp_path: Path) -> No
     ("raised", "severity", "strict", "fails"),
     [
         (DOUBT, "wrong", False, True),
-        (DOUBT, "cost", False, True),  # a search for an expected failure, which raises whatever it costs
+        (
+            DOUBT,
+            "cost",
+            False,
+            True,
+        ),  # a search for an expected failure, which raises whatever it costs
         (OTHER, "wrong", False, False),
         (ExceptionGroup("", [DOUBT, OTHER]), "wrong", False, False),
         (ExceptionGroup("", [DOUBT, RuntimeError("a fault of ours")]), "wrong", False, False),
@@ -74,12 +79,20 @@ def test_doubts_are_told_in_one_line() -> None:
     (doubt,) = row("doubtful").invariants
     doubt.message = "moved\nit exits 0"
     assert doubted([doubt]) == "thaw-resumes is doubtful: moved it exits 0"
-    assert doubted([doubt, doubt]) == "thaw-resumes is doubtful: moved it exits 0; doubtful too: thaw-resumes"
+    assert (
+        doubted([doubt, doubt])
+        == "thaw-resumes is doubtful: moved it exits 0; doubtful too: thaw-resumes"
+    )
 
 
 def test_a_failure_in_short_is_of_what_its_script_shows() -> None:
-    tallies = {each.id: SimpleNamespace(violated=1, message=f"{each.id} is broken", case=None) for each in (THAW, JOIN)}
-    verification: Any = SimpleNamespace(invariants=(THAW, JOIN), tallies=tallies, fails=lambda invariant: True)
+    tallies = {
+        each.id: SimpleNamespace(violated=1, message=f"{each.id} is broken", case=None)
+        for each in (THAW, JOIN)
+    }
+    verification: Any = SimpleNamespace(
+        invariants=(THAW, JOIN), tallies=tallies, fails=lambda invariant: True
+    )
     assert short(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
     lines = short(verification, Path(), {THAW.id}).splitlines()
     assert lines[0] == f"{JOIN.id}: {JOIN.statement}"

@@ -21,7 +21,12 @@ def script_said(text: str | None, doubtful: bool, said: str) -> Any:
 
 
 def tally(judged: int = 5, violated: int = 0, explained: dict[str, int] | None = None) -> Any:
-    return SimpleNamespace(judged=judged, violated=violated, message="moved" if violated else "", explained=explained or {})
+    return SimpleNamespace(
+        judged=judged,
+        violated=violated,
+        message="moved" if violated else "",
+        explained=explained or {},
+    )
 
 
 def row(**options: Any) -> InvariantRow:
@@ -42,24 +47,50 @@ def test_it_needs_no_torch() -> None:
         (tally(violated=2), {}, "violated", "moved"),
         (tally(violated=2), {"expected": "by design"}, "expected", "expected: by design; moved"),
         (tally(), {"expected": "by design"}, "held", None),
-        (tally(), {"expected": "by design", "sought": True}, "violated", "expected to fail (by design), but held in 5 trials: drop the"),
-        (tally(), {"expected": "by design", "sought": True, "cut_short": "interrupted"}, "unreached", None),
+        (
+            tally(),
+            {"expected": "by design", "sought": True},
+            "violated",
+            "expected to fail (by design), but held in 5 trials: drop the",
+        ),
+        (
+            tally(),
+            {"expected": "by design", "sought": True, "cut_short": "interrupted"},
+            "unreached",
+            None,
+        ),
         (tally(0), {"expected": "by design", "sought": True}, "unreached", None),
     ],
 )
-def test_what_was_counted_has_a_status(counted: Any, options: dict[str, Any], status: RowStatus, message: str | None) -> None:
+def test_what_was_counted_has_a_status(
+    counted: Any, options: dict[str, Any], status: RowStatus, message: str | None
+) -> None:
     found = row(tally=counted, **options)
-    assert (found.status, found.judged, found.violated) == (status, counted.judged, counted.violated)
+    assert (found.status, found.judged, found.violated) == (
+        status,
+        counted.judged,
+        counted.violated,
+    )
     assert found.message == message or (message and str(found.message).startswith(message))
 
 
 @pytest.mark.parametrize("expected", [None, "by design"])
-def test_what_its_script_did_not_show_is_doubtful_and_says_so_in_one_line(expected: str | None) -> None:
+def test_what_its_script_did_not_show_is_doubtful_and_says_so_in_one_line(
+    expected: str | None,
+) -> None:
     found = with_script(row(expected=expected), script_said("import torch", True, "it exits 0"))
     message = str(found.message)
     assert found.status == "doubtful"
     assert "\n" not in message
-    assert all(words in message for words in ("moved", "it exits 0", "the fault may be frostproof's", "open an issue with the case file"))
+    assert all(
+        words in message
+        for words in (
+            "moved",
+            "it exits 0",
+            "the fault may be frostproof's",
+            "open an issue with the case file",
+        )
+    )
 
 
 def test_what_its_script_shows_stays_as_it_is() -> None:
@@ -68,7 +99,9 @@ def test_what_its_script_shows_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("expected", "status"), [(None, "violated"), ("by design", "expected")])
-def test_without_any_script_a_violation_stays_with_a_note(expected: str | None, status: RowStatus) -> None:
+def test_without_any_script_a_violation_stays_with_a_note(
+    expected: str | None, status: RowStatus
+) -> None:
     found = with_script(row(expected=expected), script_said(None, False, "a closure of its own"))
     assert found.status == status
     assert str(found.message).endswith("moved (no standalone script: a closure of its own)")
@@ -95,6 +128,8 @@ def rows(*each: tuple[RowStatus, str]) -> list[InvariantRow]:
         (rows(("violated", "cost")), True, "violated"),
     ],
 )
-def test_the_status_of_a_subject_is_its_worst(found: list[InvariantRow], strict: bool, status: str) -> None:
+def test_the_status_of_a_subject_is_its_worst(
+    found: list[InvariantRow], strict: bool, status: str
+) -> None:
     assert subject_status(found, None, strict=strict) == status
     assert subject_status(found, "no case could be judged", strict=strict) == "unusable"

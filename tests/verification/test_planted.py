@@ -25,7 +25,9 @@ SEEDS = range(3)  # benchmarks/planted.py takes as many as one likes
 FEWER = range(2)  # where each runs to the end
 
 
-@pytest.mark.parametrize("bug", [*BUGS, *PROGRAM_BUGS], ids=lambda bug: f"{bug.invariant}-{bug.name}")
+@pytest.mark.parametrize(
+    "bug", [*BUGS, *PROGRAM_BUGS], ids=lambda bug: f"{bug.invariant}-{bug.name}"
+)
 def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(bug: Planted) -> None:
     missed = misses(bug, SEEDS)
     assert len(missed) <= 1, f"missed with seeds {missed}"
@@ -58,6 +60,10 @@ def test_what_an_overflow_left_behind_is_not_held_against_the_optimizer() -> Non
         verification.prepare()
         options = simplest(verification.subject)
         program = (Step(amp="overflow"), Step(after_backward=(Thaw(frozen),)), Step())
-        verification.judge(Case(architecture, frozen, (Group(names, options),), program, "float32", batch=1, seed=0))
+        verification.judge(
+            Case(
+                architecture, frozen, (Group(names, options),), program, "float32", batch=1, seed=0
+            )
+        )
     assert not flagged(verification)
     assert verification.tallies["trainable-moves"].judged

@@ -14,13 +14,22 @@ from tests.helpers.search import search
 
 PAIRS: dict[type[Optimizer], tuple[str, str]] = {
     broken_pairs.DecaysAndForgetsWhenAdding: ("frozen-weights-unchanged", "group-added-trains"),
-    broken_pairs.DecaysAndTrainsInitialGroupsOnly: ("frozen-weights-unchanged", "group-added-trains"),
-    broken_pairs.DecaysAndHasStateInConstructorOnly: ("frozen-weights-unchanged", "group-added-trains"),
+    broken_pairs.DecaysAndTrainsInitialGroupsOnly: (
+        "frozen-weights-unchanged",
+        "group-added-trains",
+    ),
+    broken_pairs.DecaysAndHasStateInConstructorOnly: (
+        "frozen-weights-unchanged",
+        "group-added-trains",
+    ),
     broken_pairs.DecaysAndLoadsInOrder: ("frozen-weights-unchanged", "checkpoint-resumes"),
     broken_pairs.DecaysAndScalesAddedGroup: ("frozen-weights-unchanged", "group-added-trains"),
     broken_pairs.ReturnsNothingAndSavesWhatTrains: ("closure-is-honoured", "checkpoint-resumes"),
     broken_pairs.ReturnsNothingAndNeverForgivesNone: ("closure-is-honoured", "thaw-resumes"),
-    broken_pairs.ReturnsNothingAndTrainsWhatRequiredGradAtFirst: ("closure-is-honoured", "thaw-resumes"),
+    broken_pairs.ReturnsNothingAndTrainsWhatRequiredGradAtFirst: (
+        "closure-is-honoured",
+        "thaw-resumes",
+    ),
 }
 """Optimizer -> the invariants that its two bugs break, the common one first."""
 
@@ -31,7 +40,9 @@ def test_both_of_two_bugs_are_named(optimizer: type[Optimizer]) -> None:
     for seed in range(3):
         verification = Verification(subjects(optimizer)[0], "cpu")
         search(verification, seed)
-        missed |= {seed for identity in PAIRS[optimizer] if verification.tallies[identity].case is None}
+        missed |= {
+            seed for identity in PAIRS[optimizer] if verification.tallies[identity].case is None
+        }
     assert len(missed) <= 1, f"missed with seeds {missed}"
 
 
@@ -41,7 +52,10 @@ def test_each_of_two_bugs_is_shrunk_to_a_case_of_its_own() -> None:
         verification.prepare()
         raised = {type(error).__name__ for error in searched(verification, 100, seed=0)}
     assert {"FrozenWeightsUnchanged", "GroupAddedTrains"} <= raised
-    cases = [verification.tallies[identity].case for identity in ("frozen-weights-unchanged", "group-added-trains")]
+    cases = [
+        verification.tallies[identity].case
+        for identity in ("frozen-weights-unchanged", "group-added-trains")
+    ]
     assert all(case is not None and len(case.parameters) <= 4 for case in cases)
     assert cases[0] != cases[1]
 

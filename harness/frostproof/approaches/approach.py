@@ -132,7 +132,9 @@ class RequiresGradNudged(RequiresGrad):
         # Not the same at each evaluation, as that would only be another loss.
         generator = torch.Generator().manual_seed(hash((self.seed, loss.item())) & 0xFFFF_FFFF)
         for gradient in (p.grad for p in trainable if p.grad is not None and not p.grad.is_sparse):
-            units = torch.randint(-1, 2, gradient.shape, generator=generator).to(gradient) * (1 + self.seed % 4)
+            units = torch.randint(-1, 2, gradient.shape, generator=generator).to(gradient) * (
+                1 + self.seed % 4
+            )
             gradient.mul_(1 + units * torch.finfo(gradient.dtype).eps)
 
 
@@ -202,8 +204,17 @@ class Approaches:
     def of(self, case: Case) -> dict[str, Approach]:
         """Role -> approach. The role `again` is A once more, to see whether it repeats itself; `resumed` and `resumed-b` are A
         and B, and go through every checkpoint; `gradual` is there where something thaws that was frozen from the start."""
-        roles = {"a": self.a, "b": self.b, "cleared": self.cleared, "second": self.second, "rebuilt": self.rebuilt, "again": self.a}
-        chosen = {role: approach for role, approach in roles.items() if role in ("a", "b", *case.extras)}
+        roles = {
+            "a": self.a,
+            "b": self.b,
+            "cleared": self.cleared,
+            "second": self.second,
+            "rebuilt": self.rebuilt,
+            "again": self.a,
+        }
+        chosen = {
+            role: approach for role, approach in roles.items() if role in ("a", "b", *case.extras)
+        }
         if not {*case.frozen}.isdisjoint(case.thawed):
             chosen["gradual"] = self.gradual
         return {**chosen, "resumed": self.a, "resumed-b": self.b} if case.has(SaveLoad) else chosen
@@ -214,4 +225,8 @@ class Alone(Approaches):
     """A by itself, which goes through every checkpoint beside itself: enough to see what an optimizer can do."""
 
     def of(self, case: Case) -> dict[str, Approach]:
-        return {role: approach for role, approach in super().of(case).items() if role in ("a", "resumed")}
+        return {
+            role: approach
+            for role, approach in super().of(case).items()
+            if role in ("a", "resumed")
+        }

@@ -12,7 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frostproof.approaches.approach import AllOwned, Approach, OptimizerSubset, Parameters, RequiresGrad, SubsetSecondOptimizer
+from frostproof.approaches.approach import (
+    AllOwned,
+    Approach,
+    OptimizerSubset,
+    Parameters,
+    RequiresGrad,
+    SubsetSecondOptimizer,
+)
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
 
@@ -81,7 +88,9 @@ class InferencePrefix(Prefix):
 def untrained(model: nn.Sequential, frozen: Parameters) -> int:
     """How many layers come before the first that trains."""
     known = {id(p) for p in frozen}
-    return next(n for n, layer in enumerate(model) if any(id(p) not in known for p in layer.parameters()))
+    return next(
+        n for n, layer in enumerate(model) if any(id(p) not in known for p in layer.parameters())
+    )
 
 
 @dataclass(frozen=True)

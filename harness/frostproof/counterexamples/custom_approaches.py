@@ -56,7 +56,11 @@ def _helper(module: str, name: str, found: dict[str, str]) -> None:
     """The source of a function or class of the approach's own module."""
     thing = vars(sys.modules[module]).get(name)
     title = without_underscore(name)
-    if getattr(thing, "__module__", None) != module or title in found or not (inspect.isfunction(thing) or inspect.isclass(thing)):
+    if (
+        getattr(thing, "__module__", None) != module
+        or title in found
+        or not (inspect.isfunction(thing) or inspect.isclass(thing))
+    ):
         return
     tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
     text = untyped(tree)

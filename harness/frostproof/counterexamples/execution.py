@@ -27,7 +27,12 @@ class Execution(NamedTuple):
 
 
 def reproduces(
-    path: Path, invariant: str, folder: Path, paths: Sequence[str] = (), timeout: float = TIMEOUT, module: str = "torch"
+    path: Path,
+    invariant: str,
+    folder: Path,
+    paths: Sequence[str] = (),
+    timeout: float = TIMEOUT,
+    module: str = "torch",
 ) -> Execution:
     """Run the script in a Python of its own from `folder`, which it can import from, as from `paths`.
 
@@ -36,7 +41,11 @@ def reproduces(
     """
     try:
         where = [str(folder), *filter(None, paths)]
-        code, errors = _forked(path, folder, where, timeout, module) if FORKS else started(path, folder, where, timeout)
+        code, errors = (
+            _forked(path, folder, where, timeout, module)
+            if FORKS
+            else started(path, folder, where, timeout)
+        )
     except subprocess.TimeoutExpired:
         return Execution(False, f"it took more than {timeout:g} s")
     return verdict(code, errors, invariant)
@@ -70,7 +79,9 @@ def started(path: Path, folder: Path, paths: Sequence[str], timeout: float) -> t
     return done.returncode, done.stderr
 
 
-def _forked(path: Path, folder: Path, paths: Sequence[str], timeout: float, module: str) -> tuple[int, str]:
+def _forked(
+    path: Path, folder: Path, paths: Sequence[str], timeout: float, module: str
+) -> tuple[int, str]:
     request: dict[str, Any] = {
         "script": str(path),
         "folder": str(folder),
@@ -107,7 +118,9 @@ def _server(module: str) -> Any:
         _end(thread)
         command = [sys.executable, "-P", str(Path(__file__).with_name("forkserver.py"))]
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
-        server = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=null, text=True, env=_environment())
+        server = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=null, text=True, env=_environment()
+        )
         _servers[thread] = module, server
     return _servers[thread][1]
 

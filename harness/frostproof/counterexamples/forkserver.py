@@ -36,7 +36,10 @@ def serve() -> None:
                 become(request, errors.fileno())
             _, status = os.waitpid(child, 0)
             errors.seek(0)
-            answer = {"code": os.waitstatus_to_exitcode(status), "errors": errors.read().decode(errors="replace")}
+            answer = {
+                "code": os.waitstatus_to_exitcode(status),
+                "errors": errors.read().decode(errors="replace"),
+            }
         print(json.dumps(answer), file=answers, flush=True)
 
 

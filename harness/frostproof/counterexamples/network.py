@@ -81,7 +81,10 @@ def untyped(tree: ast.Module) -> str:
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef | ast.ClassDef)
     definition.name = without_underscore(definition.name)
-    return "\n".join(_spaced(_quoted(ast.unparse(ast.fix_missing_locations(tree))).splitlines())) + "\n"
+    return (
+        "\n".join(_spaced(_quoted(ast.unparse(ast.fix_missing_locations(tree))).splitlines()))
+        + "\n"
+    )
 
 
 def _quoted(source: str) -> str:

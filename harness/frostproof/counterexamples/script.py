@@ -25,7 +25,16 @@ from frostproof.training.lowering import Plan, accumulates, lowered
 from frostproof.training.marks import PHASES
 from frostproof.training.naming import Naming, Unprintable, compiles, draws
 from frostproof.training.observation import Trial
-from frostproof.training.source import WIDTH, At, Block, Statement, block, merged, refolded, rendered
+from frostproof.training.source import (
+    WIDTH,
+    At,
+    Block,
+    Statement,
+    block,
+    merged,
+    refolded,
+    rendered,
+)
 
 
 def script(shown: Shown, subject: Subject, approaches: Approaches | None = None) -> str:
@@ -38,14 +47,38 @@ def script(shown: Shown, subject: Subject, approaches: Approaches | None = None)
     case = case.replaced(program=case.program[: max(breach.event, 0) + 1])
     events = len(case.program) if breach.event >= 0 else 0
     return _Script(
-        shown.trial, case, events, breach.roles, subject, shown.device, approaches or Approaches(), shown.assertion, shown
+        shown.trial,
+        case,
+        events,
+        breach.roles,
+        subject,
+        shown.device,
+        approaches or Approaches(),
+        shown.assertion,
+        shown,
     ).text()
 
 
-def training(case: Case, subject: Subject, role: str, device: str = "cpu", approaches: Approaches | None = None) -> str:
+def training(
+    case: Case,
+    subject: Subject,
+    role: str,
+    device: str = "cpu",
+    approaches: Approaches | None = None,
+) -> str:
     """The source of the whole training of one role, which asserts nothing. Raises Unprintable."""
     trial = Trial(case, {}, subject)
-    return _Script(trial, case, len(case.program), (role,), subject, device, approaches or Approaches(), Assertion(""), None).text()
+    return _Script(
+        trial,
+        case,
+        len(case.program),
+        (role,),
+        subject,
+        device,
+        approaches or Approaches(),
+        Assertion(""),
+        None,
+    ).text()
 
 
 class _Script:
@@ -63,9 +96,18 @@ class _Script:
         assertion: Assertion,
         shown: Shown | None,
     ) -> None:
-        self.trial, self.case, self.subject, self.device, self.assertion, self.shown = trial, case, subject, device, assertion, shown
+        self.trial, self.case, self.subject, self.device, self.assertion, self.shown = (
+            trial,
+            case,
+            subject,
+            device,
+            assertion,
+            shown,
+        )
         self.count, self.roles = events, roles
-        self.ways = {role: approach for role, approach in approaches.of(trial.case).items() if role in roles}
+        self.ways = {
+            role: approach for role, approach in approaches.of(trial.case).items() if role in roles
+        }
         self.resumes = any(role.startswith("resumed") for role in roles) and case.has(SaveLoad)
         self.naming = Naming()
         self.plans = [self._plan(role) for role in roles]
@@ -74,11 +116,16 @@ class _Script:
 
     def _plan(self, role: str) -> Plan:
         resumes = role.startswith("resumed")
-        return lowered(self.case, self.subject, self.ways[role], self.device, self.naming, resumes=resumes)
+        return lowered(
+            self.case, self.subject, self.ways[role], self.device, self.naming, resumes=resumes
+        )
 
     def text(self) -> str:
         built = [self._printed(-1, plan.built) for plan in self.plans]
-        events = [[self._printed(number, plan.events[number]) for plan in self.plans] for number in range(self.count)]
+        events = [
+            [self._printed(number, plan.events[number]) for plan in self.plans]
+            for number in range(self.count)
+        ]
         if len(self.plans) == 2:
             assert self.shown is not None
             left, right = labels(self.trial, self.roles)
@@ -86,11 +133,24 @@ class _Script:
             start = [*merged(built[0], built[1], *way), *self._filled(right)]
             steps = _looped([merged(each[0], each[1], *way) for each in events])
             end = f"return {self.assertion.returns}"
-            body: list[Statement] = [block("def train(way):", *start, *self.assertion.setup, *steps, end)]
+            body: list[Statement] = [
+                block("def train(way):", *start, *self.assertion.setup, *steps, end)
+            ]
             body += self.assertion.verdict
         else:
-            fill = ["torch.utils.deterministic.fill_uninitialized_memory = True  # with NaN"] if self._fills else []
-            body = ["", *built[0], *fill, "", *self.assertion.setup, *_looped([each[0] for each in events])]
+            fill = (
+                ["torch.utils.deterministic.fill_uninitialized_memory = True  # with NaN"]
+                if self._fills
+                else []
+            )
+            body = [
+                "",
+                *built[0],
+                *fill,
+                "",
+                *self.assertion.setup,
+                *_looped([each[0] for each in events]),
+            ]
             if self.assertion.verdict:
                 body += ["", *self.assertion.verdict]
         return self._assembled(body)
@@ -99,44 +159,85 @@ class _Script:
 
     def _printed(self, number: int, statements: Sequence[Statement]) -> list[Statement]:
         """The statements of one event as a script has them; those before the first event have the number -1."""
-        notes = {point: notes for (event, point), notes in self.assertion.notes.items() if event == number}
-        undone = self.trial.undone.get(number, ()) if self.shown is not None and number < self.shown.breach.event else ()
+        notes = {
+            point: notes
+            for (event, point), notes in self.assertion.notes.items()
+            if event == number
+        }
+        undone = (
+            self.trial.undone.get(number, ())
+            if self.shown is not None and number < self.shown.breach.event
+            else ()
+        )
         if undone:  # it has a script of its own
             listed = parameters(self.case, undone)
-            notes["before"] = [f"known = [p.detach().clone() for p in {listed}]", *notes.get("before", ())]
-            undo = block("with torch.no_grad():", block(f"for p, old in zip({listed}, known):", "p.copy_(old)"))
-            notes["end"] = [*notes.get("end", ()), "# What moved here is reported by itself, and undone.", undo]
+            notes["before"] = [
+                f"known = [p.detach().clone() for p in {listed}]",
+                *notes.get("before", ()),
+            ]
+            undo = block(
+                "with torch.no_grad():",
+                block(f"for p, old in zip({listed}, known):", "p.copy_(old)"),
+            )
+            notes["end"] = [
+                *notes.get("end", ()),
+                "# What moved here is reported by itself, and undone.",
+                undo,
+            ]
         last = number == self.count - 1
         return self._noted(statements, notes, self.assertion.guard if last else None)
 
     def _noted(
-        self, statements: Sequence[Statement], notes: Mapping[str, Sequence[Statement]], guard: tuple[str, Block] | None
+        self,
+        statements: Sequence[Statement],
+        notes: Mapping[str, Sequence[Statement]],
+        guard: tuple[str, Block] | None,
     ) -> list[Statement]:
         found: list[Statement] = []
         guarded: list[Statement] = []
         phase = ""
         for each in (*statements, At("end of block")):
             if isinstance(each, At):
-                if guard is not None and guarded and (each.point in PHASES or each.point == "end of block"):
+                if (
+                    guard is not None
+                    and guarded
+                    and (each.point in PHASES or each.point == "end of block")
+                ):
                     found += [block("try:", *guarded), guard[1]]
                     guarded = []
                 phase = each.point if each.point in PHASES else phase
                 (guarded if guarded else found).extend(self._mark(each, notes))
             else:
                 inner = self._replaced(each, notes, guard)
-                (guarded if guard is not None and phase == guard[0] and not _defines(each) else found).extend(inner)
+                (
+                    guarded
+                    if guard is not None and phase == guard[0] and not _defines(each)
+                    else found
+                ).extend(inner)
         return found
 
     def _mark(self, mark: At, notes: Mapping[str, Sequence[Statement]]) -> list[Statement]:
-        seeding = [self._seeded(str(mark.data))] if mark.point == "seed" and self._draws(mark.data) else []
+        seeding = (
+            [self._seeded(str(mark.data))]
+            if mark.point == "seed" and self._draws(mark.data)
+            else []
+        )
         return [*seeding, *notes.get(mark.point, ())]
 
-    def _replaced(self, each: str | Block, notes: Mapping[str, Sequence[Statement]], guard: tuple[str, Block] | None) -> list[Statement]:
+    def _replaced(
+        self,
+        each: str | Block,
+        notes: Mapping[str, Sequence[Statement]],
+        guard: tuple[str, Block] | None,
+    ) -> list[Statement]:
         """A statement with what its own block says at its marks, and the network written out where it is built once."""
         if isinstance(each, Block):
             return [Block(each.head, tuple(self._noted(each.body, notes, guard)))]
         if each.startswith("model = network(") and not self.resumes:
-            return [self._seeded(str(self.case.seed)), *self.case.architecture.source(self.device, self.case.dtype)]
+            return [
+                self._seeded(str(self.case.seed)),
+                *self.case.architecture.source(self.device, self.case.dtype),
+            ]
         return [each]
 
     def _draws(self, seed: int) -> bool:
@@ -145,7 +246,10 @@ class _Script:
         if number >= len(self.trial.moments):
             return True
         drawn = torch.Generator().manual_seed(seed).get_state()
-        return any(not seen.generators.startswith(bits(drawn)) for seen in self.trial.moments[number].seen.values())
+        return any(
+            not seen.generators.startswith(bits(drawn))
+            for seen in self.trial.moments[number].seen.values()
+        )
 
     def _filled(self, right: str) -> Iterator[str]:
         """What was in new memory before: NaN on the right, whatever it is on the left."""
@@ -193,13 +297,17 @@ class _Script:
         imported, definitions = adapters(self.case.architecture)
         kinds: dict[str, Any] = {role: type(way) for role, way in self.ways.items()}
         hooks = zip(self.roles, self.plans, strict=True)
-        ways = dict.fromkeys(text for role, plan in hooks for text in functions(kinds[role], plan.own))
+        ways = dict.fromkeys(
+            text for role, plan in hooks for text in functions(kinds[role], plan.own)
+        )
         only = [plain(modules.only)] if any(plan.only for plan in self.plans) else []
         helpers = [*definitions, *only, *ways, *self._functions()]
         code = "\n".join(rendered(body))
         used = "\n".join([*helpers, code])
         imports = {"import sys", "import torch", *self.naming.imports, *imported}
-        imports |= {f"import {name}" for name in ("copy", "ctypes", "random", "numpy") if f"{name}." in used}
+        imports |= {
+            f"import {name}" for name in ("copy", "ctypes", "random", "numpy") if f"{name}." in used
+        }
         if "nn." in used.replace("torch.nn.", ""):
             imports.add("from torch import nn")
         settings = list(self._settings())
@@ -209,33 +317,52 @@ class _Script:
             text += "\n\n" + "\n".join(refolded(function)) + "\n"
         spaced = not code.startswith("\n") and not code.startswith("def")
         text += "\n\n" if helpers or code.startswith("def") else ""
-        text += ("\n" if spaced and not helpers else "") + (code.lstrip("\n") if helpers else code) + "\n"
+        text += (
+            ("\n" if spaced and not helpers else "")
+            + (code.lstrip("\n") if helpers else code)
+            + "\n"
+        )
         return text
 
     def _functions(self) -> Iterator[str]:
         if self._others:
-            lines = rendered([block("def seed_all(seed):", "torch.manual_seed(seed)", *self._others)])
+            lines = rendered(
+                [block("def seed_all(seed):", "torch.manual_seed(seed)", *self._others)]
+            )
             yield "\n".join(lines) + "\n"
         if self.resumes:
-            built = (self._seeded("seed"), *self.case.architecture.source(self.device, self.case.dtype))
+            built = (
+                self._seeded("seed"),
+                *self.case.architecture.source(self.device, self.case.dtype),
+            )
             yield "\n".join(rendered([block("def network(seed):", *built, "return model")])) + "\n"
         if self.shared:
             many = accumulates(self.case)
             head = "def draw(seed, count):" if many else "def batch(seed):"
-            function = block(head, *self._drawing("seed", "count"), f"return {'batches' if many else 'x, y'}")
+            function = block(
+                head, *self._drawing("seed", "count"), f"return {'batches' if many else 'x, y'}"
+            )
             yield "\n".join(rendered([function])) + "\n"
 
     @property
     def _redraws(self) -> list[str]:
         """Seeds again what draws after the batch: a layer, or the optimizer."""
-        steps = [self.case.seed * 1000 + moment.number + 1 for moment in self.trial.moments if isinstance(moment.event, Step)]
-        if steps and not self._others and not any(map(self._draws, steps)):  # a crash hides only what is drawn in its own event
+        steps = [
+            self.case.seed * 1000 + moment.number + 1
+            for moment in self.trial.moments
+            if isinstance(moment.event, Step)
+        ]
+        if (
+            steps and not self._others and not any(map(self._draws, steps))
+        ):  # a crash hides only what is drawn in its own event
             return []
         return [f"{self._seeded('seed')}  # layers and optimizers may draw, too"]
 
     def _drawing(self, seed: str, count: str) -> list[Statement]:
         """The statements that draw one batch, or `count` of them."""
-        samples, targets = self.case.architecture.batch(self.case.batch, self.device, self.case.dtype)
+        samples, targets = self.case.architecture.batch(
+            self.case.batch, self.device, self.case.dtype
+        )
         if self.case.differentiable_input:
             samples += ".requires_grad_()"
         drawn = [f"x, y = {samples}, {targets}"]
@@ -268,7 +395,9 @@ class _Script:
             if self.shown.invariant == "equivalent":
                 breaks = f"they differ under {self.subject.name}{version}, and 0 once they do not"
             text = f"{self.shown.invariant}: {self.assertion.expected}. Exits 1 while {breaks}."
-        return textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# ")
+        return textwrap.wrap(
+            " ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# "
+        )
 
 
 def _defines(statement: Statement) -> bool:
@@ -277,7 +406,9 @@ def _defines(statement: Statement) -> bool:
 
 def _draw(line: str) -> tuple[str, str] | None:
     """The seed and the number of the batches that a line draws, if it does."""
-    match = re.match(r" *(?:x, y|batches|\(\(x, y\),\)) = (?:batch|draw)\((\w+)(?:, (\d+))?\)$", line)
+    match = re.match(
+        r" *(?:x, y|batches|\(\(x, y\),\)) = (?:batch|draw)\((\w+)(?:, (\d+))?\)$", line
+    )
     return (match[1], match[2] or "1") if match else None
 
 
@@ -288,7 +419,12 @@ def _looped(events: Sequence[Sequence[Statement]]) -> list[Statement]:
     while at < len(events):
         end = at + 1
         pattern, seed = _pattern(events[at])
-        while seed and end < len(events) and _pattern(events[end]) == (pattern, _pattern(events[end])[1]) and _pattern(events[end])[1]:
+        while (
+            seed
+            and end < len(events)
+            and _pattern(events[end]) == (pattern, _pattern(events[end])[1])
+            and _pattern(events[end])[1]
+        ):
             end += 1
         if end - at > 1:
             seeds = ", ".join(_pattern(each)[1] for each in events[at:end])

@@ -63,13 +63,17 @@ class OneLine(click.Group):
         except click.Abort:
             sys.exit(130)
         except click.ClickException as error:
-            click.echo(f"frostproof: {error.format_message().rstrip('.')}; see frostproof --help", err=True)
+            click.echo(
+                f"frostproof: {error.format_message().rstrip('.')}; see frostproof --help", err=True
+            )
         except FrostproofError as error:
             click.echo(f"frostproof: {error}", err=True)
         sys.exit(2)
 
 
-@click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="frostproof")
 def main() -> None:
     """Verify that optimizers respect frozen layers, on random networks, masks and training programs."""
@@ -77,24 +81,72 @@ def main() -> None:
 
 @main.command(epilog="Whatever follows `--` goes to pytest.")
 @click.argument("targets", nargs=-1, metavar="TARGET... [-- PYTEST_ARGS]")
-@click.option("--zoo", is_flag=True, help="Every optimizer of the libraries of the extra `zoo` that are installed.")
-@click.option("--profile", type=click.Choice(list(PROFILES)), help="How much to try.  [default: dev]")
-@click.option("--max-examples", type=int, help="Examples per optimizer and device, in place of the profile's.")
-@click.option("--time-budget", help="Time for the whole run, as 90s, 30m or 2h; each optimizer gets its share.", metavar="TIME")
-@click.option("--shards", type=int, help="Parts into which the examples of each optimizer are split.", metavar="N")
+@click.option(
+    "--zoo",
+    is_flag=True,
+    help="Every optimizer of the libraries of the extra `zoo` that are installed.",
+)
+@click.option(
+    "--profile", type=click.Choice(list(PROFILES)), help="How much to try.  [default: dev]"
+)
+@click.option(
+    "--max-examples", type=int, help="Examples per optimizer and device, in place of the profile's."
+)
+@click.option(
+    "--time-budget",
+    help="Time for the whole run, as 90s, 30m or 2h; each optimizer gets its share.",
+    metavar="TIME",
+)
+@click.option(
+    "--shards",
+    type=int,
+    help="Parts into which the examples of each optimizer are split.",
+    metavar="N",
+)
 @click.option("--seed", type=int, help="Seed of the search.")
-@click.option("--device", multiple=True, help="cpu, meta, cuda, ...; may be repeated.  [default: all that are available]")
-@click.option("--database", multiple=True, help="Where failures are remembered, beside the local folder.", metavar="LAYER")
-@click.option("--jobs", default="auto", show_default=True, metavar="auto|N", help="Processes to use; 0 runs in this one.")
-@click.option("-v", "--verbose", is_flag=True, help="Show Hypothesis's whole report of each failure.")
+@click.option(
+    "--device",
+    multiple=True,
+    help="cpu, meta, cuda, ...; may be repeated.  [default: all that are available]",
+)
+@click.option(
+    "--database",
+    multiple=True,
+    help="Where failures are remembered, beside the local folder.",
+    metavar="LAYER",
+)
+@click.option(
+    "--jobs",
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
+    help="Processes to use; 0 runs in this one.",
+)
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show Hypothesis's whole report of each failure."
+)
 @click.option("--strict", is_flag=True, help="Findings that only cost memory or time fail too.")
 @click.option("--json", help="Write the results to this file.", metavar="FILE")
 @click.option("--markdown", help="Write a summary to this file.", metavar="FILE")
 @click.option("--html", help="Write one self-contained page to this file.", metavar="FILE")
-@click.option("--baseline", help="Results of an earlier run: say what is new, fixed, and still there.", metavar="FILE")
-@click.option("--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER")
+@click.option(
+    "--baseline",
+    help="Results of an earlier run: say what is new, fixed, and still there.",
+    metavar="FILE",
+)
+@click.option(
+    "--cases", help="Folder for counterexamples.  [default: frostproof-cases]", metavar="FOLDER"
+)
 @click.pass_context
-def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbose: bool, zoo: bool, **given: Any) -> int:
+def check(
+    context: click.Context,
+    /,
+    targets: tuple[str, ...],
+    jobs: str,
+    verbose: bool,
+    zoo: bool,
+    **given: Any,
+) -> int:
     """Verify each TARGET: `module:Name`, or `module:*` for every optimizer class that the module exports.
 
     Exit code 0: everything held; 1: something is violated or crashed; 2: wrong usage; 3: an error of pytest or its plugins; 4: something
@@ -113,15 +165,25 @@ def check(context: click.Context, /, targets: tuple[str, ...], jobs: str, verbos
         if value is True:
             options.append(option)
         elif value not in (None, False):
-            options += [f"{option}={each}" for each in (value if isinstance(value, tuple) else (value,))]
+            options += [
+                f"{option}={each}" for each in (value if isinstance(value, tuple) else (value,))
+            ]
     import pytest
 
     sys.path.insert(0, str(Path.cwd()))
-    loud = ["-v"] if verbose else [] if any(re.fullmatch("-v+|--verbose", argument) for argument in pytest_args) else ["-q"]
+    loud = (
+        ["-v"]
+        if verbose
+        else []
+        if any(re.fullmatch("-v+|--verbose", argument) for argument in pytest_args)
+        else ["-q"]
+    )
     remote = any(argument.startswith("--tx") for argument in pytest_args)
     workers = ["--dist=load"] if remote else [f"--numprocesses={jobs}"]
     listener = Listener()
-    code = pytest.main([*SUITE, *loud, *options, *workers, "--maxschedchunk=1", *pytest_args], plugins=[listener])
+    code = pytest.main(
+        [*SUITE, *loud, *options, *workers, "--maxschedchunk=1", *pytest_args], plugins=[listener]
+    )
     return listener.exit_code(int(code))
 
 
@@ -145,7 +207,9 @@ def _zoo() -> list[str]:
 
 
 @main.command("replay")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+)
 def again(files: tuple[Path, ...]) -> int:
     """Run saved counterexamples again: FIXED or STILL VIOLATED, each.
 
@@ -161,10 +225,14 @@ def again(files: tuple[Path, ...]) -> int:
             click.echo(f"frostproof: {error}", err=True)
             codes.add(2)
             continue
-        click.echo(f"{verdict.outcome} {one_line(f'{path}: {saved.target} on {saved.device}, {saved.invariant}')}")
+        click.echo(
+            f"{verdict.outcome} {one_line(f'{path}: {saved.target} on {saved.device}, {saved.invariant}')}"
+        )
         if verdict.text:
             click.echo(f"    {one_line(verdict.text)}")
-        codes.add({"FIXED": 0, "STILL VIOLATED": 1, "DOUBTFUL": 4, "NOT JUDGED": 5}[verdict.outcome])
+        codes.add(
+            {"FIXED": 0, "STILL VIOLATED": 1, "DOUBTFUL": 4, "NOT JUDGED": 5}[verdict.outcome]
+        )
     return next(code for code in (1, 2, 4, 5, 0) if code in codes)
 
 
@@ -181,19 +249,45 @@ def _replayed(path: Path) -> tuple[CaseFile, Verdict]:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, metavar="RESULTS.json...", type=click.Path(path_type=Path))
-@click.option("--html", help="Write one self-contained page to this file.", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--markdown", help="Write a summary to this file.", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--json", help="Write the merged results to this file.", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, metavar="RESULTS.json...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--html",
+    help="Write one self-contained page to this file.",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+)
+@click.option(
+    "--markdown",
+    help="Write a summary to this file.",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+)
+@click.option(
+    "--json",
+    help="Write the merged results to this file.",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+)
 @click.option(
     "--baseline",
     help="Results of an earlier run: say what is new, fixed, and still there.",
     metavar="FILE",
     type=click.Path(path_type=Path),
 )
-@click.option("--fail-on-new", is_flag=True, help="Exit code 1 where anything is violated or doubtful that was not in the baseline.")
+@click.option(
+    "--fail-on-new",
+    is_flag=True,
+    help="Exit code 1 where anything is violated or doubtful that was not in the baseline.",
+)
 def report(
-    files: tuple[Path, ...], html: Path | None, markdown: Path | None, json: Path | None, baseline: Path | None, fail_on_new: bool
+    files: tuple[Path, ...],
+    html: Path | None,
+    markdown: Path | None,
+    json: Path | None,
+    baseline: Path | None,
+    fail_on_new: bool,
 ) -> int:
     """Merge the results of shards and machines, and write them for people.
 
@@ -225,14 +319,46 @@ def _writable(*paths: Path | None) -> None:
 
 @main.command(epilog="Without a TARGET: all of torch.optim.")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
-@click.option("--family", multiple=True, type=click.Choice(NETWORKS), help="Networks to look at; may be repeated.  [default: all]")
-@click.option("--examples", type=click.IntRange(1), default=14, show_default=True, help="Cases per optimizer and family of networks.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search.")
-@click.option("--jobs", type=click.IntRange(1), help="Processes to use.  [default: one per core]", metavar="N")
-@click.option("--json", help="Write all of it to this file.", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--markdown", help="Write a summary to this file.", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--html", help="Write one self-contained page to this file.", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--cases", help="Folder for the script of every difference.", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option(
+    "--family",
+    multiple=True,
+    type=click.Choice(NETWORKS),
+    help="Networks to look at; may be repeated.  [default: all]",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(1),
+    default=14,
+    show_default=True,
+    help="Cases per optimizer and family of networks.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1), help="Processes to use.  [default: one per core]", metavar="N"
+)
+@click.option(
+    "--json", help="Write all of it to this file.", metavar="FILE", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--markdown",
+    help="Write a summary to this file.",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+)
+@click.option(
+    "--html",
+    help="Write one self-contained page to this file.",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+)
+@click.option(
+    "--cases",
+    help="Folder for the script of every difference.",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+)
 def atlas(
     targets: tuple[str, ...],
     family: tuple[str, ...],
@@ -256,7 +382,14 @@ def atlas(
         from frostproof.applications.atlas.build import drawn, written
         from frostproof.applications.atlas.page import page
         from frostproof.applications.atlas.summary import overview, summary
-    found = drawn(targets, examples=examples, seed=seed, jobs=jobs, families=family, told=lambda line: click.echo(line, err=True))
+    found = drawn(
+        targets,
+        examples=examples,
+        seed=seed,
+        jobs=jobs,
+        families=family,
+        told=lambda line: click.echo(line, err=True),
+    )
     if cases is not None:
         found = written(found, cases)
     if json is not None:
@@ -269,12 +402,34 @@ def atlas(
 
 
 @main.command()
-@click.option("--examples", type=click.IntRange(1), default=200, show_default=True, help="Random examples of each claim.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search.")
-@click.option("--json", help="Write all of it to this file.", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--markdown", help="Write it for people to this file.", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--cases", help="Folder for the script of every claim.", metavar="FOLDER", type=click.Path(path_type=Path))
-def claims(examples: int, seed: int, json: Path | None, markdown: Path | None, cases: Path | None) -> None:
+@click.option(
+    "--examples",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Random examples of each claim.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search."
+)
+@click.option(
+    "--json", help="Write all of it to this file.", metavar="FILE", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--markdown",
+    help="Write it for people to this file.",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+)
+@click.option(
+    "--cases",
+    help="Folder for the script of every claim.",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+)
+def claims(
+    examples: int, seed: int, json: Path | None, markdown: Path | None, cases: Path | None
+) -> None:
     """Settle what the forum thread on freezing claims: true, false with a counterexample, or true only under a condition.
 
     Exit code 0, whatever the verdicts are; 2: wrong usage.
@@ -304,13 +459,31 @@ def claims(examples: int, seed: int, json: Path | None, markdown: Path | None, c
 
 @main.command()
 @click.argument("model", metavar="MODULE:FACTORY")
-@click.option("--freeze", multiple=True, help="What is frozen: a glob on parameter names, or a module; may be repeated.", metavar="PATTERN")
-@click.option("--input", "shape", help="Sizes of a random batch, as 8,3,32,32, where the factory gives no inputs.", metavar="SHAPE")
 @click.option(
-    "--optimizer", default="AdamW", show_default=True, help="Whose state is counted: of torch.optim, or module:Name.", metavar="NAME"
+    "--freeze",
+    multiple=True,
+    help="What is frozen: a glob on parameter names, or a module; may be repeated.",
+    metavar="PATTERN",
 )
-@click.option("--json", help="Write the counts to this file.", metavar="FILE", type=click.Path(path_type=Path))
-def cost(model: str, freeze: tuple[str, ...], shape: str | None, optimizer: str, json: Path | None) -> None:
+@click.option(
+    "--input",
+    "shape",
+    help="Sizes of a random batch, as 8,3,32,32, where the factory gives no inputs.",
+    metavar="SHAPE",
+)
+@click.option(
+    "--optimizer",
+    default="AdamW",
+    show_default=True,
+    help="Whose state is counted: of torch.optim, or module:Name.",
+    metavar="NAME",
+)
+@click.option(
+    "--json", help="Write the counts to this file.", metavar="FILE", type=click.Path(path_type=Path)
+)
+def cost(
+    model: str, freeze: tuple[str, ...], shape: str | None, optimizer: str, json: Path | None
+) -> None:
     """Count what each way to freeze a part of your model costs, what is still computed and why, and recommend one.
 
     FACTORY is a function without arguments that returns an nn.Module, or a pair of it and its inputs. The loss is the mean of
@@ -350,7 +523,10 @@ def listing(what: str) -> None:
             from frostproof.optimizers import registry
             from frostproof.optimizers.targets import torch_optimizers
 
-        for subject in [*torch_optimizers(), *(each for target in registry.targets() for each in registry.registered(target))]:
+        for subject in [
+            *torch_optimizers(),
+            *(each for target in registry.targets() for each in registry.registered(target)),
+        ]:
             click.echo(f"{subject.target:28} {subject.variant}")
         for failure in registry.brought()[1]:
             click.echo(f"frostproof: {failure}", err=True)

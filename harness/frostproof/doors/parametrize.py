@@ -63,7 +63,9 @@ class Check:
         return f"<check of {self.group}>"
 
 
-def parametrize(optimizer: Any, *, devices: Sequence[str] = (), **options: Any) -> Callable[[Any], Any]:
+def parametrize(
+    optimizer: Any, *, devices: Sequence[str] = (), **options: Any
+) -> Callable[[Any], Any]:
     """Parametrize a test with `check`, for each implementation, device and group of invariants; `check()` raises what is violated.
 
     Takes what `check_optimizer` takes, and raises UsageError as it does, where it decorates. The tests of one optimizer share
@@ -77,14 +79,21 @@ def parametrize(optimizer: Any, *, devices: Sequence[str] = (), **options: Any) 
             if not exists_on(subject, device):
                 continue
             run = Run(subject, device, options)
-            name = subject.target.rpartition(":")[2] + ("" if subject.variant == "default" else f"-{subject.variant}")
+            name = subject.target.rpartition(":")[2] + (
+                "" if subject.variant == "default" else f"-{subject.variant}"
+            )
             mark = pytest.mark.xdist_group(f"{name}@{device}")
             values += [
-                pytest.param(Check(run, group), id=f"{name}@{device}-{group}", marks=mark) for group in GROUPS if _says(group, device)
+                pytest.param(Check(run, group), id=f"{name}@{device}-{group}", marks=mark)
+                for group in GROUPS
+                if _says(group, device)
             ]
     return pytest.mark.parametrize("check", values)
 
 
 def _says(group: str, device: str) -> bool:
     """Whether any invariant of the group says something of an optimizer on this device."""
-    return any(BY_ID[identity].applies(optimizer=True, values=device != "meta") for identity in GROUPS[group])
+    return any(
+        BY_ID[identity].applies(optimizer=True, values=device != "meta")
+        for identity in GROUPS[group]
+    )

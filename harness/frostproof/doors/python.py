@@ -73,10 +73,22 @@ def check_optimizer(
             if not exists_on(subject, device):
                 continue
             known = {**subject.expected_failures, **expected}
-            verification = Verification(replace(subject, expected_failures=known), device, strict=strict)
-            sought = [verification.seeking(identity) for identity in known if identity in verification.tallies and device != "meta"]
+            verification = Verification(
+                replace(subject, expected_failures=known), device, strict=strict
+            )
+            sought = [
+                verification.seeking(identity)
+                for identity in known
+                if identity in verification.tallies and device != "meta"
+            ]
             for each in (verification, *sought):
-                found = _run(each, profiles.budget(examples, meta=device == "meta", sought=each.sought is not None), seed)
+                found = _run(
+                    each,
+                    profiles.budget(
+                        examples, meta=device == "meta", sought=each.sought is not None
+                    ),
+                    seed,
+                )
                 rows.append(finding(each, found).row)
     return Report(results.merged(rows), time.perf_counter() - started)
 

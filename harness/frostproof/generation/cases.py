@@ -15,8 +15,21 @@ from typing import Any
 from hypothesis import strategies as st
 
 from frostproof.generation import masks
-from frostproof.generation.networks import GENES, INPUTS_OF, MAX_LAYERS, layers_from, menus_of, nested
-from frostproof.generation.programs import EVENT_END, EVENT_GENES, MAX_EVENTS, by_layer, program_from
+from frostproof.generation.networks import (
+    GENES,
+    INPUTS_OF,
+    MAX_LAYERS,
+    layers_from,
+    menus_of,
+    nested,
+)
+from frostproof.generation.programs import (
+    EVENT_END,
+    EVENT_GENES,
+    MAX_EVENTS,
+    by_layer,
+    program_from,
+)
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import ParameterSpec
@@ -25,7 +38,9 @@ from frostproof.spec.subject import Kind, Options, Space, Subject
 
 Choices = tuple[Any, tuple[Any, ...]]
 
-MASKS = tuple((kind, whole) for kind in masks.KINDS for whole in (True, False) if whole or kind != "none")
+MASKS = tuple(
+    (kind, whole) for kind in masks.KINDS for whole in (True, False) if whole or kind != "none"
+)
 """Kinds of masks, over whole layers and over single parameters."""
 
 
@@ -43,12 +58,29 @@ END = GENES // 6
 """After the first, a gene below this ends the list: a list then costs one draw per element, and loses any by shrinking."""
 
 ASPECTS: dict[str, Choices] = {
-    "extras": ((), (("cleared", "second"), ("cleared",), ("second",), ("again",), ("rebuilt",), ("cleared", "second", "again", "rebuilt"))),
+    "extras": (
+        (),
+        (
+            ("cleared", "second"),
+            ("cleared",),
+            ("second",),
+            ("again",),
+            ("rebuilt",),
+            ("cleared", "second", "again", "rebuilt"),
+        ),
+    ),
     "eval": (False, (True,)),
     "dtype": (0, (1, 2)),
     "groups": (
         (1, False, False),
-        ((2, False, False), (2, True, False), (3, False, False), (3, True, False), (2, False, True), (3, True, True)),
+        (
+            (2, False, False),
+            (2, True, False),
+            (3, False, False),
+            (3, True, False),
+            (2, False, True),
+            (3, True, True),
+        ),
     ),
     "batch": (0, (1, 2, 3)),
     "late": (False, (True,)),
@@ -58,7 +90,9 @@ ASPECTS: dict[str, Choices] = {
 """What is beside the point of most cases: the simplest value, and the others."""
 
 
-def groups_of(names: Sequence[str], options: Sequence[Options], interleaved: bool) -> tuple[Group, ...]:
+def groups_of(
+    names: Sequence[str], options: Sequence[Options], interleaved: bool
+) -> tuple[Group, ...]:
     """A parameter group for each of `options`: every n-th parameter, or the n-th stretch of them."""
     n = min(len(options), len(names))
     if interleaved:
@@ -66,7 +100,9 @@ def groups_of(names: Sequence[str], options: Sequence[Options], interleaved: boo
     else:
         cuts = [i * len(names) // n for i in range(n + 1)]
         members = [names[cuts[i] : cuts[i + 1]] for i in range(n)]
-    return tuple(Group(tuple(member), choice) for member, choice in zip(members, options, strict=False))
+    return tuple(
+        Group(tuple(member), choice) for member, choice in zip(members, options, strict=False)
+    )
 
 
 def late(groups: Sequence[Group], mask: Sequence[str], program: Program) -> tuple[Group, ...]:
@@ -78,11 +114,21 @@ def late(groups: Sequence[Group], mask: Sequence[str], program: Program) -> tupl
     for number, event in enumerate(program):
         for each in changes(event):
             if isinstance(each, Thaw):
-                thawed |= {name: number for name in each.names if name in mask and name not in thawed}
-    found = [(number, group) for group in groups for number in {thawed.get(name, -1): None for name in group.parameters}]
+                thawed |= {
+                    name: number for name in each.names if name in mask and name not in thawed
+                }
+    found = [
+        (number, group)
+        for group in groups
+        for number in {thawed.get(name, -1): None for name in group.parameters}
+    ]
     found.sort(key=lambda pair: pair[0])
     return tuple(
-        Group(tuple(name for name in group.parameters if thawed.get(name, -1) == number), group.options) for number, group in found
+        Group(
+            tuple(name for name in group.parameters if thawed.get(name, -1) == number),
+            group.options,
+        )
+        for number, group in found
     )
 
 
@@ -108,7 +154,9 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         """
         nonlocal place
         found, start = [tuple(pick(genes) for _ in range(width))], place
-        while (drawn := tuple(pick(genes) for _ in range(width)))[0] >= end and len(found) < longest:
+        while (drawn := tuple(pick(genes) for _ in range(width)))[0] >= end and len(
+            found
+        ) < longest:
             found.append(drawn)
         place = start + width * longest + 1
         return [(_stretched(first, end, genes), *others) for first, *others in found]
@@ -116,19 +164,29 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     kind = subject.parameters
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
-    layers = layers_from([gene for (gene,) in listed(MAX_LAYERS, GENES, END)], given.shape, first, menus_of(kind))
+    layers = layers_from(
+        [gene for (gene,) in listed(MAX_LAYERS, GENES, END)], given.shape, first, menus_of(kind)
+    )
     aspect = dict(zip(ASPECTS, varied(list(ASPECTS.values()), pick), strict=True))
     architecture = Architecture(given, nested(layers, aspect["nesting"]))
     parameters = architecture.parameters
     names = [parameter.name for parameter in parameters]
 
     mask_kind, whole = MASKS[pick(len(MASKS))]
-    frozen = set(masks.frozen(mask_kind, by_layer(names) if whole else [[name] for name in names], pick(256)))
-    mask = tuple(parameter.name for parameter in parameters if parameter.name in frozen or _unfit(parameter, kind))
+    frozen = set(
+        masks.frozen(mask_kind, by_layer(names) if whole else [[name] for name in names], pick(256))
+    )
+    mask = tuple(
+        parameter.name
+        for parameter in parameters
+        if parameter.name in frozen or _unfit(parameter, kind)
+    )
 
     unfit = frozenset(parameter.name for parameter in parameters if _unfit(parameter, kind))
     fit = [name for name in names if name not in unfit]
-    program = program_from(listed(MAX_EVENTS, EVENT_GENES, EVENT_END, 2), architecture, fit, mask, subject)
+    program = program_from(
+        listed(MAX_EVENTS, EVENT_GENES, EVENT_END, 2), architecture, fit, mask, subject
+    )
     seed = pick(1 << 16)
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
@@ -141,7 +199,8 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         late(groups, mask, program) if aspect["late"] and subject.groups else groups,
         program,
         dtype=subject.dtypes[min(aspect["dtype"], len(subject.dtypes) - 1)],
-        batch=(2 if any(place.layer.needs_many for place in architecture.places) else 1) + aspect["batch"],
+        batch=(2 if any(place.layer.needs_many for place in architecture.places) else 1)
+        + aspect["batch"],
         input_requires_grad=aspect["input"] and not given.vocabulary,
         frozen_in_eval=aspect["eval"],
         extras=aspect["extras"],

@@ -30,7 +30,12 @@ JOINT: tuple[tuple[frozenset[str], Choice], ...] = (
     ),
     (
         frozenset({"momentum", "nesterov"}),
-        ((), (("momentum", 0.9),), (("momentum", 0.9), ("nesterov", True)), (("momentum", 0.5), ("nesterov", False))),
+        (
+            (),
+            (("momentum", 0.9),),
+            (("momentum", 0.9), ("nesterov", True)),
+            (("momentum", 0.5), ("nesterov", False)),
+        ),
     ),
 )
 """Choices over several names, tried in this order where a signature has all of them."""
@@ -65,11 +70,15 @@ def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
     left = dict(defaults)
     found: list[Choice] = []
     for joint, choice in JOINT:
-        if joint <= left.keys() and all(_alike(default, left[name]) for options in choice for name, default in options):
+        if joint <= left.keys() and all(
+            _alike(default, left[name]) for options in choice for name, default in options
+        ):
             found.append(choice)
             left = {name: default for name, default in left.items() if name not in joint}
     for name, default in left.items():
-        choice = tuple(((name, _as_long_as(default, value)),) for ((_, value),) in SINGLE.get(name, ()))
+        choice = tuple(
+            ((name, _as_long_as(default, value)),) for ((_, value),) in SINGLE.get(name, ())
+        )
         if choice and all(_alike(value, default) for ((_, value),) in choice):
             found.append(choice)
     return tuple(found)
@@ -77,7 +86,9 @@ def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
 
 def _alike(value: Value, default: Any) -> bool:
     """Whether a value is of the kind of an argument's default: what is a switch here may be a number there."""
-    return default in (None, inspect.Parameter.empty) or isinstance(value, bool) == isinstance(default, bool)
+    return default in (None, inspect.Parameter.empty) or isinstance(value, bool) == isinstance(
+        default, bool
+    )
 
 
 def _as_long_as(default: Any, value: Value) -> Value:

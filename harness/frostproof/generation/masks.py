@@ -30,5 +30,12 @@ def frozen(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[T, ...]:
     """
     chosen = KINDS[kind](len(units), bits)
     if all(chosen) and kind != "all":
-        chosen[-1] = False  # few units, all of them first and last at once: then something is still to train
-    return tuple(member for unit, is_frozen in zip(units, chosen, strict=True) if is_frozen for member in unit)
+        chosen[-1] = (
+            False  # few units, all of them first and last at once: then something is still to train
+        )
+    return tuple(
+        member
+        for unit, is_frozen in zip(units, chosen, strict=True)
+        if is_frozen
+        for member in unit
+    )

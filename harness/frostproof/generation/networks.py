@@ -56,7 +56,14 @@ from frostproof.spec.subject import Kind
 WIDE = 67
 """A width past the vector registers and past 64, and no multiple of either."""
 
-ACTIVATIONS: tuple[AnyLayer, ...] = (Tanh(), GELU(), ReLU(), ReLU(inplace=True), Dropout(), Dropout(0.2))
+ACTIVATIONS: tuple[AnyLayer, ...] = (
+    Tanh(),
+    GELU(),
+    ReLU(),
+    ReLU(inplace=True),
+    Dropout(),
+    Dropout(0.2),
+)
 NORMS: tuple[AnyLayer, ...] = (LayerNorm(), RMSNorm(), GroupNorm(1), GroupNorm(2))
 TIED: tuple[AnyLayer, ...] = (TiedLinear(2, bias=False), TiedLinear(2))
 COMPOSITES: tuple[AnyLayer, ...] = (
@@ -81,7 +88,11 @@ VECTOR: tuple[AnyLayer, ...] = (
 )
 SEQUENCE: tuple[AnyLayer, ...] = (
     Flatten(),
-    *(Conv1d(channels, kernel, bias=bias) for channels, kernel in ((2, 1), (3, 3)) for bias in (False, True)),
+    *(
+        Conv1d(channels, kernel, bias=bias)
+        for channels, kernel in ((2, 1), (3, 3))
+        for bias in (False, True)
+    ),
     Conv1d(2, 3, stride=2),
     Conv1d(WIDE),
     Linear(2),
@@ -105,7 +116,11 @@ SEQUENCE: tuple[AnyLayer, ...] = (
 )
 IMAGE: tuple[AnyLayer, ...] = (
     Flatten(),
-    *(Conv2d(channels, kernel, bias=bias) for channels, kernel in ((2, 1), (3, 3)) for bias in (False, True)),
+    *(
+        Conv2d(channels, kernel, bias=bias)
+        for channels, kernel in ((2, 1), (3, 3))
+        for bias in (False, True)
+    ),
     Conv2d(2, 3, stride=2),
     Conv2d(WIDE, stride=2),
     *ACTIVATIONS,
@@ -127,7 +142,9 @@ MENUS = {1: VECTOR, 2: SEQUENCE, 3: IMAGE}
 GENES = 256  # finer than the longest menu, so that its entries get nearly equal shares
 
 
-def _start(shape: Shape, *first: AnyLayer, vocabulary: int = 0) -> tuple[Input, tuple[AnyLayer, ...]]:
+def _start(
+    shape: Shape, *first: AnyLayer, vocabulary: int = 0
+) -> tuple[Input, tuple[AnyLayer, ...]]:
     return Input(shape, vocabulary), first
 
 
@@ -164,7 +181,10 @@ MAX_LAYERS = 8
 
 
 def layers_from(
-    genes: Sequence[int], shape: Shape, first: Sequence[AnyLayer], menus: Mapping[int, Sequence[AnyLayer]]
+    genes: Sequence[int],
+    shape: Shape,
+    first: Sequence[AnyLayer],
+    menus: Mapping[int, Sequence[AnyLayer]],
 ) -> tuple[AnyLayer, ...]:
     """The layers that `genes` stand for, each read from the menu of the shape that reaches it."""
     layers: list[Layer] = []
@@ -194,7 +214,9 @@ def layers_from(
     return tuple(layers[:MAX_LAYERS])  # type: ignore[arg-type]
 
 
-def _resolved(drawn: TiedLinear, shape: Shape, layers: Sequence[Layer], received: Sequence[Shape]) -> Layer:
+def _resolved(
+    drawn: TiedLinear, shape: Shape, layers: Sequence[Layer], received: Sequence[Shape]
+) -> Layer:
     """`drawn` with the weight of the last of `layers` that has one for `shape`, or else a Linear with a weight of its own."""
     for of in reversed(range(len(layers))):
         if isinstance(layers[of], (Linear, Embedding)):
@@ -215,7 +237,11 @@ def fitting(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, 
     shape = (2,) * rank
     largest = {"any": 9, "sparse": 9, "up-to-2d": 2, "matrices": 2}[kind]
     smallest = 2 if kind == "matrices" else 0
-    return tuple(layer for layer in menu if all(smallest <= len(p.shape) <= largest for p in layer.parameters(shape)))
+    return tuple(
+        layer
+        for layer in menu
+        if all(smallest <= len(p.shape) <= largest for p in layer.parameters(shape))
+    )
 
 
 def nested(layers: tuple[AnyLayer, ...], nesting: str) -> tuple[AnyLayer, ...]:

@@ -50,7 +50,15 @@ STEPS: tuple[Step, ...] = (
     Step(amp="scaler"),
     *[Step(amp="overflow")] * 3,
     *(Step(drop=drop, set_to_none=False) for drop in ("first", "all")),
-    *(Step(closure=True, **each) for each in ({"micro_batches": 2}, {"set_to_none": False}, {"drop": "first"}, {"drop": "all"})),
+    *(
+        Step(closure=True, **each)
+        for each in (
+            {"micro_batches": 2},
+            {"set_to_none": False},
+            {"drop": "first"},
+            {"drop": "all"},
+        )
+    ),
     *(Step(closure=True, after_backward=(clip,)) for clip in CLIPS[:3]),
     *(Step(micro_batches=2, drop=drop) for drop in ("first", "last")),
     Step(amp="autocast", micro_batches=2),
@@ -83,7 +91,9 @@ class Drafting:
         gene, which = divmod(gene, len(WHICH))
         units = [[name] for name in names] if by_parameter else by_layer(names)
         chosen = masks.KINDS[WHICH[which]](len(units), gene)
-        return tuple(name for unit, taken in zip(units, chosen, strict=True) if taken for name in unit)
+        return tuple(
+            name for unit, taken in zip(units, chosen, strict=True) if taken for name in unit
+        )
 
 
 def by_layer(names: Iterable[str]) -> list[list[str]]:
@@ -143,7 +153,11 @@ MENU: tuple[Draft, ...] = (
 
 
 def program_from(
-    genes: Iterable[Sequence[int]], architecture: Architecture, fit: Sequence[str], mask: Iterable[str], subject: Subject
+    genes: Iterable[Sequence[int]],
+    architecture: Architecture,
+    fit: Sequence[str],
+    mask: Iterable[str],
+    subject: Subject,
 ) -> Program:
     """The program that `genes` stand for, a pair for each event: which, and its details.
 
@@ -153,7 +167,11 @@ def program_from(
     events: list[AnyEvent] = []
     frozen = frozenset(mask)
     for which, detail in genes:
-        event = able(MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen)), subject, architecture)
+        event = able(
+            MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen)),
+            subject,
+            architecture,
+        )
         frozen = course((event,), frozen)[0].step
         events.append(event)
     if not isinstance(events[-1], Step):
@@ -164,17 +182,25 @@ def program_from(
 def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEvent:
     """The event, or the nearest to it that the subject and the network can do."""
     if not isinstance(event, Step):
-        return able(Step(), subject, architecture) if type(event).__name__ in subject.unable else event
+        return (
+            able(Step(), subject, architecture) if type(event).__name__ in subject.unable else event
+        )
     if subject.backward == "fused":
         return Step(set_to_none=event.set_to_none, zeroed_by=event.zeroed_by)
     if subject.needs_closure:
         event = msgspec.structs.replace(
-            event, closure=True, amp="autocast" if event.amp == "autocast" else "none", after_forward=(), after_backward=event.clips
+            event,
+            closure=True,
+            amp="autocast" if event.amp == "autocast" else "none",
+            after_forward=(),
+            after_backward=event.clips,
         )
     elif event.closure and subject.closure == "never":
         event = msgspec.structs.replace(event, closure=False)
     if event.clips and (subject.parameters == "sparse" or "Clip" in subject.unable):
-        event = msgspec.structs.replace(event, after_backward=tuple(e for e in event.after_backward if not isinstance(e, Clip)))
+        event = msgspec.structs.replace(
+            event, after_backward=tuple(e for e in event.after_backward if not isinstance(e, Clip))
+        )
     if event.micro_batches > 1 and "micro-batches" in subject.unable:
         event = msgspec.structs.replace(event, micro_batches=1)
     if event.drop != "none" and "drop" in subject.unable:

@@ -54,13 +54,42 @@ INVARIANTS: tuple[Invariant, ...] = (
 BY_ID = {invariant.id: invariant for invariant in INVARIANTS}
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "frozen": ("frozen-weights-unchanged", "gradless-step-is-noop", "freeze-midway-holds", "buffers-hold-in-eval", "no-state-for-frozen"),
-    "equivalent": ("trainable-updates-match", "stale-grads-harmless", "stale-grads-accumulate", "gradients-pass-through"),
-    "gradients": ("no-grad-allocated", "no-graph-below", "no-grad-backward-raises", "zero-grad-clears", "cost-bounded"),
+    "frozen": (
+        "frozen-weights-unchanged",
+        "gradless-step-is-noop",
+        "freeze-midway-holds",
+        "buffers-hold-in-eval",
+        "no-state-for-frozen",
+    ),
+    "equivalent": (
+        "trainable-updates-match",
+        "stale-grads-harmless",
+        "stale-grads-accumulate",
+        "gradients-pass-through",
+    ),
+    "gradients": (
+        "no-grad-allocated",
+        "no-graph-below",
+        "no-grad-backward-raises",
+        "zero-grad-clears",
+        "cost-bounded",
+    ),
     "thawed": ("thaw-resumes", "group-added-trains"),
     "resumed": ("checkpoint-resumes",),
     "sound": ("flags-untouched", "closure-is-honoured", "repeats-itself", "trainable-moves"),
 }
 """What belongs together, for those who want a few tests and not one for each invariant. Every invariant is in one group."""
 
-__all__ = ["BY_ID", "GROUPS", "HELD", "INVARIANTS", "NOT_JUDGED", "Breach", "Invariant", "Judgement", "Severity", "Shown", "Violation"]
+__all__ = [
+    "BY_ID",
+    "GROUPS",
+    "HELD",
+    "INVARIANTS",
+    "NOT_JUDGED",
+    "Breach",
+    "Invariant",
+    "Judgement",
+    "Severity",
+    "Shown",
+    "Violation",
+]

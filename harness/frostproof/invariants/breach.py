@@ -184,13 +184,18 @@ class Shown:
 
     def keeps(self, expected: str, text: str) -> Assertion:
         """The first parameter must not move in the event; in its step, where the forward pass or a switch of modes rewrites weights."""
-        found = Assertion(expected, verdict=[f"after = {self.tensor}.detach()", self.differ("before", "after", text)])
+        found = Assertion(
+            expected,
+            verdict=[f"after = {self.tensor}.detach()", self.differ("before", "after", text)],
+        )
         event = self.breach.event
         if self.observation.weights_at_step is None:
             found.notes[event, "before"] = [self.copy()]
         elif not any(parameter.renormed for parameter in self.case.parameters):
             found.notes[event, "switched"] = [self.copy()]
-        elif isinstance(self.moment.event, Step) and self.moment.event.closure:  # which has names of its own
+        elif (
+            isinstance(self.moment.event, Step) and self.moment.event.closure
+        ):  # which has names of its own
             found.notes[event, "before"] = ["kept = []"]
             found.notes[event, "handed"] = [f"kept[:] = [{self.tensor}.detach().clone()]"]
             found.verdict.insert(0, "(before,) = kept")
@@ -202,15 +207,23 @@ class Shown:
         """The first parameter must have moved since an event."""
         since = self.breach.since or 0
         same = self.unlike("before", f"{self.tensor}.detach()").removeprefix("not ")
-        return Assertion(expected, {(since, "before"): [self.copy()]}, verdict=[self.exits_if(same, text)])
+        return Assertion(
+            expected, {(since, "before"): [self.copy()]}, verdict=[self.exits_if(same, text)]
+        )
 
 
 def raised(shown: Shown) -> str:
     """What a crash says, and why it is freezing that made it."""
     crash = shown.trial.crash
     assert crash is not None
-    where = f"at event {crash.index} ({shown.case.program[crash.index]!r})" if crash.index >= 0 else "in the constructor"
-    return f"{crash.phase} raised {crash} {where}, approach {shown.approach}; {shown.breach.expected}"
+    where = (
+        f"at event {crash.index} ({shown.case.program[crash.index]!r})"
+        if crash.index >= 0
+        else "in the constructor"
+    )
+    return (
+        f"{crash.phase} raised {crash} {where}, approach {shown.approach}; {shown.breach.expected}"
+    )
 
 
 def caught(shown: Shown) -> Assertion:
@@ -219,7 +232,8 @@ def caught(shown: Shown) -> Assertion:
     call = CALLS.get(crash.phase, crash.phase)
     leave = shown.leave(f"{call} raised {{error!r:.200}}")
     return Assertion(
-        f"{shown.breach.expected}, and so {call} must not raise here", guard=(crash.phase, block(f"except {crash.caught} as error:", leave))
+        f"{shown.breach.expected}, and so {call} must not raise here",
+        guard=(crash.phase, block(f"except {crash.caught} as error:", leave)),
     )
 
 

@@ -18,13 +18,19 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
 
 def _kept(shown: Shown) -> Assertion:
     buffer = f"list(model.buffers())[{shown.breach.expected}]"
-    found = shown.noted("a frozen module in eval mode keeps its buffers", "before", f"before = {buffer}.clone()")
+    found = shown.noted(
+        "a frozen module in eval mode keeps its buffers", "before", f"before = {buffer}.clone()"
+    )
     text = "a buffer of a frozen module in eval mode changed: {before.tolist()} -> {after.tolist()}"
     found.verdict = [f"after = {buffer}", shown.exits_if("not torch.equal(before, after)", text)]
     return found
 
 
-CHANGED = Kind("changed", lambda shown: f"a buffer of a frozen module in eval mode changed {shown.where}", _kept)
+CHANGED = Kind(
+    "changed",
+    lambda shown: f"a buffer of a frozen module in eval mode changed {shown.where}",
+    _kept,
+)
 
 INVARIANT = Invariant(
     id="buffers-hold-in-eval",

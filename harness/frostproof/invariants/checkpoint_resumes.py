@@ -8,8 +8,12 @@ from frostproof.training.observation import Moment, Trial
 
 EXPECTED = "a new model and optimizer that load the checkpoint go on bit for bit as without it"
 PAIRS = {
-    ("a", "resumed"): Comparison("approach A, resumed from its checkpoint of event {since}, differs", EXPECTED),
-    ("b", "resumed-b"): Comparison("approach B, resumed from its checkpoint of event {since}, differs", EXPECTED),
+    ("a", "resumed"): Comparison(
+        "approach A, resumed from its checkpoint of event {since}, differs", EXPECTED
+    ),
+    ("b", "resumed-b"): Comparison(
+        "approach B, resumed from its checkpoint of event {since}, differs", EXPECTED
+    ),
 }
 
 
@@ -26,7 +30,11 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         found = comparison.differing(trial, moment, roles, parts, since=resumed[-1])
         if found is not None:
             return found
-    resumed_bitwise = isinstance(moment.event, Step) and moment.seen["a"].stepped and ("a", "resumed") not in trial.parted
+    resumed_bitwise = (
+        isinstance(moment.event, Step)
+        and moment.seen["a"].stepped
+        and ("a", "resumed") not in trial.parted
+    )
     return HELD if resumed_bitwise else NOT_JUDGED
 
 

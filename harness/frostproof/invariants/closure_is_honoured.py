@@ -42,7 +42,11 @@ def _other_loss(shown: Shown) -> str:
 
 
 def _enabled(shown: Shown) -> Assertion:
-    return shown.noted(EXPECTED, "called", shown.exits_if("not torch.is_grad_enabled()", "called the closure with gradients disabled"))
+    return shown.noted(
+        EXPECTED,
+        "called",
+        shown.exits_if("not torch.is_grad_enabled()", "called the closure with gradients disabled"),
+    )
 
 
 def _returns_loss(shown: Shown) -> Assertion:
@@ -69,10 +73,14 @@ def _called(shown: Shown) -> Assertion:
 
 GRAD_DISABLED = Kind(
     "grad-disabled",
-    lambda shown: f"step(closure) called the closure with gradients disabled: wrap the call in torch.enable_grad() {shown.where}",
+    lambda shown: (
+        f"step(closure) called the closure with gradients disabled: wrap the call in torch.enable_grad() {shown.where}"
+    ),
     _enabled,
 )
-NOT_CALLED = Kind("not-called", lambda shown: f"step(closure) never called the closure {shown.where}", _called)
+NOT_CALLED = Kind(
+    "not-called", lambda shown: f"step(closure) never called the closure {shown.where}", _called
+)
 OTHER_LOSS = Kind("other-loss", _other_loss, _returns_loss, aside=True)
 
 INVARIANT = Invariant(

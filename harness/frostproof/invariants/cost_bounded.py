@@ -17,7 +17,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     if a is None or b is None:
         return NOT_JUDGED
     if a.backward_flops > b.backward_flops:
-        return Breach(FLOPS, ("a", "b"), moment.number, expected=b.backward_flops, found=a.backward_flops)
+        return Breach(
+            FLOPS, ("a", "b"), moment.number, expected=b.backward_flops, found=a.backward_flops
+        )
     if a.saved_bytes > b.saved_bytes and not casts_again(trial, moment):
         return Breach(BYTES, ("a", "b"), moment.number, expected=b.saved_bytes, found=a.saved_bytes)
     return HELD
@@ -45,15 +47,22 @@ def _within(layer: Layer) -> Iterator[Layer]:
         yield from _within(inner)
 
 
-def _bounded(shown: Shown, what: str, point: str, before: list[Statement], *after: Statement) -> Assertion:
+def _bounded(
+    shown: Shown, what: str, point: str, before: list[Statement], *after: Statement
+) -> Assertion:
     left, right = labels(shown.trial, shown.breach.roles)
-    expected = "freezing by requires_grad spares work in backward and memory for it, and never takes more"
+    expected = (
+        "freezing by requires_grad spares work in backward and memory for it, and never takes more"
+    )
     found = shown.noted(expected, "before", *before)
     if after:
         found.notes[shown.breach.event, point] = [*after]
     found.setup, found.returns = ["spent = []"], "spent[0]"
     text = f"{{{left}}} {what} in {left}, {{{right}}} in {right}"
-    found.verdict = [f'{left}, {right} = train("{left}"), train("{right}")', shown.exits_if(f"{left} > {right}", text)]
+    found.verdict = [
+        f'{left}, {right} = train("{left}"), train("{right}")',
+        shown.exits_if(f"{left} > {right}", text),
+    ]
     return found
 
 
@@ -63,14 +72,20 @@ def _flops(shown: Shown) -> Assertion:
         "flops = FlopCounterMode(display=False)",
         "model.register_forward_hook(lambda *_: None if spent else flops.__enter__() and None)",
     ]
-    counted = block("if not spent:", "flops.__exit__(None, None, None)", "spent.append(flops.get_total_flops())")
+    counted = block(
+        "if not spent:", "flops.__exit__(None, None, None)", "spent.append(flops.get_total_flops())"
+    )
     return _bounded(shown, "FLOPs in backward", "pass", before, counted)
 
 
 def _bytes(shown: Shown) -> Assertion:
     before: list[Statement] = [
         "saved = {}  # storages that the graph holds",
-        block("def keep(tensor):", "saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()", "return tensor"),
+        block(
+            "def keep(tensor):",
+            "saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()",
+            "return tensor",
+        ),
         "hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)",
         "hooks.__enter__()",
         block(
@@ -84,12 +99,16 @@ def _bytes(shown: Shown) -> Assertion:
 
 FLOPS = Kind(
     "flops",
-    lambda shown: f"A spends {shown.breach.found} FLOPs in backward {shown.at}, and B only {shown.breach.expected}",
+    lambda shown: (
+        f"A spends {shown.breach.found} FLOPs in backward {shown.at}, and B only {shown.breach.expected}"
+    ),
     _flops,
 )
 BYTES = Kind(
     "bytes",
-    lambda shown: f"A saves {shown.breach.found} bytes for backward {shown.at}, and B only {shown.breach.expected}",
+    lambda shown: (
+        f"A saves {shown.breach.found} bytes for backward {shown.at}, and B only {shown.breach.expected}"
+    ),
     _bytes,
 )
 

@@ -17,13 +17,19 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     midway = [i for i in case.frozen_midway if i in moment.frozen.step and _warm(trial, moment, i)]
     for role, seen in moment.seen.items():
         before = trial.weights_before(moment, role)
-        states = moment.before[role].states if moment.before and trial.subject.per_parameter and not seen.forgot else {}
+        states = (
+            moment.before[role].states
+            if moment.before and trial.subject.per_parameter and not seen.forgot
+            else {}
+        )
         for i in midway:
             if i in seen.owned and seen.handed is not None and seen.handed[i] is not None:
                 continue  # a gradient that was left or zeroed trains it, by torch's own semantics
             if seen.weights[i] != before[i]:
                 return Breach(MOVED, (role,), moment.number, (i,), before[i], seen.weights[i])
-            kept = case.parameters[i].renormed or i not in states or states[i] == seen.states.get(i)  # state may alias a weight
+            kept = (
+                case.parameters[i].renormed or i not in states or states[i] == seen.states.get(i)
+            )  # state may alias a weight
             if seen.stepped and not kept:
                 return Breach(STATE, (role,), moment.number, (i,))
             if seen.stepped:
@@ -33,23 +39,36 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
 
 def _warm(trial: Trial, moment: Moment, i: int) -> bool:
     """Whether parameter `i` was trained before this moment."""
-    handed = [each.seen["a"].handed for each in trial.moments[: moment.number] if i not in each.frozen.step]
+    handed = [
+        each.seen["a"].handed
+        for each in trial.moments[: moment.number]
+        if i not in each.frozen.step
+    ]
     return any(gradients is not None and gradients[i] is not None for gradients in handed)
 
 
 def _state_kept(shown: Shown) -> Assertion:
     found = shown.noted(EXPECTED, "before", f"known = {state_of(shown)}")
-    test = shown.exits_if("known != after", f"the state of {shown.name}, frozen midway, changed: {{known}} -> {{after}}")
+    test = shown.exits_if(
+        "known != after",
+        f"the state of {shown.name}, frozen midway, changed: {{known}} -> {{after}}",
+    )
     found.verdict = [f"after = {state_of(shown)}", test]
     return found
 
 
 MOVED = Kind(
     "moved",
-    lambda shown: f"a parameter that was frozen midway, and has no gradient, moved {shown.where}: {shown.change}",
+    lambda shown: (
+        f"a parameter that was frozen midway, and has no gradient, moved {shown.where}: {shown.change}"
+    ),
     lambda shown: shown.keeps(EXPECTED, "moved, though it was frozen midway and has no gradient,"),
 )
-STATE = Kind("state", lambda shown: f"the optimizer's state of {shown.name}, frozen midway, changed {shown.where}", _state_kept)
+STATE = Kind(
+    "state",
+    lambda shown: f"the optimizer's state of {shown.name}, frozen midway, changed {shown.where}",
+    _state_kept,
+)
 
 INVARIANT = Invariant(
     id="freeze-midway-holds",

@@ -8,7 +8,9 @@ from frostproof.training.observation import Moment, Trial, picker
 MOVED = Kind(
     "moved",
     lambda shown: f"approach {shown.approach} moved a frozen parameter {shown.at}: {shown.change}",
-    lambda shown: shown.keeps(f"{shown.name} is frozen throughout, so no bit of it may change", "moved the frozen"),
+    lambda shown: shown.keeps(
+        f"{shown.name} is frozen throughout, so no bit of it may change", "moved the frozen"
+    ),
 )
 
 

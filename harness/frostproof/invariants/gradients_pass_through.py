@@ -15,7 +15,9 @@ AB = Comparison(
 def judge(trial: Trial, moment: Moment) -> Judgement:
     a, b = moment.seen["a"].gradients, moment.seen["b"].gradients
     during = moment.frozen
-    trained = tuple(i for i in during.trainable if i not in during.forward and i not in during.backward)
+    trained = tuple(
+        i for i in during.trainable if i not in during.forward and i not in during.backward
+    )
     if a is None or b is None or not trained or ("a", "b") in trial.parted:
         return NOT_JUDGED
     return AB.differing(trial, moment, ("a", "b"), ("gradients",), trained) or HELD

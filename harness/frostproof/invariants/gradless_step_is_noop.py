@@ -25,7 +25,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
                 return Breach(ALLOCATED, (role,), moment.number, (i,))
             judgement = HELD
         if seen.scaler_error is not None and NO_INF_CHECKS not in seen.scaler_error:
-            return Breach(SCALER, (role,), moment.number, expected=NO_INF_CHECKS, found=seen.scaler_error)
+            return Breach(
+                SCALER, (role,), moment.number, expected=NO_INF_CHECKS, found=seen.scaler_error
+            )
     return judgement
 
 
@@ -35,7 +37,9 @@ def _none_left(shown: Shown) -> Assertion:
 
 
 def _refused(shown: Shown) -> Assertion:
-    test = shown.exits_if(f'"{NO_INF_CHECKS}" not in str(error)', "GradScaler raised {error!r:.200}")
+    test = shown.exits_if(
+        f'"{NO_INF_CHECKS}" not in str(error)', "GradScaler raised {error!r:.200}"
+    )
     return shown.noted(EXPECTED, "refused", test)
 
 
@@ -44,8 +48,18 @@ MOVED = Kind(
     lambda shown: f"step() moved a parameter whose grad is None {shown.where}: {shown.change}",
     lambda shown: shown.keeps(EXPECTED, "step() moved, though its grad is None,"),
 )
-ALLOCATED = Kind("allocated", lambda shown: f"step() allocated a gradient for {shown.name}, whose grad was None, {shown.where}", _none_left)
-SCALER = Kind("scaler", lambda shown: f"GradScaler raised {shown.breach.found!r} {shown.at}, and not {NO_INF_CHECKS!r}", _refused)
+ALLOCATED = Kind(
+    "allocated",
+    lambda shown: (
+        f"step() allocated a gradient for {shown.name}, whose grad was None, {shown.where}"
+    ),
+    _none_left,
+)
+SCALER = Kind(
+    "scaler",
+    lambda shown: f"GradScaler raised {shown.breach.found!r} {shown.at}, and not {NO_INF_CHECKS!r}",
+    _refused,
+)
 
 INVARIANT = Invariant(
     id="gradless-step-is-noop",

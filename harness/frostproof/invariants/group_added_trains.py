@@ -26,12 +26,18 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     if earlier is None:
         return NOT_JUDGED
     if isinstance(moment.event, Step) and ("a", "b") not in trial.parted:
-        differing = AB.differing(trial, moment, ("a", "b"), ("weights",), moment.frozen.trainable, since=earlier.number)
+        differing = AB.differing(
+            trial, moment, ("a", "b"), ("weights",), moment.frozen.trainable, since=earlier.number
+        )
         if differing is not None:
             return differing
     if not moment.last:
         return HELD if isinstance(moment.event, Step) else NOT_JUDGED
-    added = tuple(i for i in earlier.seen["b"].added if all(i in each.frozen.trainable for each in trial.moments[earlier.number :]))
+    added = tuple(
+        i
+        for i in earlier.seen["b"].added
+        if all(i in each.frozen.trainable for each in trial.moments[earlier.number :])
+    )
     found = stuck(trial, "b", earlier.number, added)
     if found is not None:
         i, number = found

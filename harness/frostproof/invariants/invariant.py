@@ -39,7 +39,11 @@ class Invariant:
 
     def __post_init__(self) -> None:
         name = "".join(word.capitalize() for word in self.id.split("-"))
-        object.__setattr__(self, "violation", type(name, (Violation,), {"__module__": __name__, "__doc__": self.statement}))
+        object.__setattr__(
+            self,
+            "violation",
+            type(name, (Violation,), {"__module__": __name__, "__doc__": self.statement}),
+        )
 
     def broken(self, message: str, where: str) -> Violation:
         """What to raise where it is violated; `where`: the optimizer, and its device."""

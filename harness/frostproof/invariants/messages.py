@@ -8,7 +8,9 @@ from math import isnan
 from frostproof.training.observation import Bits, Moment, Trial
 
 
-def first_difference(positions: Iterable[int], left: tuple[Bits | None, ...], right: tuple[Bits | None, ...]) -> int:
+def first_difference(
+    positions: Iterable[int], left: tuple[Bits | None, ...], right: tuple[Bits | None, ...]
+) -> int:
     """The first of `positions` at which the two differ. Raises StopIteration where none does."""
     return next(i for i in positions if left[i] != right[i])
 
@@ -31,7 +33,11 @@ def numbers(dtype: str, before: Bits, after: Bits) -> str:
     if len(before) != len(after):
         return f" changed its size from {len(before)} to {len(after)} bytes"
     old, new = values(before, dtype), values(after, dtype)
-    differing = [i for i, (x, y) in enumerate(zip(old, new, strict=True)) if x != y and not (isnan(x) and isnan(y))]
+    differing = [
+        i
+        for i, (x, y) in enumerate(zip(old, new, strict=True))
+        if x != y and not (isnan(x) and isnan(y))
+    ]
     if not differing:
         return " differs only in the sign of a zero or the payload of a NaN"
     worst = max(differing, key=lambda i: abs(new[i] - old[i]))

@@ -17,7 +17,13 @@ def due(trial: Trial, moment: Moment, role: str, i: int) -> bool:
     GradScaler, which hands scaled gradients or skips the step, nor where chance may decide what moves.
     """
     seen, event, dtype = moment.seen[role], moment.event, trial.case.dtype
-    if not isinstance(event, Step) or event.scaled or dtype == "bfloat16" or not seen.stepped or seen.handed is None:
+    if (
+        not isinstance(event, Step)
+        or event.scaled
+        or dtype == "bfloat16"
+        or not seen.stepped
+        or seen.handed is None
+    ):
         return False
     if seen.draws or seen.evaluations > (2 if trial.subject.closure == "after-backward" else 1):
         return False
@@ -60,8 +66,14 @@ def poisoned(trial: Trial, role: str, i: int) -> bool:
     """Whether this role was ever handed a gradient for parameter `i` that is not finite, as what is left after an overflow."""
     from frostproof.training.bits import finite
 
-    handed = [seen.handed[i] for seen in (moment.seen[role] for moment in trial.moments) if seen.handed is not None]
-    return not all(finite(gradient, trial.case.dtype) for gradient in handed if gradient is not None)
+    handed = [
+        seen.handed[i]
+        for seen in (moment.seen[role] for moment in trial.moments)
+        if seen.handed is not None
+    ]
+    return not all(
+        finite(gradient, trial.case.dtype) for gradient in handed if gradient is not None
+    )
 
 
 def _noticeable(gradient: Bits | None, dtype: str) -> bool:

@@ -11,10 +11,15 @@ def _said(what: str) -> Kind:
 
     def assertion(shown: Shown) -> Assertion:
         expected = f"{shown.name} has requires_grad=False, so backward leaves its .grad alone"
-        text, grad = f"backward {what} the gradient of {shown.name}, which is frozen", f"{shown.tensor}.grad"
+        text, grad = (
+            f"backward {what} the gradient of {shown.name}, which is frozen",
+            f"{shown.tensor}.grad",
+        )
         if what == "allocated":
             return shown.noted(expected, "gradients", shown.exits_if(f"{grad} is not None", text))
-        found = shown.noted(expected, "gradients", shown.exits_if(f"not torch.equal(before, {grad})", text))
+        found = shown.noted(
+            expected, "gradients", shown.exits_if(f"not torch.equal(before, {grad})", text)
+        )
         found.notes[shown.breach.event, "cleared"] = [f"before = {grad}.clone()"]
         return found
 

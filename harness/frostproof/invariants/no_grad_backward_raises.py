@@ -25,7 +25,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             if has and gradient is None:
                 return Breach(ALLOCATED, (role,), moment.number, (i,))
         for i, weight in enumerate(seen.weights):
-            if weight != before[i] and not (i in seen.owned and had and had[i] is not None):  # by a gradient from before, it may move
+            if weight != before[i] and not (
+                i in seen.owned and had and had[i] is not None
+            ):  # by a gradient from before, it may move
                 return Breach(MOVED, (role,), moment.number, (i,), before[i], weight)
     return HELD
 
@@ -62,11 +64,17 @@ def _must_raise(shown: Shown) -> Assertion:
 
 def _not_allocated(shown: Shown) -> Assertion:
     text = f"a gradient of {shown.name} was allocated {_why(shown)}"
-    return Assertion(_expected(shown), verdict=[shown.exits_if(f"{shown.tensor}.grad is not None", text)])
+    return Assertion(
+        _expected(shown), verdict=[shown.exits_if(f"{shown.tensor}.grad is not None", text)]
+    )
 
 
 DID_NOT_RAISE = Kind("did-not-raise", _not_raised, _must_raise)
-ALLOCATED = Kind("allocated", lambda shown: f"a gradient of {shown.name} was allocated {_why(shown)} {shown.where}", _not_allocated)
+ALLOCATED = Kind(
+    "allocated",
+    lambda shown: f"a gradient of {shown.name} was allocated {_why(shown)} {shown.where}",
+    _not_allocated,
+)
 MOVED = Kind(
     "moved",
     lambda shown: f"a weight moved {_why(shown)} {shown.where}: {shown.change}",

@@ -27,7 +27,11 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
 
 
 def _leaf(shown: Shown) -> str:
-    return "a leaf upstream of it requires grad" if shown.breach.expected else "no leaf upstream of it requires grad"
+    return (
+        "a leaf upstream of it requires grad"
+        if shown.breach.expected
+        else "no leaf upstream of it requires grad"
+    )
 
 
 def _found(shown: Shown) -> Activation:
@@ -50,8 +54,13 @@ def _kept_said(shown: Shown) -> str:
 def _hooked(shown: Shown, test: Statement, *before: Statement) -> Assertion:
     path = _found(shown).path
     does = "does" if shown.breach.expected else "has no graph"
-    hook: list[Statement] = [block("def look(module, inputs, output):", test), f"{expression(path)}.register_forward_hook(look)"]
-    return shown.noted(f"{_leaf(shown)}, so the output of layer {path} {does}", "before", *before, *hook)
+    hook: list[Statement] = [
+        block("def look(module, inputs, output):", test),
+        f"{expression(path)}.register_forward_hook(look)",
+    ]
+    return shown.noted(
+        f"{_leaf(shown)}, so the output of layer {path} {does}", "before", *before, *hook
+    )
 
 
 def _flag_asserted(shown: Shown) -> Assertion:

@@ -24,7 +24,9 @@ def _stateless(shown: Shown) -> Assertion:
 
 HAS_STATE = Kind(
     "has-state",
-    lambda shown: f"the optimizer holds state for {shown.name}, which never had a gradient, {shown.at}",
+    lambda shown: (
+        f"the optimizer holds state for {shown.name}, which never had a gradient, {shown.at}"
+    ),
     _stateless,
 )
 

@@ -43,10 +43,14 @@ class Comparison:
     def __init__(self, says: str, expected: str, *, exact: bool = True) -> None:
         self.alike: Alike = (lambda trial, left, right: False) if exact else is_rounding
 
-        def kind(id: str, message: Callable[[Shown], str], assertion: Callable[[Shown], Assertion]) -> Kind:
+        def kind(
+            id: str, message: Callable[[Shown], str], assertion: Callable[[Shown], Assertion]
+        ) -> Kind:
             def sentence(shown: Shown) -> str:
                 left, right = labels(shown.trial, shown.breach.roles)
-                text = says.format(left=left, right=right, a=shown.trial.names["a"], since=shown.breach.since)
+                text = says.format(
+                    left=left, right=right, a=shown.trial.names["a"], since=shown.breach.since
+                )
                 return f"{text} {at(shown.moment)} ({left} -> {right}): {message(shown)}"
 
             def asserted(shown: Shown) -> Assertion:
@@ -60,10 +64,18 @@ class Comparison:
             "weights": kind("weights-differ", lambda shown: shown.change, _weights),
             "evaluations": kind("evaluations-differ", _evaluations_said, _evaluations),
             "losses": kind("losses-differ", _losses_said, _losses),
-            "gradients": kind("gradients-differ", lambda shown: f"the gradient of {shown.change}", _gradients),
+            "gradients": kind(
+                "gradients-differ", lambda shown: f"the gradient of {shown.change}", _gradients
+            ),
             "buffers": kind("buffers-differ", lambda shown: "a buffer of the model", _buffers),
-            "states": kind("states-differ", lambda shown: f"the optimizer's state of {shown.name}", _states),
-            "generators": kind("generators-differ", lambda shown: "the state of the random number generators", _generators),
+            "states": kind(
+                "states-differ", lambda shown: f"the optimizer's state of {shown.name}", _states
+            ),
+            "generators": kind(
+                "generators-differ",
+                lambda shown: "the state of the random number generators",
+                _generators,
+            ),
         }
 
     def breach(
@@ -75,7 +87,15 @@ class Comparison:
         values: Sequence[Any] = (None, None),
         since: int | None = None,
     ) -> Breach:
-        return Breach(self.kinds[part], roles, moment.number, () if i is None else (i,), values[0], values[1], since)
+        return Breach(
+            self.kinds[part],
+            roles,
+            moment.number,
+            () if i is None else (i,),
+            values[0],
+            values[1],
+            since,
+        )
 
     def differing(
         self,
@@ -103,17 +123,31 @@ Found = tuple[str, int | None, Any, Any]
 Differ = Callable[[Trial, Observation, Observation, Positions | None, Alike], Found | None]
 
 
-def first_unlike(trial: Trial, left: Sequence[Any], right: Sequence[Any], positions: Positions | None, alike: Alike) -> int | None:
+def first_unlike(
+    trial: Trial,
+    left: Sequence[Any],
+    right: Sequence[Any],
+    positions: Positions | None,
+    alike: Alike,
+) -> int | None:
     """The first position at which two tensors differ by more than is allowed; None where they agree."""
     where = tuple(range(len(left))) if positions is None else positions
     take = picker(where)
     if take(left) == take(right):
         return None
-    return next((i for i in where if left[i] != right[i] and not alike(trial, left[i], right[i])), None)
+    return next(
+        (i for i in where if left[i] != right[i] and not alike(trial, left[i], right[i])), None
+    )
 
 
 def _tensors_differ(part: Literal["weights", "gradients"]) -> Differ:
-    def differ(trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike) -> Found | None:
+    def differ(
+        trial: Trial,
+        one: Observation,
+        other: Observation,
+        positions: Positions | None,
+        alike: Alike,
+    ) -> Found | None:
         left, right = getattr(one, part), getattr(other, part)
         if left == right or left is None or right is None:
             return None
@@ -123,22 +157,44 @@ def _tensors_differ(part: Literal["weights", "gradients"]) -> Differ:
     return differ
 
 
-def _losses_differ(trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike) -> Found | None:
+def _losses_differ(
+    trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike
+) -> Found | None:
     if len(one.losses) != len(other.losses):
         return "evaluations", None, len(one.losses), len(other.losses)
     pairs = zip(one.losses, other.losses, strict=True)
-    return next((("losses", None, *pair) for pair in pairs if pair[0] != pair[1] and not alike(trial, *pair)), None)
+    return next(
+        (
+            ("losses", None, *pair)
+            for pair in pairs
+            if pair[0] != pair[1] and not alike(trial, *pair)
+        ),
+        None,
+    )
 
 
-def _buffers_differ(trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike) -> Found | None:
-    return ("buffers", None, None, None) if one.buffers != other.buffers and not (trial.allows_rounding and alike is is_rounding) else None
+def _buffers_differ(
+    trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike
+) -> Found | None:
+    return (
+        ("buffers", None, None, None)
+        if one.buffers != other.buffers and not (trial.allows_rounding and alike is is_rounding)
+        else None
+    )
 
 
-def _states_differ(trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike) -> Found | None:
-    return next((("states", i, None, None) for i in one.states if one.states[i] != other.states.get(i)), None)
+def _states_differ(
+    trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike
+) -> Found | None:
+    return next(
+        (("states", i, None, None) for i in one.states if one.states[i] != other.states.get(i)),
+        None,
+    )
 
 
-def _generators_differ(trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike) -> Found | None:
+def _generators_differ(
+    trial: Trial, one: Observation, other: Observation, positions: Positions | None, alike: Alike
+) -> Found | None:
     return ("generators", None, None, None) if one.generators != other.generators else None
 
 
@@ -163,7 +219,13 @@ def _evaluations_said(shown: Shown) -> str:
 def _two(shown: Shown, returns: str) -> tuple[Assertion, str, str]:
     """An assertion that trains twice, and the names of the two results."""
     left, right = labels(shown.trial, shown.breach.roles)
-    return Assertion("", returns=returns, verdict=[f'{left}, {right} = train("{left}"), train("{right}")']), left, right
+    return (
+        Assertion(
+            "", returns=returns, verdict=[f'{left}, {right} = train("{left}"), train("{right}")']
+        ),
+        left,
+        right,
+    )
 
 
 def _weights(shown: Shown) -> Assertion:
@@ -199,9 +261,13 @@ def _gradients(shown: Shown) -> Assertion:
     there = shown.breach.expected is not None and shown.breach.found is not None
     found, left, right = _two(shown, "grads[0]" if there else "grads[0] is not None")
     found.setup = ["grads = []"]
-    found.notes[shown.breach.event, "gradients"] = [f"grads.append({shown.tensor}.grad{'.to_dense().clone()' if there else ''})"]
+    found.notes[shown.breach.event, "gradients"] = [
+        f"grads.append({shown.tensor}.grad{'.to_dense().clone()' if there else ''})"
+    ]
     if there:
-        found.verdict.append(shown.differ(left, right, f"{left} -> {right} differ in the gradient of"))
+        found.verdict.append(
+            shown.differ(left, right, f"{left} -> {right} differ in the gradient of")
+        )
     else:
         text = f"whether {shown.name} has a gradient differs: {{{left}}} in {left}, {{{right}}} in {right}"
         found.verdict.append(shown.exits_if(f"{left} != {right}", text))
@@ -210,14 +276,20 @@ def _gradients(shown: Shown) -> Assertion:
 
 def _buffers(shown: Shown) -> Assertion:
     found, left, right = _two(shown, "[buffer.clone() for buffer in model.buffers()]")
-    test = shown.exits_if("not torch.equal(old, new)", "buffers differ: {old.tolist()} -> {new.tolist()}")
+    test = shown.exits_if(
+        "not torch.equal(old, new)", "buffers differ: {old.tolist()} -> {new.tolist()}"
+    )
     found.verdict.append(block(f"for old, new in zip({left}, {right}):", test))
     return found
 
 
 def _states(shown: Shown) -> Assertion:
     found, left, right = _two(shown, state_of(shown))
-    found.verdict.append(shown.exits_if(f"{left} != {right}", f"the state of {shown.name} differs: {{{left}}} -> {{{right}}}"))
+    found.verdict.append(
+        shown.exits_if(
+            f"{left} != {right}", f"the state of {shown.name} differs: {{{left}}} -> {{{right}}}"
+        )
+    )
     return found
 
 

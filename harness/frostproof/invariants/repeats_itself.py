@@ -7,7 +7,8 @@ from frostproof.spec.program import Step
 from frostproof.training.observation import Moment, Trial
 
 TWICE = Comparison(
-    "A run twice with one seed differs", "the same training with the same seed gives the same bits, whatever new memory held before"
+    "A run twice with one seed differs",
+    "the same training with the same seed gives the same bits, whatever new memory held before",
 )
 DRAWS = Comparison(
     "A and B leave the random number generators in different states: one draws where the other does not,",
@@ -23,7 +24,12 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         if found is not None:
             return found
         judgement = HELD
-    if ("a", "b") not in trial.parted and isinstance(moment.event, Step) and moment.seen["a"].stepped and moment.seen["b"].stepped:
+    if (
+        ("a", "b") not in trial.parted
+        and isinstance(moment.event, Step)
+        and moment.seen["a"].stepped
+        and moment.seen["b"].stepped
+    ):
         return DRAWS.differing(trial, moment, ("a", "b"), ("generators",)) or HELD
     return judgement
 

@@ -27,7 +27,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         due = _added(trial, dense, due, fresh)
     for i in dense:
         if b.gradients[i] != due[i]:
-            return Breach(NOT_THE_SUM, ("b", "cleared"), moment.number, (i,), due[i], b.gradients[i])
+            return Breach(
+                NOT_THE_SUM, ("b", "cleared"), moment.number, (i,), due[i], b.gradients[i]
+            )
     return HELD
 
 
@@ -46,7 +48,13 @@ def _added(trial: Trial, positions: list[int], old: Grads, fresh: Grads) -> Grad
     due: list[Bits | None] = [None] * len(fresh)
     for i in positions:
         left, right = old[i], fresh[i]
-        due[i] = right if left is None else left if right is None else added(left, right, trial.case.dtype)
+        due[i] = (
+            right
+            if left is None
+            else left
+            if right is None
+            else added(left, right, trial.case.dtype)
+        )
     return tuple(due)
 
 
@@ -54,7 +62,11 @@ def _untouched(shown: Shown) -> Assertion:
     grad = f"{shown.tensor}.grad"
     text = f"the gradient that B left on {shown.name} was touched before backward"
     # A list, as this may be inside a closure.
-    found = shown.noted(EXPECTED, "cleared", shown.exits_if(f"{grad} is None or not torch.equal(kept[-1], {grad})", text))
+    found = shown.noted(
+        EXPECTED,
+        "cleared",
+        shown.exits_if(f"{grad} is None or not torch.equal(kept[-1], {grad})", text),
+    )
     found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({grad}.clone())"]
     found.setup = ["kept = []"]
     return found
@@ -62,7 +74,9 @@ def _untouched(shown: Shown) -> Assertion:
 
 def _summed(shown: Shown) -> Assertion:
     grad = f"{shown.tensor}.grad"
-    found = shown.noted(EXPECTED, "cleared", f"grads.append(0 if {grad} is None else {grad}.clone())")
+    found = shown.noted(
+        EXPECTED, "cleared", f"grads.append(0 if {grad} is None else {grad}.clone())"
+    )
     found.notes[shown.breach.event, "pass"] = [f"grads.append({grad}.clone())"]
     found.setup, found.returns = ["grads = []"], "grads"
     text = f"the gradient that B leaves on {shown.name} is {{left[-1].tolist()}}, and the sum {{due.tolist()}}"
@@ -74,10 +88,18 @@ def _summed(shown: Shown) -> Assertion:
     return found
 
 
-TOUCHED = Kind("touched", lambda shown: f"the gradient that B left was touched before backward {shown.at}: {shown.change}", _untouched)
+TOUCHED = Kind(
+    "touched",
+    lambda shown: (
+        f"the gradient that B left was touched before backward {shown.at}: {shown.change}"
+    ),
+    _untouched,
+)
 NOT_THE_SUM = Kind(
     "not-the-sum",
-    lambda shown: f"the gradient that B leaves is not the sum of the steps' {shown.at} (due -> found): {shown.change}",
+    lambda shown: (
+        f"the gradient that B leaves is not the sum of the steps' {shown.at} (due -> found): {shown.change}"
+    ),
     _summed,
 )
 

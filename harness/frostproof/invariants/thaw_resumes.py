@@ -13,13 +13,21 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED
     judgement: Judgement = NOT_JUDGED
     for earlier in trial.moments:
-        names = [name for each in changes(earlier.event) if isinstance(each, Thaw) for name in each.names]
-        thawed = tuple(i for i in map(trial.case.positions.__getitem__, names) if _trains_since(trial, earlier.number, i))
+        names = [
+            name for each in changes(earlier.event) if isinstance(each, Thaw) for name in each.names
+        ]
+        thawed = tuple(
+            i
+            for i in map(trial.case.positions.__getitem__, names)
+            if _trains_since(trial, earlier.number, i)
+        )
         for role in ("a", "b"):
             found = stuck(trial, role, earlier.number, thawed)
             if found is not None:
                 i, number = found
-                return Breach(STUCK, (role,), moment.number, (i,), found=number, since=earlier.number)
+                return Breach(
+                    STUCK, (role,), moment.number, (i,), found=number, since=earlier.number
+                )
             if moved(trial, role, earlier.number, thawed):
                 judgement = HELD
     return judgement

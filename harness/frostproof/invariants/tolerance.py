@@ -26,7 +26,11 @@ def rounding(left: Bits, right: Bits, dtype: str) -> float | None:
         return 0.0
     old, new = values(left, dtype), values(right, dtype)
     # What is infinite or NaN is so in both, and says nothing of how large a rounding is.
-    pairs = [(x, y) for x, y in zip(old, new, strict=True) if x != y and not (isnan(x) and isnan(y))]
+    pairs = [
+        (x, y) for x, y in zip(old, new, strict=True) if x != y and not (isnan(x) and isnan(y))
+    ]
     largest = max([1.0, *(abs(x) for x in old if isfinite(x))])
-    difference = max((abs(x - y) if isfinite(x) and isfinite(y) else inf for x, y in pairs), default=0.0)
+    difference = max(
+        (abs(x - y) if isfinite(x) and isfinite(y) else inf for x, y in pairs), default=0.0
+    )
     return difference / ulp(largest, dtype) if difference <= ROUNDING[dtype] * largest else None

@@ -19,7 +19,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED
     if trial.first_added("b"):
         return NOT_JUDGED  # from then on, it is for group-added-trains to judge
-    return AB.differing(trial, moment, ("a", "b"), ("weights", "losses", "buffers"), trainable) or HELD
+    return (
+        AB.differing(trial, moment, ("a", "b"), ("weights", "losses", "buffers"), trainable) or HELD
+    )
 
 
 INVARIANT = Invariant(

@@ -10,7 +10,9 @@ EXPECTED = "zero_grad clears what the optimizer owns, frozen or not, and allocat
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     event = moment.event
-    if not isinstance(event, ZeroGrad) and not (isinstance(event, Step) and event.zeroed_by == "optimizer"):
+    if not isinstance(event, ZeroGrad) and not (
+        isinstance(event, Step) and event.zeroed_by == "optimizer"
+    ):
         return NOT_JUDGED
     judgement: Judgement = NOT_JUDGED
     for role, seen in moment.seen.items():
@@ -21,10 +23,18 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
             gradient = seen.cleared[i]
             if gradient is None:
                 continue
-            had = isinstance(event, ZeroGrad) or (moment.before is not None and moment.before[role].has_gradient[i])
+            had = isinstance(event, ZeroGrad) or (
+                moment.before is not None and moment.before[role].has_gradient[i]
+            )
             to_none = event.set_to_none and "set_to_none" not in trial.subject.unable
             if not had or to_none or any(gradient):
-                return Breach(LEFT if had else ALLOCATED, (role,), moment.number, (i,), expected=None if to_none else "zeros")
+                return Breach(
+                    LEFT if had else ALLOCATED,
+                    (role,),
+                    moment.number,
+                    (i,),
+                    expected=None if to_none else "zeros",
+                )
     return judgement
 
 
@@ -41,13 +51,19 @@ def _cleared(shown: Shown) -> Assertion:
 
 def _not_allocated(shown: Shown) -> Assertion:
     text = f"{_call(shown)} allocated a gradient for {shown.name}"
-    return shown.noted(EXPECTED, "cleared", shown.exits_if(f"{shown.tensor}.grad is not None", text))
+    return shown.noted(
+        EXPECTED, "cleared", shown.exits_if(f"{shown.tensor}.grad is not None", text)
+    )
 
 
-LEFT = Kind("left", lambda shown: f"{_call(shown)} left a gradient on {shown.name} {shown.where}", _cleared)
+LEFT = Kind(
+    "left", lambda shown: f"{_call(shown)} left a gradient on {shown.name} {shown.where}", _cleared
+)
 ALLOCATED = Kind(
     "allocated",
-    lambda shown: f"{_call(shown)} allocated a gradient, where there was none, for {shown.name} {shown.where}",
+    lambda shown: (
+        f"{_call(shown)} allocated a gradient, where there was none, for {shown.name} {shown.where}"
+    ),
     _not_allocated,
 )
 

@@ -33,10 +33,26 @@ PLAIN = ("forloop", "default")
 
 SANE: dict[str, Any] = {
     "lr": 0.1,
-    **dict.fromkeys(("num_iterations", "total_iterations", "max_iterations", "num_steps", "total_steps", "max_steps"), 100),
-    **dict.fromkeys(("train_steps", "training_steps", "num_training_steps", "total_training_steps", "t_total"), 100),
+    **dict.fromkeys(
+        (
+            "num_iterations",
+            "total_iterations",
+            "max_iterations",
+            "num_steps",
+            "total_steps",
+            "max_steps",
+        ),
+        100,
+    ),
+    **dict.fromkeys(
+        ("train_steps", "training_steps", "num_training_steps", "total_training_steps", "t_total"),
+        100,
+    ),
     **dict.fromkeys(("epochs", "num_epochs", "total_epochs", "max_epochs"), 10),
-    **dict.fromkeys(("steps_per_epoch", "batches_per_epoch", "num_batches_per_epoch", "iterations_per_epoch"), 10),
+    **dict.fromkeys(
+        ("steps_per_epoch", "batches_per_epoch", "num_batches_per_epoch", "iterations_per_epoch"),
+        10,
+    ),
     **dict.fromkeys(("num_data", "dataset_size", "num_samples"), 8),
     "batch_size": 2,
     "base_optimizer": torch.optim.SGD,
@@ -72,8 +88,13 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
         fields = {"known_cases": {}, **fields}
     if isinstance(optimizer, Subject):
         return [replace(optimizer, target=target or optimizer.target, **fields)]
-    target = target or f"{getattr(optimizer, '__module__', '?')}:{getattr(optimizer, '__qualname__', repr(optimizer))}"
-    if not callable(optimizer) or (isinstance(optimizer, type) and not issubclass(optimizer, Optimizer)):
+    target = (
+        target
+        or f"{getattr(optimizer, '__module__', '?')}:{getattr(optimizer, '__qualname__', repr(optimizer))}"
+    )
+    if not callable(optimizer) or (
+        isinstance(optimizer, type) and not issubclass(optimizer, Optimizer)
+    ):
         kind = "a class" if isinstance(optimizer, type) else f"of type {type(optimizer).__name__}"
         raise UsageError(
             f"{target!r} is {kind}, and no optimizer: "
@@ -82,12 +103,19 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
     if optimizer is Optimizer:
         raise UsageError(f"{target!r} is the abstract base class: name a subclass of it")
     first, names = _arguments(optimizer)
-    without = [name for name, default in names.items() if any(default is each for each in _REQUIRED)]
+    without = [
+        name for name, default in names.items() if any(default is each for each in _REQUIRED)
+    ]
     second = next(iter(names), "")
-    takes = fields.get("takes") or ("two-lists" if _are_two_lists(first, second, without) else TAKES.get(first, "parameters"))
+    takes = fields.get("takes") or (
+        "two-lists" if _are_two_lists(first, second, without) else TAKES.get(first, "parameters")
+    )
     if takes == "two-lists":
         without = [name for name in without if name != second]
-    arguments = {**{name: SANE[name] for name in without if name in SANE}, **fields.get("arguments", {})}
+    arguments = {
+        **{name: SANE[name] for name in without if name in SANE},
+        **fields.get("arguments", {}),
+    }
     found: dict[str, Any] = {
         "factory": optimizer,
         "takes": takes,
@@ -123,7 +151,10 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
 def _variants(names: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
     """The implementations that can be chosen by arguments with these names, each with its argument; a plain one comes first."""
     found = [
-        (variant, {argument: value}) for argument in IMPLEMENTATIONS if argument in names for variant, value in IMPLEMENTATIONS[argument]
+        (variant, {argument: value})
+        for argument in IMPLEMENTATIONS
+        if argument in names
+        for variant, value in IMPLEMENTATIONS[argument]
     ]
     return found if any(variant in PLAIN for variant, _ in found) else [("default", {}), *found]
 
@@ -134,12 +165,18 @@ def _are_two_lists(first: str, second: str, required: Collection[str]) -> bool:
     Where the name of the second speaks of matrices, they are the other way round, and nothing here can build it.
     """
     lists = all(name == "params" or name.endswith("_params") for name in (first, second))
-    return lists and second in required and not any(word in second for word in ("muon", "matri", "2d"))
+    return (
+        lists and second in required and not any(word in second for word in ("muon", "matri", "2d"))
+    )
 
 
 def sane_in_place_of_none(factory: Any) -> dict[str, Any]:
     """Values for those arguments whose default is None, where any are known by name."""
-    return {name: SANE[name] for name, default in _arguments(factory)[1].items() if default is None and name in SANE}
+    return {
+        name: SANE[name]
+        for name, default in _arguments(factory)[1].items()
+        if default is None and name in SANE
+    }
 
 
 def _known(found: Any, variant: str | None) -> dict[str, Any]:
@@ -154,7 +191,9 @@ def _arguments(factory: Any) -> tuple[str, dict[str, Any]]:
         first, *others = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
         return "", {}
-    return first.name, {p.name: p.default for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return first.name, {
+        p.name: p.default for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
 
 
 def has_modes(found: Any) -> bool:
@@ -168,17 +207,27 @@ def closure_of(found: Any) -> Closure:
     step = getattr(found, "step", None)
     if step is None:
         return "optional"
-    if hasattr(found, "first_step") and hasattr(found, "second_step"):  # as in every implementation of SAM
+    if hasattr(found, "first_step") and hasattr(
+        found, "second_step"
+    ):  # as in every implementation of SAM
         return "after-backward"
     try:
-        parameters = [p for p in inspect.signature(step).parameters.values() if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+        parameters = [
+            p
+            for p in inspect.signature(step).parameters.values()
+            if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)
+        ]
     except (TypeError, ValueError):
         return "optional"
     if isinstance(found, type):
         parameters = parameters[1:]  # without self
     if not parameters:
         return "never"
-    return "required" if parameters[0].default is inspect.Parameter.empty and parameters[0].name == "closure" else "optional"
+    return (
+        "required"
+        if parameters[0].default is inspect.Parameter.empty and parameters[0].name == "closure"
+        else "optional"
+    )
 
 
 def _version(found: Any) -> str:

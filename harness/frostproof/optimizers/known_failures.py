@@ -42,7 +42,9 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
                 "zeros in the flat vector become NaN, and so does the parameter (torch 2.13)"
             ),
         },
-        "known_cases": {"frozen-weights-unchanged": _KNOWN / "torch.optim_LBFGS-frozen-weights-unchanged.json"},
+        "known_cases": {
+            "frozen-weights-unchanged": _KNOWN / "torch.optim_LBFGS-frozen-weights-unchanged.json"
+        },
     },
     ("torch.optim.sgd.SGD", "foreach"): {
         "rounding": (

@@ -26,7 +26,16 @@ from frostproof.optimizers.discovery import closure_of, has_modes, sane_in_place
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, DType, Group
 from frostproof.spec.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
-from frostproof.spec.program import Clip, Freeze, Program, SaveLoad, Schedule, Scheduler, SetLr, Step
+from frostproof.spec.program import (
+    Clip,
+    Freeze,
+    Program,
+    SaveLoad,
+    Schedule,
+    Scheduler,
+    SetLr,
+    Step,
+)
 from frostproof.spec.subject import Ability, Kind, Options, Space, Subject
 from frostproof.training.bits import bits_of, finite, values
 from frostproof.training.observation import Bits, Trial
@@ -60,7 +69,9 @@ BY_STEP: tuple[Ability, ...] = ("Clip", "ZeroGrad", "micro-batches", "drop", "au
 """What takes a moment between backward and step, which a fused backward does not have."""
 
 
-_PROCESS_GROUP = compile(r"process.?group|torch\.distributed|distributed package|environment variable RANK", IGNORECASE)
+_PROCESS_GROUP = compile(
+    r"process.?group|torch\.distributed|distributed package|environment variable RANK", IGNORECASE
+)
 """What the text of an exception says that is raised for want of a process group."""
 
 
@@ -86,7 +97,9 @@ def probe(subject: Subject, device: str) -> Subject:
     if subject.factory is None:
         return subject
     if subject.needs:
-        raise Unusable(f"needs {', '.join(subject.needs)}: register a Subject (see docs/subjects.md)")
+        raise Unusable(
+            f"needs {', '.join(subject.needs)}: register a Subject (see docs/subjects.md)"
+        )
     try:
         return _probed(subject, device)
     except _ProcessGroupError:
@@ -95,22 +108,48 @@ def probe(subject: Subject, device: str) -> Subject:
 
 def _probed(subject: Subject, device: str) -> Subject:
     """The same of a subject that can be run. Raises Unusable, and _ProcessGroupError where that is another way to try."""
-    plain = replace(subject, space=()) if subject.discovered else subject  # what is drawn may not suit it
-    found = _first_that_works(_candidates_on_meta(plain, subject) if device == "meta" else _ways(plain, subject.space), device)
+    plain = (
+        replace(subject, space=()) if subject.discovered else subject
+    )  # what is drawn may not suit it
+    found = _first_that_works(
+        _candidates_on_meta(plain, subject) if device == "meta" else _ways(plain, subject.space),
+        device,
+    )
     first = found.dtypes[0]
-    one_group = not found.groups or found.parameters == "sparse" or bool(_fault(found, device, first, groups=2))
+    one_group = (
+        not found.groups
+        or found.parameters == "sparse"
+        or bool(_fault(found, device, first, groups=2))
+    )
     found = replace(found, groups=not one_group)
     if device == "meta":
-        return replace(found, unable=tuple(ABILITIES))  # where there are no values, a dtype is a label
-    found = replace(found, dtypes=tuple(dtype for dtype in found.dtypes if dtype == first or not _fault(found, device, dtype)))
-    unable = tuple(ability for ability, program in ABILITIES.items() if ability not in found.unable and _cannot(found, device, program))
+        return replace(
+            found, unable=tuple(ABILITIES)
+        )  # where there are no values, a dtype is a label
+    found = replace(
+        found,
+        dtypes=tuple(
+            dtype for dtype in found.dtypes if dtype == first or not _fault(found, device, dtype)
+        ),
+    )
+    unable = tuple(
+        ability
+        for ability, program in ABILITIES.items()
+        if ability not in found.unable and _cannot(found, device, program)
+    )
     found = replace(found, unable=(*found.unable, *unable))
     if not subject.discovered:
         return found
     found = replace(found, per_parameter=found.per_parameter and _has_its_groups(found, device))
     found = replace(found, space=_sound(found, subject.space, device))
-    rates = [options for choice in found.space for options in choice if "lr" in dict(options)] if isinstance(found.space, tuple) else []
-    return replace(found, patience=max(_patience(found, device, options) for options in (None, *rates)))
+    rates = (
+        [options for choice in found.space for options in choice if "lr" in dict(options)]
+        if isinstance(found.space, tuple)
+        else []
+    )
+    return replace(
+        found, patience=max(_patience(found, device, options) for options in (None, *rates))
+    )
 
 
 def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
@@ -118,7 +157,11 @@ def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
     best what is missing."""
     faults: list[tuple[Subject, Fault]] = []
     for way in ways:
-        if faults and way.dtypes != faults[0][0].dtypes and any(fault.reached >= STEPS for _, fault in faults):
+        if (
+            faults
+            and way.dtypes != faults[0][0].dtypes
+            and any(fault.reached >= STEPS for _, fault in faults)
+        ):
             break  # what goes through all steps takes the dtype
         found, fault = _tried(way, device)
         if fault is None:
@@ -144,14 +187,24 @@ def _candidates(subject: Subject, space: Space) -> Iterator[Subject]:
     stated = [subject]
     if subject.closure == "optional":
         stated.append(replace(subject, closure="required"))
-    kinds: tuple[Kind, ...] = ("any", "up-to-2d", "matrices", "sparse") if subject.parameters == "any" else (subject.parameters,)
+    kinds: tuple[Kind, ...] = (
+        ("any", "up-to-2d", "matrices", "sparse")
+        if subject.parameters == "any"
+        else (subject.parameters,)
+    )
     if subject.takes == "two-lists":
-        kinds = tuple(kind for kind in kinds if kind in ("any", "up-to-2d")) or kinds  # others leave a list empty
+        kinds = (
+            tuple(kind for kind in kinds if kind in ("any", "up-to-2d")) or kinds
+        )  # others leave a list empty
     yield from (replace(each, parameters=kind) for kind in kinds for each in stated)
     for way in _OTHERWISE if subject.discovered and subject.takes == "parameters" else ():
         if "closure" not in way or subject.closure != "never":
             yield from (replace(subject, parameters=kind, **way) for kind in kinds[:3])
-    for options in (options for choice in space for options in choice) if subject.discovered and isinstance(space, tuple) else ():
+    for options in (
+        (options for choice in space for options in choice)
+        if subject.discovered and isinstance(space, tuple)
+        else ()
+    ):
         yield replace(subject, arguments={**subject.arguments, **dict(options)})
 
 
@@ -179,7 +232,9 @@ def _tried(subject: Subject, device: str) -> tuple[Subject, Fault | None]:
     """The subject with what a few steps show of it, and why they do not work with nothing frozen; None where they do."""
     subject = _as_built(subject, device)
     if subject.backward == "fused":
-        subject = replace(subject, closure="never", unable=tuple(dict.fromkeys((*subject.unable, *BY_STEP))))
+        subject = replace(
+            subject, closure="never", unable=tuple(dict.fromkeys((*subject.unable, *BY_STEP)))
+        )
     fault = _fault(subject, device, subject.dtypes[0])
     if fault is None or not fault.still or not subject.discovered:
         return subject, fault
@@ -193,7 +248,9 @@ def _as_built(subject: Subject, device: str) -> Subject:
     Of an optimizer behind a function, nothing else shows it.
     """
     try:
-        with _training(_case(subject, subject.dtypes[0]), replace(subject, modes=False), device) as training:
+        with _training(
+            _case(subject, subject.dtypes[0]), replace(subject, modes=False), device
+        ) as training:
             optimizer = training.optimizer
     except (Exception, SystemExit):
         return subject
@@ -242,7 +299,11 @@ def _patience(subject: Subject, device: str, options: Options | None) -> int:
         if subject.parameters == "sparse":  # rows that no sample names have no gradient
             moved = all(old != new for old, new in pairs)
         else:
-            moved = all(x != y for old, new in pairs for x, y in zip(values(old, dtype), values(new, dtype), strict=True))
+            moved = all(
+                x != y
+                for old, new in pairs
+                for x, y in zip(values(old, dtype), values(new, dtype), strict=True)
+            )
         if moved:
             return number
     return PATIENCE
@@ -269,44 +330,79 @@ def simplest(subject: Subject) -> Options:
 
 @cache
 def _smallest(space: SearchStrategy[dict[str, Any]]) -> Options:
-    return tuple(find(space, lambda _: True, settings=settings(database=None, derandomize=True, deadline=None)).items())
+    return tuple(
+        find(
+            space, lambda _: True, settings=settings(database=None, derandomize=True, deadline=None)
+        ).items()
+    )
 
 
-def _fault(subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None) -> Fault | None:
+def _fault(
+    subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None
+) -> Fault | None:
     """Why a few steps with nothing frozen do not work; None where they do."""
     trial = _some_steps(subject, device, dtype, groups, options)
     steps = len(trial.case.program)
     if trial.crash is not None:
-        what = "be built" if trial.crash.phase == "build" else f"{trial.crash.phase} with nothing frozen"
+        what = (
+            "be built"
+            if trial.crash.phase == "build"
+            else f"{trial.crash.phase} with nothing frozen"
+        )
         return Fault(trial.crash.index, f"cannot {what}: {trial.crash}")
     if device == "meta":
         return None
     start, last = trial.starts["a"].weights, trial.moments[-1].seen["a"].weights
     for parameter, data in zip(trial.case.parameters, last, strict=True):
         if not finite(data, dtype):
-            return Fault(steps, f"makes {parameter.name} infinite or NaN in {steps} steps with nothing frozen")
+            return Fault(
+                steps,
+                f"makes {parameter.name} infinite or NaN in {steps} steps with nothing frozen",
+            )
     if last == start:
         uses = [moment.seen["a"].closure for moment in trial.moments]
         without = any(use is not None and not use.grad_enabled for use in uses)
         why = "calls its closure with gradients disabled, and " if without else ""
-        return Fault(steps, f"{why}moves no parameter in {steps} steps with nothing frozen", still=True)
-    if subject.takes == "two-lists" and subject.discovered:  # for its names alone: the second may be for something else
-        moved = {len(p.shape) == 2 for p, old, new in zip(trial.case.parameters, start, last, strict=True) if old != new}
+        return Fault(
+            steps, f"{why}moves no parameter in {steps} steps with nothing frozen", still=True
+        )
+    if (
+        subject.takes == "two-lists" and subject.discovered
+    ):  # for its names alone: the second may be for something else
+        moved = {
+            len(p.shape) == 2
+            for p, old, new in zip(trial.case.parameters, start, last, strict=True)
+            if old != new
+        }
         if moved != {len(p.shape) == 2 for p in trial.case.parameters}:
-            return Fault(steps, f"moves nothing of one of its two lists in {steps} steps with nothing frozen", still=True)
+            return Fault(
+                steps,
+                f"moves nothing of one of its two lists in {steps} steps with nothing frozen",
+                still=True,
+            )
     return None
 
 
-def _some_steps(subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None) -> Trial:
+def _some_steps(
+    subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None
+) -> Trial:
     steps = max(STEPS, subject.patience) if device != "meta" else 1
-    case = _case(subject, dtype, groups, options).replaced(program=(Step(closure=subject.needs_closure),) * steps)
+    case = _case(subject, dtype, groups, options).replaced(
+        program=(Step(closure=subject.needs_closure),) * steps
+    )
     return _outcome(case, subject, device).trial
 
 
-def _outcome(case: Case, subject: Subject, device: str, invariants: Sequence[Invariant] = ()) -> Outcome:
+def _outcome(
+    case: Case, subject: Subject, device: str, invariants: Sequence[Invariant] = ()
+) -> Outcome:
     """A trial with nothing frozen. Raises _ProcessGroupError where the optimizer crashed for want of one."""
     outcome = run_trial(case, subject, device, invariants, Alone())
-    if outcome.trial.crash is not None and not subject.distributed and _PROCESS_GROUP.search(str(outcome.trial.crash)):
+    if (
+        outcome.trial.crash is not None
+        and not subject.distributed
+        and _PROCESS_GROUP.search(str(outcome.trial.crash))
+    ):
         raise _ProcessGroupError
     return outcome
 
@@ -316,8 +412,13 @@ def _cannot(subject: Subject, device: str, program: Program) -> bool:
     if subject.needs_closure:
         if any(isinstance(event, Step) and event.scaled for event in program):
             return True  # a GradScaler takes no closure
-        program = tuple(msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event for event in program)
-    outcome = _outcome(_case(subject, subject.dtypes[0]).replaced(program=program), subject, device, RESUMES)
+        program = tuple(
+            msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event
+            for event in program
+        )
+    outcome = _outcome(
+        _case(subject, subject.dtypes[0]).replaced(program=program), subject, device, RESUMES
+    )
     return outcome.trial.crash is not None or bool(outcome.violated)
 
 
@@ -327,7 +428,11 @@ def _sound(subject: Subject, space: Space, device: str) -> Space:
         return space
     sound = []
     for choice in space:
-        works = tuple(options for options in choice if not _fault(subject, device, subject.dtypes[0], options=options))
+        works = tuple(
+            options
+            for options in choice
+            if not _fault(subject, device, subject.dtypes[0], options=options)
+        )
         if works:
             sound.append(works)
     together = tuple(pair for choice in sound for pair in choice[0])
@@ -338,8 +443,13 @@ def _has_its_groups(subject: Subject, device: str) -> bool:
     """Whether param_groups holds what the optimizer was given, in its order and its groups, so that they can be edited."""
     with _training(_case(subject, subject.dtypes[0]), subject, device) as training:
         groups, given = training.optimizer.param_groups, training.ownership
-        held, parameters = [id(p) for group in groups for p in group["params"]], list(training.model.parameters())
-        return len(groups) == len(given.members) and held == [id(parameters[i]) for i in given.owned]
+        held, parameters = (
+            [id(p) for group in groups for p in group["params"]],
+            list(training.model.parameters()),
+        )
+        return len(groups) == len(given.members) and held == [
+            id(parameters[i]) for i in given.owned
+        ]
 
 
 def depends_on_order(subject: Subject, device: str) -> bool:
@@ -360,7 +470,11 @@ def depends_on_order(subject: Subject, device: str) -> bool:
         ends = {order: _trained(subject, device, order) for order in dict.fromkeys(orders)}
     except Exception:  # whatever it raises, it cannot do this
         return True
-    pairs = [pair for one, other in zip(orders[::2], orders[1::2], strict=True) for pair in zip(ends[one], ends[other], strict=True)]
+    pairs = [
+        pair
+        for one, other in zip(orders[::2], orders[1::2], strict=True)
+        for pair in zip(ends[one], ends[other], strict=True)
+    ]
     return any(rounding(left, right, subject.dtypes[0]) is None for left, right in pairs)
 
 
@@ -375,7 +489,13 @@ def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
         case = _case(subject, subject.dtypes[0], groups=2)
     elif order.startswith("groups"):
         first, second = _case(subject, subject.dtypes[0], groups=2).groups
-        unlike = (first, msgspec.structs.replace(second, options=tuple((name, 0.01 if name == "lr" else v) for name, v in second.options)))
+        unlike = (
+            first,
+            msgspec.structs.replace(
+                second,
+                options=tuple((name, 0.01 if name == "lr" else v) for name, v in second.options),
+            ),
+        )
         case = case.replaced(groups=unlike if order == "groups" else unlike[::-1])
     case = case.replaced(program=(Step(closure=subject.needs_closure),) * 2 * STEPS)
     dtype = torch.get_default_dtype()
@@ -386,7 +506,9 @@ def _trained(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
                     for key in {"params", "param_names"} & group.keys():
                         group[key].reverse()
             training.run(number)
-            torch.set_grad_enabled(True)  # an optimizer may have left it off, or changed the default; that shows elsewhere
+            torch.set_grad_enabled(
+                True
+            )  # an optimizer may have left it off, or changed the default; that shows elsewhere
             torch.set_default_dtype(dtype)
         return bits_of(training.model.parameters())
 
@@ -398,8 +520,15 @@ def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:
     step = Step(closure=subject.needs_closure)
     case = _case(subject, subject.dtypes[0])
     last = case.parameters[-1].name
-    program = (step, step, Freeze((last,), "left"), msgspec.structs.replace(step, set_to_none=False))
-    return run_trial(case.replaced(program=program), subject, device, (), Alone()).trial.moved_on_zero_grad
+    program = (
+        step,
+        step,
+        Freeze((last,), "left"),
+        msgspec.structs.replace(step, set_to_none=False),
+    )
+    return run_trial(
+        case.replaced(program=program), subject, device, (), Alone()
+    ).trial.moved_on_zero_grad
 
 
 def _case(subject: Subject, dtype: DType, groups: int = 1, options: Options | None = None) -> Case:

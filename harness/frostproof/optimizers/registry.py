@@ -25,7 +25,9 @@ def register(*subjects: Subject) -> None:
     for subject in subjects:
         if not isinstance(subject, Subject):
             raise UsageError(f"cannot register {subject!r:.80}: give a frostproof.Subject")
-        others = [each for each in _REGISTERED.get(subject.target, []) if each.variant != subject.variant]
+        others = [
+            each for each in _REGISTERED.get(subject.target, []) if each.variant != subject.variant
+        ]
         _REGISTERED[subject.target] = [*others, subject]
 
 
@@ -50,7 +52,9 @@ def brought() -> tuple[dict[str, list[Subject]], list[str]]:
                 found.setdefault(subject.target, []).append(subject)
         except Exception as error:  # somebody else's code
             text = " ".join(str(error).split())
-            failures.append(f"entry point {point.name!r} of {GROUP} ({point.value}) raised {type(error).__name__}: {text:.200}")
+            failures.append(
+                f"entry point {point.name!r} of {GROUP} ({point.value}) raised {type(error).__name__}: {text:.200}"
+            )
     return found, failures
 
 
@@ -61,5 +65,7 @@ def _loaded(point: EntryPoint) -> Iterable[Subject]:
     subjects = [loaded] if isinstance(loaded, Subject) else list(loaded)
     for subject in subjects:
         if not isinstance(subject, Subject):
-            raise UsageError(f"it gives {subject!r:.80}: give a frostproof.Subject, or a list of them")
+            raise UsageError(
+                f"it gives {subject!r:.80}: give a frostproof.Subject, or a list of them"
+            )
     return subjects

@@ -33,17 +33,29 @@ def torch_optimizers() -> list[Subject]:
 def _subjects(target: str) -> list[Subject]:
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
-        raise UsageError(f"malformed target {target!r}: write module:Name, or 'module:*' for every optimizer class of the module")
+        raise UsageError(
+            f"malformed target {target!r}: write module:Name, or 'module:*' for every optimizer class of the module"
+        )
     module = imported(module_name, target)
     if name == "*":
         classes = _exported(module)
         if not classes:
-            raise UsageError(f"{module_name!r} exports no optimizer class: name one as {module_name}:Name")
+            raise UsageError(
+                f"{module_name!r} exports no optimizer class: name one as {module_name}:Name"
+            )
         found = {f"{module_name}:{each}": getattr(module, each) for each in classes}
-        return [subject for each, optimizer in found.items() for subject in registry.registered(each) or subjects(optimizer, each)]
+        return [
+            subject
+            for each, optimizer in found.items()
+            for subject in registry.registered(each) or subjects(optimizer, each)
+        ]
     if not hasattr(module, name):
-        candidates = _exported(module) or [each for each in vars(module) if not each.startswith("_")]
-        has = f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
+        candidates = _exported(module) or [
+            each for each in vars(module) if not each.startswith("_")
+        ]
+        has = (
+            f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
+        )
         raise UsageError(f"unknown optimizer {target!r}: {has}.{nearest(name, candidates)}")
     return registry.registered(target) or subjects(getattr(module, name), target)
 
@@ -53,7 +65,11 @@ def imported(name: str, target: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and (name == error.name or name.startswith(f"{error.name}.")):
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and (name == error.name or name.startswith(f"{error.name}."))
+        ):
             raise UsageError(
                 f"unknown module {name!r} in target {target!r}: install it, or run where it can be imported.{_nearest_module(name)}"
             ) from None
@@ -76,14 +92,18 @@ def _nearest_module(name: str) -> str:
         path = importlib.import_module(parent).__path__ if parent else None
     except Exception:  # the parent may be as absent as the module itself
         return ""
-    near = difflib.get_close_matches(last, [module.name for module in pkgutil.iter_modules(path)], n=1)
+    near = difflib.get_close_matches(
+        last, [module.name for module in pkgutil.iter_modules(path)], n=1
+    )
     return f" Did you mean {parent + '.' if parent else ''}{near[0]}?" if near else ""
 
 
 def _exported(module: ModuleType) -> list[str]:
     """Names of the optimizer classes that the module offers as its own, sorted."""
     package = module.__name__.partition(".")[0]
-    public = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
+    public = getattr(module, "__all__", None) or [
+        name for name in vars(module) if not name.startswith("_")
+    ]
     own: dict[type, str] = {}
     for name in public:
         found = getattr(module, name, None)

@@ -28,7 +28,9 @@ LIBRARIES = {
 
 def targets() -> list[str]:
     """A target for each library of the zoo that is installed."""
-    return [f"{module}:*" for package, module in LIBRARIES.items() if find_spec(package) is not None]
+    return [
+        f"{module}:*" for package, module in LIBRARIES.items() if find_spec(package) is not None
+    ]
 
 
 def missing() -> list[str]:
@@ -54,19 +56,35 @@ def _split(target: str) -> list[Subject]:
     """SplitOpt takes groups that name their optimizer."""
     import heavyball
 
-    return subjects(heavyball.SplitOpt, target, keys=lambda name, shape: {"optimizer": heavyball.AdamW, "lr": 0.1}, per_parameter=False)
+    return subjects(
+        heavyball.SplitOpt,
+        target,
+        keys=lambda name, shape: {"optimizer": heavyball.AdamW, "lr": 0.1},
+        per_parameter=False,
+    )
 
 
 def wsam(model: Any, **arguments: Any) -> Any:
     """WSAM takes a model, and its parameters too."""
     import pytorch_optimizer
 
-    return pytorch_optimizer.WSAM(model, list(model.parameters()), torch.optim.SGD, **{"lr": 0.1, **arguments})
+    return pytorch_optimizer.WSAM(
+        model, list(model.parameters()), torch.optim.SGD, **{"lr": 0.1, **arguments}
+    )
 
 
 def _wsam(target: str) -> list[Subject]:
     space = st.fixed_dictionaries({"rho": st.sampled_from((0.05, 0.5))})
-    return subjects(wsam, target, takes="model", closure="after-backward", per_parameter=False, groups=False, space=space, positional=_WSAM)
+    return subjects(
+        wsam,
+        target,
+        takes="model",
+        closure="after-backward",
+        per_parameter=False,
+        groups=False,
+        space=space,
+        positional=_WSAM,
+    )
 
 
 _WSAM = "it keeps the statistics of batch norms still in its second pass, and finds those only in a whole model, which B does not hand it"
@@ -85,6 +103,8 @@ def _never(parameters: Any) -> Any:
 _RECORDS: dict[str, Callable[[str], list[Subject]]] = {
     "heavyball:SplitOpt": _split,
     "pytorch_optimizer:WSAM": _wsam,
-    "pytorch_optimizer:DistributedMuon": _needs("an initialised process group of torch.distributed"),
+    "pytorch_optimizer:DistributedMuon": _needs(
+        "an initialised process group of torch.distributed"
+    ),
     "pytorch_optimizer:DeMo": _needs("an initialised process group of torch.distributed"),
 }

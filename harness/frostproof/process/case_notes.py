@@ -27,7 +27,11 @@ class Notes:
     def write(self, nodeid: str, case: bytes) -> None:
         """Note that the item `nodeid` now runs this case, given as JSON."""
         node = nodeid.encode("utf-8", "surrogateescape")
-        self._put(_HEAD.pack(_MAGIC, zlib.crc32(case, zlib.crc32(node)), len(node), len(case)) + node + case)
+        self._put(
+            _HEAD.pack(_MAGIC, zlib.crc32(case, zlib.crc32(node)), len(node), len(case))
+            + node
+            + case
+        )
 
     def clear(self) -> None:
         """Note that no case is at hand."""

@@ -18,7 +18,9 @@ PROCESS = 1 << 30
 
 def available() -> list[str]:
     """Device types found here, in the order in which they are verified."""
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )
     return ["cpu", *([accelerator.type] if accelerator is not None else []), "meta"]
 
 
@@ -34,7 +36,11 @@ def chosen(requested: Sequence[str]) -> list[str]:
 
 def placed(device: str, worker: int) -> str:
     """Where worker number `worker` runs what is meant for `device`: accelerators without an index are taken in turn."""
-    return f"{device}:{worker % _count(device)}" if is_accelerator(device) and ":" not in device else device
+    return (
+        f"{device}:{worker % _count(device)}"
+        if is_accelerator(device) and ":" not in device
+        else device
+    )
 
 
 def is_accelerator(device: str) -> bool:
@@ -53,7 +59,11 @@ def settings_of(devices: Sequence[str]) -> list[str]:
 
 def most_workers(devices: Sequence[str]) -> int | None:
     """How many processes the accelerators among these devices have free memory for; None without one that tells."""
-    rooms = [room for each in chosen(devices) if is_accelerator(each) and (room := _room(each)) is not None]
+    rooms = [
+        room
+        for each in chosen(devices)
+        if is_accelerator(each) and (room := _room(each)) is not None
+    ]
     return max(1, min(rooms)) if rooms else None
 
 

@@ -26,10 +26,19 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     minutes for each of the networks, and show what its eager code shows. To look for the best order of each einsum takes
     minutes too, where the tensors are many and small.
     """
-    threads, grad, dtype = torch.get_num_threads(), torch.is_grad_enabled(), torch.get_default_dtype()
-    deterministic, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    threads, grad, dtype = (
+        torch.get_num_threads(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+    )
+    deterministic, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     cpu_state, python_state = torch.get_rng_state(), random.getstate()
-    device_state = torch.get_device_module(device).get_rng_state() if is_accelerator(device) else None
+    device_state = (
+        torch.get_device_module(device).get_rng_state() if is_accelerator(device) else None
+    )
     memory: Any = torch.utils.deterministic
     fill, fast_path = memory.fill_uninitialized_memory, torch.backends.mha.get_fastpath_enabled()
     einsum: Any = torch.backends.opt_einsum
@@ -43,7 +52,12 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     memory.fill_uninitialized_memory = einsum.enabled = False
     try:
-        with interruptible(), warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), printing_less():
+        with (
+            interruptible(),
+            warnings.catch_warnings(),
+            torch.compiler.set_stance("force_eager"),
+            printing_less(),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -28,7 +28,10 @@ def interruptible() -> Iterator[None]:
 
     A handler that somebody else has set is left as it is. Outside the main thread no handler can be set, and none is.
     """
-    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
     if ours:
         signal.signal(signal.SIGINT, interrupt)
     try:

@@ -41,7 +41,9 @@ def each_alone(
         yield from threads.map(answered, arguments)
 
 
-def _alone(context: Any, task: Callable[..., Answer], given: tuple[Any, ...], limit: float) -> Answer | LostError:
+def _alone(
+    context: Any, task: Callable[..., Answer], given: tuple[Any, ...], limit: float
+) -> Answer | LostError:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(theirs, task, given), daemon=True)
     process.start()
@@ -64,4 +66,6 @@ def _answer(answers: Connection, task: Callable[..., Any], given: tuple[Any, ...
     try:
         answers.send(task(*given))
     except BaseException as error:  # exit() too is no answer
-        answers.send(LostError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": ")))
+        answers.send(
+            LostError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": "))
+        )

@@ -32,7 +32,9 @@ class Bounded(io.TextIOBase):
             self.stream.write(text[: self.room])
             self.room -= len(text)
             if self.room <= 0:
-                self.stream.write("\n[frostproof: the rest of what this optimizer prints is dropped]\n")
+                self.stream.write(
+                    "\n[frostproof: the rest of what this optimizer prints is dropped]\n"
+                )
         return len(text)
 
 

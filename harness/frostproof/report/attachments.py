@@ -31,7 +31,10 @@ def located(results: Results, folder: Path) -> Results:
         rows: list[SubjectRow | InvariantRow] = [subject, *subject.invariants]
         for row in rows:
             row.case = str(_inside(row.case, ".json", (folder, Path())) or row.case or "") or None
-            row.reproducer = str(_inside(row.reproducer, ".py", (folder, Path())) or row.reproducer or "") or None
+            row.reproducer = (
+                str(_inside(row.reproducer, ".py", (folder, Path())) or row.reproducer or "")
+                or None
+            )
     return results
 
 
@@ -43,7 +46,13 @@ def evidence(subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]) ->
             case = load(path)
         except CaseError:
             path = None
-    if case is not None and (*subject.key, row.id, row.message) != (case.target, case.variant, case.device, case.invariant, case.message):
+    if case is not None and (*subject.key, row.id, row.message) != (
+        case.target,
+        case.variant,
+        case.device,
+        case.invariant,
+        case.message,
+    ):
         path = case = None
     return Evidence(path, case, _script(row.reproducer, folders))
 
@@ -74,7 +83,11 @@ def _inside(name: str | None, suffix: str, folders: Sequence[Path]) -> Path | No
         try:
             path = folder / name  # type: ignore[operator]
             real = path.resolve()
-            if real.suffix == suffix and real.is_file() and any(real.is_relative_to(each.resolve()) for each in folders):
+            if (
+                real.suffix == suffix
+                and real.is_file()
+                and any(real.is_relative_to(each.resolve()) for each in folders)
+            ):
                 return path
         except (OSError, RuntimeError, ValueError):
             continue

@@ -27,7 +27,11 @@ def short(verification: Verification, folder: Path, doubtful: Collection[str] = 
     """The gravest violation with its network, and the names of the others. `folder`: where case files go; `doubtful`: the ids of
     what no script shows, which comes last.
     """
-    broken = [i for i in verification.invariants if verification.tallies[i.id].violated and verification.fails(i)]
+    broken = [
+        i
+        for i in verification.invariants
+        if verification.tallies[i.id].violated and verification.fails(i)
+    ]
     broken.sort(key=lambda invariant: invariant.id in doubtful)
     if not broken:
         return ""
@@ -38,13 +42,23 @@ def short(verification: Verification, folder: Path, doubtful: Collection[str] = 
         case = tally.case
         event = tally.shown.breach.event if tally.shown is not None else -1
         frozen = case.course[event].step if event >= 0 else case.frozen
-        lines += ["", *(f"    {line}" for line in network(case.architecture, frozen).splitlines()), ""]
-        lines.append(f"  optimizer: {verification.subject.name}({hyperparameters(case)}) on {verification.device}")
+        lines += [
+            "",
+            *(f"    {line}" for line in network(case.architecture, frozen).splitlines()),
+            "",
+        ]
+        lines.append(
+            f"  optimizer: {verification.subject.name}({hyperparameters(case)}) on {verification.device}"
+        )
         lines.append(f"  program:   {', '.join(map(repr, case.program))}")
-        lines.append(f"  at first:  {', '.join(case.mask) or 'nothing'} frozen; {', '.join(conditions(case))}")
+        lines.append(
+            f"  at first:  {', '.join(case.mask) or 'nothing'} frozen; {', '.join(conditions(case))}"
+        )
         lines.append(f"  again:     {again(path_of(folder, *_key(verification), first.id))}")
     if others:
-        lines.append(f"  it breaks too: {', '.join(each.id + ' (doubtful)' * (each.id in doubtful) for each in others)}")
+        lines.append(
+            f"  it breaks too: {', '.join(each.id + ' (doubtful)' * (each.id in doubtful) for each in others)}"
+        )
     return "\n".join(lines)
 
 

@@ -41,7 +41,9 @@ def put(path: Path, content: bytes) -> None:
         new.replace(path)
     except OSError as error:
         new.unlink(missing_ok=True)
-        raise UsageError(f"cannot write {str(path)!r} ({error.strerror}): name a file that can be written") from None
+        raise UsageError(
+            f"cannot write {str(path)!r} ({error.strerror}): name a file that can be written"
+        ) from None
 
 
 def _append(path: Path, results: Results, baseline: Results | None) -> None:

@@ -30,7 +30,13 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
     ]
     tables = [("| optimizer | device | status | what |", _rows(results))]
     if baseline is not None:
-        tables.insert(0, ("| since the baseline | optimizer | device | invariant |", _changed(results, baseline)))
+        tables.insert(
+            0,
+            (
+                "| since the baseline | optimizer | device | invariant |",
+                _changed(results, baseline),
+            ),
+        )
     left = largest - sum(len(line.encode()) + 1 for line in head) - 1024
     lines = head
     for title, rows in tables:
@@ -51,10 +57,22 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
 
 def _rows(results: Results) -> Iterator[str]:
     for row in sorted(results.subjects, key=lambda row: RANKS.index(row.status)):
-        faults = [f"**{each.id}**: {code(each.message or '')}" for each in row.invariants if each.status in ("violated", "doubtful")]
-        faults += [f"{each.id}: {code(each.message or '')}" for each in row.invariants if each.status == "expected"]
+        faults = [
+            f"**{each.id}**: {code(each.message or '')}"
+            for each in row.invariants
+            if each.status in ("violated", "doubtful")
+        ]
+        faults += [
+            f"{each.id}: {code(each.message or '')}"
+            for each in row.invariants
+            if each.status == "expected"
+        ]
         if faults or row.status != "held":
-            files = [f"{word}: {code(file)}" for word, file in (("case", row.case), ("script", row.reproducer)) if file]
+            files = [
+                f"{word}: {code(file)}"
+                for word, file in (("case", row.case), ("script", row.reproducer))
+                if file
+            ]
             what = "; ".join([*([code(row.reason)] if row.reason else []), *files, *faults])
             yield f"| {code(row.name)} | {code(row.device)} | {row.status} | {what} |"
 

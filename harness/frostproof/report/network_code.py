@@ -19,10 +19,14 @@ def network(architecture: Architecture, frozen: Collection[int]) -> str:
     )
     """
     notes = dict(_notes(architecture, frozen))
-    return "\n".join(["nn.Sequential(", *_lines(architecture.layers, architecture.input.shape, "", notes), ")"])
+    return "\n".join(
+        ["nn.Sequential(", *_lines(architecture.layers, architecture.input.shape, "", notes), ")"]
+    )
 
 
-def _lines(layers: Iterable[Layer], shape: Shape, prefix: str, notes: dict[str, str]) -> Iterator[str]:
+def _lines(
+    layers: Iterable[Layer], shape: Shape, prefix: str, notes: dict[str, str]
+) -> Iterator[str]:
     margin = "    " * (1 + prefix.count("."))
     for index, layer in enumerate(layers):
         path = f"{prefix}{index}"
@@ -37,8 +41,16 @@ def _lines(layers: Iterable[Layer], shape: Shape, prefix: str, notes: dict[str, 
 
 def _notes(architecture: Architecture, frozen: Collection[int]) -> Iterator[tuple[str, str]]:
     for place in architecture.places:
-        names = [architecture.parameters[i].name.removeprefix(f"{place.path}.") for i in place.uses if i in frozen]
-        note = f"the weight of layer {architecture.places[place.layer.of].path}" if isinstance(place.layer, TiedLinear) else ""
+        names = [
+            architecture.parameters[i].name.removeprefix(f"{place.path}.")
+            for i in place.uses
+            if i in frozen
+        ]
+        note = (
+            f"the weight of layer {architecture.places[place.layer.of].path}"
+            if isinstance(place.layer, TiedLinear)
+            else ""
+        )
         if names:
             what = "frozen" if len(names) == len(place.uses) else f"frozen: {', '.join(names)}"
             note = f"{note}; {what}" if note else what
@@ -48,8 +60,14 @@ def _notes(architecture: Architecture, frozen: Collection[int]) -> Iterator[tupl
 
 def hyperparameters(case: Case) -> str:
     """What the optimizer is constructed with: `lr=0.1, betas=(0.9, 0.99)`; groups that differ are set apart."""
-    texts = [", ".join(f"{name}={value!r}" for name, value in group.options) for group in case.groups]
-    return texts[0] if len(set(texts)) == 1 else "; ".join(f"group {i}: {text}" for i, text in enumerate(texts))
+    texts = [
+        ", ".join(f"{name}={value!r}" for name, value in group.options) for group in case.groups
+    ]
+    return (
+        texts[0]
+        if len(set(texts)) == 1
+        else "; ".join(f"group {i}: {text}" for i, text in enumerate(texts))
+    )
 
 
 def conditions(case: Case) -> Iterator[str]:

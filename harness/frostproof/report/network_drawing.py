@@ -66,7 +66,9 @@ def drawing(case: Case, focus: Focus) -> Drawing:
     frozen = frozenset(case.course[focus.event].step if focus.event is not None else case.frozen)
     places = case.architecture.places
     flows = case.architecture.graph(frozen, case.differentiable_input)
-    named = [number for number, place in enumerate(places) if set(place.uses) & set(focus.parameters)]
+    named = [
+        number for number, place in enumerate(places) if set(place.uses) & set(focus.parameters)
+    ]
     top = start = 14 + GAP
     boxes = []
     for number, place in enumerate(places):
@@ -91,10 +93,14 @@ def drawing(case: Case, focus: Focus) -> Drawing:
         )
         top += height + GAP
     words = f"{len(places)} layers; frozen: {_names(case, frozen)}; named by the violation: {_names(case, focus.parameters)}"
-    return Drawing(WIDTH, top + 26, start, WIDTH - RIGHT, WIDTH - LEFT - RIGHT, top, tuple(boxes), words)
+    return Drawing(
+        WIDTH, top + 26, start, WIDTH - RIGHT, WIDTH - LEFT - RIGHT, top, tuple(boxes), words
+    )
 
 
-def _tags(case: Case, number: int, y: float, frozen: Collection[int], named: Collection[int]) -> tuple[Tag, ...]:
+def _tags(
+    case: Case, number: int, y: float, frozen: Collection[int], named: Collection[int]
+) -> tuple[Tag, ...]:
     """The parameters of one layer, in rows that fit its box."""
     place, tags, x = case.architecture.places[number], [], LEFT + 10.0
     for i in place.uses:
@@ -103,7 +109,9 @@ def _tags(case: Case, number: int, y: float, frozen: Collection[int], named: Col
         width = len(name) * LETTER + 16
         if x + width > WIDTH - RIGHT - 6 and x > LEFT + 10:
             x, y = LEFT + 10.0, y + LINE + 4
-        title = f"{parameter.name} {tuple(parameter.shape)}, {'frozen' if i in frozen else 'trainable'}"
+        title = (
+            f"{parameter.name} {tuple(parameter.shape)}, {'frozen' if i in frozen else 'trainable'}"
+        )
         tags.append(Tag(name, title, round(x, 1), y, round(width, 1), i in frozen, i in named))
         x += width + 6
     return tuple(tags)

@@ -15,8 +15,14 @@ def html(rows: list[SubjectRow], ok: bool) -> str:
 
 
 def _row(row: SubjectRow) -> str:
-    words = [f"{each.id}: {each.message}" for each in row.invariants if each.status in ("violated", "doubtful")]
-    files = [f"{word}: {file}" for word, file in (("case", row.case), ("script", row.reproducer)) if file]
+    words = [
+        f"{each.id}: {each.message}"
+        for each in row.invariants
+        if each.status in ("violated", "doubtful")
+    ]
+    files = [
+        f"{word}: {file}" for word, file in (("case", row.case), ("script", row.reproducer)) if file
+    ]
     what = "; ".join([row.reason, *files] if row.reason else words)
     cells = (row.name, row.device, row.status, str(row.trials), str(row.judgements), what)
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"

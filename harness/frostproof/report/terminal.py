@@ -10,7 +10,14 @@ from frostproof.errors import one_line
 from frostproof.invariants import INVARIANTS
 from frostproof.results.rows import InvariantRow, SubjectRow, Totals
 
-SYMBOLS = {"held": ".", "violated": "X", "expected": "x", "doubtful": "D", "unreached": "?", "not-applicable": " "}
+SYMBOLS = {
+    "held": ".",
+    "violated": "X",
+    "expected": "x",
+    "doubtful": "D",
+    "unreached": "?",
+    "not-applicable": " ",
+}
 COST = "$"
 MANY = 40
 LEGEND = (
@@ -21,12 +28,16 @@ LEGEND = (
 
 def table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
     """Optimizer x invariant, what is wrong in words, and the totals."""
-    return "\n".join([_matrix(rows, width), *_legend(rows), "", *_words(rows), _totals(total)]) + "\n"
+    return (
+        "\n".join([_matrix(rows, width), *_legend(rows), "", *_words(rows), _totals(total)]) + "\n"
+    )
 
 
 def _matrix(rows: list[SubjectRow], width: int) -> str:
     """A line for each row. Of many, those that simply held are named below it, to keep it to what there is to see."""
-    shown = sorted((row for row in rows if row.status != "unusable"), key=lambda row: (row.name, row.device))
+    shown = sorted(
+        (row for row in rows if row.status != "unusable"), key=lambda row: (row.name, row.device)
+    )
     plain = [row for row in shown if _is_plain(row)] if len(shown) > MANY else []
     shown = [row for row in shown if row not in plain]
     device = max([6, *(len(row.device) for row in shown)])
@@ -34,15 +45,30 @@ def _matrix(rows: list[SubjectRow], width: int) -> str:
     room = width - device - trials - len(_grouped(" " * len(INVARIANTS))) - 3
     name = min(room, max([9, *(len(row.name) for row in shown)]))
     numbers = _grouped("".join(str((number + 1) % 10) for number in range(len(INVARIANTS))))
-    lines = [f"{'optimizer':{name}} {'device':{device}} {'trials':>{trials}} {numbers}"] if shown else []
+    lines = (
+        [f"{'optimizer':{name}} {'device':{device}} {'trials':>{trials}} {numbers}"]
+        if shown
+        else []
+    )
     for row in shown:
         marks = {each.id: _mark(each) for each in row.invariants}
-        text = "!" * len(INVARIANTS) if row.status == "crashed" else "".join(marks.get(i.id, " ") for i in INVARIANTS)
-        lines.append(f"{_end(row.name, name):{name}} {row.device:{device}} {row.trials:>{trials}} {_grouped(text)}".rstrip())
+        text = (
+            "!" * len(INVARIANTS)
+            if row.status == "crashed"
+            else "".join(marks.get(i.id, " ") for i in INVARIANTS)
+        )
+        lines.append(
+            f"{_end(row.name, name):{name}} {row.device:{device}} {row.trials:>{trials}} {_grouped(text)}".rstrip()
+        )
     if plain:
-        lines += ["", f"all held, {sum(row.trials for row in plain):,} trials of these {len(plain)}:"]
+        lines += [
+            "",
+            f"all held, {sum(row.trials for row in plain):,} trials of these {len(plain)}:",
+        ]
         for text in _named(plain):
-            lines += textwrap.wrap(text, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+            lines += textwrap.wrap(
+                text, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+            )
     return "\n".join(lines)
 
 
@@ -53,12 +79,17 @@ def _named(rows: Iterable[SubjectRow]) -> Iterable[str]:
         module, _, name = row.target.rpartition(":")
         modules.setdefault(module, {}).setdefault(name, {})[row.variant] = None
     for module, names in modules.items():
-        texts = (f"{name} ({', '.join(variants)})" if [*variants] != ["default"] else name for name, variants in names.items())
+        texts = (
+            f"{name} ({', '.join(variants)})" if [*variants] != ["default"] else name
+            for name, variants in names.items()
+        )
         yield f"{module}: {', '.join(texts)}" if module else ", ".join(texts)
 
 
 def _is_plain(row: SubjectRow) -> bool:
-    return row.status == "held" and all(each.status in ("held", "not-applicable") for each in row.invariants)
+    return row.status == "held" and all(
+        each.status in ("held", "not-applicable") for each in row.invariants
+    )
 
 
 def _grouped(marks: str) -> str:
@@ -91,12 +122,19 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         for each in row.invariants:
             if each.status in ("violated", "doubtful"):
                 word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()
-                yield one_line(f"{word} {row.name} on {row.device}: {each.id}: {each.message}", 1000)
+                yield one_line(
+                    f"{word} {row.name} on {row.device}: {each.id}: {each.message}", 1000
+                )
                 yield from _files(each)
         if row.status == "crashed":
             yield f"CRASHED {row.name} on {row.device}: {row.reason}"
             yield from _files(row)
-    expected = {(row.name, each.id): each.message for row in rows for each in row.invariants if each.status == "expected"}
+    expected = {
+        (row.name, each.id): each.message
+        for row in rows
+        for each in row.invariants
+        if each.status == "expected"
+    }
     for (name, identity), message in expected.items():
         yield f"known: {name}: {identity}: {(message or '').removeprefix('expected: ').partition(';')[0]}"
     unusable: dict[tuple[str, str], list[str]] = {}
@@ -120,7 +158,9 @@ def explained(rows: Iterable[SubjectRow]) -> Iterable[str]:
     for row in rows:
         for each in row.invariants:
             if each.explained:
-                yield one_line(f"explained: {row.name} on {row.device}: {each.id}: {reasons(each)}", 1000)
+                yield one_line(
+                    f"explained: {row.name} on {row.device}: {each.id}: {reasons(each)}", 1000
+                )
 
 
 def reasons(row: InvariantRow) -> str:

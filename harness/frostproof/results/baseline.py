@@ -38,7 +38,12 @@ def told(now: Results, before: Results) -> Iterator[str]:
     """The same in lines: how many there are of each, and what is new or fixed by its name."""
     found, names = changes(now, before), {row.key: row.name for row in now.subjects}
     counts = Counter(found.values())
-    doubtful = {(*row.key, each.id) for row in now.subjects for each in row.invariants if each.status == "doubtful"}
+    doubtful = {
+        (*row.key, each.id)
+        for row in now.subjects
+        for each in row.invariants
+        if each.status == "doubtful"
+    }
     or_doubtful = " or doubtful" if doubtful & found.keys() else ""
     yield f"since the last results: {counts['new']} new, {counts['fixed']} fixed, {counts['still']} still violated{or_doubtful}"
     for change in ("new", "fixed"):
@@ -49,7 +54,12 @@ def told(now: Results, before: Results) -> Iterator[str]:
 
 def grave(now: Results, before: Results | None) -> bool:
     """Whether anything is new that is wrong, doubtful or crashes; without results from before, all is new."""
-    costs = {(*row.key, each.id) for row in now.subjects for each in row.invariants if each.severity == "cost"}
+    costs = {
+        (*row.key, each.id)
+        for row in now.subjects
+        for each in row.invariants
+        if each.severity == "cost"
+    }
     old = Results(now.environment, [], now.totals) if before is None else before
     return any(change == "new" and key not in costs for key, change in changes(now, old).items())
 

@@ -31,13 +31,17 @@ def load(path: Path) -> Results:
         data = bounded(path, LARGEST, "results")
         envelope = msgspec.json.decode(data, type=_Envelope)
         if envelope.format == FORMAT and envelope.version > VERSION:
-            raise CaseError(f"version {envelope.version} of the format, from a newer frostproof; this one reads {VERSION}: upgrade it")
+            raise CaseError(
+                f"version {envelope.version} of the format, from a newer frostproof; this one reads {VERSION}: upgrade it"
+            )
         found = msgspec.json.decode(data, type=Results)
     except CaseError as error:
         raise UsageError(one_line(f"{one_line(str(path), 160)}: {error}")) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise UsageError(
-            one_line(f"{one_line(str(path), 160)}: no results file ({error}): name one that `frostproof check --json` wrote")
+            one_line(
+                f"{one_line(str(path), 160)}: no results file ({error}): name one that `frostproof check --json` wrote"
+            )
         ) from None
     found.version = VERSION
     return found
@@ -46,7 +50,11 @@ def load(path: Path) -> Results:
 def together(parts: Sequence[Results]) -> Results:
     """The results of several shards or machines as one: counts add up, and so does the time."""
     rows = merged(row for part in parts for row in part.subjects)
-    return Results(_environment([part.environment for part in parts]), rows, totals(rows, sum(part.totals.seconds for part in parts)))
+    return Results(
+        _environment([part.environment for part in parts]),
+        rows,
+        totals(rows, sum(part.totals.seconds for part in parts)),
+    )
 
 
 def _environment(parts: Sequence[Environment]) -> Environment:

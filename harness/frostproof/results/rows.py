@@ -138,7 +138,9 @@ def _absorb_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     mine.judged += other.judged
     mine.violated += other.violated
     mine.explained = _added(mine.explained, other.explained)
-    one, another = ((ROW_STATUSES.index(row.status), row.reproducer is not None) for row in (mine, other))
+    one, another = (
+        (ROW_STATUSES.index(row.status), row.reproducer is not None) for row in (mine, other)
+    )
     if another >= one and other.message is not None:
         mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
     mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)

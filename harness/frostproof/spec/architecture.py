@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 
 from frostproof.errors import CaseError
-from frostproof.spec.layers import AnyLayer, Checkpointed, Embedding, Layer, Linear, ParameterSpec, Sequential, Shape, TiedLinear
+from frostproof.spec.layers import (
+    AnyLayer,
+    Checkpointed,
+    Embedding,
+    Layer,
+    Linear,
+    ParameterSpec,
+    Sequential,
+    Shape,
+    TiedLinear,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +50,9 @@ class Place(NamedTuple):
     uses: tuple[int, ...]
 
 
-class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True):
+class Architecture(
+    msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True
+):
     """An `nn.Sequential` as data.
 
     >>> [parameter.name for parameter in Architecture(Input((2,)), (Linear(3), Tanh())).parameters]
@@ -76,7 +88,9 @@ class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_
         """The shape of one sample after the last layer."""
         return self.places[-1].layer.output(self.places[-1].shape)
 
-    def _walk(self, layers: tuple[Layer, ...], shape: Shape, prefix: str) -> Iterator[tuple[str, Layer, Shape]]:
+    def _walk(
+        self, layers: tuple[Layer, ...], shape: Shape, prefix: str
+    ) -> Iterator[tuple[str, Layer, Shape]]:
         for index, layer in enumerate(layers):
             path, after = f"{prefix}{index}", layer.output(shape)
             if isinstance(layer, Sequential):
@@ -127,13 +141,19 @@ class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_
         """Raise CaseError, in one line, where this is no network that torch can build, or one that is absurdly large."""
         self._check_count()
         if not self.layers or not self.parameters:
-            raise CaseError("the architecture has no parameter: add a layer that has one, such as Linear(1)")
+            raise CaseError(
+                "the architecture has no parameter: add a layer that has one, such as Linear(1)"
+            )
         if (scalars := sum(prod(parameter.shape) for parameter in self.parameters)) > MAX_SCALARS:
-            raise CaseError(f"the architecture has {scalars:,} weights: at most {MAX_SCALARS:,} are allowed")
+            raise CaseError(
+                f"the architecture has {scalars:,} weights: at most {MAX_SCALARS:,} are allowed"
+            )
         for place in self.places:
             tokens = place is self.places[0] and self.input.vocabulary > 0
             if tokens != place.layer.takes_tokens:
-                raise CaseError(f"layer {place.path} is {place.layer!r}: an Embedding stands first, on an Input with a vocabulary")
+                raise CaseError(
+                    f"layer {place.path} is {place.layer!r}: an Embedding stands first, on an Input with a vocabulary"
+                )
 
     def _check_count(self) -> None:
         """Count layers and nesting without recursion, before anything walks down them."""
@@ -142,7 +162,9 @@ class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_
         while level:
             count, depth = count + len(level), depth + 1
             if count > MAX_LAYERS or depth > MAX_DEPTH:
-                raise CaseError(f"the architecture is too large: at most {MAX_LAYERS} layers are allowed, nested at most {MAX_DEPTH} deep")
+                raise CaseError(
+                    f"the architecture is too large: at most {MAX_LAYERS} layers are allowed, nested at most {MAX_DEPTH} deep"
+                )
             level = [inner for layer in level for inner in getattr(layer, "layers", ())]
 
     @cached_property
@@ -156,13 +178,20 @@ class Architecture(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_
         >>> Architecture(Input((2,)), (Linear(3), Tanh())).source()
         ('model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())',)
         """
-        factory = ([] if device == "cpu" else [f'device="{device}"']) + ([] if dtype == "float32" else [f"dtype=torch.{dtype}"])
+        factory = ([] if device == "cpu" else [f'device="{device}"']) + (
+            [] if dtype == "float32" else [f"dtype=torch.{dtype}"]
+        )
         ties = [
             f"{expression(place.path)}.weight = {expression(self.places[place.layer.of].path)}.weight  # tied"
             for place in self.places
             if isinstance(place.layer, TiedLinear)
         ]
-        return (f"model = {Sequential(self.layers).source(self.input.shape, factory)}".replace("'", '"'), *ties)
+        return (
+            f"model = {Sequential(self.layers).source(self.input.shape, factory)}".replace(
+                "'", '"'
+            ),
+            *ties,
+        )
 
     def build(self, device: str, dtype: str) -> nn.Sequential:
         """The network, built by these statements."""
@@ -188,7 +217,9 @@ def expression(name: str) -> str:
     >>> expression("1.0.weight")
     'model[1][0].weight'
     """
-    return "model" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
+    return "model" + "".join(
+        f"[{part}]" if part.isdigit() else f".{part}" for part in name.split(".")
+    )
 
 
 @lru_cache(maxsize=256)
@@ -205,7 +236,9 @@ def built(source: tuple[str, ...]) -> nn.Sequential:
 
     names = {**vars(modules), "nn": nn, "torch": torch}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the old functions that normalise weights are deprecated, and in wide use
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # the old functions that normalise weights are deprecated, and in wide use
         exec(_compiled(source), names)
     model: nn.Sequential = names["model"]
     return model
@@ -214,11 +247,20 @@ def built(source: tuple[str, ...]) -> nn.Sequential:
 def _tied(path: str, layer: TiedLinear, shape: Shape, earlier: Sequence[Place]) -> int:
     """The position of the weight that `layer` shares. Raises CaseError where it does not fit."""
     if layer.of >= len(earlier):
-        raise CaseError(f"layer {path} is {layer!r}: choose the number of an earlier layer, below {len(earlier)}")
+        raise CaseError(
+            f"layer {path} is {layer!r}: choose the number of an earlier layer, below {len(earlier)}"
+        )
     source = earlier[layer.of]
     wanted = (layer.out_features, shape[-1])
-    if not isinstance(source.layer, (Linear, Embedding)) or wanted != (weight := source.layer.parameters(source.shape)[0]).shape:
-        raise CaseError(f"layer {path} is {layer!r}: layer {source.path} has no weight of shape {wanted} to share")
+    if (
+        not isinstance(source.layer, (Linear, Embedding))
+        or wanted != (weight := source.layer.parameters(source.shape)[0]).shape
+    ):
+        raise CaseError(
+            f"layer {path} is {layer!r}: layer {source.path} has no weight of shape {wanted} to share"
+        )
     if weight.sparse:
-        raise CaseError(f"layer {path} is {layer!r}: layer {source.path} has a sparse gradient, and the sum of both would be dense")
+        raise CaseError(
+            f"layer {path} is {layer!r}: layer {source.path} has a sparse gradient, and the sum of both would be dense"
+        )
     return source.uses[0]

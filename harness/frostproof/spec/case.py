@@ -12,7 +12,17 @@ import msgspec
 from frostproof.errors import CaseError, one_line
 from frostproof.spec.architecture import Architecture, expression
 from frostproof.spec.layers import ParameterSpec, TiedLinear
-from frostproof.spec.program import AnyEvent, BackwardUnderNoGrad, Clip, Freeze, Program, Step, Thaw, changes, masks
+from frostproof.spec.program import (
+    AnyEvent,
+    BackwardUnderNoGrad,
+    Clip,
+    Freeze,
+    Program,
+    Step,
+    Thaw,
+    changes,
+    masks,
+)
 
 Value = bool | int | float | str | tuple[float, ...] | None
 DType = Literal["float32", "float64", "bfloat16"]
@@ -46,7 +56,9 @@ class Frozen(NamedTuple):
     never: Positions
 
 
-class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True):
+class Case(
+    msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True
+):
     """An architecture, what of it is frozen, how it is optimized and the events of its training.
 
     `mask` holds the names of what is frozen at first. `groups` partition all parameters; an approach that hands only some
@@ -97,12 +109,28 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
     @cached_property
     def frozen_midway(self) -> Positions:
         """Positions of what some event of the program freezes."""
-        return self._at({name for event in self.program for each in changes(event) if isinstance(each, Freeze) for name in each.names})
+        return self._at(
+            {
+                name
+                for event in self.program
+                for each in changes(event)
+                if isinstance(each, Freeze)
+                for name in each.names
+            }
+        )
 
     @cached_property
     def thawed(self) -> Positions:
         """Positions of what some event of the program thaws."""
-        return self._at({name for event in self.program for each in changes(event) if isinstance(each, Thaw) for name in each.names})
+        return self._at(
+            {
+                name
+                for event in self.program
+                for each in changes(event)
+                if isinstance(each, Thaw)
+                for name in each.names
+            }
+        )
 
     def _at(self, names: Iterable[str]) -> Positions:
         return tuple(sorted(map(self.positions.__getitem__, names)))
@@ -125,7 +153,15 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
         """Smaller is simpler: layers, events, scalar parameters, groups, ways to run beside A and B, seed."""
         scalars = sum(prod(parameter.shape) for parameter in self.parameters)
         events = sum(1 + len(changes(event)) for event in self.program)
-        return (len(self.architecture.places), len(self.program), events, scalars, len(self.groups), len(self.extras), self.seed)
+        return (
+            len(self.architecture.places),
+            len(self.program),
+            events,
+            scalars,
+            len(self.groups),
+            len(self.extras),
+            self.seed,
+        )
 
     def replaced(self, **fields: Any) -> Case:
         """A copy with other values for some fields."""
@@ -139,7 +175,11 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
         """
         sparse = any(parameter.sparse for parameter in self.parameters)
         mask = tuple(p.name for p in self.parameters if not p.sparse) if sparse else ()
-        return self.replaced(mask=mask, extras=("again",), program=tuple(_unfrozen(event, closure) for event in self.program))
+        return self.replaced(
+            mask=mask,
+            extras=("again",),
+            program=tuple(_unfrozen(event, closure) for event in self.program),
+        )
 
     def without(self, kind: type[Freeze | Thaw]) -> Case:
         """The same case in which no event of this kind names anything; events keep their numbers."""
@@ -147,7 +187,12 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
 
     def without_drops(self) -> Case:
         """The same case with no gradient dropped."""
-        return self.replaced(program=tuple(msgspec.structs.replace(e, drop="none") if isinstance(e, Step) else e for e in self.program))
+        return self.replaced(
+            program=tuple(
+                msgspec.structs.replace(e, drop="none") if isinstance(e, Step) else e
+                for e in self.program
+            )
+        )
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -167,7 +212,12 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
         self.architecture.check()
         names = {parameter.name: None for parameter in self.parameters}
         named = [(name, "the mask") for name in self.mask]
-        named += [(name, repr(event)) for event in self.program for each in changes(event) for name in each.names]
+        named += [
+            (name, repr(event))
+            for event in self.program
+            for each in changes(event)
+            for name in each.names
+        ]
         for name, where in named:
             if name not in names:
                 raise CaseError(f"{where} names {name!r}: the parameters are {', '.join(names)}")
@@ -182,19 +232,31 @@ class Case(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_
                     f"{event!r}: a step through a closure freezes and thaws nothing, and takes no GradScaler: set closure=False"
                 )
         if self.batch < 1 + any(place.layer.needs_many for place in self.architecture.places):
-            raise CaseError(f"a batch of {self.batch} is too small: batch normalisation needs 2, anything else 1")
+            raise CaseError(
+                f"a batch of {self.batch} is too small: batch normalisation needs 2, anything else 1"
+            )
 
     def _check_size(self) -> None:
         if len(self.program) > MAX_EVENTS:
-            raise CaseError(f"the program has {len(self.program):,} events: at most {MAX_EVENTS} are allowed")
-        passes = sum(event.micro_batches if isinstance(event, Step) else 1 for event in self.program)
+            raise CaseError(
+                f"the program has {len(self.program):,} events: at most {MAX_EVENTS} are allowed"
+            )
+        passes = sum(
+            event.micro_batches if isinstance(event, Step) else 1 for event in self.program
+        )
         if self.architecture.work * self.batch * passes > MAX_WORK:
-            raise CaseError(f"the case takes more than {MAX_WORK:,} multiplications: make its layers, samples or batches smaller")
+            raise CaseError(
+                f"the case takes more than {MAX_WORK:,} multiplications: make its layers, samples or batches smaller"
+            )
         for name, value in [option for group in self.groups for option in group.options]:
             if not name.isidentifier() or name == "params":
-                raise CaseError(f"{name!r} is no name of a hyperparameter: give one that the optimizer's constructor takes")
+                raise CaseError(
+                    f"{name!r} is no name of a hyperparameter: give one that the optimizer's constructor takes"
+                )
             if isinstance(value, int) and abs(value) > MAX_INTEGER:
-                raise CaseError(f"the hyperparameter {name} is too large: give an integer of at most {MAX_INTEGER:,}")
+                raise CaseError(
+                    f"the hyperparameter {name} is too large: give an integer of at most {MAX_INTEGER:,}"
+                )
 
 
 def parameters(case: Case, positions: Iterable[int]) -> str:
@@ -202,8 +264,17 @@ def parameters(case: Case, positions: Iterable[int]) -> str:
     wanted = list(positions)
     if wanted == list(range(len(case.parameters))):
         return "model.parameters()"
-    words, whole = [], {place.uses[0]: place for place in case.architecture.places if len(place.uses) > 1 and _is_stretch(place.uses)}
-    whole = {first: place for first, place in whole.items() if not isinstance(place.layer, TiedLinear)}
+    words, whole = (
+        [],
+        {
+            place.uses[0]: place
+            for place in case.architecture.places
+            if len(place.uses) > 1 and _is_stretch(place.uses)
+        },
+    )
+    whole = {
+        first: place for first, place in whole.items() if not isinstance(place.layer, TiedLinear)
+    }
     while wanted:
         place = whole.get(wanted[0])
         if place is not None and wanted[: len(place.uses)] == list(place.uses):
@@ -227,7 +298,9 @@ def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
     if not isinstance(event, Step):
         return event
     closure = event.closure if closure is None else closure
-    return msgspec.structs.replace(event, closure=closure, drop="none", after_forward=(), after_backward=event.clips)
+    return msgspec.structs.replace(
+        event, closure=closure, drop="none", after_forward=(), after_backward=event.clips
+    )
 
 
 def _without(event: AnyEvent | Clip, kind: type[Freeze | Thaw]) -> Any:

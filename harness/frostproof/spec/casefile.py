@@ -104,14 +104,18 @@ def bounded(path: Path, largest: int, what: str) -> bytes:
     """The bytes of a file of at most `largest` bytes. Raises CaseError where there is none, or a larger one, unread."""
     try:
         if not path.is_file():
-            raise CaseError(f"{'a folder' if path.is_dir() else 'no such file'}: name a {what} file")
+            raise CaseError(
+                f"{'a folder' if path.is_dir() else 'no such file'}: name a {what} file"
+            )
         with path.open("rb") as file:
             data = file.read(largest + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise CaseError(f"cannot be read ({reason}): name a {what} file") from None
     if len(data) > largest:
-        raise CaseError(f"larger than {largest >> 20} MiB, so no {what} file that frostproof wrote: name another file")
+        raise CaseError(
+            f"larger than {largest >> 20} MiB, so no {what} file that frostproof wrote: name another file"
+        )
     return data
 
 
@@ -119,15 +123,21 @@ def _decoded(data: bytes) -> CaseFile:
     try:
         envelope = msgspec.json.decode(data, type=_Envelope)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise CaseError(f"no case file ({error}): name a file that `frostproof check` saved") from None
+        raise CaseError(
+            f"no case file ({error}): name a file that `frostproof check` saved"
+        ) from None
     if envelope.format != FORMAT:
-        raise CaseError(f"no case file, its format is {envelope.format!r}: name a file that `frostproof check` saved")
+        raise CaseError(
+            f"no case file, its format is {envelope.format!r}: name a file that `frostproof check` saved"
+        )
     if envelope.version > VERSION:
         raise CaseError(
             f"saved by a newer frostproof, as version {envelope.version} of the format: this one reads {VERSION}, so upgrade it"
         )
     if envelope.version < 1:
-        raise CaseError(f"version {envelope.version} of the format never was: name a file that `frostproof check` saved")
+        raise CaseError(
+            f"version {envelope.version} of the format never was: name a file that `frostproof check` saved"
+        )
     try:
         found = msgspec.json.decode(data, type=CaseFile)
         found.case.check()
@@ -140,4 +150,8 @@ def _decoded(data: bytes) -> CaseFile:
 
 def _saved_by(envelope: _Envelope) -> str:
     ours = importlib.metadata.version("frostproof")
-    return f" by frostproof {ours}, and {envelope.frostproof} saved it" if envelope.frostproof not in ("", ours) else ""
+    return (
+        f" by frostproof {ours}, and {envelope.frostproof} saved it"
+        if envelope.frostproof not in ("", ours)
+        else ""
+    )

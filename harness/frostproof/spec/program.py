@@ -12,7 +12,14 @@ Scheduler = Literal["StepLR", "LambdaLR", "OneCycleLR", "ReduceLROnPlateau", "Se
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
-class Event(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kind", tag=True, forbid_unknown_fields=True):
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    repr_omit_defaults=True,
+    tag_field="kind",
+    tag=True,
+    forbid_unknown_fields=True,
+):
     """Something that happens in training. All approaches go through it in lockstep."""
 
 
@@ -64,7 +71,10 @@ class Step(Event, frozen=True):
     @property
     def changes(self) -> tuple[Freeze | Thaw, ...]:
         """What it freezes and thaws."""
-        return (*self.after_forward, *(each for each in self.after_backward if not isinstance(each, Clip)))
+        return (
+            *self.after_forward,
+            *(each for each in self.after_backward if not isinstance(each, Clip)),
+        )
 
     @property
     def scaled(self) -> bool:
@@ -108,7 +118,18 @@ class Eval(Event, frozen=True):
     only_frozen: bool = False
 
 
-AnyEvent = Step | Freeze | Thaw | ZeroGrad | BackwardUnderNoGrad | SaveLoad | SetLr | Schedule | Train | Eval
+AnyEvent = (
+    Step
+    | Freeze
+    | Thaw
+    | ZeroGrad
+    | BackwardUnderNoGrad
+    | SaveLoad
+    | SetLr
+    | Schedule
+    | Train
+    | Eval
+)
 Program = tuple[AnyEvent, ...]
 
 

@@ -19,7 +19,18 @@ Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
 Takes = Literal["parameters", "named-parameters", "model", "optimizer", "two-lists"]
 Closure = Literal["never", "optional", "required", "after-backward"]
 Backward = Literal["plain", "create-graph", "fused"]
-Ability = Literal["SaveLoad", "SetLr", "Schedule", "Clip", "ZeroGrad", "set_to_none", "micro-batches", "drop", "autocast", "scaler"]
+Ability = Literal[
+    "SaveLoad",
+    "SetLr",
+    "Schedule",
+    "Clip",
+    "ZeroGrad",
+    "set_to_none",
+    "micro-batches",
+    "drop",
+    "autocast",
+    "scaler",
+]
 """What some optimizers cannot do: kinds of events, `zero_grad(set_to_none=...)`, and ways to take a step."""
 
 Options = tuple[tuple[str, Value], ...]
@@ -172,7 +183,12 @@ class Subject:
         return self.target if self.variant == "default" else f"{self.target} {self.variant}"
 
 
-_CHOICES = {"takes": get_args(Takes), "closure": get_args(Closure), "backward": get_args(Backward), "parameters": get_args(Kind)}
+_CHOICES = {
+    "takes": get_args(Takes),
+    "closure": get_args(Closure),
+    "backward": get_args(Backward),
+    "parameters": get_args(Kind),
+}
 
 
 @cache

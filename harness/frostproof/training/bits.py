@@ -53,7 +53,9 @@ def bits_of(tensors: Iterable[Tensor]) -> tuple[Bits, ...]:
 
 def gradient_bits(parameters: Iterable[Tensor]) -> tuple[Bits | None, ...]:
     """The bits of each parameter's `.grad`, None where none is allocated."""
-    return tuple([None if (grad := parameter.grad) is None else bits(grad) for parameter in parameters])
+    return tuple(
+        [None if (grad := parameter.grad) is None else bits(grad) for parameter in parameters]
+    )
 
 
 _PLAIN = (int, float, str, complex, type(None))
@@ -66,7 +68,13 @@ def fingerprint(value: Any) -> Bits:
     if isinstance(value, Tensor):
         return b"tensor" + bits(value)
     if isinstance(value, Mapping):
-        return b"{" + b",".join(repr(key).encode() + b":" + fingerprint(item) for key, item in value.items()) + b"}"
+        return (
+            b"{"
+            + b",".join(
+                repr(key).encode() + b":" + fingerprint(item) for key, item in value.items()
+            )
+            + b"}"
+        )
     if isinstance(value, list | tuple | deque):
         return b"[" + b",".join(map(fingerprint, value)) + b"]"
     return type(value).__name__.encode()
@@ -87,14 +95,19 @@ def tensors_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[A
 def added(left: Bits, right: Bits, dtype: str) -> Bits:
     """The bits of left + right, added in `dtype` (a torch dtype's name)."""
     kind = getattr(torch, dtype)
-    return bits(torch.frombuffer(bytearray(left), dtype=kind) + torch.frombuffer(bytearray(right), dtype=kind))
+    return bits(
+        torch.frombuffer(bytearray(left), dtype=kind)
+        + torch.frombuffer(bytearray(right), dtype=kind)
+    )
 
 
 def values(data: Bits, dtype: str) -> list[float]:
     """The numbers that `data` holds, read as `dtype` (a torch dtype's name)."""
     if not data:
         return []
-    numbers: list[float] = torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype)).double().tolist()
+    numbers: list[float] = (
+        torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype)).double().tolist()
+    )
     return numbers
 
 
@@ -109,4 +122,6 @@ def finite(data: Bits, dtype: str) -> bool:
 
 def ulp(value: float, dtype: str) -> float:
     """The unit in the last place of `value` in `dtype` (a torch dtype's name)."""
-    return float(torch.finfo(getattr(torch, dtype)).eps) * 2.0 ** math.floor(math.log2(abs(value) or 1.0))
+    return float(torch.finfo(getattr(torch, dtype)).eps) * 2.0 ** math.floor(
+        math.log2(abs(value) or 1.0)
+    )

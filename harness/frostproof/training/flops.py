@@ -23,7 +23,9 @@ def _matrix_vector(matrix: Shape, vector: Shape, out_shape: Any = None) -> int:
     return 2 * prod(matrix)
 
 
-def _added_matrix_vector(added: Shape, matrix: Shape, vector: Shape, out_shape: Any = None, **_: Any) -> int:
+def _added_matrix_vector(
+    added: Shape, matrix: Shape, vector: Shape, out_shape: Any = None, **_: Any
+) -> int:
     return 2 * prod(matrix)
 
 
@@ -31,12 +33,22 @@ def _dot(left: Shape, right: Shape, out_shape: Any = None) -> int:
     return 2 * prod(left)
 
 
-def _attention(query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Any = None, **__: Any) -> int:
+def _attention(
+    query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Any = None, **__: Any
+) -> int:
     """Scores, and the values that they weigh. query: (batch, heads, length, features)."""
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def _attention_backward(gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Any = None, **__: Any) -> int:
+def _attention_backward(
+    gradient: Shape,
+    query: Shape,
+    key: Shape,
+    value: Shape,
+    *_: Any,
+    out_shape: Any = None,
+    **__: Any,
+) -> int:
     """The scores once more; then gradients of scores, queries, keys and values. All of them, whichever is asked for."""
     return 2 * prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
 
@@ -65,7 +77,10 @@ FORMULAS: dict[Any, Callable[..., int]] = {
 
 
 _by_shapes: Any = shape_wrapper
-_ALL: dict[Any, Callable[..., int]] = {**flop_registry, **{packet: _by_shapes(formula) for packet, formula in FORMULAS.items()}}
+_ALL: dict[Any, Callable[..., int]] = {
+    **flop_registry,
+    **{packet: _by_shapes(formula) for packet, formula in FORMULAS.items()},
+}
 
 
 class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
@@ -110,7 +125,11 @@ def comparable(model: nn.Module) -> Iterator[None]:
     torch.backends.mha.set_fastpath_enabled(False)
     recurrent = any(isinstance(module, nn.LSTM) for module in model.modules())
     try:
-        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=False) if recurrent else nullcontext():
+        with (
+            torch.backends.mkldnn.flags(enabled=False, allow_tf32=False)
+            if recurrent
+            else nullcontext()
+        ):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -97,7 +97,15 @@ class Plan(NamedTuple):
     only: bool
 
 
-def lowered(case: Case, subject: Subject, approach: Approach, device: str, naming: Naming, *, resumes: bool = False) -> Plan:
+def lowered(
+    case: Case,
+    subject: Subject,
+    approach: Approach,
+    device: str,
+    naming: Naming,
+    *,
+    resumes: bool = False,
+) -> Plan:
     """The training of `case`. `resumes`: it goes through every checkpoint, which others pass by."""
     lowering = _Lowering(case, subject, approach, device, naming, resumes)
     built = lowering.build()
@@ -127,8 +135,23 @@ def templates(hook: Callable[..., Any]) -> tuple[str, ...] | None:
 class _Lowering:
     """Goes through the events of a case, keeping track of who owns what."""
 
-    def __init__(self, case: Case, subject: Subject, approach: Approach, device: str, naming: Naming, resumes: bool) -> None:
-        self.case, self.subject, self.approach, self.device, self.naming, self.resumes = case, subject, approach, device, naming, resumes
+    def __init__(
+        self,
+        case: Case,
+        subject: Subject,
+        approach: Approach,
+        device: str,
+        naming: Naming,
+        resumes: bool,
+    ) -> None:
+        self.case, self.subject, self.approach, self.device, self.naming, self.resumes = (
+            case,
+            subject,
+            approach,
+            device,
+            naming,
+            resumes,
+        )
         self.kind = device.partition(":")[0]
         self.frozen = set(case.frozen)
         self.optimizer = False  # whether there is one
@@ -143,9 +166,17 @@ class _Lowering:
         self.layout: list[tuple[int, list[int]]] = []
         """For each group of the optimizer the group of the case that it comes from, and all members that it ever had."""
         self.held: dict[int, list[int]] = {}
-        names = dict.fromkeys(event.scheduler for event in case.program if isinstance(event, Schedule))
-        self.titles = {name: "scheduler" if len(names) < 2 else f"scheduler_{i}" for i, name in enumerate(names)}
-        attends = any(isinstance(place.layer, SelfAttention | TransformerEncoderLayer) for place in case.architecture.places)
+        names = dict.fromkeys(
+            event.scheduler for event in case.program if isinstance(event, Schedule)
+        )
+        self.titles = {
+            name: "scheduler" if len(names) < 2 else f"scheduler_{i}"
+            for i, name in enumerate(names)
+        }
+        attends = any(
+            isinstance(place.layer, SelfAttention | TransformerEncoderLayer)
+            for place in case.architecture.places
+        )
         self.attends_twice = attends and subject.backward == "create-graph"
 
     # Who owns what
@@ -174,7 +205,9 @@ class _Lowering:
         found = []
         for number, group in enumerate(self.case.groups):
             positions = map(self.case.positions.__getitem__, group.parameters)
-            members = [i for i in positions if i not in known and self.approach.owns(i in self.frozen)]
+            members = [
+                i for i in positions if i not in known and self.approach.owns(i in self.frozen)
+            ]
             found += [(number, alike) for alike in self._alike(members)]
         return found
 
@@ -197,12 +230,20 @@ class _Lowering:
         return [i for i in self.layout[place][1] if self.approach.owns(i in self.frozen)]
 
     def _owned_mark(self) -> At:
-        members = tuple(tuple(self.approach.arranged(self._members(place))) for place in range(len(self.layout)))
-        return At("owned", "", Ownership(members if self.subject.factory is not None else (), self.stepping))
+        members = tuple(
+            tuple(self.approach.arranged(self._members(place))) for place in range(len(self.layout))
+        )
+        return At(
+            "owned",
+            "",
+            Ownership(members if self.subject.factory is not None else (), self.stepping),
+        )
 
     def _masked(self) -> Masked:
         places = self.case.architecture.places
-        paths = tuple(place.path for place in places if place.uses and self.frozen.issuperset(place.uses))
+        paths = tuple(
+            place.path for place in places if place.uses and self.frozen.issuperset(place.uses)
+        )
         return Masked(frozenset(self.frozen), paths)
 
     # Words
@@ -224,13 +265,17 @@ class _Lowering:
         if not positions:
             return []
         listed = self._list(positions)
-        if listed.endswith(".parameters()") and all(each.startswith("{p}.requires_grad_(") for each in does):
+        if listed.endswith(".parameters()") and all(
+            each.startswith("{p}.requires_grad_(") for each in does
+        ):
             return [each.replace("{p}", listed.removesuffix(".parameters()")) for each in does]
         if len(positions) == 1 and all(each.count("{p}") == 1 for each in does):
             return [each.format(p=self.name(positions[0])) for each in does]
         return [block(f"for p in {listed}:", *(each.format(p="p") for each in does))]
 
-    def _hook(self, name: str, positions: Iterable[int], *before: str, kept: str = "") -> list[Statement]:
+    def _hook(
+        self, name: str, positions: Iterable[int], *before: str, kept: str = ""
+    ) -> list[Statement]:
         """What the approach does here to the parameters at these positions, if it does anything."""
         method = getattr(type(self.approach), name)
         if method is getattr(Approach, name):
@@ -257,7 +302,11 @@ class _Lowering:
         self.layout = self._newcomers(frozenset())
         group = 'torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)'
         return [
-            *([block("if not torch.distributed.is_initialized():", group)] if self.subject.distributed else []),
+            *(
+                [block("if not torch.distributed.is_initialized():", group)]
+                if self.subject.distributed
+                else []
+            ),
             f"model = network({self.case.seed})",
             At("network"),
             f"# {' '.join((type(self.approach).__doc__ or type(self.approach).__name__).split())}",
@@ -286,7 +335,10 @@ class _Lowering:
         if subject.base is not None:
             first = f"{self.naming.of(subject.base)}({first})"
         self.mode = ""
-        return [f"optimizer = {factory}({', '.join((first, *arguments))})", *self._switched("train", "")]
+        return [
+            f"optimizer = {factory}({', '.join((first, *arguments))})",
+            *self._switched("train", ""),
+        ]
 
     def _handed(self) -> str:
         """What the optimizer is built from."""
@@ -296,7 +348,11 @@ class _Lowering:
         if self.subject.takes == "two-lists":
             matrices = [i for i in self.owned if len(self.case.parameters[i].shape) == 2]
             return f"{self._some(matrices)}, {self._some([i for i in self.owned if i not in matrices])}"
-        if len(groups) == len(self.case.groups) == 1 and self.subject.keys is None and not self.approach.options(True):
+        if (
+            len(groups) == len(self.case.groups) == 1
+            and self.subject.keys is None
+            and not self.approach.options(True)
+        ):
             return self._listed(groups[0][1])
         return f"[{', '.join(self._group(number, members) for number, members in groups)}]"
 
@@ -316,8 +372,14 @@ class _Lowering:
         return f"[{', '.join(f'({self.naming.value(self.case.parameters[i].name)}, {self.name(i)})' for i in members)}]"
 
     def _group(self, number: int, members: list[int]) -> str:
-        options = {**dict(self.case.groups[number].options), **(self._keys(members[0]) if members else {})}
-        words = [f'"params": {self._listed(members)}', *(f'"{key}": {self.naming.value(value)}' for key, value in options.items())]
+        options = {
+            **dict(self.case.groups[number].options),
+            **(self._keys(members[0]) if members else {}),
+        }
+        words = [
+            f'"params": {self._listed(members)}',
+            *(f'"{key}": {self.naming.value(value)}' for key, value in options.items()),
+        ]
         return f"{{{', '.join(words)}}}"
 
     def _companion(self) -> list[Statement]:
@@ -330,7 +392,11 @@ class _Lowering:
         if not (self.subject.modes and self.optimizer and self.mode != mode):
             return []
         self.mode = mode
-        return [*([] if phase == "" else [At(phase or mode)]), f"optimizer.{mode}()", At("switched")]
+        return [
+            *([] if phase == "" else [At(phase or mode)]),
+            f"optimizer.{mode}()",
+            At("switched"),
+        ]
 
     # Freezing and thawing
 
@@ -345,11 +411,19 @@ class _Lowering:
                 found += self._each(changed, "{p}.grad = None")
             elif event.gradient == "zeros" and changed:
                 text = f"for p in {self._list(changed)}:"
-                found.append(block(text, block("if p.grad is not None:", "p.grad = torch.zeros_like(p.grad)")))
+                found.append(
+                    block(
+                        text, block("if p.grad is not None:", "p.grad = torch.zeros_like(p.grad)")
+                    )
+                )
         else:
             changed = [i for i in named if i in self.frozen]
             self.frozen -= {*changed}
-        follows = [At("regroup"), *self._follow(), *self._companion(), self._owned_mark()] if changed else []
+        follows = (
+            [At("regroup"), *self._follow(), *self._companion(), self._owned_mark()]
+            if changed
+            else []
+        )
         thaws = [] if isinstance(event, Freeze) else self._hook("thaw", changed)
         found += [*follows, *thaws] if self.approach.adds_first else [*thaws, *follows]
         return [*found, At("changed", "", self._masked())] if changed else found
@@ -359,7 +433,11 @@ class _Lowering:
         if self.subject.factory is None or self.approach.follows == "nothing":
             self.layout = self._newcomers(frozenset())
             return []
-        regroups = self.approach.follows != "rebuild" and self.subject.per_parameter and not (newcomers and not self.subject.groups)
+        regroups = (
+            self.approach.follows != "rebuild"
+            and self.subject.per_parameter
+            and not (newcomers and not self.subject.groups)
+        )
         return self._edit(newcomers) if self.optimizer and regroups else self._rebuild()
 
     def _edit(self, newcomers: Sequence[tuple[int, list[int]]]) -> list[Statement]:
@@ -373,13 +451,22 @@ class _Lowering:
             # In place: an optimizer may hold on to the list.
             found.append(f'{group}["params"][:] = {self._list(self.approach.arranged(members))}')
             if self.subject.takes == "named-parameters":
-                names = ", ".join(self.naming.value(self.case.parameters[i].name) for i in self.approach.arranged(members))
-                found.append(block(f'if "param_names" in {group}:', f'{group}["param_names"][:] = [{names}]'))
+                names = ", ".join(
+                    self.naming.value(self.case.parameters[i].name)
+                    for i in self.approach.arranged(members)
+                )
+                found.append(
+                    block(f'if "param_names" in {group}:', f'{group}["param_names"][:] = [{names}]')
+                )
         for number, members in newcomers:
             found.append(f"optimizer.add_param_group({self._group(number, members)})")
             self.held[len(self.layout)] = members
             self.layout.append((number, members))
-            found += [statement for factor in self.rates for statement in self._rescaled(factor, "optimizer.param_groups[-1:]")]
+            found += [
+                statement
+                for factor in self.rates
+                for statement in self._rescaled(factor, "optimizer.param_groups[-1:]")
+            ]
             found.append(At("added", "", tuple(members)))
             self.grew = True
             self.mode = ""  # it may keep its mode in each group
@@ -392,7 +479,12 @@ class _Lowering:
         if self.subject.backward == "fused":
             # The old optimizer hung hooks on the parameters, with which it would go on stepping.
             hooks = ("p._backward_hooks", "p._post_accumulate_grad_hooks")
-            found.append(block("for p in model.parameters():", *(block(f"if {hook}:", f"{hook}.clear()") for hook in hooks)))
+            found.append(
+                block(
+                    "for p in model.parameters():",
+                    *(block(f"if {hook}:", f"{hook}.clear()") for hook in hooks),
+                )
+            )
         found += self._construction()
         if first and self.optimizer:
             found += [statement for factor in self.rates for statement in self._rescaled(factor)]
@@ -445,21 +537,35 @@ class _Lowering:
     def _drawn(self, passes: int) -> Statement:
         if not accumulates(self.case):
             return f"x, y = batch({self.seed})"
-        return f"batches = draw({self.seed}, {passes})" if passes > 1 else f"((x, y),) = draw({self.seed}, 1)"
+        return (
+            f"batches = draw({self.seed}, {passes})"
+            if passes > 1
+            else f"((x, y),) = draw({self.seed}, 1)"
+        )
 
     def _step(self, event: Step) -> list[Statement]:
         if self.device == "meta":
             event = msgspec.structs.replace(event, amp="none")  # there is no autocast on meta
-        begin = self._hook("begin", sorted(self.frozen), kept="kept = " if self._calls("end") else "")
+        begin = self._hook(
+            "begin", sorted(self.frozen), kept="kept = " if self._calls("end") else ""
+        )
         if not (self.stepping and event.closure):
             found = [*begin, *self._compute(event)]
             if not self.stepping:
-                self.scaler = self.scaler and not event.scaled  # nothing told it whether the scale was too large
+                self.scaler = (
+                    self.scaler and not event.scaled
+                )  # nothing told it whether the scale was too large
                 return found
             return [*found, At("step"), *self._plain_step(event), *self._ended(begin)]
         first = self._compute(event) if self.subject.closure == "after-backward" else []
         loss = "total" if event.micro_batches > 1 else "loss"
-        closure = block("def closure():", At("called"), *self._compute(event), At("returning", loss), f"return {loss}")
+        closure = block(
+            "def closure():",
+            At("called"),
+            *self._compute(event),
+            At("returning", loss),
+            f"return {loss}",
+        )
         call: list[Statement] = ["returned = optimizer.step(closure)", At("returned", "returned")]
         return [*begin, *first, closure, At("step"), *call, *self._ended(begin)]
 
@@ -472,19 +578,30 @@ class _Lowering:
         found = [*self._clear(event.set_to_none, event.zeroed_by), At("cleared")]
         if event.micro_batches > 1 and event.closure:
             found.append("total = 0")
-        between = self._hook("between_passes", sorted(self.frozen)) if event.micro_batches > 1 else []
+        between = (
+            self._hook("between_passes", sorted(self.frozen)) if event.micro_batches > 1 else []
+        )
         if event.micro_batches > 1 and (event.after_forward or between):
             for number in range(event.micro_batches):
                 last = number == event.micro_batches - 1
-                found += [*(between if number else []), f"x, y = batches[{number}]", *self._pass(event, last=last)]
+                found += [
+                    *(between if number else []),
+                    f"x, y = batches[{number}]",
+                    *self._pass(event, last=last),
+                ]
         elif event.micro_batches > 1:
             found.append(block("for x, y in batches:", *self._pass(event)))
         else:
             found += self._pass(event)
-        return found if self.fused else [*found, *self._after_backward(event)]  # a fused pass has used its gradients up
+        return (
+            found if self.fused else [*found, *self._after_backward(event)]
+        )  # a fused pass has used its gradients up
 
     def _after_backward(self, event: Step) -> list[Statement]:
-        found: list[Statement] = [At("gradients"), *self._hook("after_backward", sorted(self.frozen))]
+        found: list[Statement] = [
+            At("gradients"),
+            *self._hook("after_backward", sorted(self.frozen)),
+        ]
         found += self._each(self._dropped(event), "{p}.grad = None")
         unscaled = not event.scaled
         for each in event.after_backward:
@@ -515,7 +632,10 @@ class _Lowering:
             scaled = "scaler.scale(loss)"
         test: list[Statement] = [self._backward(scaled)]
         if not differentiable and event.scaled:
-            test = ["scaled = scaler.scale(loss)", block("if scaled.requires_grad:", self._backward("scaled"))]
+            test = [
+                "scaled = scaler.scale(loss)",
+                block("if scaled.requires_grad:", self._backward("scaled")),
+            ]
         elif not differentiable:
             test = [block("if loss.requires_grad:", *test)]
         found += [At("backward", "loss"), *test, *([] if self.fused else [At("pass")])]
@@ -526,11 +646,18 @@ class _Lowering:
             return f"optimizer.fused_backward({loss}{self._rate_for_fused()})"
         if self.subject.backward == "create-graph":
             return f"{loss}.backward(create_graph=True)"
-        return f"backward({loss}, {self._some(self.trainable)})" if self._calls("backward") else f"{loss}.backward()"
+        return (
+            f"backward({loss}, {self._some(self.trainable)})"
+            if self._calls("backward")
+            else f"{loss}.backward()"
+        )
 
     def _rate_for_fused(self) -> str:
         """The learning rate, where fused_backward asks for one; of what a function builds, only a look at it tells."""
-        method, rate = getattr(self.subject.factory, "fused_backward", None), 'optimizer.param_groups[0]["lr"]'
+        method, rate = (
+            getattr(self.subject.factory, "fused_backward", None),
+            'optimizer.param_groups[0]["lr"]',
+        )
         if method is not None:
             return f", lr={rate}" if "lr" in inspect.signature(method).parameters else ""
         self.naming.imports.add("import inspect")
@@ -538,23 +665,45 @@ class _Lowering:
 
     def _has_graph(self) -> bool:
         """Whether something upstream of the loss surely requires grad."""
-        methods = [getattr(type(self.approach), name) for name in ("freeze", "thaw", "between_passes", "forward")]
+        methods = [
+            getattr(type(self.approach), name)
+            for name in ("freeze", "thaw", "between_passes", "forward")
+        ]
         if any(method.__module__ != Approach.__module__ for method in methods):
             return False
         by_flag = type(self.approach).freeze is not Approach.freeze
-        return self.case.architecture.graph(self.frozen if by_flag else (), self.case.differentiable_input)[-1]
+        return self.case.architecture.graph(
+            self.frozen if by_flag else (), self.case.differentiable_input
+        )[-1]
 
     def _forward(self, autocast: bool, divided: str = "") -> list[Statement]:
-        samples = "x.clone()" if self.case.architecture.places[0].layer.overwritable is False and self.case.differentiable_input else "x"
-        outputs = f"forward(model, {samples}, {self._some(sorted(self.frozen))})" if self._calls("forward") else f"model({samples})"
+        samples = (
+            "x.clone()"
+            if self.case.architecture.places[0].layer.overwritable is False
+            and self.case.differentiable_input
+            else "x"
+        )
+        outputs = (
+            f"forward(model, {samples}, {self._some(sorted(self.frozen))})"
+            if self._calls("forward")
+            else f"model({samples})"
+        )
         found: list[Statement] = [f"loss = nn.functional.mse_loss({outputs}, y){divided}"]
         if autocast:
             found = [
-                block(f'with torch.autocast("{self.kind}", dtype=torch.bfloat16):', f"outputs = {outputs}"),
+                block(
+                    f'with torch.autocast("{self.kind}", dtype=torch.bfloat16):',
+                    f"outputs = {outputs}",
+                ),
                 f"loss = nn.functional.mse_loss(outputs.to(y.dtype), y){divided}",
             ]
         if self.attends_twice:  # fused attention cannot be differentiated twice
-            found = [block("with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):", *found)]
+            found = [
+                block(
+                    "with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):",
+                    *found,
+                )
+            ]
         return [At("forward"), *found, At("loss", "loss")]
 
     def _new_scaler(self) -> str:
@@ -565,20 +714,36 @@ class _Lowering:
             return []
         if not event.scaled:
             return ["optimizer.step()"]
-        calls: list[Statement] = ["scaler.step(optimizer)", f"scaler.update({SCALE if event.amp == 'overflow' else ''})"]
+        calls: list[Statement] = [
+            "scaler.step(optimizer)",
+            f"scaler.update({SCALE if event.amp == 'overflow' else ''})",
+        ]
         if self._surely_has_gradients(event):
             return calls
         # Without a single gradient torch refuses, and what the scaler knows is void.
         test = block(f"if any(p.grad is not None for p in {self._list(self.owned)}):", "raise")
-        return [block("try:", *calls), block("except AssertionError as error:", At("refused", "error"), test, self._new_scaler())]
+        return [
+            block("try:", *calls),
+            block(
+                "except AssertionError as error:", At("refused", "error"), test, self._new_scaler()
+            ),
+        ]
 
     def _surely_has_gradients(self, event: Step) -> bool:
         """Whether at least one owned parameter surely has a gradient at this step."""
         hooks = ("freeze", "thaw", "between_passes", "forward", "backward", "after_backward")
-        if any(getattr(type(self.approach), hook).__module__ != Approach.__module__ for hook in hooks) or event.changes:
+        if (
+            any(
+                getattr(type(self.approach), hook).__module__ != Approach.__module__
+                for hook in hooks
+            )
+            or event.changes
+        ):
             return False
         flagged = self.frozen if type(self.approach).freeze is not Approach.freeze else ()
-        reached = self.case.architecture.reached(flagged, self.case.differentiable_input) - {*self._dropped(event)}
+        reached = self.case.architecture.reached(flagged, self.case.differentiable_input) - {
+            *self._dropped(event)
+        }
         return not reached.isdisjoint(self.owned)
 
     def _clear(self, set_to_none: bool, by: str = "optimizer") -> list[Statement]:
@@ -587,7 +752,9 @@ class _Lowering:
             return [At("zero_grad"), f"model.zero_grad({arguments})"]
         found: list[Statement] = [At("zero_grad")]
         if self.stepping:
-            found.append(f"optimizer.zero_grad({'' if 'set_to_none' in self.subject.unable else arguments})")
+            found.append(
+                f"optimizer.zero_grad({'' if 'set_to_none' in self.subject.unable else arguments})"
+            )
         if self.frozen and self._calls("companion"):
             found.append(f"companion.zero_grad({arguments})")
         found += self._hook("clear", sorted(self.frozen))
@@ -598,12 +765,17 @@ class _Lowering:
 
     def _dropped(self, event: Step) -> list[int]:
         trainable = self.trainable
-        return {"none": [], "first": trainable[:1], "last": trainable[-1:], "all": trainable}[event.drop]
+        return {"none": [], "first": trainable[:1], "last": trainable[-1:], "all": trainable}[
+            event.drop
+        ]
 
     def _clip(self, event: Clip) -> list[Statement]:
         listed = self._list(sorted(self.owned)) if event.over == "owned" else "model.parameters()"
         if event.by == "norm":
-            return [*([At("clip")] if event.over == "all" else []), f"nn.utils.clip_grad_norm_({listed}, {event.limit!r})"]
+            return [
+                *([At("clip")] if event.over == "all" else []),
+                f"nn.utils.clip_grad_norm_({listed}, {event.limit!r})",
+            ]
         # Without any gradient torch raises.
         call = f"nn.utils.clip_grad_value_({listed}, {event.limit!r})"
         return [block(f"if any(p.grad is not None for p in {listed}):", call)]
@@ -617,10 +789,20 @@ class _Lowering:
         ]
 
     def _backward_under_no_grad(self) -> list[Statement]:
-        found = [*self._clear(True), At("cleared"), block("with torch.no_grad():", *self._forward(False))]
-        found += [At("backward", "loss"), block("if loss.requires_grad:", self._backward("loss")), At("handed")]
+        found = [
+            *self._clear(True),
+            At("cleared"),
+            block("with torch.no_grad():", *self._forward(False)),
+        ]
+        found += [
+            At("backward", "loss"),
+            block("if loss.requires_grad:", self._backward("loss")),
+            At("handed"),
+        ]
         if self.stepping and not self.fused:
-            call = "optimizer.step(lambda: loss)" if self.subject.needs_closure else "optimizer.step()"
+            call = (
+                "optimizer.step(lambda: loss)" if self.subject.needs_closure else "optimizer.step()"
+            )
             found += [At("step"), call]
         return found
 
@@ -653,7 +835,10 @@ class _Lowering:
         self.naming.imports |= {"import io", "import torch"}
         left = [i for i in self.case.frozen_midway if i not in self.owned] if self.optimizer else []
         there = {"model": True, "optimizer": self.optimizer, "scaler": self.scaler}
-        parts = [*(part for part, is_there in there.items() if is_there), *(self.titles[name] for name in self.schedulers)]
+        parts = [
+            *(part for part, is_there in there.items() if is_there),
+            *(self.titles[name] for name in self.schedulers),
+        ]
         found: list[Statement] = [At("load"), *self._set_aside(left)]
         found += [
             "file = io.BytesIO()",
@@ -665,17 +850,34 @@ class _Lowering:
             At("network"),
             'model.load_state_dict(saved["model"])',
             *self._hook("freeze", sorted(self.frozen), "model"),
-            block("for new, known in zip(model.modules(), old.modules()):", "new.training = known.training"),
-            block("for p, known in zip(model.parameters(), old.parameters()):", "p.grad = known.grad"),
+            block(
+                "for new, known in zip(model.modules(), old.modules()):",
+                "new.training = known.training",
+            ),
+            block(
+                "for p, known in zip(model.parameters(), old.parameters()):", "p.grad = known.grad"
+            ),
             At("built", "", self._masked()),
             *self._construction_without_mode(),
         ]
-        found += [f"{self.titles[name]} = torch.optim.lr_scheduler.{SCHEDULERS[name]}" for name in self.schedulers]
+        found += [
+            f"{self.titles[name]} = torch.optim.lr_scheduler.{SCHEDULERS[name]}"
+            for name in self.schedulers
+        ]
         if self.optimizer:
             found += ['optimizer.load_state_dict(saved["optimizer"])', *self._switched("train", "")]
         if left:
-            found.append(block("for name, state in aside.items():", "optimizer.state[model.get_parameter(name)] = state"))
-        found += [f'{part}.load_state_dict(saved["{part}"])' for part in parts if part.startswith("scheduler")]
+            found.append(
+                block(
+                    "for name, state in aside.items():",
+                    "optimizer.state[model.get_parameter(name)] = state",
+                )
+            )
+        found += [
+            f'{part}.load_state_dict(saved["{part}"])'
+            for part in parts
+            if part.startswith("scheduler")
+        ]
         if self.scaler:
             found += [self._new_scaler(), 'scaler.load_state_dict(saved["scaler"])']
         return [*found, *self._companion(), self._owned_mark(), At("resumed")]

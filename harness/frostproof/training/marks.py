@@ -2,7 +2,18 @@
 
 from typing import Literal, get_args
 
-Phase = Literal["build", "zero_grad", "forward", "backward", "step", "train", "eval", "regroup", "load", "schedule"]
+Phase = Literal[
+    "build",
+    "zero_grad",
+    "forward",
+    "backward",
+    "step",
+    "train",
+    "eval",
+    "regroup",
+    "load",
+    "schedule",
+]
 """Where a training is. Each is the point of a mark, behind which its statements stand. `regroup`: the optimizer follows a mask that
 changes; `load`: a checkpoint is loaded.
 

@@ -50,14 +50,21 @@ class Naming:
             self.bound[first] = owner
             return path
         name = getattr(thing, "__qualname__", None) or repr(thing)
-        return self._unnamed(thing, f"{name} cannot be imported by name: define it at the top level of a module, not in __main__")
+        return self._unnamed(
+            thing,
+            f"{name} cannot be imported by name: define it at the top level of a module, not in __main__",
+        )
 
     def value(self, value: Any) -> str:
         """An expression for an argument."""
         if isinstance(value, float) and not math.isfinite(value):
             return f'float("{value}")'
         if isinstance(value, str):
-            return repr(value) if "'" in repr(value)[1:-1] or '"' in value else f'"{repr(value)[1:-1]}"'
+            return (
+                repr(value)
+                if "'" in repr(value)[1:-1] or '"' in value
+                else f'"{repr(value)[1:-1]}"'
+            )
         if isinstance(value, float):
             return float.__repr__(value)  # a subclass, such as numpy's, has a repr of its own
         if value is None or isinstance(value, bool | int | torch.dtype):
@@ -71,7 +78,8 @@ class Naming:
         if callable(value) and not isinstance(value, torch.nn.Module):
             return self.of(value)
         return self._unnamed(
-            value, f"the argument {value!r:.60} cannot be written down: use numbers, strings, tuples or importable functions"
+            value,
+            f"the argument {value!r:.60} cannot be written down: use numbers, strings, tuples or importable functions",
         )
 
     def keywords(self, arguments: Mapping[str, Any]) -> list[str]:
@@ -86,9 +94,51 @@ class Naming:
 
 TAKEN = frozenset(
     {
-        *("model", "optimizer", "companion", "scaler", "scheduler", "batch", "batches", "draw", "loss", "total", "returned", "x", "y", "p"),
-        *("nn", "sys", "io", "contextlib", "torch", "train", "network", "closure", "old", "saved", "file", "at", "only", "spread"),
-        *("before", "after", "name", "state", "group", "error", "aside", "named", "outputs", "checkpoint", "seed_all"),
+        *(
+            "model",
+            "optimizer",
+            "companion",
+            "scaler",
+            "scheduler",
+            "batch",
+            "batches",
+            "draw",
+            "loss",
+            "total",
+            "returned",
+            "x",
+            "y",
+            "p",
+        ),
+        *(
+            "nn",
+            "sys",
+            "io",
+            "contextlib",
+            "torch",
+            "train",
+            "network",
+            "closure",
+            "old",
+            "saved",
+            "file",
+            "at",
+            "only",
+            "spread",
+        ),
+        *(
+            "before",
+            "after",
+            "name",
+            "state",
+            "group",
+            "error",
+            "aside",
+            "named",
+            "outputs",
+            "checkpoint",
+            "seed_all",
+        ),
     }
 )
 """Names that a script itself uses."""
@@ -132,8 +182,15 @@ def _found(module: str, path: str) -> Any:
 def draws(subject: Subject) -> list[str]:
     """Statements that seed, with `seed`, the generators beside torch's that the optimizer's modules know of."""
     modules = [sys.modules[name] for name in _modules(subject) if name in sys.modules]
-    known = {value.__name__ for module in modules for value in vars(module).values() if isinstance(value, ModuleType)}
-    return (["random.seed(seed)"] if "random" in known else []) + (["numpy.random.seed(seed)"] if "numpy" in known else [])
+    known = {
+        value.__name__
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, ModuleType)
+    }
+    return (["random.seed(seed)"] if "random" in known else []) + (
+        ["numpy.random.seed(seed)"] if "numpy" in known else []
+    )
 
 
 def compiles(subject: Subject) -> bool:
@@ -141,12 +198,18 @@ def compiles(subject: Subject) -> bool:
     libraries = {name.partition(".")[0] for name in _modules(subject)}
     if not libraries:
         return False
-    return any(name.partition(".")[0] in libraries and "torch.compile" in _source(module) for name, module in list(sys.modules.items()))
+    return any(
+        name.partition(".")[0] in libraries and "torch.compile" in _source(module)
+        for name, module in list(sys.modules.items())
+    )
 
 
 def _modules(subject: Subject) -> set[str]:
     """The names of the modules in which the optimizer is defined, less torch's."""
-    names = {getattr(each, "__module__", None) or "" for each in getattr(subject.factory, "__mro__", (subject.factory,))}
+    names = {
+        getattr(each, "__module__", None) or ""
+        for each in getattr(subject.factory, "__mro__", (subject.factory,))
+    }
     return {name for name in names if name.partition(".")[0] not in ("torch", "builtins", "")}
 
 

@@ -136,7 +136,11 @@ class Crash:
     @property
     def caught(self) -> str:
         """The name of a builtin exception that catches it."""
-        return next(str(each.__name__) for each in type(self.error).__mro__ if getattr(builtins, each.__name__, None) is each)
+        return next(
+            str(each.__name__)
+            for each in type(self.error).__mro__
+            if getattr(builtins, each.__name__, None) is each
+        )
 
 
 @dataclass(slots=True)
@@ -173,7 +177,9 @@ class Trial:
     def __init__(self, case: Case, names: dict[str, str], subject: Subject) -> None:
         self.case = case
         self.subject = subject
-        self.rounding = 0.0  # the largest difference that passed as rounding, in units in the last place
+        self.rounding = (
+            0.0  # the largest difference that passed as rounding, in units in the last place
+        )
         self.names = names
         self.starts: dict[str, Start] = {}
         self.moments: list[Moment] = []

@@ -12,11 +12,28 @@ from torch.nn.utils import get_total_norm
 
 from frostproof.approaches.approach import Approach
 from frostproof.spec.case import Case, Positions
-from frostproof.spec.program import AnyEvent, BackwardUnderNoGrad, Freeze, Schedule, SetLr, Step, Thaw, changes
+from frostproof.spec.program import (
+    AnyEvent,
+    BackwardUnderNoGrad,
+    Freeze,
+    Schedule,
+    SetLr,
+    Step,
+    Thaw,
+    changes,
+)
 from frostproof.training.bits import bits, bits_of, fingerprint, gradient_bits, tensors_in
 from frostproof.training.flops import Flops
 from frostproof.training.lowering import Masked, Ownership
-from frostproof.training.observation import Activation, Bits, Clipped, ClosureUse, Cost, Observation, Start
+from frostproof.training.observation import (
+    Activation,
+    Bits,
+    Clipped,
+    ClosureUse,
+    Cost,
+    Observation,
+    Start,
+)
 from frostproof.training.rng import generator_state
 from frostproof.training.saved_tensors import SavedForBackward
 from frostproof.training.training import Training
@@ -37,9 +54,13 @@ class Recorder:
         self.masked = Masked(frozenset(), ())
         self.tracing = self.counting = False
         self.undrawn = b""  # what the generators would have drawn when step() was called
-        self.given: Positions | None = ()  # what the groups were given, where they are not of the optimizer's own making
+        self.given: (
+            Positions | None
+        ) = ()  # what the groups were given, where they are not of the optimizer's own making
         self.replaced: Any = None  # the optimizer in whose place another is about to be built
-        self.dtypes: dict[tuple[Any, ...], torch.dtype] = {}  # of what the optimizer keeps, as a checkpoint is saved
+        self.dtypes: dict[
+            tuple[Any, ...], torch.dtype
+        ] = {}  # of what the optimizer keeps, as a checkpoint is saved
         self.saved_bytes = 0  # of the forward pass whose backward pass is to be counted
         self.looking = ExitStack()  # what ends with a forward pass, or with a backward pass
 
@@ -84,7 +105,11 @@ class Recorder:
             seen.rates = self._of_groups(optimizer, _rate)
         if self.followed:
             named = {key: value for key, value in state.items() if isinstance(key, str)}
-            own = _numbers(vars(optimizer)) + _numbers(named) + b"".join(_counts_of(each) for each in _inner(optimizer))
+            own = (
+                _numbers(vars(optimizer))
+                + _numbers(named)
+                + b"".join(_counts_of(each) for each in _inner(optimizer))
+            )
             seen.counts = self._of_groups(optimizer, lambda group: own + _numbers(group))
 
     def _of_groups(self, optimizer: Any, what: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
@@ -122,26 +147,42 @@ class Recorder:
         if not self.buffers:
             self.held: tuple[int, ...] = ()
             return
-        paths = tuple(f"{path}." for path in self.masked.paths if not training.model.get_submodule(path).training)
-        self.held = tuple(i for i, name in enumerate(self.buffers) if name.startswith(paths)) if paths else ()
+        paths = tuple(
+            f"{path}."
+            for path in self.masked.paths
+            if not training.model.get_submodule(path).training
+        )
+        self.held = (
+            tuple(i for i, name in enumerate(self.buffers) if name.startswith(paths))
+            if paths
+            else ()
+        )
 
     def _owns(self, training: Training, value: Any, data: Ownership) -> None:
         self.ownership, self.owned = data, tuple(sorted(data.owned))
         self.grouping, self.given = [id(self.parameters[i]) for i in data.owned], data.owned
-        if not training.subject.per_parameter and training.optimizer is not None:  # it may have made groups of its own
+        if (
+            not training.subject.per_parameter and training.optimizer is not None
+        ):  # it may have made groups of its own
             self.grouping, self.given = _grouping(training.optimizer), None
 
     def _added(self, training: Training, value: Any, data: tuple[int, ...]) -> None:
         self.seen.added = (*self.seen.added, *data)
         # The user may thaw them before or after, so what the flags were is known only here.
         before = [self.flags[i] for i in data] if training.approach.adds_first else []
-        flipped = [i for i, flag in zip(data, before, strict=False) if self.parameters[i].requires_grad != flag]
+        flipped = [
+            i
+            for i, flag in zip(data, before, strict=False)
+            if self.parameters[i].requires_grad != flag
+        ]
         self.seen.flipped_by_adding = self.seen.flipped_by_adding or tuple(flipped)
 
     def _replacing(self, training: Training, value: Any, data: Any) -> None:
         self.replaced = training.optimizer
 
-    def _rebuilt(self, training: Training, value: Any, data: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    def _rebuilt(
+        self, training: Training, value: Any, data: tuple[tuple[int, ...], tuple[int, ...]]
+    ) -> None:
         old, optimizer = self.replaced, training.optimizer
         # One that makes groups of its own may have fewer than it was given.
         new = dict(zip(data[1], getattr(optimizer, "param_groups", ()), strict=False))
@@ -149,7 +190,9 @@ class Recorder:
             if number in new and _options(new[number]) != _options(group):
                 self.seen.forgot = True
         self.seen.built = old is None
-        if old is not None and (any(getattr(old, "state", {}).values()) or _kept(old) != _kept(optimizer)):
+        if old is not None and (
+            any(getattr(old, "state", {}).values()) or _kept(old) != _kept(optimizer)
+        ):
             self.seen.forgot = True
 
     def _load(self, training: Training, value: Any, data: Any) -> None:
@@ -157,11 +200,15 @@ class Recorder:
 
     def _resumed(self, training: Training, value: Any, data: Any) -> None:
         loaded = self._state_dtypes(training)
-        self.seen.cast = any(loaded.get(path, dtype) != dtype for path, dtype in self.dtypes.items())
+        self.seen.cast = any(
+            loaded.get(path, dtype) != dtype for path, dtype in self.dtypes.items()
+        )
 
     def _state_dtypes(self, training: Training) -> dict[tuple[Any, ...], torch.dtype]:
         """The dtypes of the tensors that the optimizer keeps for its parameters, by position and keys."""
-        states = [getattr(training.optimizer, "state", {}).get(parameter) for parameter in self.parameters]
+        states = [
+            getattr(training.optimizer, "state", {}).get(parameter) for parameter in self.parameters
+        ]
         return {path: tensor.dtype for path, tensor in tensors_in(dict(enumerate(states)))}
 
     def _switched(self, training: Training, value: Any, data: Any) -> None:
@@ -192,12 +239,22 @@ class Recorder:
 
         def look(path: str, output: Tensor) -> None:
             nonlocal before
-            activations.append(Activation(path, output.requires_grad, output.is_leaf, output.grad_fn is not None, saving.seen - before))
+            activations.append(
+                Activation(
+                    path,
+                    output.requires_grad,
+                    output.is_leaf,
+                    output.grad_fn is not None,
+                    saving.seen - before,
+                )
+            )
             before = saving.seen
 
         for place in training.case.architecture.places:
             module = training.model.get_submodule(place.path)
-            hook = module.register_forward_hook(lambda _, __, output, path=place.path: look(path, output))
+            hook = module.register_forward_hook(
+                lambda _, __, output, path=place.path: look(path, output)
+            )
             self.looking.callback(hook.remove)
 
     def _loss(self, training: Training, value: Tensor, data: Any) -> None:
@@ -214,7 +271,9 @@ class Recorder:
                 self.seen.backward_error = str(error)
         if self.counting:
             counted = self.looking.enter_context(Flops())
-            self.looking.callback(lambda: setattr(self.seen, "cost", Cost(self.saved_bytes, counted.flops)))
+            self.looking.callback(
+                lambda: setattr(self.seen, "cost", Cost(self.saved_bytes, counted.flops))
+            )
             self.counting = False
 
     def _pass(self, training: Training, value: Any, data: Any) -> None:
@@ -228,7 +287,11 @@ class Recorder:
 
     def _clip(self, training: Training, value: Any, data: Any) -> None:
         found = [p.grad for p in self.parameters if p.grad is not None]
-        trainable = [p.grad for i, p in enumerate(self.parameters) if i not in self.masked.frozen and p.grad is not None]
+        trainable = [
+            p.grad
+            for i, p in enumerate(self.parameters)
+            if i not in self.masked.frozen and p.grad is not None
+        ]
         self.seen.clipped.append(Clipped(_norm(found), _norm(trainable)))
 
     def _handed(self, training: Training, value: Any, data: Any) -> None:
@@ -236,7 +299,12 @@ class Recorder:
         if seen.handed is None:
             self.undrawn = generator_state(training.device)
             seen.stepped = self.ownership.stepping
-            as_they_are = isinstance(event, Step) and event.drop == "none" and not event.after_backward and not self.drops
+            as_they_are = (
+                isinstance(event, Step)
+                and event.drop == "none"
+                and not event.after_backward
+                and not self.drops
+            )
             seen.handed = seen.gradients if as_they_are else gradient_bits(self.parameters)
 
     def _called(self, training: Training, value: Any, data: Any) -> None:
@@ -304,14 +372,24 @@ def _rate(group: dict[str, Any]) -> float | None:
 def _numbers(settings: dict[str, Any]) -> Bits:
     """The numbers in a parameter group, or among an optimizer's attributes, but for the learning rate."""
     # A tuple of types: a union is built and walked anew each time, and this runs at each event for each group.
-    return fingerprint({key: value for key, value in settings.items() if isinstance(value, _NUMBERS) and key != "lr"})
+    return fingerprint(
+        {
+            key: value
+            for key, value in settings.items()
+            if isinstance(value, _NUMBERS) and key != "lr"
+        }
+    )
 
 
 def _inner(optimizer: Any) -> list[Any]:
     """The optimizers among an optimizer's attributes, to which it leaves the work."""
     found: list[Any] = []
     for value in vars(optimizer).values():
-        found += [each for each in (value if isinstance(value, list | tuple) else (value,)) if isinstance(each, torch.optim.Optimizer)]
+        found += [
+            each
+            for each in (value if isinstance(value, list | tuple) else (value,))
+            if isinstance(each, torch.optim.Optimizer)
+        ]
     return found
 
 
@@ -322,7 +400,11 @@ def _counts_of(optimizer: torch.optim.Optimizer) -> Bits:
 def _kept(optimizer: Any) -> Bits:
     """What an optimizer keeps among its attributes, of its own making: counts, and state under other names."""
     given = ("param_groups", "state", "defaults")
-    return fingerprint({key: value for key, value in vars(optimizer).items() if key not in given} if optimizer is not None else None)
+    return fingerprint(
+        {key: value for key, value in vars(optimizer).items() if key not in given}
+        if optimizer is not None
+        else None
+    )
 
 
 def _options(group: dict[str, Any]) -> bytes:

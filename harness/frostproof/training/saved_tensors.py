@@ -42,10 +42,14 @@ class SavedForBackward:
     def __init__(self) -> None:
         self.seen = 0
         self.alive: WeakSet[_Saved] = WeakSet()
-        self.hooks: Any = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda saved: saved.tensor)
+        self.hooks: Any = torch.autograd.graph.saved_tensors_hooks(
+            self._keep, lambda saved: saved.tensor
+        )
 
     def _keep(self, tensor: Tensor) -> _Saved:
-        saved = _Saved(tensor.detach())  # an operation's own output would keep the operation alive, and with it itself
+        saved = _Saved(
+            tensor.detach()
+        )  # an operation's own output would keep the operation alive, and with it itself
         self.alive.add(saved)
         self.seen += 1
         return saved

@@ -43,7 +43,11 @@ def merged(left: Statements, right: Statements, name: str, value: str) -> list[S
     found: list[Statement] = []
     for kind, i, j, k, m in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         one, other = left[i:j], right[k:m]
-        pairs = [(a, b) for a, b in zip(one, other, strict=False) if isinstance(a, Block) and isinstance(b, Block) and a.head == b.head]
+        pairs = [
+            (a, b)
+            for a, b in zip(one, other, strict=False)
+            if isinstance(a, Block) and isinstance(b, Block) and a.head == b.head
+        ]
         if kind == "equal":
             found += one
         elif len(pairs) == len(one) == len(other):
@@ -73,7 +77,10 @@ def rendered(statements: Iterable[Statement], indent: str = "") -> list[str]:
             raise TypeError(f"{statement} has no text")
         if isinstance(statement, Block):
             empty = all(isinstance(each, str) and each.startswith("#") for each in statement.body)
-            lines += [*folded(statement.head, indent), *rendered((*statement.body, *["pass"] * empty), indent + "    ")]
+            lines += [
+                *folded(statement.head, indent),
+                *rendered((*statement.body, *["pass"] * empty), indent + "    "),
+            ]
         elif statement or not (lines and after):
             lines += folded(statement, indent) if statement else [""]
     return lines
@@ -91,7 +98,11 @@ def folded(line: str, indent: str = "") -> list[str]:
     if spot is None:
         return [indent + line]
     start, cuts, end, separated = spot
-    parts = [part for a, b in pairwise((start + 1, *cuts, end)) if (part := line[a:b].removeprefix(",").strip())]
+    parts = [
+        part
+        for a, b in pairwise((start + 1, *cuts, end))
+        if (part := line[a:b].removeprefix(",").strip())
+    ]
     together = (", " if separated else " ").join(parts)
     deeper = indent + "    "
     call = line[start - 1 : start].isidentifier()
@@ -116,9 +127,20 @@ def _brackets(line: str) -> tuple[int, list[int], int, bool] | None:
         return None
     for token in tokens:
         place = token.start[1]
-        if token.type == tokenize.NAME and depth == 1 and token.string in ("for", "lambda") and separated:
+        if (
+            token.type == tokenize.NAME
+            and depth == 1
+            and token.string in ("for", "lambda")
+            and separated
+        ):
             cuts, separated = [place] if token.string == "for" else [], False
-        elif token.type == tokenize.NAME and depth == 1 and token.string == "if" and cuts and not separated:
+        elif (
+            token.type == tokenize.NAME
+            and depth == 1
+            and token.string == "if"
+            and cuts
+            and not separated
+        ):
             cuts.append(place)
         elif token.type != tokenize.OP:
             continue

@@ -54,7 +54,9 @@ class Batches:
             self.seed = seed
         seed_everything(seed, self.device)
         # Copies: a layer that works in place overwrites the batch.
-        return [(x.clone().requires_grad_(self.case.differentiable_input), y) for x, y in self.drawn]
+        return [
+            (x.clone().requires_grad_(self.case.differentiable_input), y) for x, y in self.drawn
+        ]
 
 
 class Training:
@@ -75,7 +77,13 @@ class Training:
         resumes: bool = False,
         observer: Observer | None = None,
     ) -> None:
-        self.case, self.subject, self.approach, self.device, self.observer = case, subject, approach, device, observer
+        self.case, self.subject, self.approach, self.device, self.observer = (
+            case,
+            subject,
+            approach,
+            device,
+            observer,
+        )
         self.phase: Phase = "build"
         self.ownership = Ownership((), False)
         self.batches = batches or Batches(case, device)
@@ -129,7 +137,11 @@ class Training:
         names, skipped = self.names, False
         for statement, following in zip_longest(statements, statements[1:]):
             if isinstance(statement, At):
-                self._at(statement.point, names[statement.value] if statement.value else None, statement.data)
+                self._at(
+                    statement.point,
+                    names[statement.value] if statement.value else None,
+                    statement.data,
+                )
             elif not skipped:
                 # A `try:` is one statement with the block behind it.
                 skipped = isinstance(following, Block) and following.head.startswith("except ")

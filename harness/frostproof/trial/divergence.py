@@ -13,7 +13,14 @@ from frostproof.invariants.tolerance import is_rounding
 from frostproof.spec.program import Step, Thaw
 from frostproof.training.observation import Bits, Moment, Observation, Trial, picker
 
-PAIRS = (("a", "b"), ("b", "cleared"), ("b", "second"), ("b", "rebuilt"), ("a", "resumed"), ("b", "resumed-b"))
+PAIRS = (
+    ("a", "b"),
+    ("b", "cleared"),
+    ("b", "second"),
+    ("b", "rebuilt"),
+    ("a", "resumed"),
+    ("b", "resumed-b"),
+)
 """The roles that are compared step by step."""
 
 
@@ -31,7 +38,11 @@ def _kept_gradient(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """An optimizer is handed a gradient for what is frozen: it trains it, as torch's optimizers look at gradients alone."""
     for role in (left, right):
         seen = moment.seen[role]
-        if seen.handed is not None and seen.stepped and any(seen.handed[i] is not None for i in moment.frozen.step if i in seen.owned):
+        if (
+            seen.handed is not None
+            and seen.stepped
+            and any(seen.handed[i] is not None for i in moment.frozen.step if i in seen.owned)
+        ):
             return True
     return False
 
@@ -44,8 +55,12 @@ def _thawed_within(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     names = {name for each in event.changes if isinstance(each, Thaw) for name in each.names}
     one, other = moment.seen[left], moment.seen[right]
     positions = [trial.case.positions[name] for name in names]
-    without = (left != "a") or all(_handed(one, i) is None for i in positions if _stale(trial, moment, i))
-    return without and any(_handed(one, i) != _handed(other, i) and _stale(trial, moment, i) for i in positions)
+    without = (left != "a") or all(
+        _handed(one, i) is None for i in positions if _stale(trial, moment, i)
+    )
+    return without and any(
+        _handed(one, i) != _handed(other, i) and _stale(trial, moment, i) for i in positions
+    )
 
 
 def _stale(trial: Trial, moment: Moment, i: int) -> bool:
@@ -59,11 +74,17 @@ def _clipped_by_leftovers(trial: Trial, moment: Moment, left: str, right: str) -
         return False
     one, other = moment.seen[left], moment.seen[right]
     take = picker(moment.frozen.trainable)
-    if one.handed is None or other.handed is None or (not event.closure and take(one.handed) == take(other.handed)):
+    if (
+        one.handed is None
+        or other.handed is None
+        or (not event.closure and take(one.handed) == take(other.handed))
+    ):
         return False
     for first, second in zip(one.clipped, other.clipped, strict=False):
         if first.norm != second.norm:  # those before clipped both alike
-            alike = first.trainable == second.trainable or is_rounding(trial, first.trainable, second.trainable)
+            alike = first.trainable == second.trainable or is_rounding(
+                trial, first.trainable, second.trainable
+            )
             return alike and (first.norm, second.norm) != (first.trainable, second.trainable)
     return False
 
@@ -78,7 +99,9 @@ def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     one, other = moment.seen[left], moment.seen[right]
     cut = [i for i in moment.frozen.trainable if i in everything - reached]
     if trial.subject.backward == "fused":
-        return bool(cut)  # nobody sees the gradients: what is known is that these are behind the cut
+        return bool(
+            cut
+        )  # nobody sees the gradients: what is known is that these are behind the cut
     return any(_left_alone(one, i) and not _left_alone(other, i) for i in cut)
 
 
@@ -105,7 +128,9 @@ def _counts_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
 def _came_late(trial: Trial, left: str, right: str) -> bool:
     """Whether a group, or the optimizer itself, came during the training, or was not there at a step because it owned nothing."""
     pairs = [(each.seen[left], each.seen[right]) for each in trial.moments]
-    return any(seen.added or seen.built for pair in pairs for seen in pair) or any(one.stepped != other.stepped for one, other in pairs)
+    return any(seen.added or seen.built for pair in pairs for seen in pair) or any(
+        one.stepped != other.stepped for one, other in pairs
+    )
 
 
 def _forgot(trial: Trial, moment: Moment, left: str, right: str) -> bool:
@@ -128,19 +153,32 @@ def _cast_on_load(trial: Trial, moment: Moment, left: str, right: str) -> bool:
 def _zeroed_in_place(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """Thawed with a leftover gradient in one, which zero_grad(set_to_none=False) left as zeros: 0 + -0.0 is not -0.0."""
     one, other = moment.seen[left], moment.seen[right]
-    if one.cleared is None or other.cleared is None or one.gradients is None or other.gradients is None:
+    if (
+        one.cleared is None
+        or other.cleared is None
+        or one.gradients is None
+        or other.gradients is None
+    ):
         return False
-    zeroed = [i for i in moment.frozen.trainable if (one.cleared[i] is None) != (other.cleared[i] is None)]
+    zeroed = [
+        i for i in moment.frozen.trainable if (one.cleared[i] is None) != (other.cleared[i] is None)
+    ]
     # Before any is dropped: the gradients differ even where step() sees none of them.
     pairs = [(one.gradients[i], other.gradients[i]) for i in zeroed]
-    return any(left != right and _numbers(trial, left) == _numbers(trial, right) for left, right in pairs)
+    return any(
+        left != right and _numbers(trial, left) == _numbers(trial, right) for left, right in pairs
+    )
 
 
 def _numbers(trial: Trial, gradient: Bits | None) -> list[float | str] | None:
     """The values of a gradient, in which 0.0 and -0.0 are equal, and so are NaNs; None where none is more than zero."""
     from frostproof.training.bits import values
 
-    numbers = [] if gradient is None else ["NaN" if isnan(number) else number for number in values(gradient, trial.case.dtype)]
+    numbers = (
+        []
+        if gradient is None
+        else ["NaN" if isnan(number) else number for number in values(gradient, trial.case.dtype)]
+    )
     return numbers if any(numbers) else None
 
 

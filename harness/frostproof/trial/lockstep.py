@@ -49,7 +49,9 @@ def run_trial(
     ends the trial as its `crash`. `watched`: positions of the parameters whose state is looked at; those that the case freezes
     midway where none are given.
     """
-    lockstep = _Lockstep(case, subject, device, approaches, case.frozen_midway if watched is None else watched)
+    lockstep = _Lockstep(
+        case, subject, device, approaches, case.frozen_midway if watched is None else watched
+    )
     outcome = Outcome(lockstep.trial)
     judged: set[str] = set()
     for moment in lockstep.moments():
@@ -65,7 +67,10 @@ def run_trial(
                 outcome.violated.setdefault(invariant, shown)
                 if invariant.id in muted:
                     known.append(shown)
-        if any(invariant.severity != "cost" and invariant.id not in muted for invariant in outcome.violated):
+        if any(
+            invariant.severity != "cost" and invariant.id not in muted
+            for invariant in outcome.violated
+        ):
             break
         lockstep.go_on_past(known)
     lockstep.close()
@@ -76,7 +81,9 @@ def run_trial(
 class _Lockstep:
     """The twins of one case, which go through its events together."""
 
-    def __init__(self, case: Case, subject: Subject, device: str, approaches: Approaches, watched: Positions) -> None:
+    def __init__(
+        self, case: Case, subject: Subject, device: str, approaches: Approaches, watched: Positions
+    ) -> None:
         self.case, self.subject, self.device = case, subject, device
         ways = approaches.of(case)
         self.trial = Trial(case, {role: approach.name for role, approach in ways.items()}, subject)
@@ -85,7 +92,9 @@ class _Lockstep:
         for role, approach in ways.items():
             recorder = Recorder(case, approach, watched)
             resumes = role.startswith("resumed")
-            training = Training(case, subject, approach, device, batches, resumes=resumes, observer=recorder)
+            training = Training(
+                case, subject, approach, device, batches, resumes=resumes, observer=recorder
+            )
             self.twins[role] = training, recorder
 
     def moments(self) -> Iterator[Moment]:
@@ -99,17 +108,28 @@ class _Lockstep:
         for index, event in enumerate(self.case.program):
             trace = self.subject.factory is None and isinstance(event, Step)
             frozen = self.case.course[index].forward
-            count = trace and frozen not in counted  # once is enough: the costs depend on what is frozen
+            count = (
+                trace and frozen not in counted
+            )  # once is enough: the costs depend on what is frozen
             if count:
                 counted.add(frozen)
             seen: dict[str, Observation] = {}
             for role, (training, recorder) in self.twins.items():
-                recorder.begin(event, trace=trace and role == "a", count=count and role in ("a", "b"))
+                recorder.begin(
+                    event, trace=trace and role == "a", count=count and role in ("a", "b")
+                )
                 with filled() if role == "again" else nullcontext():
                     if not self._survives(role, index, partial(training.run, index)):
                         return
                     seen[role] = recorder.end(training)
-            moment = Moment(index, event, self.case.course[index], index == len(self.case.program) - 1, seen, before)
+            moment = Moment(
+                index,
+                event,
+                self.case.course[index],
+                index == len(self.case.program) - 1,
+                seen,
+                before,
+            )
             self.trial.moments.append(moment)
             before = seen
             note(self.trial, moment)
@@ -126,8 +146,14 @@ class _Lockstep:
             if passes(error):
                 raise
             groups = getattr(training.optimizer, "param_groups", ())
-            rates = tuple(float(group["lr"]) for group in groups if isinstance(group.get("lr"), float | torch.Tensor))
-            self.trial.crash = Crash(role, index, training.phase, error, recorder.seen.handed, rates)
+            rates = tuple(
+                float(group["lr"])
+                for group in groups
+                if isinstance(group.get("lr"), float | torch.Tensor)
+            )
+            self.trial.crash = Crash(
+                role, index, training.phase, error, recorder.seen.handed, rates
+            )
             return False
         return True
 
@@ -136,7 +162,9 @@ class _Lockstep:
         moment = self.trial.moments[-1]
         if any(shown.breach.kind.id == "moved" for shown in known) and self._undo(moment):
             known = [shown for shown in known if shown.breach.kind.id != "moved"]
-        roles = {role for shown in known if not shown.breach.kind.aside for role in shown.breach.roles}
+        roles = {
+            role for shown in known if not shown.breach.kind.aside for role in shown.breach.roles
+        }
         for pair in PAIRS:
             if roles.intersection(pair):
                 self.trial.parted.setdefault(pair, "a known violation")
@@ -148,13 +176,23 @@ class _Lockstep:
         undone: set[int] = set()
         for role, seen in moment.seen.items():
             before, handed = self.trial.weights_before(moment, role), seen.handed
-            still = [i for i in range(len(before)) if (handed[i] is None if handed is not None else i in moment.frozen.step)]
+            still = [
+                i
+                for i in range(len(before))
+                if (handed[i] is None if handed is not None else i in moment.frozen.step)
+            ]
             moved = [i for i in still if seen.weights[i] != before[i]]
             with torch.no_grad():
                 for i in moved:
                     parameter = self.twins[role][1].parameters[i]
-                    parameter.copy_(torch.frombuffer(bytearray(before[i]), dtype=parameter.dtype).view_as(parameter))
-            seen.weights = tuple(before[i] if i in moved else weight for i, weight in enumerate(seen.weights))
+                    parameter.copy_(
+                        torch.frombuffer(bytearray(before[i]), dtype=parameter.dtype).view_as(
+                            parameter
+                        )
+                    )
+            seen.weights = tuple(
+                before[i] if i in moved else weight for i, weight in enumerate(seen.weights)
+            )
             undone.update(moved)
         self.trial.undone[moment.number] = tuple(sorted(undone))
         return True

@@ -9,7 +9,12 @@ from frostproof.training.observation import Bits, Moment, Trial
 def note(trial: Trial, moment: Moment) -> None:
     """What A's optimizer does where a frozen parameter has zeros for a gradient, as `zero_grad(set_to_none=False)` leaves them."""
     seen = moment.seen["a"]
-    if trial.moved_on_zero_grad or not isinstance(moment.event, Step) or seen.handed is None or not seen.stepped:
+    if (
+        trial.moved_on_zero_grad
+        or not isinstance(moment.event, Step)
+        or seen.handed is None
+        or not seen.stepped
+    ):
         return
     for i in moment.frozen.step:
         gradient = seen.handed[i]

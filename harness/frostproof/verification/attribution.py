@@ -11,7 +11,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
 
-from frostproof.approaches.approach import Approach, Approaches, RequiresGradNudged, RequiresGradReversed
+from frostproof.approaches.approach import (
+    Approach,
+    Approaches,
+    RequiresGradNudged,
+    RequiresGradReversed,
+)
 from frostproof.generation.cases import late
 from frostproof.invariants import BY_ID, INVARIANTS, Breach, Invariant, Shown
 from frostproof.invariants.breach import RAISES
@@ -33,17 +38,54 @@ REPEATS, MATCHES = BY_ID["repeats-itself"], BY_ID["trainable-updates-match"]
 class Reruns:
     """One case that shows a breach, and what other runs of it show."""
 
-    def __init__(self, outcome: Outcome, subject: Subject, device: str, approaches: Approaches, muted: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        outcome: Outcome,
+        subject: Subject,
+        device: str,
+        approaches: Approaches,
+        muted: Collection[str] = (),
+    ) -> None:
         self.muted = muted
-        self.outcome, self.case, self.subject, self.device, self.approaches = outcome, outcome.trial.case, subject, device, approaches
+        self.outcome, self.case, self.subject, self.device, self.approaches = (
+            outcome,
+            outcome.trial.case,
+            subject,
+            device,
+            approaches,
+        )
 
-    def run(self, case: Case, subject: Subject | None = None, invariants: Collection[Invariant] = INVARIANTS) -> Outcome:
-        return run_trial(case, subject or self.subject, self.device, tuple(invariants), self.approaches, muted=self.muted)
+    def run(
+        self,
+        case: Case,
+        subject: Subject | None = None,
+        invariants: Collection[Invariant] = INVARIANTS,
+    ) -> Outcome:
+        return run_trial(
+            case,
+            subject or self.subject,
+            self.device,
+            tuple(invariants),
+            self.approaches,
+            muted=self.muted,
+        )
 
     def _control_of(self, case: Case, closure: bool | None = None) -> Outcome:
-        fit = [i for i in INVARIANTS if i.applies(optimizer=self.subject.factory is not None, values=self.device != "meta")]
+        fit = [
+            i
+            for i in INVARIANTS
+            if i.applies(optimizer=self.subject.factory is not None, values=self.device != "meta")
+        ]
         muted = [invariant.id for invariant in fit]  # it goes on to its end, whatever it breaks
-        return run_trial(case.control(closure), self.subject, self.device, fit, Approaches(), muted=muted, watched=self.case.frozen_midway)
+        return run_trial(
+            case.control(closure),
+            self.subject,
+            self.device,
+            fit,
+            Approaches(),
+            muted=muted,
+            watched=self.case.frozen_midway,
+        )
 
     @cached_property
     def control(self) -> Outcome:
@@ -64,16 +106,25 @@ class Reruns:
         """Whether forward and backward alone, without any optimizer, differ from run to run."""
         if self.subject.factory is None:
             return is_accelerator(self.device)
-        return REPEATS in run_trial(self.case.control(), AUTOGRAD, self.device, (REPEATS,), Approaches()).violated
+        return (
+            REPEATS
+            in run_trial(
+                self.case.control(), AUTOGRAD, self.device, (REPEATS,), Approaches()
+            ).violated
+        )
 
     @cached_property
     def depends_on_grouping(self) -> bool:
         """Whether, with nothing frozen, the optimizer trains otherwise where what is thawed later has groups of its own."""
-        grouped = self.case.replaced(groups=late(self.case.groups, self.case.mask, self.case.program))
+        grouped = self.case.replaced(
+            groups=late(self.case.groups, self.case.mask, self.case.program)
+        )
         if grouped.groups == self.case.groups:
             return False
         one, other = self.control.trial, self._control_of(grouped).trial
-        return [moment.seen["a"].weights for moment in one.moments] != [moment.seen["a"].weights for moment in other.moments]
+        return [moment.seen["a"].weights for moment in one.moments] != [
+            moment.seen["a"].weights for moment in other.moments
+        ]
 
     @cached_property
     def refuses_unlike_rates(self) -> bool:
@@ -82,9 +133,16 @@ class Reruns:
         if crash is None or len(set(crash.rates)) < 2 or self.control.trial.crash is not None:
             return False
         halves = [self.case.groups[0].parameters[::2], self.case.groups[0].parameters[1::2]]
-        names = [group.parameters for group in self.case.groups] if len(self.case.groups) > 1 else list(filter(None, halves))
+        names = (
+            [group.parameters for group in self.case.groups]
+            if len(self.case.groups) > 1
+            else list(filter(None, halves))
+        )
         options = dict(self.case.groups[0].options)
-        rates = [(*((k, v) for k, v in options.items() if k != "lr"), ("lr", 0.1 / (1 + i))) for i in range(len(names))]
+        rates = [
+            (*((k, v) for k, v in options.items() if k != "lr"), ("lr", 0.1 / (1 + i)))
+            for i in range(len(names))
+        ]
         groups = tuple(Group(tuple(each), rate) for each, rate in zip(names, rates, strict=True))
         return self._control_of(self.case.replaced(groups=groups)).trial.crash is not None
 
@@ -105,12 +163,19 @@ class Reruns:
     @cached_property
     def depends_on_rounding(self) -> bool:
         """Whether the last digit of the gradients makes more than a rounding difference, as where it decides for a line search."""
-        return any(self._trains_apart(self.case, RequiresGradNudged(seed=seed)) for seed in range(NUDGES))
+        return any(
+            self._trains_apart(self.case, RequiresGradNudged(seed=seed)) for seed in range(NUDGES)
+        )
 
     def _trains_apart(self, case: Case, other: Approach) -> bool:
         """Whether A and this variant of it differ by more than rounding."""
         subject = replace(self.subject, rounding=self.subject.rounding or "seen")
-        return MATCHES in run_trial(case.replaced(extras=()), subject, self.device, (MATCHES,), Approaches(b=other)).violated
+        return (
+            MATCHES
+            in run_trial(
+                case.replaced(extras=()), subject, self.device, (MATCHES,), Approaches(b=other)
+            ).violated
+        )
 
     @cached_property
     def blamed(self) -> str:
@@ -159,8 +224,12 @@ def _compares(invariant: Invariant, shown: Shown, subject: Subject) -> bool:
 
 def _overflowed(reruns: Reruns, invariant: Invariant, shown: Shown) -> bool:
     crash = shown.trial.crash
-    handed = () if crash is None or crash.handed is None or reruns.device == "meta" else crash.handed
-    return not all(finite(gradient, reruns.case.dtype) for gradient in handed if gradient is not None)
+    handed = (
+        () if crash is None or crash.handed is None or reruns.device == "meta" else crash.handed
+    )
+    return not all(
+        finite(gradient, reruns.case.dtype) for gradient in handed if gradient is not None
+    )
 
 
 def _rounds(reruns: Reruns, invariant: Invariant, shown: Shown) -> bool:
@@ -176,7 +245,9 @@ def _amplifies(reruns: Reruns, invariant: Invariant, shown: Shown) -> bool:
 def _stuck_too(reruns: Reruns, invariant: Invariant, shown: Shown) -> bool:
     i, number = shown.parameter, shown.breach.found
     control: Trial = reruns.control.trial
-    return not any(moves(control, moment, "a", i) for moment in control.moments[number : number + 1])
+    return not any(
+        moves(control, moment, "a", i) for moment in control.moments[number : number + 1]
+    )
 
 
 EXPLANATIONS = (
@@ -207,20 +278,29 @@ EXPLANATIONS = (
     Explanation(
         "does-not-repeat",
         "The optimizer does not repeat itself with nothing frozen; that is reported under repeats-itself.",
-        lambda invariant, shown, subject: _compares(invariant, shown, subject) and invariant is not REPEATS,
+        lambda invariant, shown, subject: (
+            _compares(invariant, shown, subject) and invariant is not REPEATS
+        ),
         lambda reruns, invariant, shown: not reruns.repeats,
     ),
     Explanation(
         "positional-by-design",
         "The subject states that an update depends on the order or the number of the parameters.",
-        lambda invariant, shown, subject: _compares(invariant, shown, subject) and bool(subject.positional),
+        lambda invariant, shown, subject: (
+            _compares(invariant, shown, subject) and bool(subject.positional)
+        ),
         lambda reruns, invariant, shown: True,
     ),
     Explanation(
         "known-not-to-repeat",
         "The optimizer is on record for reading memory or random numbers that are not its own.",
-        lambda invariant, shown, subject: _compares(invariant, shown, subject) and invariant is not REPEATS,
-        lambda reruns, invariant, shown: reruns.subject.factory is not None and "repeats-itself" in reruns.subject.expected_failures,
+        lambda invariant, shown, subject: (
+            _compares(invariant, shown, subject) and invariant is not REPEATS
+        ),
+        lambda reruns, invariant, shown: (
+            reruns.subject.factory is not None
+            and "repeats-itself" in reruns.subject.expected_failures
+        ),
     ),
     Explanation(
         "depends-on-grouping",
@@ -245,13 +325,17 @@ EXPLANATIONS = (
         "same-without-freezing",
         "The same invariant is broken with nothing frozen.",
         lambda invariant, shown, subject: invariant.freezing and not shown.breach.kind.raises,
-        lambda reruns, invariant, shown: invariant in reruns.control.violated and not reruns.control.trial.case.mask,
+        lambda reruns, invariant, shown: (
+            invariant in reruns.control.violated and not reruns.control.trial.case.mask
+        ),
     ),
 )
 """In the order in which they are tried; the first that holds explains a breach."""
 
 
-def attributed(reruns: Reruns, violated: dict[Invariant, Shown]) -> tuple[dict[Invariant, Shown], list[tuple[Invariant, str]]]:
+def attributed(
+    reruns: Reruns, violated: dict[Invariant, Shown]
+) -> tuple[dict[Invariant, Shown], list[tuple[Invariant, str]]]:
     """What is left of these breaches, a crash among them as what it breaks; and what was explained away, with the explanation's id."""
     found, explained = dict(violated), []
     crash = reruns.outcome.trial.crash
@@ -260,8 +344,12 @@ def attributed(reruns: Reruns, violated: dict[Invariant, Shown]) -> tuple[dict[I
         found[invariant] = shown
     left: dict[Invariant, Shown] = {}
     for invariant, shown in found.items():
-        concerned = (each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject))
-        concerned = (each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject))
+        concerned = (
+            each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject)
+        )
+        concerned = (
+            each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject)
+        )
         reason = next((each.id for each in concerned if each.holds(reruns, invariant, shown)), None)
         if reason is None:
             left[invariant] = shown
@@ -280,10 +368,24 @@ def _crash_breach(reruns: Reruns) -> tuple[Invariant, Shown]:
     control = reruns.control.trial.crash
     closes = any(event.closure for event in reruns.case.program if isinstance(event, Step))
     # Not on meta: what an optimizer does with a loss that has no value is no fault of it.
-    if control is not None and closes and reruns.device != "meta" and reruns.control_without_closure.trial.crash is None:
+    if (
+        control is not None
+        and closes
+        and reruns.device != "meta"
+        and reruns.control_without_closure.trial.crash is None
+    ):
         # Shown in the control, where nothing is frozen that might have to do with it.
-        breach = Breach(RAISES, (control.role,), control.index, expected="without a closure it does not raise")
-        return BY_ID["closure-is-honoured"], Shown(reruns.control.trial, breach, "closure-is-honoured", reruns.device)
+        breach = Breach(
+            RAISES, (control.role,), control.index, expected="without a closure it does not raise"
+        )
+        return BY_ID["closure-is-honoured"], Shown(
+            reruns.control.trial, breach, "closure-is-honoured", reruns.device
+        )
     identity = "gradless-step-is-noop" if control is not None else reruns.blamed
-    breach = Breach(RAISES, (crash.role,), crash.index, expected="with nothing frozen and every gradient there it does not raise")
+    breach = Breach(
+        RAISES,
+        (crash.role,),
+        crash.index,
+        expected="with nothing frozen and every gradient there it does not raise",
+    )
     return BY_ID[identity], Shown(trial, breach, identity, reruns.device)

@@ -64,7 +64,9 @@ def found(saved: CaseFile, folder: Path) -> str | None:
 
 def launched(text: str, subject: Subject) -> str:
     """The script of a training, behind what runs it in a process of its own."""
-    lines = [line for line in text.splitlines(keepends=True) if line != "import sys\n"]  # which the launcher has
+    lines = [
+        line for line in text.splitlines(keepends=True) if line != "import sys\n"
+    ]  # which the launcher has
     while lines and lines[0].startswith("#"):  # says what is asserted, and here nothing is
         lines.pop(0)
     return "\n".join([*_header(subject), "", LAUNCHER, ""]) + "".join(lines).lstrip("\n")

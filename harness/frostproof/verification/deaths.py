@@ -68,7 +68,10 @@ class Deaths:
         from frostproof.results.rows import InvariantRow
         from frostproof.spec.casefile import CRASHED, save
 
-        broken, case = InvariantRow(CRASHED, "violated", "crash", message=row.reason), msgspec.json.decode(self.noted[nodeid])
+        broken, case = (
+            InvariantRow(CRASHED, "violated", "crash", message=row.reason),
+            msgspec.json.decode(self.noted[nodeid]),
+        )
         try:
             path = save(self.cases, row, broken, case)
         except OSError as error:
@@ -82,9 +85,18 @@ class Deaths:
         output = self.folder / f"script-{len(self.searches)}"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "frostproof.verification.death_script", str(path.absolute())],
+                [
+                    sys.executable,
+                    "-m",
+                    "frostproof.verification.death_script",
+                    str(path.absolute()),
+                ],
                 cwd=self.place,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "ignore"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                    "PYTHONWARNINGS": "ignore",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.DEVNULL,

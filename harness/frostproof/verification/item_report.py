@@ -56,25 +56,47 @@ def used_as(subject: Subject) -> str:
 def _drawn(subject: Subject) -> str:
     if not isinstance(subject.space, tuple):
         return "from its own strategy"
-    names = dict.fromkeys(name for choice in subject.space for options in choice for name, _ in options)
+    names = dict.fromkeys(
+        name for choice in subject.space for options in choice for name, _ in options
+    )
     return ", ".join(names) or "no hyperparameters"
 
 
-def finding(verification: Verification, reproduced: Mapping[str, Reproduction] | None = None) -> Finding:
+def finding(
+    verification: Verification, reproduced: Mapping[str, Reproduction] | None = None
+) -> Finding:
     """What a verification has found so far. A violation that its own script does not show is doubtful."""
     reproduced = reproduced or {}
-    rows = [_with_order(verification, row) for invariant in INVARIANTS if (row := _row(verification, invariant)) is not None]
+    rows = [
+        _with_order(verification, row)
+        for invariant in INVARIANTS
+        if (row := _row(verification, invariant)) is not None
+    ]
     rows = [with_script(row, reproduced.get(row.id)) for row in rows]
     cases = {row.id: case for row in rows if (case := _case(verification, row)) is not None}
-    scripts = {row.id: script.text for row in rows if (script := reproduced.get(row.id)) is not None and script.text is not None}
+    scripts = {
+        row.id: script.text
+        for row in rows
+        if (script := reproduced.get(row.id)) is not None and script.text is not None
+    }
     sizes = {identity: case.size for identity, case in cases.items()}
     shown = {identity: verification.tallies[identity].shown for identity in cases}
-    places = {identity: (each.breach.event, each.breach.parameters) for identity, each in shown.items() if each is not None}
+    places = {
+        identity: (each.breach.event, each.breach.parameters)
+        for identity, each in shown.items()
+        if each is not None
+    }
     return Finding(_subject_row(verification, rows), cases, scripts, sizes, places)
 
 
 def invariant_row(
-    invariant: Invariant, tally: Tally, severity: str, *, expected: str | None = None, sought: bool = False, cut_short: str = ""
+    invariant: Invariant,
+    tally: Tally,
+    severity: str,
+    *,
+    expected: str | None = None,
+    sought: bool = False,
+    cut_short: str = "",
 ) -> InvariantRow:
     """What was counted of an invariant. `expected`: why it is to fail; `sought`: whether this was a search for that alone."""
     message = tally.message or None
@@ -84,7 +106,9 @@ def invariant_row(
         message = f"expected to fail ({expected}), but held in {tally.judged} trials: drop the expectation"
     status = _status(tally, expected=expected is not None, sought=sought, cut_short=bool(cut_short))
     explained = dict(tally.explained)
-    return InvariantRow(invariant.id, status, severity, tally.judged, tally.violated, message, explained=explained)
+    return InvariantRow(
+        invariant.id, status, severity, tally.judged, tally.violated, message, explained=explained
+    )
 
 
 def _status(tally: Tally, *, expected: bool, sought: bool, cut_short: bool) -> RowStatus:
@@ -127,7 +151,11 @@ def _row(verification: Verification, invariant: Invariant) -> InvariantRow | Non
     subject, tally = verification.subject, verification.tallies.get(invariant.id)
     if tally is None or verification.reason is not None:
         says_nothing = subject.factory is not None and verification.sought is None
-        return InvariantRow(invariant.id, "not-applicable", invariant.severity) if says_nothing else None
+        return (
+            InvariantRow(invariant.id, "not-applicable", invariant.severity)
+            if says_nothing
+            else None
+        )
     return invariant_row(
         invariant,
         tally,
@@ -141,14 +169,23 @@ def _row(verification: Verification, invariant: Invariant) -> InvariantRow | Non
 def _with_order(verification: Verification, row: InvariantRow) -> InvariantRow:
     """The row, which says so where an optimizer that hangs on the order of its parameters was seen to train apart."""
     compares = any(invariant.id == row.id and invariant.compares for invariant in INVARIANTS)
-    if verification.depends_on_order and row.status == "violated" and row.violated and (compares or row.severity == "crash"):
+    if (
+        verification.depends_on_order
+        and row.status == "violated"
+        and row.violated
+        and (compares or row.severity == "crash")
+    ):
         row.message = f"{row.message}; {ORDER}"
     return row
 
 
 def _case(verification: Verification, row: InvariantRow) -> Case | None:
     """The case of a violation, unless the search for this expected failure has a smaller one."""
-    return verification.tallies[row.id].case if row.violated and not verification.leaves(row.id) else None
+    return (
+        verification.tallies[row.id].case
+        if row.violated and not verification.leaves(row.id)
+        else None
+    )
 
 
 def _subject_row(verification: Verification, rows: list[InvariantRow]) -> SubjectRow:

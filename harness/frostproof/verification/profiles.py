@@ -39,7 +39,14 @@ def for_meta(count: int) -> int:
     return max(1, count // 30)
 
 
-def budget(count: int, *, meta: bool = False, sought: bool = False, shard: int | None = None, shards: int = 1) -> int:
+def budget(
+    count: int,
+    *,
+    meta: bool = False,
+    sought: bool = False,
+    shard: int | None = None,
+    shards: int = 1,
+) -> int:
     """How many of `count` examples a test tries: on meta, or in search of a known failure, which has a number of its own.
 
     Of several shards, the first take what does not divide.
@@ -61,7 +68,9 @@ def batches(count: int) -> Iterator[int]:
         yield min(BATCH, count - start)
 
 
-def hypothesis_settings(count: int, database: ExampleDatabase | None = None, phases: tuple[Phase, ...] = ()) -> settings:
+def hypothesis_settings(
+    count: int, database: ExampleDatabase | None = None, phases: tuple[Phase, ...] = ()
+) -> settings:
     """Settings with every field given, for `count` examples; `database`: keeps failures, to try them first next time; `phases`: of
     Hypothesis, all where none are given."""
     from hypothesis import Phase, Verbosity, settings

@@ -53,28 +53,50 @@ def replay(saved: CaseFile) -> Verdict:
     if saved.invariant == CRASHED:
         return _survived(saved)
     if saved.invariant not in BY_ID:
-        raise CaseError(f"{saved.invariant!r} is no invariant: `frostproof list invariants` names them")
+        raise CaseError(
+            f"{saved.invariant!r} is no invariant: `frostproof list invariants` names them"
+        )
     chosen([saved.device])
     subject = _subject(saved)
-    sought = Verification(subject, saved.device, place=placed(saved.device, 0), sought=saved.invariant)
+    sought = Verification(
+        subject, saved.device, place=placed(saved.device, 0), sought=saved.invariant
+    )
     if not sought.tallies:
-        raise CaseError(f"{saved.invariant} says nothing of {subject.name} on {saved.device}: search again with `frostproof check`")
-    for verification, instead in ((sought, ""), (_whole(subject, saved), f" (in place of {saved.invariant})")):
+        raise CaseError(
+            f"{saved.invariant} says nothing of {subject.name} on {saved.device}: search again with `frostproof check`"
+        )
+    for verification, instead in (
+        (sought, ""),
+        (_whole(subject, saved), f" (in place of {saved.invariant})"),
+    ):
         try:
             violation = _judged(verification, saved)
         except Unusable as unusable:
             return Verdict("NOT JUDGED", str(unusable))
         if violation is not None:
-            doubts = [each.said for each in reproductions(verification, Path.cwd()).values() if each.doubtful]
+            doubts = [
+                each.said
+                for each in reproductions(verification, Path.cwd()).values()
+                if each.doubtful
+            ]
             text = str(violation).partition("\n")[0] + instead
-            return Verdict("DOUBTFUL", f"{text}; its script does not show it: {doubts[0]}") if doubts else Verdict("STILL VIOLATED", text)
+            return (
+                Verdict("DOUBTFUL", f"{text}; its script does not show it: {doubts[0]}")
+                if doubts
+                else Verdict("STILL VIOLATED", text)
+            )
         rejection = verification.rejection
     return Verdict("NOT JUDGED", rejection) if rejection else Verdict("FIXED")
 
 
 def _whole(subject: Subject, saved: CaseFile) -> Verification:
     """The verification of every invariant."""
-    return Verification(subject, saved.device, place=placed(saved.device, 0), strict=BY_ID[saved.invariant].severity == "cost")
+    return Verification(
+        subject,
+        saved.device,
+        place=placed(saved.device, 0),
+        strict=BY_ID[saved.invariant].severity == "cost",
+    )
 
 
 def probed(saved: CaseFile) -> Subject:
@@ -94,7 +116,11 @@ def _survived(saved: CaseFile) -> Verdict:
         done = subprocess.run(
             [sys.executable, "-m", "frostproof.verification.replay"],
             input=msgspec.json.encode(saved),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONWARNINGS": "ignore"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "PYTHONWARNINGS": "ignore",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=LIMIT,
@@ -126,7 +152,9 @@ def main() -> None:
     """Run the case file of the standard input, and say at the end that this process is still there."""
     saved = msgspec.json.decode(sys.stdin.buffer.read(), type=CaseFile)
     try:
-        violation = _judged(Verification(probed(saved), saved.device, place=placed(saved.device, 0)), saved)
+        violation = _judged(
+            Verification(probed(saved), saved.device, place=placed(saved.device, 0)), saved
+        )
         text = "" if violation is None else str(violation).partition("\n")[0]
     except (CaseError, Unusable) as error:
         text = str(error)
@@ -143,7 +171,10 @@ def _judged(verification: Verification, saved: CaseFile) -> Violation | None:
             return violation
         except Unusable:
             raise
-        except (Exception, SystemExit) as error:  # the optimizer's own exceptions end a trial, and do not come here
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # the optimizer's own exceptions end a trial, and do not come here
             raise CaseError(
                 f"cannot be run with {saved.target!r}, {type(error).__name__}: {error}; search again with frostproof check"
             ) from None
@@ -155,18 +186,26 @@ def _subject(saved: CaseFile) -> Subject:
     if saved.target == AUTOGRAD.target:
         return AUTOGRAD
     if saved.target.endswith(":*"):
-        raise CaseError(f"the target is {saved.target!r}: a case belongs to one optimizer, so name it as module:Name")
+        raise CaseError(
+            f"the target is {saved.target!r}: a case belongs to one optimizer, so name it as module:Name"
+        )
     found = _resolved(saved.target)
     subject = next((each for each in found if each.variant == saved.variant), None)
     if subject is None:
-        raise CaseError(f"{saved.target!r} has no implementation {saved.variant!r}: it has {', '.join(each.variant for each in found)}")
+        raise CaseError(
+            f"{saved.target!r} has no implementation {saved.variant!r}: it has {', '.join(each.variant for each in found)}"
+        )
     if subject.needs:
-        raise UsageError(f"{saved.target!r} needs {', '.join(subject.needs)}: name a Subject, or a function of a parameter list")
+        raise UsageError(
+            f"{saved.target!r} needs {', '.join(subject.needs)}: name a Subject, or a function of a parameter list"
+        )
     if not isinstance(subject.space, SearchStrategy):
         known = {name for choice in subject.space for options in choice for name, _ in options}
         for name in (name for group in saved.case.groups for name, _ in group.options):
             if name not in known:
-                raise CaseError(f"{saved.target!r} takes no hyperparameter {name!r}: search again with `frostproof check`")
+                raise CaseError(
+                    f"{saved.target!r} takes no hyperparameter {name!r}: search again with `frostproof check`"
+                )
     return replace(subject, expected_failures={}, known_cases={})
 
 
@@ -177,7 +216,9 @@ def _resolved(target: str) -> list[Subject]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:  # a module may do anything when it is looked at
-        raise UsageError(f"looking up {target!r} raised {type(error).__name__}: {error}; name an optimizer as module:Name") from None
+        raise UsageError(
+            f"looking up {target!r} raised {type(error).__name__}: {error}; name an optimizer as module:Name"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -38,6 +38,12 @@ def reproductions(verification: Verification, folder: Path) -> dict[str, Reprodu
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "counterexample.py"
             path.write_text(text, encoding="utf-8")
-            reproduced, said = reproduces(path, identity, folder, sys.path, module=verification.subject.target.partition(":")[0])
+            reproduced, said = reproduces(
+                path,
+                identity,
+                folder,
+                sys.path,
+                module=verification.subject.target.partition(":")[0],
+            )
             found[identity] = Reproduction(text, not reproduced, said)
     return found

@@ -36,10 +36,19 @@ Remembered = Callable[[str], "ExampleDatabase | None"]
 
 
 def searched(
-    verification: Verification, examples: int, seed: int | None, shard: int = 0, remembered: Remembered = lambda identity: None
+    verification: Verification,
+    examples: int,
+    seed: int | None,
+    shard: int = 0,
+    remembered: Remembered = lambda identity: None,
 ) -> list[BaseException]:
     """Try this many examples, and shrink what they violate. What fails the property is returned as Hypothesis raised it."""
-    search = _Search(verification, random.SystemRandom().getrandbits(32) if seed is None else seed, shard, remembered)
+    search = _Search(
+        verification,
+        random.SystemRandom().getrandbits(32) if seed is None else seed,
+        shard,
+        remembered,
+    )
     search.remember()
     for number, count in enumerate(batches(examples)):
         if number:
@@ -56,15 +65,25 @@ def derived(seed: int, shard: int, batch: int) -> int:
 
 
 class _Search:
-    def __init__(self, verification: Verification, seed: int, shard: int, remembered: Remembered) -> None:
-        self.verification, self.seed, self.shard, self.remembered = verification, seed, shard, remembered
+    def __init__(
+        self, verification: Verification, seed: int, shard: int, remembered: Remembered
+    ) -> None:
+        self.verification, self.seed, self.shard, self.remembered = (
+            verification,
+            seed,
+            shard,
+            remembered,
+        )
         self.found: dict[Invariant, tuple[int, int, bytes]] = {}
         """What is violated, with the batch and its size in which it was first seen, and the case that showed it as JSON."""
         self.raised: dict[Invariant, BaseException] = {}
 
     def _muted(self) -> tuple[str, ...]:
         """What need not be seen again: a trial goes on past it."""
-        return (*self.verification.known_failures, *(invariant.id for invariant in (*self.found, *self.raised)))
+        return (
+            *self.verification.known_failures,
+            *(invariant.id for invariant in (*self.found, *self.raised)),
+        )
 
     def remember(self) -> None:
         """Try what failed in earlier runs, and shrink that at once."""
@@ -94,7 +113,9 @@ class _Search:
     def shrunk(self) -> list[BaseException]:
         """The exception of each invariant that is violated, at its smallest case."""
         end = time.monotonic() + SHRINKING
-        for left, (invariant, (number, count, case)) in zip(range(len(self.found), 0, -1), self.found.items(), strict=True):
+        for left, (invariant, (number, count, case)) in zip(
+            range(len(self.found), 0, -1), self.found.items(), strict=True
+        ):
             deadline = time.monotonic() + (end - time.monotonic()) / left
             others = tuple(identity for identity in self._muted() if identity != invariant.id)
             shrinking = _Shrinking(self.verification, invariant, others, deadline, case)
@@ -102,10 +123,19 @@ class _Search:
             error = self._run(shrinking.body, number, count, phases, self.remembered(invariant.id))
             tally = self.verification.tallies[invariant.id]
             self.raised[invariant] = error or self.verification.stated(invariant, tally.message)
-        return [self.raised[invariant] for invariant in self.verification.invariants if invariant in self.raised]
+        return [
+            self.raised[invariant]
+            for invariant in self.verification.invariants
+            if invariant in self.raised
+        ]
 
     def _run(
-        self, body: Callable[[Case], None], number: int | None, count: int, phases: tuple[Phase, ...], database: ExampleDatabase | None
+        self,
+        body: Callable[[Case], None],
+        number: int | None,
+        count: int,
+        phases: tuple[Phase, ...],
+        database: ExampleDatabase | None,
     ) -> BaseException | None:
         """Run a Hypothesis test; the violation that it raised, if any."""
         cases = self.verification.cases
@@ -130,9 +160,20 @@ class _Shrinking:
     """The body of a test that raises one invariant's violation, from the case that is known to show it on."""
 
     def __init__(
-        self, verification: Verification, invariant: Invariant, muted: tuple[str, ...], deadline: float, first: bytes | None = None
+        self,
+        verification: Verification,
+        invariant: Invariant,
+        muted: tuple[str, ...],
+        deadline: float,
+        first: bytes | None = None,
     ) -> None:
-        self.verification, self.invariant, self.muted, self.deadline, self.first = verification, invariant, muted, deadline, first
+        self.verification, self.invariant, self.muted, self.deadline, self.first = (
+            verification,
+            invariant,
+            muted,
+            deadline,
+            first,
+        )
         self.known: dict[bytes, Mapping[Invariant, str]] = {}
         if first is not None:
             self.known[first] = verification.failing[first]

@@ -70,12 +70,20 @@ class Verification:
         self.partings: Counter[str] = Counter()
         self.moves_on_zero_grad: bool | None = None
         self.reason: str | None = None
-        self.failing: dict[bytes, Mapping[Invariant, str]] = {}  # what is violated in the cases that failed, by their JSON
+        self.failing: dict[
+            bytes, Mapping[Invariant, str]
+        ] = {}  # what is violated in the cases that failed, by their JSON
         self.cut_short = ""
         self.before_each: Callable[[], None] = lambda: None
         self.noting: Callable[[bytes], None] = lambda case: None
-        applicable = (i for i in INVARIANTS if i.applies(optimizer=subject.factory is not None, values=device != "meta"))
-        self.invariants: tuple[Invariant, ...] = tuple(i for i in applicable if sought in (None, i.id))
+        applicable = (
+            i
+            for i in INVARIANTS
+            if i.applies(optimizer=subject.factory is not None, values=device != "meta")
+        )
+        self.invariants: tuple[Invariant, ...] = tuple(
+            i for i in applicable if sought in (None, i.id)
+        )
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
@@ -98,11 +106,22 @@ class Verification:
 
     def seeking(self, identity: str) -> Verification:
         """A verification of the same subject that looks for one expected failure."""
-        return Verification(self.subject, self.device, place=self.place, sought=identity, approaches=self.approaches, strict=self.strict)
+        return Verification(
+            self.subject,
+            self.device,
+            place=self.place,
+            sought=identity,
+            approaches=self.approaches,
+            strict=self.strict,
+        )
 
     def leaves(self, identity: str) -> bool:
         """Whether a counterexample is left to the search for this expected failure, which has the smallest."""
-        return self.sought is None and identity in self.subject.expected_failures and self.device != "meta"
+        return (
+            self.sought is None
+            and identity in self.subject.expected_failures
+            and self.device != "meta"
+        )
 
     @property
     def id(self) -> str:
@@ -140,7 +159,11 @@ class Verification:
 
     def violations(self) -> list[Violation]:
         """The violations that fail the property, each at its smallest case, in the order of the registry."""
-        seen = [i for i in self.invariants if self.tallies[i.id].violated and self.tallies[i.id].case is not None and self.fails(i)]
+        seen = [
+            i
+            for i in self.invariants
+            if self.tallies[i.id].violated and self.tallies[i.id].case is not None and self.fails(i)
+        ]
         return [self.stated(invariant, self.tallies[invariant.id].message) for invariant in seen]
 
     def stated(self, invariant: Invariant, message: str) -> Violation:
@@ -151,7 +174,9 @@ class Verification:
         """Whether a violation of it fails the property."""
         if self.sought is not None:
             return invariant.id == self.sought
-        return invariant.id not in self.subject.expected_failures and (self.strict or invariant.severity != "cost")
+        return invariant.id not in self.subject.expected_failures and (
+            self.strict or invariant.severity != "cost"
+        )
 
     def severity(self, invariant: Invariant) -> str:
         return "crash" if self.tallies[invariant.id].crashed else invariant.severity
@@ -160,14 +185,22 @@ class Verification:
         if self.sought == "repeats-itself" and "again" not in case.extras:
             case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case, muted)
-        fresh = {invariant: shown for invariant, shown in outcome.violated.items() if invariant.id not in muted}
+        fresh = {
+            invariant: shown
+            for invariant, shown in outcome.violated.items()
+            if invariant.id not in muted
+        }
         known = [invariant for invariant in outcome.violated if invariant.id in muted]
         if fresh or outcome.trial.crash is not None:
             nan = _nan_in(outcome.trial)
             with nans_alike() if nan else nullcontext():
                 if nan:
                     outcome = self._run(case, muted)
-                    fresh = {invariant: shown for invariant, shown in outcome.violated.items() if invariant.id not in muted}
+                    fresh = {
+                        invariant: shown
+                        for invariant, shown in outcome.violated.items()
+                        if invariant.id not in muted
+                    }
                 reruns = Reruns(outcome, self.subject, self.place, self.approaches, muted)
                 fresh, explained = attributed(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
@@ -177,22 +210,33 @@ class Verification:
                 return {}
         return self._counted(case, outcome, fresh, known)
 
-    def _count_explained(self, outcome: Outcome, explained: list[tuple[Invariant, str]], left: Mapping[Invariant, Shown]) -> None:
+    def _count_explained(
+        self,
+        outcome: Outcome,
+        explained: list[tuple[Invariant, str]],
+        left: Mapping[Invariant, Shown],
+    ) -> None:
         for invariant, reason in explained:
             if invariant.id in self.tallies:
                 self.tallies[invariant.id].explained[reason] += 1
             if invariant in outcome.judged and invariant not in left:
                 outcome.judged.remove(invariant)
 
-    def _counted(self, case: Case, outcome: Outcome, fresh: Mapping[Invariant, Shown], known: list[Invariant]) -> Mapping[Invariant, str]:
+    def _counted(
+        self, case: Case, outcome: Outcome, fresh: Mapping[Invariant, Shown], known: list[Invariant]
+    ) -> Mapping[Invariant, str]:
         self.trials += 1
         self.rounding = max(self.rounding, outcome.trial.rounding)
         self.partings.update(set(outcome.trial.parted.values()))
         if outcome.trial.moved_on_zero_grad is not None:
-            self.moves_on_zero_grad = bool(self.moves_on_zero_grad) or outcome.trial.moved_on_zero_grad
+            self.moves_on_zero_grad = (
+                bool(self.moves_on_zero_grad) or outcome.trial.moved_on_zero_grad
+            )
         for invariant in {*outcome.judged, *fresh} & {*self.invariants}:
             self.tallies[invariant.id].judged += 1
-        for invariant in known:  # not tried again whether it can be explained: it need not be the smallest case, either
+        for invariant in (
+            known
+        ):  # not tried again whether it can be explained: it need not be the smallest case, either
             self.tallies[invariant.id].violated += 1
         violated: dict[Invariant, str] = {}
         for invariant in (each for each in self.invariants if each in fresh):
@@ -205,11 +249,18 @@ class Verification:
         return violated
 
     def _run(self, case: Case, muted: Collection[str] = ()) -> Outcome:
-        return run_trial(case, self.subject, self.place, self.invariants, self.approaches, muted=muted)
+        return run_trial(
+            case, self.subject, self.place, self.invariants, self.approaches, muted=muted
+        )
 
 
 def _nan_in(trial: Trial) -> bool:
     """Whether there is a NaN in what was last seen of any twin."""
     seen = [each for moment in trial.moments[-1:] for each in moment.seen.values()]
-    tensors = [data for each in seen for data in (*each.weights, *(each.gradients or ()), *each.losses, *each.buffers) if data]
+    tensors = [
+        data
+        for each in seen
+        for data in (*each.weights, *(each.gradients or ()), *each.losses, *each.buffers)
+        if data
+    ]
     return any(has_nan(data, trial.case.dtype) for data in tensors)

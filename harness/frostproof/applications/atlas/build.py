@@ -27,7 +27,13 @@ LIMIT = 600.0
 
 
 def drawn(
-    targets: Sequence[str], *, examples: int, seed: int, jobs: int | None, told: Callable[[str], None], families: Sequence[str] = ()
+    targets: Sequence[str],
+    *,
+    examples: int,
+    seed: int,
+    jobs: int | None,
+    told: Callable[[str], None],
+    families: Sequence[str] = (),
 ) -> Atlas:
     """The atlas of these optimizers, all of torch.optim where none is named; of each its first implementation.
 
@@ -43,7 +49,14 @@ def drawn(
     lost: list[Lost] = []
     tasks = [(subject.target, examples, seed, families) for subject in subjects]
     # Scripts are run from here, as one process that runs many has imported torch for all of them.
-    answers = each_alone(_explored, tasks, jobs or os.cpu_count() or 1, LIMIT, "frostproof.applications.atlas.preloaded", rerun)
+    answers = each_alone(
+        _explored,
+        tasks,
+        jobs or os.cpu_count() or 1,
+        LIMIT,
+        "frostproof.applications.atlas.preloaded",
+        rerun,
+    )
     for subject, answer in zip(subjects, answers, strict=True):
         if isinstance(answer, LostError):
             lost.append(Lost(subject.target, subject.variant, str(answer)))
@@ -55,8 +68,16 @@ def drawn(
     if not cells and lost:
         raise UsageError(f"nothing could be compared: {lost[0].target}: {lost[0].reason}")
     with quiet():
-        ways = [Way(way.name, " ".join((type(way).__doc__ or "").split()), traits(way)) for way in WAYS]
-    return Atlas(results.environment(["cpu"], "atlas", seed), ways, cells, lost, time.perf_counter() - started)
+        ways = [
+            Way(way.name, " ".join((type(way).__doc__ or "").split()), traits(way)) for way in WAYS
+        ]
+    return Atlas(
+        results.environment(["cpu"], "atlas", seed),
+        ways,
+        cells,
+        lost,
+        time.perf_counter() - started,
+    )
 
 
 def _explored(target: str, examples: int, seed: int, families: Sequence[str]) -> list[Cell]:
@@ -74,7 +95,9 @@ def _rerun(cell: Cell, path: Path) -> Cell:
     if cell.script is None:
         return cell
     path.write_text(cell.script, encoding="utf-8")
-    reproduced, said = reproduces(path, EQUIVALENT.id, Path.cwd(), sys.path, module=cell.target.partition(":")[0])
+    reproduced, said = reproduces(
+        path, EQUIVALENT.id, Path.cwd(), sys.path, module=cell.target.partition(":")[0]
+    )
     return cell if reproduced else cell.replaced(verdict="doubtful", doubt=said)
 
 
@@ -90,5 +113,7 @@ def written(atlas: Atlas, folder: Path) -> Atlas:
                 cell = cell.replaced(reproducer=str(folder / name))
             cells.append(cell)
     except OSError as error:
-        raise UsageError(f"cannot write to {str(folder)!r} ({error.strerror}): name another folder with --cases") from None
+        raise UsageError(
+            f"cannot write to {str(folder)!r} ({error.strerror}): name another folder with --cases"
+        ) from None
     return Atlas(atlas.environment, atlas.ways, cells, atlas.lost, atlas.seconds)

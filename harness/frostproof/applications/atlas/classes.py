@@ -31,7 +31,10 @@ def classes(names: Sequence[str], verdicts: Mapping[Pair, Sameness]) -> list[lis
     groups: list[list[str]] = []
     for name in names:
         for group in groups:
-            if all(verdicts.get(frozenset((name, other)), "equivalent") in ("equivalent", "rounding") for other in group):
+            if all(
+                verdicts.get(frozenset((name, other)), "equivalent") in ("equivalent", "rounding")
+                for other in group
+            ):
                 group.append(name)
                 break
         else:

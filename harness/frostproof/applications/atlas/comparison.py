@@ -34,16 +34,35 @@ def trained(case: Case, subject: Subject, way: Approach, device: str) -> Trial:
 
 def difference(one: Trial, other: Trial) -> Difference | None:
     """What tells two trials of one case apart; None where every weight, loss and buffer has the same bits, or both raise the same."""
-    crashes = [None if trial.crash is None else (trial.crash.index, str(trial.crash)) for trial in (one, other)]
-    found = [_at(one, other, left, right) for left, right in zip(one.moments, other.moments, strict=False)]
+    crashes = [
+        None if trial.crash is None else (trial.crash.index, str(trial.crash))
+        for trial in (one, other)
+    ]
+    found = [
+        _at(one, other, left, right)
+        for left, right in zip(one.moments, other.moments, strict=False)
+    ]
     differences = [each for each in found if each is not None]
     if grave := next((each for each in differences if each.ulp is None), None):
-        return grave._replace(cause="an optimizer that makes more of rounding") if differences[0].ulp is not None else grave
+        return (
+            grave._replace(cause="an optimizer that makes more of rounding")
+            if differences[0].ulp is not None
+            else grave
+        )
     if crashes[0] != crashes[1]:
-        raising = one if other.crash is None or (one.crash is not None and one.crash.index <= other.crash.index) else other
+        raising = (
+            one
+            if other.crash is None
+            or (one.crash is not None and one.crash.index <= other.crash.index)
+            else other
+        )
         assert raising.crash is not None
         text = f"{raising.crash.phase} raises {raising.crash}"
-        return Difference(f"{raising.names['a']}: {text}", f"{raising.names['a']}: {text.partition('. ')[0]}", None)
+        return Difference(
+            f"{raising.names['a']}: {text}",
+            f"{raising.names['a']}: {text.partition('. ')[0]}",
+            None,
+        )
     if differences:
         return differences[0]._replace(ulp=max(each.ulp or 0.0 for each in differences))
     return None
@@ -53,7 +72,11 @@ def _at(one: Trial, other: Trial, left: Moment, right: Moment) -> Difference | N
     a, b = left.seen["a"], right.seen["a"]
     if (a.weights, a.losses, a.buffers) == (b.weights, b.losses, b.buffers):
         return None
-    pairs = [*zip(a.weights, b.weights, strict=True), *zip(a.losses, b.losses, strict=False), *zip(a.buffers, b.buffers, strict=False)]
+    pairs = [
+        *zip(a.weights, b.weights, strict=True),
+        *zip(a.losses, b.losses, strict=False),
+        *zip(a.buffers, b.buffers, strict=False),
+    ]
     sizes = [_rounded(x, y, one.case.dtype) for x, y in pairs]
     ulp = None if None in sizes else max(size or 0.0 for size in sizes)
     return Difference(_message(one, other, left, right), _cause(one, other, left, right), ulp)
@@ -73,7 +96,9 @@ def _message(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
         if a.weights[i] != b.weights[i]:
             kind = "frozen" if i in left.frozen.step else "trainable"
             return f"a {kind} parameter differs {at(left)} ({names}): {change(one, i, a.weights[i], b.weights[i])}"
-    return f"the {'loss differs' if a.losses != b.losses else 'buffers differ'} {at(left)} ({names})"
+    return (
+        f"the {'loss differs' if a.losses != b.losses else 'buffers differ'} {at(left)} ({names})"
+    )
 
 
 def _cause(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
@@ -84,7 +109,9 @@ def _cause(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
             if moment.seen["a"].weights[i] != trial.starts["a"].weights[i]:
                 return f"{trial.names['a']} moves what is frozen: {_handed(trial, moment, i)}"
     trainable = left.frozen.trainable
-    alike = [_alike(one, x, y, trainable) for x, y in ((a.gradients, b.gradients), (a.handed, b.handed))]
+    alike = [
+        _alike(one, x, y, trainable) for x, y in ((a.gradients, b.gradients), (a.handed, b.handed))
+    ]
     if isinstance(left.event, Step) and left.event.clips and alike == [True, False]:
         return "clipping counts the gradients of what is frozen"
     if picker(trainable)(a.handed or ()) == picker(trainable)(b.handed or ()):
@@ -99,7 +126,10 @@ def _alike(trial: Trial, left: Grads | None, right: Grads | None, positions: Pos
     if left is None or right is None:
         return left is right
     pairs = [(left[i], right[i]) for i in positions]
-    return all(x == y or (x is not None and y is not None and _rounded(x, y, trial.case.dtype) is not None) for x, y in pairs)
+    return all(
+        x == y or (x is not None and y is not None and _rounded(x, y, trial.case.dtype) is not None)
+        for x, y in pairs
+    )
 
 
 def _handed(trial: Trial, moment: Moment, i: int) -> str:
@@ -111,7 +141,9 @@ def _handed(trial: Trial, moment: Moment, i: int) -> str:
     return "the optimizer is handed its gradient"
 
 
-def difference_shown(case: Case, subject: Subject, device: str, left: Approach, right: Approach) -> Shown:
+def difference_shown(
+    case: Case, subject: Subject, device: str, left: Approach, right: Approach
+) -> Shown:
     """The same comparison for two ways in one trial, as a script is made from. Raises Unprintable where it shows nothing."""
     outcome = run_trial(case, subject, device, (EQUIVALENT,), Approaches(a=left, b=right))
     if EQUIVALENT in outcome.violated:
@@ -120,10 +152,18 @@ def difference_shown(case: Case, subject: Subject, device: str, left: Approach, 
     if crash is None:
         raise Unprintable("the same case, run once more, shows no difference")
     expected = f"freezing the same by {names['b' if crash.role == 'a' else 'a']} it does not raise"
-    return Shown(outcome.trial, Breach(RAISES, (crash.role,), crash.index, expected=expected), EQUIVALENT.id, device)
+    return Shown(
+        outcome.trial,
+        Breach(RAISES, (crash.role,), crash.index, expected=expected),
+        EQUIVALENT.id,
+        device,
+    )
 
 
-_WAYS = Comparison("they differ", "two ways to freeze the same layers, equivalent if all weights, losses and buffers have the same bits")
+_WAYS = Comparison(
+    "they differ",
+    "two ways to freeze the same layers, equivalent if all weights, losses and buffers have the same bits",
+)
 
 
 def _judge(trial: Trial, moment: Moment) -> Judgement:

@@ -13,7 +13,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from frostproof.applications.atlas.comparison import Difference, difference, difference_shown, trained
+from frostproof.applications.atlas.comparison import (
+    Difference,
+    difference,
+    difference_shown,
+    trained,
+)
 from frostproof.applications.atlas.families import FAMILIES, STEPS, cases, families_of
 from frostproof.applications.atlas.record import Cell, Sameness
 from frostproof.approaches.approach import Approach, Approaches
@@ -59,7 +64,11 @@ class Region:
 
     def survey(self, case: Case, which: Iterable[int] | None = None) -> set[Pair]:
         """Train the case in these ways, or in all that can freeze it; the pairs that differ by more than rounding."""
-        fit = [i for i in (range(len(self.ways)) if which is None else which) if not self.ways[i].unfit(case, self.subject)]
+        fit = [
+            i
+            for i in (range(len(self.ways)) if which is None else which)
+            if not self.ways[i].unfit(case, self.subject)
+        ]
         trials = {i: trained(case, self.subject, self.ways[i], self.device) for i in fit}
         return {pair for pair in combinations(fit, 2) if self._compared(pair, case, trials)}
 
@@ -78,7 +87,9 @@ class Region:
         return True
 
 
-def explored(subject: Subject, device: str, examples: int, seed: int, families: Collection[str] = ()) -> list[Cell]:
+def explored(
+    subject: Subject, device: str, examples: int, seed: int, families: Collection[str] = ()
+) -> list[Cell]:
     """Every cell of one optimizer's part of the atlas, in these families of networks, or in all; no script has been run yet.
     Raises Unusable where it cannot be run."""
     found = []
@@ -134,13 +145,21 @@ def _smallest(region: Region, pair: Pair, seed: int) -> Case | None:
 
     limit = settings(_SETTINGS, max_examples=TRIES)
     with suppress(NoSuchExample, EnoughError):
-        hypothesis.find(cases(region.subject, region.family), parts, settings=limit, random=random.Random(seed))
-    return min((case for case, differs in known.items() if differs), key=lambda case: case.size, default=None)
+        hypothesis.find(
+            cases(region.subject, region.family), parts, settings=limit, random=random.Random(seed)
+        )
+    return min(
+        (case for case, differs in known.items() if differs),
+        key=lambda case: case.size,
+        default=None,
+    )
 
 
 def _cell(region: Region, pair: Pair, tally: Tally) -> Cell:
     left, right = (region.ways[i] for i in pair)
-    verdict: Sameness = "different" if tally.different else "rounding" if tally.ulp else "equivalent"
+    verdict: Sameness = (
+        "different" if tally.different else "rounding" if tally.ulp else "equivalent"
+    )
     cell = Cell(
         region.subject.target,
         region.subject.variant,
@@ -154,7 +173,9 @@ def _cell(region: Region, pair: Pair, tally: Tally) -> Cell:
     )
     if tally.case is None or tally.difference is None:
         return cell
-    cell = cell.replaced(cause=tally.difference.cause, message=tally.difference.message, case=tally.case)
+    cell = cell.replaced(
+        cause=tally.difference.cause, message=tally.difference.message, case=tally.case
+    )
     try:
         found = difference_shown(tally.case, region.subject, region.device, left, right)
         text = script(found, region.subject, Approaches(a=left, b=right))

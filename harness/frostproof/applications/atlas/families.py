@@ -54,31 +54,80 @@ class Family:
     marks: tuple[type[Layer], ...]
 
 
-_LINEAR: tuple[AnyLayer, ...] = (Linear(2, bias=False), Linear(2), Linear(3), Tanh(), ReLU(), GELU(), Dropout(0.2))
+_LINEAR: tuple[AnyLayer, ...] = (
+    Linear(2, bias=False),
+    Linear(2),
+    Linear(3),
+    Tanh(),
+    ReLU(),
+    GELU(),
+    Dropout(0.2),
+)
 _VECTORS: tuple[Start, ...] = tuple((Input((width,)), ()) for width in (2, 3, 4))
 _SEQUENCES: tuple[Start, ...] = tuple((Input(shape), ()) for shape in ((2, 3), (3, 4)))
 _IMAGES: tuple[Start, ...] = tuple((Input(shape), ()) for shape in ((1, 3, 3), (2, 4, 4)))
-_TOKENS: tuple[Start, ...] = tuple((Input((tokens,), rows), (Embedding(rows, width),)) for tokens, rows, width in ((2, 3, 2), (3, 5, 4)))
+_TOKENS: tuple[Start, ...] = tuple(
+    (Input((tokens,), rows), (Embedding(rows, width),))
+    for tokens, rows, width in ((2, 3, 2), (3, 5, 4))
+)
 
 FAMILIES: dict[str, Family] = {
     "linear": Family(_VECTORS, {1: _LINEAR}, (Linear,)),
     "normalized": Family(
         _VECTORS,
-        {1: (BatchNorm1d(), Linear(2), LayerNorm(), RMSNorm(), GroupNorm(1), BatchNorm1d(), Linear(3), ReLU())},
+        {
+            1: (
+                BatchNorm1d(),
+                Linear(2),
+                LayerNorm(),
+                RMSNorm(),
+                GroupNorm(1),
+                BatchNorm1d(),
+                Linear(3),
+                ReLU(),
+            )
+        },
         (BatchNorm1d, LayerNorm, RMSNorm, GroupNorm),
     ),
     "convolutional": Family(
         _IMAGES,
-        {3: (Conv2d(2, 1), Conv2d(3, 3), Conv2d(2, 3, bias=False), BatchNorm2d(), ReLU(), MaxPool2d(), AvgPool2d(), Flatten()), 1: _LINEAR},
+        {
+            3: (
+                Conv2d(2, 1),
+                Conv2d(3, 3),
+                Conv2d(2, 3, bias=False),
+                BatchNorm2d(),
+                ReLU(),
+                MaxPool2d(),
+                AvgPool2d(),
+                Flatten(),
+            ),
+            1: _LINEAR,
+        },
         (Conv2d,),
     ),
-    "recurrent": Family(_SEQUENCES, {2: (LSTM(2), GRU(3), LSTM(3), Linear(2), LayerNorm(), Tanh())}, (LSTM, GRU)),
+    "recurrent": Family(
+        _SEQUENCES, {2: (LSTM(2), GRU(3), LSTM(3), Linear(2), LayerNorm(), Tanh())}, (LSTM, GRU)
+    ),
     "attention": Family(
         _SEQUENCES,
-        {2: (SelfAttention(1), TransformerEncoderLayer(1, 3), Linear(2), LayerNorm(), TransformerEncoderLayer(1, 3, dropout=0.2), GELU())},
+        {
+            2: (
+                SelfAttention(1),
+                TransformerEncoderLayer(1, 3),
+                Linear(2),
+                LayerNorm(),
+                TransformerEncoderLayer(1, 3, dropout=0.2),
+                GELU(),
+            )
+        },
         (SelfAttention, TransformerEncoderLayer),
     ),
-    "embedding": Family(_TOKENS, {2: (Linear(2), TiedLinear(3), LayerNorm(), Linear(3), Tanh(), Flatten()), 1: _LINEAR}, (Embedding,)),
+    "embedding": Family(
+        _TOKENS,
+        {2: (Linear(2), TiedLinear(3), LayerNorm(), Linear(3), Tanh(), Flatten()), 1: _LINEAR},
+        (Embedding,),
+    ),
 }
 
 STEPS = (
@@ -100,11 +149,17 @@ _BITS, _SEEDS, _SAMPLES = st.integers(0, 255), st.integers(0, 1 << 16), st.integ
 
 
 @st.composite
-def cases(draw: st.DrawFn, subject: Subject, name: str, last: st.SearchStrategy[Step] = _STEP) -> Case:
+def cases(
+    draw: st.DrawFn, subject: Subject, name: str, last: st.SearchStrategy[Step] = _STEP
+) -> Case:
     """Cases of the family called `name`, one of `families_of(subject)`, that `subject` can train; `last`: how they end."""
     architecture = _architecture(draw, subject, name)
     names = [parameter.name for parameter in architecture.parameters]
-    fit = [parameter.name for parameter in architecture.parameters if subject.parameters != "sparse" or parameter.sparse]
+    fit = [
+        parameter.name
+        for parameter in architecture.parameters
+        if subject.parameters != "sparse" or parameter.sparse
+    ]
     kind, whole = draw(_MASKS)
     units = by_layer(fit) if whole else [[each] for each in fit]
     frozen = set(masks.frozen(kind, units, draw(_BITS))) if len(units) > 1 else set()
@@ -112,7 +167,11 @@ def cases(draw: st.DrawFn, subject: Subject, name: str, last: st.SearchStrategy[
     return Case(
         architecture,
         tuple(each for each in names if each in (frozen or {names[0]})),
-        (Group(tuple(names), options_of(draw, subject.space, lambda n: draw(st.integers(0, n - 1)))),),
+        (
+            Group(
+                tuple(names), options_of(draw, subject.space, lambda n: draw(st.integers(0, n - 1)))
+            ),
+        ),
         tuple(able(step, subject, architecture) for step in (*draw(_BEFORE), draw(last))),
         dtype=subject.dtypes[0],
         batch=draw(_SAMPLES),
@@ -132,19 +191,31 @@ def _architecture(draw: st.DrawFn, subject: Subject, name: str) -> Architecture:
         fitted: Any = mark.fitted(given.shape)
         layers = layers_from(genes, given.shape, (fitted,), menus)
     found = Architecture(given, layers)
-    if len(found.parameters) < 2 or (subject.parameters == "sparse" and all(parameter.sparse for parameter in found.parameters)):
-        found = Architecture(given, (*layers, Conv2d(2, 1) if len(found.output) == 3 else Linear(2, bias=False)))
+    if len(found.parameters) < 2 or (
+        subject.parameters == "sparse" and all(parameter.sparse for parameter in found.parameters)
+    ):
+        found = Architecture(
+            given, (*layers, Conv2d(2, 1) if len(found.output) == 3 else Linear(2, bias=False))
+        )
     return found
 
 
 @cache
-def _fitting(kind: Kind, name: str) -> tuple[Mapping[int, Sequence[AnyLayer]], Sequence[Start], Sequence[AnyLayer]]:
+def _fitting(
+    kind: Kind, name: str
+) -> tuple[Mapping[int, Sequence[AnyLayer]], Sequence[Start], Sequence[AnyLayer]]:
     """Of a family what an optimizer of `kind` can train: its menus, its inputs, and the layers that make it and may come first."""
     family = FAMILIES[name]
     menus = {rank: fitting(menu, rank, kind) for rank, menu in family.menus.items()}
-    marks = tuple(layer for layer in menus[len(family.inputs[0][0].shape)] if isinstance(layer, family.marks))
+    marks = tuple(
+        layer for layer in menus[len(family.inputs[0][0].shape)] if isinstance(layer, family.marks)
+    )
     if name == "embedding":
-        inputs = tuple(start for start in SPARSE_INPUTS if isinstance(start[1][0], Embedding)) if kind == "sparse" else family.inputs
+        inputs = (
+            tuple(start for start in SPARSE_INPUTS if isinstance(start[1][0], Embedding))
+            if kind == "sparse"
+            else family.inputs
+        )
         return menus, inputs, ()
     return menus, family.inputs if marks and kind != "sparse" else (), marks
 

@@ -16,7 +16,13 @@ from frostproof.applications.atlas.traits import TRAITS
 from frostproof.report.html.page import filled
 from frostproof.results.rows import Environment
 
-LETTERS: dict[Sameness | None, str] = {None: ".", "equivalent": "=", "rounding": "~", "doubtful": "?", "different": "x"}
+LETTERS: dict[Sameness | None, str] = {
+    None: ".",
+    "equivalent": "=",
+    "rounding": "~",
+    "doubtful": "?",
+    "different": "x",
+}
 KINDS: dict[Sameness | None, str] = {
     None: "none",
     "equivalent": "same",
@@ -97,7 +103,10 @@ def page(atlas: Atlas, depth: int = 8) -> str:
     names = [way.name for way in atlas.ways]
     found = worst(atlas.cells)
     same = sum(verdict == "equivalent" for verdict in found.values())
-    targets, families = (list(dict.fromkeys(getattr(cell, field) for cell in atlas.cells)) for field in ("target", "family"))
+    targets, families = (
+        list(dict.fromkeys(getattr(cell, field) for cell in atlas.cells))
+        for field in ("target", "family")
+    )
     compared = sum(cell.compared for cell in atlas.cells)
     view = View(
         atlas.environment,
@@ -105,10 +114,16 @@ def page(atlas: Atlas, depth: int = 8) -> str:
         f"{len(targets)} optimizers · {len(families)} families of networks · {compared:,} comparisons · {atlas.seconds:,.0f} s",
         targets,
         families,
-        [WayShown(way.name, way.does, told(way), str(way.traits.get("raises", ""))) for way in atlas.ways],
+        [
+            WayShown(way.name, way.does, told(way), str(way.traits.get("raises", "")))
+            for way in atlas.ways
+        ],
         list(TRAITS.values()),
         [[_square(row, column, found, names) for column in names] for row in names],
-        [_pair(left, right, atlas.cells, targets, families) for left, right in combinations(names, 2)],
+        [
+            _pair(left, right, atlas.cells, targets, families)
+            for left, right in combinations(names, 2)
+        ],
         _data(names, atlas.cells, targets, families),
         depth,
         Markup(chart(depth)),
@@ -117,43 +132,90 @@ def page(atlas: Atlas, depth: int = 8) -> str:
     return filled("atlas.html", "atlas.js", view=view)
 
 
-def _square(row: str, column: str, found: dict[frozenset[str], Sameness], names: Sequence[str]) -> Square:
+def _square(
+    row: str, column: str, found: dict[frozenset[str], Sameness], names: Sequence[str]
+) -> Square:
     if row == column:
         return Square("none", "", "", "")
     verdict = found.get(frozenset((row, column)))
     left, right = sorted((row, column), key=names.index)
-    return Square(KINDS[verdict], SIGNS[verdict], _anchor(left, right), f"{row} and {column}: {KINDS[verdict]}")
+    return Square(
+        KINDS[verdict],
+        SIGNS[verdict],
+        _anchor(left, right),
+        f"{row} and {column}: {KINDS[verdict]}",
+    )
 
 
 def _anchor(left: str, right: str) -> str:
     return f"{left}--{right}"
 
 
-def _pair(left: str, right: str, cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]) -> PairShown:
-    mine = {(cell.target, cell.family): cell for cell in cells if (cell.left, cell.right) == (left, right)}
+def _pair(
+    left: str, right: str, cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]
+) -> PairShown:
+    mine = {
+        (cell.target, cell.family): cell
+        for cell in cells
+        if (cell.left, cell.right) == (left, right)
+    }
     verdict = worst(mine.values()).get(frozenset((left, right)))
-    rows = [(target.partition(":")[2], [_told(mine.get((target, family))) for family in families]) for target in targets]
-    return PairShown(_anchor(left, right), left, right, WORDS[verdict], KINDS[verdict], SIGNS[verdict], rows, list(_causes(mine.values())))
+    rows = [
+        (target.partition(":")[2], [_told(mine.get((target, family))) for family in families])
+        for target in targets
+    ]
+    return PairShown(
+        _anchor(left, right),
+        left,
+        right,
+        WORDS[verdict],
+        KINDS[verdict],
+        SIGNS[verdict],
+        rows,
+        list(_causes(mine.values())),
+    )
 
 
 def _told(cell: Cell | None) -> tuple[str, str, str]:
     if cell is None:
         return "none", "", "never compared"
-    title = f"{cell.different} of {cell.compared} cases differ" if cell.different else f"{cell.compared} cases"
-    return KINDS[cell.verdict], SIGNS[cell.verdict], f"{title}, {cell.ulp:g} ulp" if cell.ulp else title
+    title = (
+        f"{cell.different} of {cell.compared} cases differ"
+        if cell.different
+        else f"{cell.compared} cases"
+    )
+    return (
+        KINDS[cell.verdict],
+        SIGNS[cell.verdict],
+        f"{title}, {cell.ulp:g} ulp" if cell.ulp else title,
+    )
 
 
 def _causes(cells: Collection[Cell]) -> Iterator[Cause]:
     for text, having in (*causes(cells), *causes(cells, "doubtful")):
         example = smallest(having)
         where = ", ".join(dict.fromkeys(cell.target.partition(":")[2] for cell in having))
-        yield Cause(text, f"{where}; here {example.target}, {example.family}", example.message or "", example.script, example.doubt)
+        yield Cause(
+            text,
+            f"{where}; here {example.target}, {example.family}",
+            example.message or "",
+            example.script,
+            example.doubt,
+        )
 
 
-def _data(names: Sequence[str], cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]) -> Markup:
+def _data(
+    names: Sequence[str], cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]
+) -> Markup:
     verdicts = {(cell.target, cell.family, cell.left, cell.right): cell.verdict for cell in cells}
     regions = [
-        {"target": t, "family": f, "verdicts": "".join(LETTERS[verdicts.get((t, f, *pair))] for pair in combinations(names, 2))}
+        {
+            "target": t,
+            "family": f,
+            "verdicts": "".join(
+                LETTERS[verdicts.get((t, f, *pair))] for pair in combinations(names, 2)
+            ),
+        }
         for t in targets
         for f in families
     ]

@@ -10,12 +10,23 @@ from frostproof.applications.atlas.record import Atlas, Cell, Sameness, Way
 from frostproof.applications.atlas.traits import TRAITS
 from frostproof.report.markdown import code
 
-SIGNS: dict[Sameness | None, str] = {None: "", "equivalent": "=", "rounding": "≈", "doubtful": "?", "different": "≠"}
+SIGNS: dict[Sameness | None, str] = {
+    None: "",
+    "equivalent": "=",
+    "rounding": "≈",
+    "doubtful": "?",
+    "different": "≠",
+}
 
 
 def summary(atlas: Atlas) -> str:
     """The whole page."""
-    return "\n".join([*_head(atlas), *_ways(atlas), *_matrix(atlas), *_optimizers(atlas), *_causes(atlas)]) + "\n"
+    return (
+        "\n".join(
+            [*_head(atlas), *_ways(atlas), *_matrix(atlas), *_optimizers(atlas), *_causes(atlas)]
+        )
+        + "\n"
+    )
 
 
 def overview(atlas: Atlas) -> str:
@@ -25,7 +36,10 @@ def overview(atlas: Atlas) -> str:
     lines += [f"  {len(cells):6,} pairs: {cause}" for cause, cells in causes(atlas.cells)]
     doubtful = [cell for cell in atlas.cells if cell.verdict == "doubtful"]
     if doubtful:
-        lines += ["", f"doubtful, as no script shows it: {len(doubtful)}, the first {doubtful[0].left} and {doubtful[0].right}, "]
+        lines += [
+            "",
+            f"doubtful, as no script shows it: {len(doubtful)}, the first {doubtful[0].left} and {doubtful[0].right}, ",
+        ]
         lines[-1] += f"{doubtful[0].target}, {doubtful[0].family}: {doubtful[0].doubt}"
     lines += [
         "",
@@ -40,7 +54,12 @@ def _classes(atlas: Atlas) -> Iterator[tuple[str, list[list[str]]]]:
         by_target[cell.target].append(cell)
     for target, cells in by_target.items():
         found = worst(cells)
-        yield target, classes([way.name for way in atlas.ways if any(way.name in pair for pair in found)], found)
+        yield (
+            target,
+            classes(
+                [way.name for way in atlas.ways if any(way.name in pair for pair in found)], found
+            ),
+        )
 
 
 def _braced(groups: Iterable[Iterable[str]]) -> str:
@@ -49,7 +68,10 @@ def _braced(groups: Iterable[Iterable[str]]) -> str:
 
 def _head(atlas: Atlas) -> Iterator[str]:
     compared = sum(cell.compared for cell in atlas.cells)
-    different, doubtful = (sum(cell.verdict == verdict for cell in atlas.cells) for verdict in ("different", "doubtful"))
+    different, doubtful = (
+        sum(cell.verdict == verdict for cell in atlas.cells)
+        for verdict in ("different", "doubtful")
+    )
     targets = {cell.target for cell in atlas.cells}
     yield "# The atlas of freezing"
     yield ""
@@ -89,7 +111,9 @@ def _ways(atlas: Atlas) -> Iterator[str]:
 
 def told(way: Way) -> list[str]:
     """For each of TRAITS whether it was seen: yes, no, or nothing where the way raised before."""
-    return ["" if name not in way.traits else "yes" if way.traits[name] else "no" for name in TRAITS]
+    return [
+        "" if name not in way.traits else "yes" if way.traits[name] else "no" for name in TRAITS
+    ]
 
 
 def _matrix(atlas: Atlas) -> Iterator[str]:
@@ -110,7 +134,9 @@ def _matrix(atlas: Atlas) -> Iterator[str]:
     yield "| --- |" + " --- |" * len(names)
     for row in names:
         told = [frozenset((row, other)) for other in names]
-        signs = [" ".join([SIGNS[found.get(pair)], *map(str, numbers[pair])]).strip() for pair in told]
+        signs = [
+            " ".join([SIGNS[found.get(pair)], *map(str, numbers[pair])]).strip() for pair in told
+        ]
         yield f"| {code(row)} | {' | '.join(signs)} |"
     yield ""
 

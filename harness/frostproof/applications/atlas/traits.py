@@ -34,13 +34,19 @@ _ARCHITECTURE = Architecture(Input((2,)), (Linear(2), BatchNorm1d(), Linear(2)))
 _NAMES = tuple(parameter.name for parameter in _ARCHITECTURE.parameters)
 _CASE = Case(_ARCHITECTURE, _NAMES[:4], (Group(_NAMES),), (Step(),), batch=4)
 _INSIDE = _CASE.replaced(mask=_NAMES[4:])
-_ADAMW = Subject(target="torch.optim:AdamW", factory=torch.optim.AdamW, arguments={"lr": 0.1, "weight_decay": 0.1})
+_ADAMW = Subject(
+    target="torch.optim:AdamW",
+    factory=torch.optim.AdamW,
+    arguments={"lr": 0.1, "weight_decay": 0.1},
+)
 
 
 def traits(way: Approach) -> dict[str, bool | str]:
     """Trait -> whether it was seen, in the order of TRAITS; or `raises` alone, with what a step raised."""
     with fenced("cpu"):
-        training = Training(_CASE, _ADAMW, way, "cpu", observer=(recorder := Recorder(_CASE, way, ())))
+        training = Training(
+            _CASE, _ADAMW, way, "cpu", observer=(recorder := Recorder(_CASE, way, ()))
+        )
         training.build()
         model, frozen = training.model, recorder.parameters[:4]
         found: dict[str, bool | str] = {"any": not way.unfit(_INSIDE, _ADAMW)}

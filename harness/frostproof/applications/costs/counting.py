@@ -49,7 +49,9 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
     """
     model = task.thawed()
     frozen = task.frozen
-    inputs = tree_map(lambda each: each.detach().clone() if isinstance(each, Tensor) else each, task.inputs)
+    inputs = tree_map(
+        lambda each: each.detach().clone() if isinstance(each, Tensor) else each, task.inputs
+    )
     given = storages(tensors_in(inputs))
     kept = storages([*model.parameters(), *model.buffers()])
     way.freeze(model, frozen)
@@ -62,8 +64,13 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
         with Flops() as backward:
             way.backward(loss, model, frozen)
     parameters = dict(model.named_parameters())
-    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-    gradient_bytes, stale_bytes = size(gradients.values()), size(gradients[name] for name in gradients.keys() & frozen)
+    gradients = {
+        name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None
+    }
+    gradient_bytes, stale_bytes = (
+        size(gradients.values()),
+        size(gradients[name] for name in gradients.keys() & frozen),
+    )
     state_bytes = None
     if optimizing is not None:
         way.after_backward(model, frozen)

@@ -38,10 +38,14 @@ class Layer(msgspec.Struct, frozen=True):
     @property
     def why(self) -> str:
         """What a backward pass through it is for, in words."""
-        trains = "gets no gradient" if self.unreached else "trains" if self.frozen < self.weights else ""
+        trains = (
+            "gets no gradient" if self.unreached else "trains" if self.frozen < self.weights else ""
+        )
         needed = f"needed by {self.needed_by}" if self.needed_by else ""
         again = "computes a segment again" if not self.weights and self.input_flops else ""
-        return "; ".join(filter(None, (trains, needed or again))) or "nothing: all before it is frozen"
+        return (
+            "; ".join(filter(None, (trains, needed or again))) or "nothing: all before it is frozen"
+        )
 
 
 def explained(task: Task) -> list[Layer]:
@@ -72,7 +76,10 @@ def _differentiate(model: nn.Module, calls: Iterable[Call]) -> None:
 
         def replaced(module: nn.Module, *arguments: Any) -> Any:
             wanted = iter(next(turns))
-            return tree_map(lambda each: _needing(each, next(wanted)) if isinstance(each, Tensor) else each, arguments)
+            return tree_map(
+                lambda each: _needing(each, next(wanted)) if isinstance(each, Tensor) else each,
+                arguments,
+            )
 
         return replaced
 
@@ -83,10 +90,14 @@ def _differentiate(model: nn.Module, calls: Iterable[Call]) -> None:
 
 def _needing(tensor: Tensor, needs: bool) -> Tensor:
     # No leaf, so that it can be overwritten.
-    return tensor.detach().requires_grad_().clone() if needs and not tensor.requires_grad else tensor
+    return (
+        tensor.detach().requires_grad_().clone() if needs and not tensor.requires_grad else tensor
+    )
 
 
-def _layers(task: Task, calls: list[Call], passing: list[Call], trained: Collection[str]) -> Iterable[Layer]:
+def _layers(
+    task: Task, calls: list[Call], passing: list[Call], trained: Collection[str]
+) -> Iterable[Layer]:
     modules = dict(task.model.named_modules())
     called = {call.path for call in calls}
     owned: dict[str, list[tuple[str, nn.Parameter]]] = {path: [] for path in modules}
@@ -100,7 +111,11 @@ def _layers(task: Task, calls: list[Call], passing: list[Call], trained: Collect
         backward = sum(call.backward for call, _ in spent[path])
         if not (owned[path] or forward or backward):
             continue
-        inputs = sum(min(passed.backward, call.backward) for call, passed in spent[path]) if owned[path] else backward
+        inputs = (
+            sum(min(passed.backward, call.backward) for call, passed in spent[path])
+            if owned[path]
+            else backward
+        )
         yield Layer(
             path=path,
             kind=type(module).__name__,
@@ -110,7 +125,9 @@ def _layers(task: Task, calls: list[Call], passing: list[Call], trained: Collect
             weight_flops=backward - inputs,
             input_flops=inputs,
             needed_by=next((call.needed_by for call, _ in spent[path] if call.needed_by), None),
-            unreached=any(name not in trained and name not in task.frozen for name, _ in owned[path]),
+            unreached=any(
+                name not in trained and name not in task.frozen for name, _ in owned[path]
+            ),
         )
 
 

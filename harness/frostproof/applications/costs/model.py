@@ -20,7 +20,9 @@ def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
     """The model that the factory returns, and its positional arguments, None where it does not say. Raises UsageError."""
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
-        raise UsageError(f"malformed model {target!r}: write module:factory, a function that returns an nn.Module")
+        raise UsageError(
+            f"malformed model {target!r}: write module:factory, a function that returns an nn.Module"
+        )
     module = imported(module_name, target)
     if not hasattr(module, name):
         public = [each for each in vars(module) if not each.startswith("_")]
@@ -30,16 +32,24 @@ def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
     if isinstance(factory, nn.Module):
         return factory, None
     if not callable(factory):
-        raise UsageError(f"{target!r} is {type(factory).__name__}, which cannot be called: name a function that returns an nn.Module")
+        raise UsageError(
+            f"{target!r} is {type(factory).__name__}, which cannot be called: name a function that returns an nn.Module"
+        )
     try:
         found = factory()
     except Exception as error:  # whatever the user's function raises
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
-        raise UsageError(f"{target!r} raised {text}; it must return an nn.Module when called without arguments") from None
+        raise UsageError(
+            f"{target!r} raised {text}; it must return an nn.Module when called without arguments"
+        ) from None
     model, inputs = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if not isinstance(model, nn.Module):
-        raise UsageError(f"{target!r} returned {type(model).__name__}: return an nn.Module, or a pair of it and its inputs")
-    return model, inputs if inputs is None else tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+        raise UsageError(
+            f"{target!r} returned {type(model).__name__}: return an nn.Module, or a pair of it and its inputs"
+        )
+    return model, inputs if inputs is None else tuple(inputs) if isinstance(
+        inputs, list | tuple
+    ) else (inputs,)
 
 
 def batch(model: nn.Module, shape: str) -> tuple[Tensor]:
@@ -49,9 +59,15 @@ def batch(model: nn.Module, shape: str) -> tuple[Tensor]:
     except ValueError:
         sizes = []
     if not sizes or min(sizes) < 1:
-        raise UsageError(f"--input is {shape!r}: give the sizes of a batch with commas between, as {EXAMPLE}")
+        raise UsageError(
+            f"--input is {shape!r}: give the sizes of a batch with commas between, as {EXAMPLE}"
+        )
     floating = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    return (torch.randn(sizes, generator=torch.Generator().manual_seed(0)).to(floating.device, floating.dtype),)
+    return (
+        torch.randn(sizes, generator=torch.Generator().manual_seed(0)).to(
+            floating.device, floating.dtype
+        ),
+    )
 
 
 def frozen_by(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
@@ -64,18 +80,30 @@ def frozen_by(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
     if not every:
         raise UsageError("the model has no parameters: there is nothing to freeze")
     if any(map(is_lazy, every.values())):
-        raise UsageError("the model has lazy modules, which have no shapes yet: run a forward pass in the factory")
+        raise UsageError(
+            "the model has lazy modules, which have no shapes yet: run a forward pass in the factory"
+        )
     ids = {id(parameter) for parameter in every.values() if not parameter.requires_grad}
     for pattern in patterns:
-        names = [name for name in every if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")]
+        names = [
+            name
+            for name in every
+            if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+        ]
         if not names:
-            some = ", ".join([*every][:6]) + (f" and {len(every) - 6} more" if len(every) > 6 else "")
+            some = ", ".join([*every][:6]) + (
+                f" and {len(every) - 6} more" if len(every) > 6 else ""
+            )
             near = nearest(pattern, [*every, *(path for path, _ in model.named_modules() if path)])
             raise UsageError(f"--freeze {pattern!r} matches no parameter: there are {some}.{near}")
         ids |= {id(every[name]) for name in names}
     frozen = frozenset(name for name, parameter in model.named_parameters() if id(parameter) in ids)
     if not frozen:
-        raise UsageError(f"nothing is frozen: give --freeze PATTERN, a glob on names such as {next(iter(every))!r}")
+        raise UsageError(
+            f"nothing is frozen: give --freeze PATTERN, a glob on names such as {next(iter(every))!r}"
+        )
     if len(frozen) == len(dict(model.named_parameters())):
-        raise UsageError(f"all {len(frozen)} parameters are frozen, so that nothing trains: freeze fewer")
+        raise UsageError(
+            f"all {len(frozen)} parameters are frozen, so that nothing trains: freeze fewer"
+        )
     return frozen

@@ -31,8 +31,13 @@ def estimated(task: Task, optimizing: Optimizing | None) -> list[Estimate]:
     except UsageError:
         raise
     except Exception as error:  # whatever the user's model raises
-        raise UsageError(f"a training step raised {type(error).__name__}: {one_line(str(error), 200)}; make it work first") from None
-    return [Estimate(way.name, way.how, plain) if way is B else _estimated(task, way, optimizing, plain) for way in WAYS]
+        raise UsageError(
+            f"a training step raised {type(error).__name__}: {one_line(str(error), 200)}; make it work first"
+        ) from None
+    return [
+        Estimate(way.name, way.how, plain) if way is B else _estimated(task, way, optimizing, plain)
+        for way in WAYS
+    ]
 
 
 def _estimated(task: Task, way: Way, optimizing: Optimizing | None, plain: Costs) -> Estimate:
@@ -45,8 +50,16 @@ def _estimated(task: Task, way: Way, optimizing: Optimizing | None, plain: Costs
         reason = str(error)
     except Exception as error:  # a way may be more than the model can take
         reason = f"raises {type(error).__name__}: {one_line(str(error), 120)}"
-    left = [name for name in costs.untrained if name not in plain.untrained] if costs is not None else []
-    return Estimate(way.name, way.how, None, f"does not train {left[0]}") if left else Estimate(way.name, way.how, costs, reason)
+    left = (
+        [name for name in costs.untrained if name not in plain.untrained]
+        if costs is not None
+        else []
+    )
+    return (
+        Estimate(way.name, way.how, None, f"does not train {left[0]}")
+        if left
+        else Estimate(way.name, way.how, costs, reason)
+    )
 
 
 def recommended(estimates: Sequence[Estimate]) -> Estimate:
@@ -56,7 +69,12 @@ def recommended(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def _rank(costs: Costs) -> tuple[int, ...]:
-    return (costs.backward_flops, costs.saved_bytes + costs.input_bytes, costs.gradient_bytes, costs.state_bytes or 0)
+    return (
+        costs.backward_flops,
+        costs.saved_bytes + costs.input_bytes,
+        costs.gradient_bytes,
+        costs.state_bytes or 0,
+    )
 
 
 def remarks(task: Task, chosen: Estimate) -> Iterator[str]:
@@ -81,9 +99,22 @@ def remarks(task: Task, chosen: Estimate) -> Iterator[str]:
 def drifting(task: Task) -> list[str]:
     """Paths of modules that are frozen as a whole, and have buffers that a forward pass changes."""
     model = task.thawed()
-    before = {path: bits_of(module.buffers(recurse=False)) for path, module in model.named_modules()}
+    before = {
+        path: bits_of(module.buffers(recurse=False)) for path, module in model.named_modules()
+    }
     with comparable(model), torch.no_grad():
         model(*task.inputs)
-    named = {path: [name for name, _ in module.named_parameters(prefix=path)] for path, module in model.named_modules()}
-    changed = [path for path, module in model.named_modules() if bits_of(module.buffers(recurse=False)) != before[path]]
-    return [path for path in changed if task.frozen.issuperset(named[path] or named[path.rpartition(".")[0]])]
+    named = {
+        path: [name for name, _ in module.named_parameters(prefix=path)]
+        for path, module in model.named_modules()
+    }
+    changed = [
+        path
+        for path, module in model.named_modules()
+        if bits_of(module.buffers(recurse=False)) != before[path]
+    ]
+    return [
+        path
+        for path in changed
+        if task.frozen.issuperset(named[path] or named[path.rpartition(".")[0]])
+    ]

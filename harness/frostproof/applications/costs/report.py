@@ -34,7 +34,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...]
 
 
-def report(target: str, patterns: Sequence[str], shape: str | None = None, optimizer: str = "AdamW") -> Report:
+def report(
+    target: str, patterns: Sequence[str], shape: str | None = None, optimizer: str = "AdamW"
+) -> Report:
     """Count every way to freeze what `patterns` match in the model that `target` names. Raises UsageError."""
     model, inputs = loaded(target)
     optimizing = _optimizing(optimizer)
@@ -42,7 +44,9 @@ def report(target: str, patterns: Sequence[str], shape: str | None = None, optim
         inputs = batch(model, shape)
     frozen = frozen_by(model, patterns)
     if inputs is None:
-        raise UsageError(f"no input is known: give its shape, as {EXAMPLE}, or let {target} return a pair (model, inputs)")
+        raise UsageError(
+            f"no input is known: give its shape, as {EXAMPLE}, or let {target} return a pair (model, inputs)"
+        )
     task = Task(model, inputs, frozen)
     estimates = estimated(task, optimizing)
     chosen = recommended(estimates)
@@ -51,7 +55,9 @@ def report(target: str, patterns: Sequence[str], shape: str | None = None, optim
     try:
         layers = explained(task)
     except Exception as error:  # a model that trains, yet not with hooks on its modules
-        notes.append(f"its modules cannot be told apart: {type(error).__name__}: {one_line(str(error), 200)}")
+        notes.append(
+            f"its modules cannot be told apart: {type(error).__name__}: {one_line(str(error), 200)}"
+        )
     return Report(
         torch=str(torch.__version__),
         model=target,
@@ -72,9 +78,13 @@ def _optimizing(name: str) -> Optimizing:
     found = getattr(module, attribute, None)
     if not callable(found):
         known = [
-            each for each, kind in vars(module).items() if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
+            each
+            for each, kind in vars(module).items()
+            if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
         ]
-        raise UsageError(f"unknown optimizer {name!r}: give one of {', '.join(known[:20])}.{nearest(attribute, known)}")
+        raise UsageError(
+            f"unknown optimizer {name!r}: give one of {', '.join(known[:20])}.{nearest(attribute, known)}"
+        )
 
     def step(groups: list[dict[str, Any]]) -> Optimizer:
         try:
@@ -82,7 +92,9 @@ def _optimizing(name: str) -> Optimizing:
             optimizer.step()
         except Exception as error:  # whatever an optimizer raises
             text = f"{type(error).__name__}: {one_line(str(error), 160)}"
-            raise UsageError(f"--optimizer {name} cannot train this ({text}): name another") from None
+            raise UsageError(
+                f"--optimizer {name} cannot train this ({text}): name another"
+            ) from None
         return optimizer
 
     return step

@@ -19,13 +19,21 @@ WIDTH, LONGEST, MANY = 120, 34, 40
 
 def table(report: Report) -> str:
     """What is frozen, what is still computed and why, what each way costs, and which one to use."""
-    return "\n".join([*_head(report), *_modules(report.layers), *_ways(report), *_advice(report)]) + "\n"
+    return (
+        "\n".join([*_head(report), *_modules(report.layers), *_ways(report), *_advice(report)])
+        + "\n"
+    )
 
 
 def _head(report: Report) -> Iterator[str]:
-    frozen, weights = sum(each.frozen for each in report.layers), sum(each.weights for each in report.layers)
+    frozen, weights = (
+        sum(each.frozen for each in report.layers),
+        sum(each.weights for each in report.layers),
+    )
     numbers = f", {count(frozen)} of {count(weights)} numbers" if weights else ""
-    yield one_line(f"{report.model}: {len(report.frozen)} of {len(report.frozen) + len(report.trainable)} parameters are frozen{numbers}")
+    yield one_line(
+        f"{report.model}: {len(report.frozen)} of {len(report.frozen) + len(report.trainable)} parameters are frozen{numbers}"
+    )
     yield ""
 
 
@@ -34,11 +42,24 @@ def _modules(layers: Sequence[Layer]) -> Iterator[str]:
         return
     yield f"What is still computed under {A.name}, in FLOPs of one step:"
     yield ""
-    rows: list[tuple[str, ...]] = [("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")]
+    rows: list[tuple[str, ...]] = [
+        ("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")
+    ]
     for each in condensed(layers, MANY):
         frozen = "frozen" if each.frozen == each.weights else "partly" if each.frozen else "trains"
-        numbers = [count(flops) for flops in (each.forward_flops, each.weight_flops, each.input_flops)]
-        rows.append((each.path or "(itself)", each.kind, count(each.weights), frozen if each.weights else "", *numbers, each.why))
+        numbers = [
+            count(flops) for flops in (each.forward_flops, each.weight_flops, each.input_flops)
+        ]
+        rows.append(
+            (
+                each.path or "(itself)",
+                each.kind,
+                count(each.weights),
+                frozen if each.weights else "",
+                *numbers,
+                each.why,
+            )
+        )
     yield from aligned(rows, right=(2, 4, 5, 6))
     yield ""
 
@@ -50,7 +71,10 @@ def condensed(layers: Sequence[Layer], most: int) -> list[Layer]:
         groups = [list(members) for _, members in groupby(layers, partial(_beginning, depth))]
         if len(groups) <= most:
             break
-    return [_together(members, _beginning(depth, members[0])) if len(members) > 1 else members[0] for members in groups]
+    return [
+        _together(members, _beginning(depth, members[0])) if len(members) > 1 else members[0]
+        for members in groups
+    ]
 
 
 def _beginning(depth: int, layer: Layer) -> str:
@@ -72,15 +96,25 @@ def _together(members: Sequence[Layer], path: str) -> Layer:
 
 
 def _ways(report: Report) -> Iterator[str]:
-    bound = next((each.costs.backward_flops for each in report.ways if each.way == B.name and each.costs), 0)
+    bound = next(
+        (each.costs.backward_flops for each in report.ways if each.way == B.name and each.costs), 0
+    )
     yield f"What each way to freeze costs, in FLOPs and bytes of one step, with {report.optimizer}:"
     yield ""
-    rows: list[tuple[str, ...]] = [("way", "forward", "backward", "of B's", "saved", "gradients", "state")]
+    rows: list[tuple[str, ...]] = [
+        ("way", "forward", "backward", "of B's", "saved", "gradients", "state")
+    ]
     for each in report.ways:
         if (costs := each.costs) is not None:
             share = share_of(costs.backward_flops, bound) if bound else ""
-            sizes = [size(costs.saved_bytes + costs.input_bytes), size(costs.gradient_bytes), size(costs.state_bytes or 0)]
-            rows.append((each.way, count(costs.forward_flops), count(costs.backward_flops), share, *sizes))
+            sizes = [
+                size(costs.saved_bytes + costs.input_bytes),
+                size(costs.gradient_bytes),
+                size(costs.state_bytes or 0),
+            ]
+            rows.append(
+                (each.way, count(costs.forward_flops), count(costs.backward_flops), share, *sizes)
+            )
     yield from aligned(rows, right=(1, 2, 3, 4, 5, 6))
     for each in report.ways:
         if each.costs is None:
@@ -108,7 +142,9 @@ def reason(chosen: Estimate, ways: Iterable[Estimate]) -> str:
         "saved bytes": (here.saved_bytes + here.input_bytes, there.saved_bytes + there.input_bytes),
         "gradients": (here.gradient_bytes, there.gradient_bytes),
     }
-    text = ", ".join(f"{share_of(part, whole)} of the {what}" for what, (part, whole) in shares.items() if whole)
+    text = ", ".join(
+        f"{share_of(part, whole)} of the {what}" for what, (part, whole) in shares.items() if whole
+    )
     return f"Of what B takes: {text}. No way takes less; of those that take as much it is the simplest."
 
 
@@ -137,15 +173,26 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
     """Columns with two spaces between; of a name that is too long its end, where what tells it from others stands."""
-    cut = [[f"…{cell[1 - LONGEST :]}" if place == 0 and len(cell) > LONGEST else cell for place, cell in enumerate(row)] for row in rows]
+    cut = [
+        [
+            f"…{cell[1 - LONGEST :]}" if place == 0 and len(cell) > LONGEST else cell
+            for place, cell in enumerate(row)
+        ]
+        for row in rows
+    ]
     widths = [max(len(row[place]) for row in cut) for place in range(len(cut[0]))]
     for row in cut:
         cells = [
-            cell.rjust(width) if place in right else cell.ljust(width) for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        line = "".join(c if c.isprintable() else "?" for c in "  ".join(cells).rstrip())  # names come from outside
+        line = "".join(
+            c if c.isprintable() else "?" for c in "  ".join(cells).rstrip()
+        )  # names come from outside
         yield line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
 
 
 def wrapped(text: str) -> list[str]:
-    return textwrap.wrap(one_line(text, 1000), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.wrap(
+        one_line(text, 1000), WIDTH, subsequent_indent="  ", break_on_hyphens=False
+    )

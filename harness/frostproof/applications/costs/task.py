@@ -42,10 +42,14 @@ class Task:
         return model
 
 
-def split(model: nn.Module, frozen: Collection[str]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split(
+    model: nn.Module, frozen: Collection[str]
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The parameters that are frozen, and those that are not."""
     named = dict(model.named_parameters())
-    return [p for name, p in named.items() if name in frozen], [p for name, p in named.items() if name not in frozen]
+    return [p for name, p in named.items() if name in frozen], [
+        p for name, p in named.items() if name not in frozen
+    ]
 
 
 def tensors_in(tree: Any) -> list[Tensor]:
@@ -57,5 +61,7 @@ def loss_of(outputs: Any) -> Tensor:
     """The mean of the squares of all floating tensors among the outputs. Raises UsageError where there is none."""
     found = [each for each in tensors_in(outputs) if each.is_floating_point()]
     if not found:
-        raise UsageError(f"the model returns {type(outputs).__name__} without a floating tensor: let it return what is trained on")
+        raise UsageError(
+            f"the model returns {type(outputs).__name__} without a floating tensor: let it return what is trained on"
+        )
     return torch.stack([each.square().mean().float() for each in found]).mean()

@@ -42,10 +42,14 @@ class Trace:
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
         self.calls: list[Call] = []
         self.open: list[Call] = []
-        self.order = {id(parameter): (i, name) for i, (name, parameter) in enumerate(model.named_parameters())}
+        self.order = {
+            id(parameter): (i, name) for i, (name, parameter) in enumerate(model.named_parameters())
+        }
         self.owner: dict[Node, Call] = {}
         self.first: dict[Node, tuple[int, str] | None] = {}
-        hooks = [hook for path, module in model.named_modules() for hook in self._hooked(path, module)]
+        hooks = [
+            hook for path, module in model.named_modules() for hook in self._hooked(path, module)
+        ]
         with Flops() as self.flops:
             try:
                 outputs = model(*inputs)
@@ -59,7 +63,9 @@ class Trace:
                 loss.backward()  # type: ignore[no-untyped-call]
 
     def _hooked(self, path: str, module: nn.Module) -> Iterator[Any]:
-        yield module.register_forward_pre_hook(lambda _, *arguments: self._enter(path, arguments), with_kwargs=True)
+        yield module.register_forward_pre_hook(
+            lambda _, *arguments: self._enter(path, arguments), with_kwargs=True
+        )
         yield module.register_forward_hook(lambda module, args, outputs: self._leave(outputs))
 
     def _enter(self, path: str, arguments: Any) -> None:

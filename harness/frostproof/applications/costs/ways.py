@@ -66,7 +66,11 @@ class Way:
         if not self.owns_all:
             return [{"params": trained}]
         options = self.approach.options(True)
-        return [{"params": trained}, {"params": held, **options}] if options else [{"params": list(model.parameters())}]
+        return (
+            [{"params": trained}, {"params": held, **options}]
+            if options
+            else [{"params": list(model.parameters())}]
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,9 @@ class Functional(Way):
 
     def backward(self, loss: Tensor, model: nn.Module, frozen: Frozen) -> None:
         trained = [parameter for parameter in split(model, frozen)[1] if parameter.requires_grad]
-        for parameter, gradient in zip(trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True):
+        for parameter, gradient in zip(
+            trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True
+        ):
             parameter.grad = gradient
 
 
@@ -109,27 +115,60 @@ class Registered(Way):
 
     def unfit(self, task: Task) -> str:
         for path, module in task.model.named_modules():
-            if isinstance(module, nn.RNNBase) and any(name.rpartition(".")[0] == path for name in task.frozen):
+            if isinstance(module, nn.RNNBase) and any(
+                name.rpartition(".")[0] == path for name in task.frozen
+            ):
                 return f"{path or 'the model'} is an {type(module).__name__}, which keeps a list of its weights beside"
         return ""
 
 
 _SUBSET = OptimizerSubset()
 
-A = Way("A: requires_grad=False", "requires_grad=False on what is frozen, every parameter to the optimizer", RequiresGrad())
+A = Way(
+    "A: requires_grad=False",
+    "requires_grad=False on what is frozen, every parameter to the optimizer",
+    RequiresGrad(),
+)
 B = Way("B: optimizer subset", "only what trains goes to the optimizer", _SUBSET, owns_all=False)
 WAYS: tuple[Way, ...] = (
     A,
-    Way("A, filtered", "requires_grad=False on what is frozen, only the others to the optimizer", RequiresGrad(), owns_all=False),
+    Way(
+        "A, filtered",
+        "requires_grad=False on what is frozen, only the others to the optimizer",
+        RequiresGrad(),
+        owns_all=False,
+    ),
     B,
-    Way("backward(inputs=...)", "loss.backward(inputs=what trains), and only that to the optimizer", BackwardInputs(), owns_all=False),
-    Prefix("no_grad prefix", "the frozen beginning runs under no_grad", NoGradPrefix(), owns_all=False),
-    Prefix("detached prefix", "the output of the frozen beginning is detached", DetachedPrefix(), owns_all=False),
+    Way(
+        "backward(inputs=...)",
+        "loss.backward(inputs=what trains), and only that to the optimizer",
+        BackwardInputs(),
+        owns_all=False,
+    ),
+    Prefix(
+        "no_grad prefix", "the frozen beginning runs under no_grad", NoGradPrefix(), owns_all=False
+    ),
+    Prefix(
+        "detached prefix",
+        "the output of the frozen beginning is detached",
+        DetachedPrefix(),
+        owns_all=False,
+    ),
     Way("grad = None", "what is frozen gets .grad = None before each step", GradientsDropped()),
     Way("lr=0", "a parameter group with lr=0 for what is frozen", ZeroRate()),
-    Way("zeroing hook", "a hook on each frozen parameter turns its gradient into zeros", ZeroingHook()),
-    Way("restored weights", "what is frozen is copied before each step, and back after it", WeightsRestored()),
-    Functional("torch.func", "functional_call, and gradients of what trains alone", _SUBSET, owns_all=False),
+    Way(
+        "zeroing hook",
+        "a hook on each frozen parameter turns its gradient into zeros",
+        ZeroingHook(),
+    ),
+    Way(
+        "restored weights",
+        "what is frozen is copied before each step, and back after it",
+        WeightsRestored(),
+    ),
+    Functional(
+        "torch.func", "functional_call, and gradients of what trains alone", _SUBSET, owns_all=False
+    ),
     Registered("buffers", "what is frozen becomes a buffer", Buffers(), owns_all=False),
 )
 """In the order in which one would rather use them, where they cost the same."""

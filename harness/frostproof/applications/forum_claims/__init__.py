@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from frostproof.applications.forum_claims import costs, equivalence, gradients, graphs, leftovers, no_grad, ownership, remedies
+from frostproof.applications.forum_claims import (
+    costs,
+    equivalence,
+    gradients,
+    graphs,
+    leftovers,
+    no_grad,
+    ownership,
+    remedies,
+)
 from frostproof.applications.forum_claims.claim import Claim
 
 CLAIMS: tuple[Claim, ...] = (

@@ -14,13 +14,17 @@ from frostproof.applications.forum_claims.strategies import BETWEEN, LAST, LAYER
 from frostproof.applications.forum_claims.training import chosen, loss_of, prepared
 
 
-def backward_of(approach: str, layers: tuple[str, ...], between: str, seed: int, only_trained: bool = False) -> tuple[int, int]:
+def backward_of(
+    approach: str, layers: tuple[str, ...], between: str, seed: int, only_trained: bool = False
+) -> tuple[int, int]:
     """FLOPs of a backward pass, and bytes of the gradients that it leaves."""
     model, _ = prepared(approach, layers, seed=seed, between=between)
     loss = loss_of(model)
     with FlopCounterMode(display=False) as counter:
         loss.backward(inputs=chosen(model, layers, "trained") if only_trained else None)
-    return counter.get_total_flops(), sum(each.grad.nbytes for each in model.parameters() if each.grad is not None)
+    return counter.get_total_flops(), sum(
+        each.grad.nbytes for each in model.parameters() if each.grad is not None
+    )
 
 
 def kept_for(approach: str, layers: tuple[str, ...], between: str, seed: int) -> int:
@@ -47,20 +51,30 @@ def overhead(**example: Any) -> tuple[bool, str]:
 def trained_alone(layers: tuple[str, ...], **example: Any) -> tuple[bool, str]:
     flops, _ = backward_of("A", layers, **example)
     trained = layers.count("trained") * 2 * 4 * 3 * 3  # a batch of 4 times a weight of 3 x 3
-    return flops == trained, f"backward takes {flops} FLOPs in A, of which {trained} are for gradients of trained weights"
+    return (
+        flops == trained,
+        f"backward takes {flops} FLOPs in A, of which {trained} are for gradients of trained weights",
+    )
 
 
 def earlier_left_out(depth: int, way: str, between: str, seed: int) -> tuple[bool, str]:
     layers = ("frozen",) * (depth - 1) + ("trained",)
     approach = "A" if way == "requires_grad=False" else "B"
-    flops, gradients = backward_of(approach, layers, between, seed, only_trained=way == "backward(inputs=...)")
-    last = 2 * 4 * 3 * 3, 8 * (3 * 3 + 3)  # a batch of 4 times a weight of 3 x 3, which with its bias has 12 elements
+    flops, gradients = backward_of(
+        approach, layers, between, seed, only_trained=way == "backward(inputs=...)"
+    )
+    last = (
+        2 * 4 * 3 * 3,
+        8 * (3 * 3 + 3),
+    )  # a batch of 4 times a weight of 3 x 3, which with its bias has 12 elements
     said = f"backward takes {flops} FLOPs and leaves {gradients} bytes of gradients; the last layer needs {last[0]} and {last[1]}"
     return (flops, gradients) == last, said
 
 
 def best_practice(**example: Any) -> tuple[bool, str]:
-    (flops_a, gradients_a), (flops_b, gradients_b) = (backward_of(approach, **example) for approach in "AB")
+    (flops_a, gradients_a), (flops_b, gradients_b) = (
+        backward_of(approach, **example) for approach in "AB"
+    )
     kept_a, kept_b = (kept_for(approach, **example) for approach in "AB")
     said = f"A and B: {flops_a} and {flops_b} FLOPs, {kept_a} and {kept_b} bytes kept, {gradients_a} and {gradients_b} of gradients"
     return flops_a < flops_b and kept_a <= kept_b and gradients_a < gradients_b, said
@@ -80,14 +94,24 @@ _EXAMPLES = {"layers": LAYERS, "between": BETWEEN, "seed": SEEDS}
 CLAIMS = (
     Claim(
         "significant-overhead",
-        (Quote("second question", "So with my method I have a significant overhead, since the gradients are calculated anyways"),),
+        (
+            Quote(
+                "second question",
+                "So with my method I have a significant overhead, since the gradients are calculated anyways",
+            ),
+        ),
         "The backward pass takes more FLOPs in B than in A.",
         st.fixed_dictionaries(_EXAMPLES),
         overhead,
     ),
     Claim(
         "trained-layers-alone",
-        (Quote("second question", "whereas with the first approach only calculates the gradients for the layer I want to train?"),),
+        (
+            Quote(
+                "second question",
+                "whereas with the first approach only calculates the gradients for the layer I want to train?",
+            ),
+        ),
         "The backward pass of A computes the gradients of trained weights and no other matrix product.",
         st.fixed_dictionaries({**_EXAMPLES, "layers": LAST | LAYERS}),
         trained_alone,
@@ -106,7 +130,9 @@ CLAIMS = (
         st.fixed_dictionaries(
             {
                 "depth": st.integers(2, 5),
-                "way": st.sampled_from(("requires_grad=False", "backward(inputs=...)", "passed to the optimizer alone")),
+                "way": st.sampled_from(
+                    ("requires_grad=False", "backward(inputs=...)", "passed to the optimizer alone")
+                ),
                 "between": BETWEEN,
                 "seed": SEEDS,
             }
@@ -117,14 +143,24 @@ CLAIMS = (
     ),
     Claim(
         "best-practice",
-        (Quote("first post", "Is the first method an agreed upon best practice or can I use my method?"),),
+        (
+            Quote(
+                "first post",
+                "Is the first method an agreed upon best practice or can I use my method?",
+            ),
+        ),
         "A takes fewer FLOPs in its backward pass than B and less memory for gradients, and never keeps more for the backward pass.",
         st.fixed_dictionaries(_EXAMPLES),
         best_practice,
     ),
     Claim(
         "freezing-saves-memory",
-        (Quote("third answer", "I would recommend to freeze the unwanted parameters to potentially save memory and computation."),),
+        (
+            Quote(
+                "third answer",
+                "I would recommend to freeze the unwanted parameters to potentially save memory and computation.",
+            ),
+        ),
         "A keeps fewer bytes for the backward pass than B, parameters aside.",
         st.fixed_dictionaries(_EXAMPLES),
         saves_memory,

@@ -31,7 +31,18 @@ def document(found: Survey) -> str:
     for row in found.claims:
         posts = ", ".join(dict.fromkeys(each.post for each in row.quotes))
         table.append(f"| **{row.verdict}** | [{row.id}](#{row.id}): {row.statement} | {posts} |")
-    return "\n".join([HEAD, f"{total(found)}.", "", *table, *(line for row in found.claims for line in _section(row))]) + "\n"
+    return (
+        "\n".join(
+            [
+                HEAD,
+                f"{total(found)}.",
+                "",
+                *table,
+                *(line for row in found.claims for line in _section(row)),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _section(row: Settled) -> Iterator[str]:
@@ -46,7 +57,13 @@ def _section(row: Settled) -> Iterator[str]:
         example = ", ".join(f"{key}={value!r}" for key, value in each.example.items())
         yield f"| {'holds' if each.held else 'fails'} | `{example}` | {each.seen} |"
     code = 0 if row.shown[0].held else 1
-    yield from ("", "<details>", f"<summary>The first of these as a script: exits {code}</summary>", "", "```python")
+    yield from (
+        "",
+        "<details>",
+        f"<summary>The first of these as a script: exits {code}</summary>",
+        "",
+        "```python",
+    )
     yield from row.script.splitlines()
     yield from ("```", "", "</details>")
 

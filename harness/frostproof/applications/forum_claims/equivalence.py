@@ -8,20 +8,47 @@ from hypothesis import strategies as st
 from torch import nn
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import ADDED, BETWEEN, CLIPPED, LAYERS, LIMITS, OPTIMIZING, SEEDS, STEPS
+from frostproof.applications.forum_claims.strategies import (
+    ADDED,
+    BETWEEN,
+    CLIPPED,
+    LAYERS,
+    LIMITS,
+    OPTIMIZING,
+    SEEDS,
+    STEPS,
+)
 from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared, train
 
 
-def same_results(layers: tuple[str, ...], optimizer: Any, steps: int, between: str, seed: int) -> tuple[bool, str]:
-    (a, all_of_a), (b, part_of_b) = (prepared(approach, layers, optimizer, seed, between) for approach in "AB")
+def same_results(
+    layers: tuple[str, ...], optimizer: Any, steps: int, between: str, seed: int
+) -> tuple[bool, str]:
+    (a, all_of_a), (b, part_of_b) = (
+        prepared(approach, layers, optimizer, seed, between) for approach in "AB"
+    )
     before = [each.clone() for each in a.state_dict().values()]
     train(a, all_of_a, steps)
     train(b, part_of_b, steps)
-    moved, parted = apart(before, a.state_dict().values()), apart(a.state_dict().values(), b.state_dict().values())
-    return not parted, f"A and B: {parted or 'the same bits'}; A, before and after: {moved or 'the same bits'}"
+    moved, parted = (
+        apart(before, a.state_dict().values()),
+        apart(a.state_dict().values(), b.state_dict().values()),
+    )
+    return (
+        not parted,
+        f"A and B: {parted or 'the same bits'}; A, before and after: {moved or 'the same bits'}",
+    )
 
 
-def clipped(approach: str, layers: tuple[str, ...], optimizer: Any, steps: int, clip: str, limit: float, seed: int) -> Any:
+def clipped(
+    approach: str,
+    layers: tuple[str, ...],
+    optimizer: Any,
+    steps: int,
+    clip: str,
+    limit: float,
+    seed: int,
+) -> Any:
     """What was trained, and the largest norm of all gradients where they are clipped by it."""
     model, built = prepared(approach, layers, optimizer, seed)
     trained, norm = chosen(model, layers, "trained"), 0.0
@@ -40,7 +67,10 @@ def clipped(approach: str, layers: tuple[str, ...], optimizer: Any, steps: int, 
 
 def functionally_equivalent(**example: Any) -> tuple[bool, str]:
     (a, norm_a), (b, norm_b) = (clipped(approach, **example) for approach in "AB")
-    parted, norms = apart(a, b), f"; the largest norm is {norm_a:.3g} in A, {norm_b:.3g} in B" if norm_b else ""
+    parted, norms = (
+        apart(a, b),
+        f"; the largest norm is {norm_a:.3g} in A, {norm_b:.3g} in B" if norm_b else "",
+    )
     return not parted, f"what A and B train: {parted or 'the same bits'}{norms}"
 
 
@@ -49,7 +79,9 @@ def never_bites(limit: float, optimizer: Any, **example: Any) -> bool:
     return optimizer[0] == "Rprop" or bool(limit >= norm + ADDED)
 
 
-def equivalent_to_freezing(depth: int, tied: bool, optimizer: Any, steps: int, seed: int) -> tuple[bool, str]:
+def equivalent_to_freezing(
+    depth: int, tied: bool, optimizer: Any, steps: int, seed: int
+) -> tuple[bool, str]:
     layers = ("frozen",) * (depth - 1) + ("trained",)
     model, built = prepared("B", layers, optimizer, seed)
     if tied:
@@ -65,19 +97,34 @@ CLAIMS = (
         "same-results",
         (Quote("first post", "I ran some simple tests and both methods yield the same results."),),
         "A plain loop of zero_grad, forward, backward and step leaves all parameters and buffers with the same bits in A and B.",
-        st.fixed_dictionaries({"layers": LAYERS, "optimizer": OPTIMIZING, "steps": STEPS, "between": BETWEEN, "seed": SEEDS}),
+        st.fixed_dictionaries(
+            {
+                "layers": LAYERS,
+                "optimizer": OPTIMIZING,
+                "steps": STEPS,
+                "between": BETWEEN,
+                "seed": SEEDS,
+            }
+        ),
         same_results,
     ),
     Claim(
         "functionally-equivalent",
-        (Quote("first post", "Is my method functionally equivalent or did I miss something important?"),),
+        (
+            Quote(
+                "first post",
+                "Is my method functionally equivalent or did I miss something important?",
+            ),
+        ),
         "What is trained has the same bits in A and B, whatever the loop does to gradients between backward and step.",
         st.fixed_dictionaries(
             {
                 "layers": LAYERS,
                 "optimizer": CLIPPED,
                 "steps": STEPS,
-                "clip": st.sampled_from(("nothing", "values of all", "norm of trained", "norm of all")),
+                "clip": st.sampled_from(
+                    ("nothing", "values of all", "norm of trained", "norm of all")
+                ),
                 "limit": LIMITS,
                 "seed": SEEDS,
             }
@@ -97,7 +144,15 @@ CLAIMS = (
             ),
         ),
         "Layers whose parameters are not passed to the optimizer keep every bit of their weights.",
-        st.fixed_dictionaries({"depth": st.integers(2, 4), "tied": st.booleans(), "optimizer": OPTIMIZING, "steps": STEPS, "seed": SEEDS}),
+        st.fixed_dictionaries(
+            {
+                "depth": st.integers(2, 4),
+                "tied": st.booleans(),
+                "optimizer": OPTIMIZING,
+                "steps": STEPS,
+                "seed": SEEDS,
+            }
+        ),
         equivalent_to_freezing,
         "no parameter of theirs is shared with a layer whose parameters are passed",
         lambda tied, **_: not tied,

@@ -19,10 +19,15 @@ def checks(optimizer: Any, gradient: float) -> tuple[bool, str]:
     name, options = optimizer
     getattr(torch.optim, name)([parameter], lr=0.1, **options).step(lambda: torch.tensor(1.0))
     moved = apart([torch.ones(2, 2)], [parameter])
-    return not moved, f"a parameter with requires_grad=False, before and after: {moved or 'the same bits'}"
+    return (
+        not moved,
+        f"a parameter with requires_grad=False, before and after: {moved or 'the same bits'}",
+    )
 
 
-def zeroed(layers: tuple[str, ...], before: int, after: int, set_to_none: bool, seed: int) -> tuple[bool, str]:
+def zeroed(
+    layers: tuple[str, ...], before: int, after: int, set_to_none: bool, seed: int
+) -> tuple[bool, str]:
     model, optimizer = prepared("A", layers, seed=seed)
     frozen = chosen(model, layers, "frozen")
     for step in range(before + after):
@@ -32,7 +37,9 @@ def zeroed(layers: tuple[str, ...], before: int, after: int, set_to_none: bool, 
     had = sum(each.grad is not None for each in frozen)
     optimizer.zero_grad(set_to_none)
     left = sum(each.grad is not None and bool(each.grad.any()) for each in frozen)
-    return had == len(frozen) and not left, f"{had} of {len(frozen)} frozen parameters had a gradient, and {left} kept it"
+    return had == len(
+        frozen
+    ) and not left, f"{had} of {len(frozen)} frozen parameters had a gradient, and {left} kept it"
 
 
 def both_calculate(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
@@ -42,14 +49,19 @@ def both_calculate(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
         loss_of(model).backward()
         counts.append(sum(each.grad is not None for each in chosen(model, layers, "frozen")))
     frozen = 2 * layers.count("frozen")
-    return counts == [frozen, frozen], f"of {frozen} frozen parameters, {counts[0]} have a gradient in A, {counts[1]} in B"
+    return counts == [
+        frozen,
+        frozen,
+    ], f"of {frozen} frozen parameters, {counts[0]} have a gradient in A, {counts[1]} in B"
 
 
 def needed(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
     (a, _), (whole, _) = prepared("A", layers, seed=seed), prepared("B", layers, seed=seed)
     loss_of(a).backward()
     loss_of(whole).backward()
-    parted = apart(*([each.grad for each in chosen(model, layers, "trained")] for model in (a, whole)))
+    parted = apart(
+        *([each.grad for each in chosen(model, layers, "trained")] for model in (a, whole))
+    )
     frozen = sum(each.grad is not None for each in chosen(a, layers, "frozen"))
     said = f"gradients of trained layers, in A and with nothing frozen: {parted or 'the same bits'}; {frozen} frozen ones were computed"
     return bool(parted) or frozen > 0, said
@@ -66,13 +78,21 @@ CLAIMS = (
         ),
         "A step leaves a parameter with requires_grad=False alone, though it has a gradient.",
         st.fixed_dictionaries(
-            {"optimizer": st.sampled_from((*OPTIMIZERS, ("LBFGS", {}))), "gradient": st.sampled_from((1.0, -1.0, 0.5, 1e-3, 1e3))}
+            {
+                "optimizer": st.sampled_from((*OPTIMIZERS, ("LBFGS", {}))),
+                "gradient": st.sampled_from((1.0, -1.0, 0.5, 1e-3, 1e3)),
+            }
         ),
         checks,
     ),
     Claim(
         "frozen-gradients-zeroed",
-        (Quote("second answer", "However, gradients are zeroed as they have been passed to the optimizer."),),
+        (
+            Quote(
+                "second answer",
+                "However, gradients are zeroed as they have been passed to the optimizer.",
+            ),
+        ),
         "In A frozen parameters have gradients, which zero_grad of the optimizer clears.",
         st.fixed_dictionaries(
             {

@@ -21,7 +21,10 @@ def all_leaves(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -
     model(torch.randn(4, 3, dtype=torch.float64, requires_grad=inputs))
     leaves = sum(not node.requires_grad and node.is_leaf and node.grad_fn is None for node in nodes)
     expected = "trained" not in layers and not inputs
-    return (leaves == len(nodes)) == expected, f"{leaves} of {len(nodes)} intermediate nodes are leaves that do not require grad"
+    return (
+        (leaves == len(nodes)) == expected,
+        f"{leaves} of {len(nodes)} intermediate nodes are leaves that do not require grad",
+    )
 
 
 def necessary(layers: tuple[str, ...], unused: int, seed: int) -> tuple[bool, str]:
@@ -37,7 +40,10 @@ def necessary(layers: tuple[str, ...], unused: int, seed: int) -> tuple[bool, st
         loss.backward()
     connected = ["trained" in layers[: place + 1] for place in range(len(layers))]
     found = [each.requires_grad and each.grad is not None for each in nodes]
-    return found == connected, f"of {len(nodes)} nodes, {sum(connected)} are connected, and {sum(found)} get a gradient"
+    return (
+        found == connected,
+        f"of {len(nodes)} nodes, {sum(connected)} are connected, and {sum(found)} get a gradient",
+    )
 
 
 def computed(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tuple[bool, str]:
@@ -47,7 +53,9 @@ def computed(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> 
         model(batch).square().mean().backward()
     count = sum(each.grad is not None for each in (*model.parameters(), batch))
     expected = "trained" in layers or inputs
-    return (count > 0) == expected, f"{count} of {2 * len(layers)} parameters and the batch have a gradient"
+    return (
+        count > 0
+    ) == expected, f"{count} of {2 * len(layers)} parameters and the batch have a gradient"
 
 
 _EXAMPLES = {"layers": ANY_LAYERS, "between": BETWEEN, "inputs": st.booleans(), "seed": SEEDS}

@@ -8,29 +8,52 @@ import torch
 from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import FOLLOWED, LAYERS, OPTIMIZING, SEEDS, SIZED
+from frostproof.applications.forum_claims.strategies import (
+    FOLLOWED,
+    LAYERS,
+    OPTIMIZING,
+    SEEDS,
+    SIZED,
+)
 from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared, train
 
 
-def cleared(zero: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int, clip: Any = None) -> Any:
+def cleared(
+    zero: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int, clip: Any = None
+) -> Any:
     """What B trains, the largest gradient that it leaves elsewhere, and the norms of all where they are clipped."""
     model, built = prepared("B", layers, optimizer, seed)
     frozen = chosen(model, layers, "frozen")
     second = torch.optim.SGD(frozen)
-    norms = train(model, built, steps, clip, {"its own": (built,), "all": (model,), "second": (built, second)}[zero])
-    return chosen(model, layers, "trained"), max(float(each.grad.abs().max()) for each in frozen), norms
+    norms = train(
+        model,
+        built,
+        steps,
+        clip,
+        {"its own": (built,), "all": (model,), "second": (built, second)}[zero],
+    )
+    return (
+        chosen(model, layers, "trained"),
+        max(float(each.grad.abs().max()) for each in frozen),
+        norms,
+    )
 
 
 def wrong_later(**example: Any) -> tuple[bool, str]:
     (b, left, _), (other, _, _) = cleared("its own", **example), cleared("all", **example)
     parted = apart(b, other)
-    return bool(parted), f"what is trained: {parted or 'the same bits'}, with gradients of up to {left:.3g} left over"
+    return bool(
+        parted
+    ), f"what is trained: {parted or 'the same bits'}, with gradients of up to {left:.3g} left over"
 
 
 def previous_affected(**example: Any) -> tuple[bool, str]:
     (b, left, _), (other, _, _) = cleared("its own", **example), cleared("all", **example)
     parted = apart([each.grad for each in b], [each.grad for each in other])
-    return bool(parted), f"gradients of trained layers: {parted or 'the same bits'}, with others of up to {left:.3g} left over"
+    return (
+        bool(parted),
+        f"gradients of trained layers: {parted or 'the same bits'}, with others of up to {left:.3g} left over",
+    )
 
 
 def swapped(how: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -> Any:
@@ -47,7 +70,9 @@ def swapped(how: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed:
 
 def edge_case(zeroed: str, **example: Any) -> tuple[bool, str]:
     parted = apart(swapped(zeroed, **example), swapped("model", **example))
-    return bool(parted), f"the first update of all parameters, and the right one: {parted or 'the same bits'}"
+    return bool(
+        parted
+    ), f"the first update of all parameters, and the right one: {parted or 'the same bits'}"
 
 
 _EXAMPLES = {"layers": LAYERS, "optimizer": OPTIMIZING, "steps": st.integers(2, 4), "seed": SEEDS}

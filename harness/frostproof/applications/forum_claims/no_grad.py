@@ -50,7 +50,9 @@ CLAIMS = (
             ),
         ),
         "After a forward pass that is under no_grad as a whole, there is no graph, and backward raises RuntimeError.",
-        st.fixed_dictionaries({"layers": LAYERS, "between": BETWEEN, "inputs": st.booleans(), "seed": SEEDS}),
+        st.fixed_dictionaries(
+            {"layers": LAYERS, "between": BETWEEN, "inputs": st.booleans(), "seed": SEEDS}
+        ),
         raises,
     ),
     Claim(

@@ -12,13 +12,18 @@ from frostproof.applications.forum_claims.strategies import LAYERS, LIMITS, OPTI
 from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared, train
 
 
-def static(layers: tuple[str, ...], optimizer: Any, steps: int, limit: float, seed: int) -> tuple[bool, str]:
+def static(
+    layers: tuple[str, ...], optimizer: Any, steps: int, limit: float, seed: int
+) -> tuple[bool, str]:
     model, built = prepared("B", layers, optimizer, seed)
     frozen = chosen(model, layers, "frozen")
     before = [each.detach().clone() for each in frozen]
     train(model, built, steps, clip=limit)
     moved, largest = apart(before, frozen), max(float(each.grad.abs().max()) for each in frozen)
-    return not moved, f"what was not passed, before and after: {moved or 'the same bits'}, with gradients of up to {largest:.3g}"
+    return (
+        not moved,
+        f"what was not passed, before and after: {moved or 'the same bits'}, with gradients of up to {largest:.3g}",
+    )
 
 
 def accumulate(layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -> tuple[bool, str]:
@@ -31,16 +36,29 @@ def accumulate(layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -
         built.zero_grad()
         loss_of(model, step).backward()
         built.step()
-    parted, largest = apart(sums, [each.grad for each in frozen]), max(float(each.abs().max()) for each in sums)
-    return not parted, f"gradients, and sums over {steps} steps: {parted or 'the same bits'}; the largest is {largest:.3g}"
+    parted, largest = (
+        apart(sums, [each.grad for each in frozen]),
+        max(float(each.abs().max()) for each in sums),
+    )
+    return (
+        not parted,
+        f"gradients, and sums over {steps} steps: {parted or 'the same bits'}; the largest is {largest:.3g}",
+    )
 
 
-def right_gradients(layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -> tuple[bool, str]:
-    (b, built), (alone, other) = prepared("B", layers, optimizer, seed), prepared("B", layers, optimizer, seed)
+def right_gradients(
+    layers: tuple[str, ...], optimizer: Any, steps: int, seed: int
+) -> tuple[bool, str]:
+    (b, built), (alone, other) = (
+        prepared("B", layers, optimizer, seed),
+        prepared("B", layers, optimizer, seed),
+    )
     passed, by_hand = chosen(b, layers, "trained"), chosen(alone, layers, "trained")
     train(b, built, steps)
     for step in range(steps):
-        for parameter, gradient in zip(by_hand, torch.autograd.grad(loss_of(alone, step), by_hand), strict=True):
+        for parameter, gradient in zip(
+            by_hand, torch.autograd.grad(loss_of(alone, step), by_hand), strict=True
+        ):
             parameter.grad = gradient
         other.step()
     gradients = apart([each.grad for each in passed], [each.grad for each in by_hand])
@@ -55,8 +73,13 @@ CLAIMS = (
     Claim(
         "not-passed-is-static",
         (
-            Quote("third question", "the parameters I didn't pass to the optimizer are indeed static"),
-            Quote("second answer", "In the 2nd case weights aren't updated because they haven't been passed to the optimizer."),
+            Quote(
+                "third question", "the parameters I didn't pass to the optimizer are indeed static"
+            ),
+            Quote(
+                "second answer",
+                "In the 2nd case weights aren't updated because they haven't been passed to the optimizer.",
+            ),
         ),
         "A parameter that the optimizer does not have keeps its bits, whatever gradient it has.",
         st.fixed_dictionaries({**_EXAMPLES, "limit": LIMITS}),
@@ -69,7 +92,10 @@ CLAIMS = (
                 "first answer",
                 "you aren't zeroing gradients for the other layers but accumulating them as they arent affected by optimizer.zero_grad()",
             ),
-            Quote("third answer", "the non-frozen parameters will accumulate the gradients (without an update in your use case)"),
+            Quote(
+                "third answer",
+                "the non-frozen parameters will accumulate the gradients (without an update in your use case)",
+            ),
         ),
         "In B the gradient of a parameter that is not passed is the sum of those of all steps, added in order, bit for bit.",
         st.fixed_dictionaries({**_EXAMPLES, "steps": st.integers(2, 4)}),
@@ -77,7 +103,12 @@ CLAIMS = (
     ),
     Claim(
         "right-gradients",
-        (Quote("third answer", "The passed parameters will get the right gradients and will be updated properly."),),
+        (
+            Quote(
+                "third answer",
+                "The passed parameters will get the right gradients and will be updated properly.",
+            ),
+        ),
         "In B gradients and updates of what is passed are those of a model in which nothing else ever has a gradient.",
         st.fixed_dictionaries(_EXAMPLES),
         right_gradients,

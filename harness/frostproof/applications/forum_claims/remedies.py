@@ -8,11 +8,19 @@ from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
 from frostproof.applications.forum_claims.leftovers import cleared
-from frostproof.applications.forum_claims.strategies import ADDED, CLIPPED, LAYERS, SEEDS, UNLIMITED_OR
+from frostproof.applications.forum_claims.strategies import (
+    ADDED,
+    CLIPPED,
+    LAYERS,
+    SEEDS,
+    UNLIMITED_OR,
+)
 from frostproof.applications.forum_claims.training import apart, chosen, prepared, train
 
 
-def zeroing_suffices(layers: tuple[str, ...], optimizer: Any, steps: int, clip: Any, seed: int, zero: str) -> tuple[bool, str]:
+def zeroing_suffices(
+    layers: tuple[str, ...], optimizer: Any, steps: int, clip: Any, seed: int, zero: str
+) -> tuple[bool, str]:
     a, built = prepared("A", layers, optimizer, seed)
     norms_a = train(a, built, steps, clip)
     b, _, norms_b = cleared(zero, layers, optimizer, steps, seed, clip)
@@ -27,18 +35,30 @@ def never_bites(clip: Any, optimizer: Any, **example: Any) -> bool:
 
 
 def zeroing_matters(clip: Any, **example: Any) -> tuple[bool, str]:
-    (b, _, norms), (other, _, zeroed) = (cleared(zero, clip=clip, **example) for zero in ("its own", "all"))
+    (b, _, norms), (other, _, zeroed) = (
+        cleared(zero, clip=clip, **example) for zero in ("its own", "all")
+    )
     parted = apart(b, other)
     said = f"; the last norm is {norms[-1]:.3g}, and zeroed {zeroed[-1]:.3g}" if clip else ""
     return bool(parted), f"what is trained, zeroed and not: {parted or 'the same bits'}{said}"
 
 
 def bites_later(clip: Any, optimizer: Any, **example: Any) -> bool:
-    both = [cleared(zero, clip=clip, optimizer=optimizer, **example)[2] for zero in ("its own", "all")]
-    return optimizer[0] != "Rprop" and any(clip < norm + ADDED for norms in both for norm in norms[1:])
+    both = [
+        cleared(zero, clip=clip, optimizer=optimizer, **example)[2] for zero in ("its own", "all")
+    ]
+    return optimizer[0] != "Rprop" and any(
+        clip < norm + ADDED for norms in both for norm in norms[1:]
+    )
 
 
-_EXAMPLES = {"layers": LAYERS, "optimizer": CLIPPED, "steps": st.integers(1, 3), "clip": UNLIMITED_OR, "seed": SEEDS}
+_EXAMPLES = {
+    "layers": LAYERS,
+    "optimizer": CLIPPED,
+    "steps": st.integers(1, 3),
+    "clip": UNLIMITED_OR,
+    "seed": SEEDS,
+}
 
 CLAIMS = (
     Claim(

@@ -23,11 +23,17 @@ def script(claim: Claim, example: Example) -> str:
     functions: dict[str, FunctionType] = {}
     _gather(claim.tried, functions)
     words = f"{claim.id}: {claim.statement} Exits 1 where this does not hold, and 0 where it does."
-    head = textwrap.wrap(words, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    head = textwrap.wrap(
+        words, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
     given = ", ".join(f"{key}={value!r}" for key, value in example.items()).replace("'", '"')
     call = folded(f"held, seen = {claim.tried.__name__}({given})")
     verdict = ["if not held:", f'    sys.exit(f"{claim.id}: {{seen}}")', "print(seen)"]
-    parts = [[*head, "", *_imports(functions)], *([_source(each)] for each in functions.values()), [*call, *verdict]]
+    parts = [
+        [*head, "", *_imports(functions)],
+        *([_source(each)] for each in functions.values()),
+        [*call, *verdict],
+    ]
     return "\n\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
@@ -35,7 +41,11 @@ def _gather(function: Any, found: dict[str, FunctionType]) -> None:
     """The functions of this package that it needs, each after those that it needs itself."""
     for name in sorted(_names(_source(function))):
         value = function.__globals__.get(name)
-        if isinstance(value, FunctionType) and value.__module__.startswith(PACKAGE) and name not in found:
+        if (
+            isinstance(value, FunctionType)
+            and value.__module__.startswith(PACKAGE)
+            and name not in found
+        ):
             _gather(value, found)
     found[function.__name__] = function
 
@@ -56,11 +66,23 @@ def _hints(tree: ast.AST) -> Iterator[tuple[int, int, int]]:
     """Row, and columns from and to: what to cut out."""
     for node in ast.walk(tree):
         if isinstance(node, ast.arg) and node.annotation is not None:
-            yield node.lineno - 1, node.col_offset + len(node.arg), node.annotation.end_col_offset or 0
+            yield (
+                node.lineno - 1,
+                node.col_offset + len(node.arg),
+                node.annotation.end_col_offset or 0,
+            )
         elif isinstance(node, ast.AnnAssign):
-            yield node.lineno - 1, node.target.end_col_offset or 0, node.annotation.end_col_offset or 0
+            yield (
+                node.lineno - 1,
+                node.target.end_col_offset or 0,
+                node.annotation.end_col_offset or 0,
+            )
         elif isinstance(node, ast.FunctionDef) and node.returns is not None:
-            yield node.returns.lineno - 1, node.returns.col_offset - len(" -> "), node.returns.end_col_offset or 0
+            yield (
+                node.returns.lineno - 1,
+                node.returns.col_offset - len(" -> "),
+                node.returns.end_col_offset or 0,
+            )
 
 
 def _imports(functions: dict[str, FunctionType]) -> list[str]:
@@ -71,10 +93,18 @@ def _imports(functions: dict[str, FunctionType]) -> list[str]:
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.Import):
                 plain |= {each.name for each in node.names} & needed
-            elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.module.startswith(PACKAGE):
+            elif (
+                isinstance(node, ast.ImportFrom)
+                and node.module is not None
+                and not node.module.startswith(PACKAGE)
+            ):
                 members[node.module] |= {each.name for each in node.names} & needed
     lines = [f"import {name}" for name in sorted(plain)]
-    lines += [f"from {name} import {', '.join(sorted(names))}" for name, names in sorted(members.items()) if names]
+    lines += [
+        f"from {name} import {', '.join(sorted(names))}"
+        for name, names in sorted(members.items())
+        if names
+    ]
     ours = [line for line in lines if line.split()[1].startswith("torch")]
     return [*(line for line in lines if line not in ours), "", *ours]
 

@@ -47,7 +47,9 @@ LAYERS = st.sampled_from(_MIXED)
 """Some frozen and some not."""
 LAST = st.sampled_from([layers for layers in _MIXED if "trained" not in layers[:-1]])
 """All but the last frozen."""
-FOLLOWED = st.sampled_from([layers for layers in _MIXED if "frozen" in layers[layers.index("trained") :]])
+FOLLOWED = st.sampled_from(
+    [layers for layers in _MIXED if "frozen" in layers[layers.index("trained") :]]
+)
 """A frozen layer follows a trained one."""
 
 BETWEEN = st.sampled_from(("Tanh", "ReLU", "Sigmoid", "GELU", "Dropout", "BatchNorm1d"))

@@ -53,7 +53,13 @@ class Survey(msgspec.Struct, frozen=True):
 
 def survey(claims: Sequence[Settled], examples: int, seed: int) -> Survey:
     version = importlib.metadata.version
-    versions = version("frostproof"), version("torch"), version("hypothesis"), platform.python_version(), platform.platform()
+    versions = (
+        version("frostproof"),
+        version("torch"),
+        version("hypothesis"),
+        platform.python_version(),
+        platform.platform(),
+    )
     return Survey(*versions, examples, seed, tuple(claims))
 
 
@@ -62,7 +68,9 @@ def made(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {str(folder)!r} ({error.strerror}): name one that can be made") from None
+        raise UsageError(
+            f"cannot make the folder {str(folder)!r} ({error.strerror}): name one that can be made"
+        ) from None
     return folder
 
 
@@ -71,7 +79,17 @@ def settled(claim: Claim, examples: int, seed: int) -> Settled:
     text = script(claim, found.shown[0].example)
     doubt = _doubt(claim.id, found.shown[0], text)
     word = "undecided" if doubt else found.word
-    return Settled(claim.id, claim.quotes, claim.statement, claim.only_if, word, found.counts, found.shown, text, doubt)
+    return Settled(
+        claim.id,
+        claim.quotes,
+        claim.statement,
+        claim.only_if,
+        word,
+        found.counts,
+        found.shown,
+        text,
+        doubt,
+    )
 
 
 def _doubt(identity: str, shown: Shown, text: str) -> str:

@@ -60,13 +60,17 @@ def verdict(claim: Claim, examples: int = 200, seed: int = 0) -> Verdict:
     "undecided": there were not both. "false": anything else.
     """
     counted: Counter[tuple[bool, bool]] = Counter()
-    known: dict[str, Shown] = {}  # what is looked for later is among what is counted, and need not be tried again
+    known: dict[
+        str, Shown
+    ] = {}  # what is looked for later is among what is counted, and need not be tried again
 
     def tried(example: Example) -> Shown:
         key = repr(example)
         if key not in known:
             held, seen = claim.tried(**example)
-            known[key] = Shown(example, claim.condition is None or claim.condition(**example), held, seen)
+            known[key] = Shown(
+                example, claim.condition is None or claim.condition(**example), held, seen
+            )
         return known[key]
 
     def count(example: Example) -> None:
@@ -111,7 +115,9 @@ def _kinds(word: Word) -> Iterator[Callable[[Shown], bool]]:
         yield lambda each: True
 
 
-def _search(claim: Claim, each: Callable[[Example], None], examples: int, seed: int, *phases: Phase) -> None:
+def _search(
+    claim: Claim, each: Callable[[Example], None], examples: int, seed: int, *phases: Phase
+) -> None:
     """Hand on each example, the same for the same seed. The first that raises is shrunk, and the smallest is the last."""
     settings = hypothesis.settings(hypothesis_settings(examples), phases=phases)
     hypothesis.seed(seed)(settings(given(claim.examples)(each)))()

@@ -16,7 +16,13 @@ def lines(row: Settled) -> Iterator[str]:
     """The verdict and the id; whose words it is about; what the verdict rests on."""
     yield f"{row.verdict:{COLUMN}}{row.id}"
     for text in (*(f'{each.post}: "{each.words}"' for each in row.quotes), *_evidence(row)):
-        yield textwrap.fill(text, WIDTH, initial_indent=" " * COLUMN, subsequent_indent=" " * (COLUMN + 2), break_on_hyphens=False)
+        yield textwrap.fill(
+            text,
+            WIDTH,
+            initial_indent=" " * COLUMN,
+            subsequent_indent=" " * (COLUMN + 2),
+            break_on_hyphens=False,
+        )
 
 
 def _evidence(row: Settled) -> Iterator[str]:

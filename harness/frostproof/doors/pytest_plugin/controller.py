@@ -24,7 +24,15 @@ from frostproof.doors.pytest_plugin.live_line import Live
 from frostproof.doors.pytest_plugin.node_ids import parsed
 from frostproof.doors.pytest_plugin.options import PACKAGE, Run
 from frostproof.doors.pytest_plugin.remote_workers import Remote
-from frostproof.doors.pytest_plugin.worker import DOUBTFUL, FINDING, WARNING, Runner, bare, is_ours, verification_of
+from frostproof.doors.pytest_plugin.worker import (
+    DOUBTFUL,
+    FINDING,
+    WARNING,
+    Runner,
+    bare,
+    is_ours,
+    verification_of,
+)
 from frostproof.errors import FrostproofError
 from frostproof.process.interruption import interrupt
 from frostproof.process.quiet import quiet
@@ -60,7 +68,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int,
 def pytest_configure(config: pytest.Config) -> None:
     guest = Guest(config)
     config.pluginmanager.register(guest, "frostproof-guest")
-    config.pluginmanager.register(Runner(config, guest.run, guest.seed, guest.time_left()), "frostproof-runner")
+    config.pluginmanager.register(
+        Runner(config, guest.run, guest.seed, guest.time_left()), "frostproof-runner"
+    )
     config.pluginmanager.register(Live(config, guest.run), "frostproof-live")
     config.pluginmanager.register(Remote(guest.warn), "frostproof-remote")
 
@@ -69,7 +79,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """The last words of a failing run: the commands that run its counterexamples again."""
     guest = config.pluginmanager.get_plugin("frostproof-guest")
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if guest is not None and guest.worker is None and reporter is not None and (paths := guest.failing_cases()):
+    if (
+        guest is not None
+        and guest.worker is None
+        and reporter is not None
+        and (paths := guest.failing_cases())
+    ):
         from frostproof.report.failure_text import commands
 
         reporter.write_line("\n".join(["", *commands(paths)]))
@@ -90,7 +105,9 @@ class Guest:
         self.again: set[str] = set()  # items whose process died, which were then run once more
         self.smallest: dict[tuple[tuple[str, str, str], str], tuple[list[int], InvariantRow]] = {}
         self.warnings: dict[str, str] = {}
-        self.failed: set[bool] = set()  # of each test that failed: whether for nothing but what is doubtful
+        self.failed: set[bool] = (
+            set()
+        )  # of each test that failed: whether for nothing but what is doubtful
         self.found = False  # whether any of our tests is in this session
         self.written = self.started
         self.signalled: Any = None
@@ -106,7 +123,11 @@ class Guest:
 
     def _baseline(self) -> Results | None:
         """The results of an earlier run; of a nightly, those that it is to replace. Raises UsageError."""
-        last = self.run.json if self.run.profile == "nightly" and self.run.json and Path(self.run.json).is_file() else None
+        last = (
+            self.run.json
+            if self.run.profile == "nightly" and self.run.json and Path(self.run.json).is_file()
+            else None
+        )
         if self.run.baseline is None and last is None:
             return None
         from frostproof.results.files import load
@@ -124,7 +145,11 @@ class Guest:
         if self.worker is not None:
             left = self.worker["frostproof_time_left"]
             return None if left is None else float(left)
-        return None if self.run.time_budget is None else self.started + self.run.time_budget - time.perf_counter()
+        return (
+            None
+            if self.run.time_budget is None
+            else self.started + self.run.time_budget - time.perf_counter()
+        )
 
     def _seed(self, config: pytest.Config) -> int:
         """One seed for all processes of the session: what Hypothesis or we were told, or one drawn here."""
@@ -151,7 +176,9 @@ class Guest:
         """An installed suite has the same ids of tests wherever it is installed, so that machines understand each other."""
         if module_path.parent.name != PACKAGE or not self.config.getoption("pyargs"):
             return None
-        return pytest.Module.from_parent(parent, path=module_path, nodeid=f"{PACKAGE}/{module_path.name}")
+        return pytest.Module.from_parent(
+            parent, path=module_path, nodeid=f"{PACKAGE}/{module_path.name}"
+        )
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "verification" in metafunc.fixturenames and metafunc.module.__name__.startswith(PACKAGE):
@@ -174,9 +201,15 @@ class Guest:
         """With targets, leave out what is asked of torch itself: an author asks about the author's optimizer."""
         return True if self.run.optimizers and _is_of_torch(collection_path) else None
 
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
         """The same for what is named on the command line, which nobody may ignore; and leave out tests without parameters."""
-        left_out = [item for item in items if (self.run.optimizers and _is_of_torch(item.path)) or _is_empty(item)]
+        left_out = [
+            item
+            for item in items
+            if (self.run.optimizers and _is_of_torch(item.path)) or _is_empty(item)
+        ]
         if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = [item for item in items if item not in left_out]
@@ -232,7 +265,11 @@ class Guest:
         """How much this run tries."""
         run = self.run
         shards = [f"in {run.shards} shards"] if run.shards > 1 else []
-        return [f"{run.examples} examples", *shards, *([f"at most {run.time_budget:.0f} s"] if run.time_budget else [])]
+        return [
+            f"{run.examples} examples",
+            *shards,
+            *([f"at most {run.time_budget:.0f} s"] if run.time_budget else []),
+        ]
 
     # Reporting
 
@@ -257,7 +294,9 @@ class Guest:
 
         ended = f"was ended after {self.run.timeout} s" if hung else "died twice"
         reason = f"the worker process {ended}, while it ran this optimizer"
-        row = SubjectRow(item.target, item.variant, item.device, "", "crashed", reason, 0, 0, 0.0, {}, [])
+        row = SubjectRow(
+            item.target, item.variant, item.device, "", "crashed", reason, 0, 0, 0.0, {}, []
+        )
         self.deaths.save(row, crashitem)
         report.user_properties.append((FINDING, bare(row)))
 
@@ -272,13 +311,18 @@ class Guest:
         if self.worker is not None:
             return
         if report.failed:
-            self.failed.add(report.when == "call" and any(name == DOUBTFUL for name, _ in report.user_properties))
+            self.failed.add(
+                report.when == "call"
+                and any(name == DOUBTFUL for name, _ in report.user_properties)
+            )
         for name, value in report.user_properties:
             if name == WARNING:
                 self.warn(str(value))
             elif name == FINDING and report.when == "setup":
                 self.interim[report.nodeid] = self._received(str(value))
-            elif name == FINDING and report.when != "teardown":  # which carries that of the call again
+            elif (
+                name == FINDING and report.when != "teardown"
+            ):  # which carries that of the call again
                 if report.when == "call":
                     self.interim.pop(report.nodeid, None)
                 self.rows.append(self._received(str(value)))
@@ -302,12 +346,22 @@ class Guest:
             if each.id not in data["cases"]:
                 continue
             script = data["scripts"].get(each.id)
-            size, place = [each.status == "doubtful", script is None, *data["sizes"][each.id]], (row.key, each.id)
+            size, place = (
+                [each.status == "doubtful", script is None, *data["sizes"][each.id]],
+                (row.key, each.id),
+            )
             if place in self.smallest and size > self.smallest[place][0]:
                 continue
             self.smallest[place] = size, each
             try:
-                save(Path(self.run.cases), row, each, data["cases"][each.id], script, data["places"].get(each.id, (None, ())))
+                save(
+                    Path(self.run.cases),
+                    row,
+                    each,
+                    data["cases"][each.id],
+                    script,
+                    data["places"].get(each.id, (None, ())),
+                )
             except OSError as error:
                 self.warn(f"no case can be written to {self.run.cases}: {error.strerror}")
         return row
@@ -343,15 +397,27 @@ class Guest:
 
         self.written = time.perf_counter()
         with suppress(FrostproofError):  # the end will tell
-            put(Path(str(self.run.json)), self._results([*self.rows, *self.interim.values()]).to_json())
+            put(
+                Path(str(self.run.json)),
+                self._results([*self.rows, *self.interim.values()]).to_json(),
+            )
 
     def _write(self) -> None:
         """Write the results. Raises UsageError."""
         from frostproof.report.files import write
 
         run = self.run
-        json, markdown, html = (Path(file) if file else None for file in (run.json, run.markdown, run.html))
-        write(self.results, json=json, markdown=markdown, html=html, folders=(Path(), Path(run.cases)), baseline=self.baseline)
+        json, markdown, html = (
+            Path(file) if file else None for file in (run.json, run.markdown, run.html)
+        )
+        write(
+            self.results,
+            json=json,
+            markdown=markdown,
+            html=html,
+            folders=(Path(), Path(run.cases)),
+            baseline=self.baseline,
+        )
 
     def _results(self, parts: list[SubjectRow]) -> Results:
         """What these parts of the run have found, as one."""
@@ -360,11 +426,20 @@ class Guest:
         rows = results.merged(parts)
         for row in rows:
             for each in row.invariants:
-                if each.status in ("expected", "doubtful", "violated") and (row.key, each.id) in self.smallest:
+                if (
+                    each.status in ("expected", "doubtful", "violated")
+                    and (row.key, each.id) in self.smallest
+                ):
                     _, best = self.smallest[row.key, each.id]
-                    each.message, each.case, each.reproducer = best.message, best.case, best.reproducer
+                    each.message, each.case, each.reproducer = (
+                        best.message,
+                        best.case,
+                        best.reproducer,
+                    )
         total = results.totals(rows, time.perf_counter() - self.started)
-        return results.Results(results.environment(self.devices, self.run.profile, self.seed), rows, total)
+        return results.Results(
+            results.environment(self.devices, self.run.profile, self.seed), rows, total
+        )
 
     @property
     def only_doubtful(self) -> bool:
@@ -373,8 +448,15 @@ class Guest:
 
     def failing_cases(self) -> list[str]:
         """The case files of what fails this run, each once."""
-        grave = (each for row in self.rows for each in row.invariants if each.severity != "cost" or self.run.strict)
-        broken = [each.case for each in grave if each.status in ("violated", "doubtful") and each.case]
+        grave = (
+            each
+            for row in self.rows
+            for each in row.invariants
+            if each.severity != "cost" or self.run.strict
+        )
+        broken = [
+            each.case for each in grave if each.status in ("violated", "doubtful") and each.case
+        ]
         return list(dict.fromkeys([*(row.case for row in self.rows if row.case), *broken]))
 
     def _left_out(self) -> bool:
@@ -391,7 +473,9 @@ class Guest:
             if self.config.get_verbosity() > 0:
                 for row in self.rows:
                     if "used-as" in row.facts:
-                        terminalreporter.write_line(f"{row.name} on {row.device}: {row.facts['used-as']}")
+                        terminalreporter.write_line(
+                            f"{row.name} on {row.device}: {row.facts['used-as']}"
+                        )
                 for line in explained(self.rows):
                     terminalreporter.write_line(line)
             terminalreporter.write(table(self.rows, self.results.totals))
@@ -405,12 +489,20 @@ class Guest:
 
 def _is_of_torch(path: Path) -> bool:
     """Whether the file has tests of ours about torch, and not about optimizers that a user can name."""
-    return path.parent.name == PACKAGE and path.name.startswith("test_") and path.name != "test_optimizers.py"
+    return (
+        path.parent.name == PACKAGE
+        and path.name.startswith("test_")
+        and path.name != "test_optimizers.py"
+    )
 
 
 def _is_empty(item: pytest.Item) -> bool:
     """Whether one of our tests has nothing to verify: pytest makes an item of it all the same, to skip it."""
-    return is_ours(item) and (given := verification_of(item)) is not None and not hasattr(given, "tallies")
+    return (
+        is_ours(item)
+        and (given := verification_of(item)) is not None
+        and not hasattr(given, "tallies")
+    )
 
 
 def _importable_from(config: pytest.Config) -> None:

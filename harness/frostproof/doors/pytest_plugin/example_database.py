@@ -43,7 +43,9 @@ class Keyed(ExampleDatabase):
         self.layers, self.key = layers, key.encode()
 
     def _own(self, key: bytes) -> bytes:
-        return self.key + key[_DIGEST:]  # behind the digest Hypothesis names a part of its own, as `.secondary`
+        return (
+            self.key + key[_DIGEST:]
+        )  # behind the digest Hypothesis names a part of its own, as `.secondary`
 
     def fetch(self, key: bytes) -> Iterable[bytes]:
         return self.layers.fetch(self._own(key))
@@ -61,7 +63,9 @@ class Keyed(ExampleDatabase):
 class Shared(ExampleDatabase):
     """A layer that may fail. `build` connects to it when it is first needed; `warn` hears, once, why it is left out."""
 
-    def __init__(self, name: str, build: Callable[[], ExampleDatabase], warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, name: str, build: Callable[[], ExampleDatabase], warn: Callable[[str], None]
+    ) -> None:
         super().__init__()
         self.name, self.build, self.warn = name, build, warn
         self.layer: ExampleDatabase | None = None
@@ -111,7 +115,9 @@ def check(layers: Iterable[str]) -> None:
 def database(layers: Iterable[str], warn: Callable[[str], None]) -> ExampleDatabase:
     """The local folder and the shared `layers` behind it, as --database names them. Raises UsageError."""
     folder = Path(os.environ.get("HYPOTHESIS_STORAGE_DIRECTORY", ".hypothesis")) / "examples"
-    local = Shared(str(folder), lambda: DirectoryBasedExampleDatabase(folder), warn)  # a disk may be full
+    local = Shared(
+        str(folder), lambda: DirectoryBasedExampleDatabase(folder), warn
+    )  # a disk may be full
     return MultiplexedDatabase(local, *(_shared(layer, warn) for layer in layers))
 
 
@@ -122,7 +128,9 @@ def _shared(layer: str, warn: Callable[[str], None]) -> ExampleDatabase:
         owner, _, name = layer.removeprefix(GITHUB).partition("/")
         if not owner or not name or "/" in name:
             raise UsageError(f"database {layer!r} is malformed: write github:OWNER/REPOSITORY")
-        return ReadOnlyDatabase(Shared(layer, lambda: GitHubArtifactDatabase(owner, name, ARTIFACT), warn))
+        return ReadOnlyDatabase(
+            Shared(layer, lambda: GitHubArtifactDatabase(owner, name, ARTIFACT), warn)
+        )
     scheme, separator, _ = layer.partition("://")
     if not separator:
         if not layer:
@@ -141,12 +149,16 @@ def _redis(url: str) -> Callable[[], ExampleDatabase]:
         import redis
         from hypothesis.extra.redis import RedisExampleDatabase
     except ImportError:
-        raise UsageError(f"database {_public(url)!r} needs a client: pip install 'frostproof[redis]'") from None
+        raise UsageError(
+            f"database {_public(url)!r} needs a client: pip install 'frostproof[redis]'"
+        ) from None
     address, project = urldefrag(url)
     try:
         client = redis.Redis.from_url(address, socket_timeout=ANSWER, socket_connect_timeout=ANSWER)
     except ValueError as error:
-        raise UsageError(f"database {_public(url)!r} is malformed ({error}): write redis://HOST:PORT/0") from None
+        raise UsageError(
+            f"database {_public(url)!r} is malformed ({error}): write redis://HOST:PORT/0"
+        ) from None
     prefix = f"frostproof:{project or 'frostproof'}:".encode()
     return lambda: RedisExampleDatabase(client, key_prefix=prefix)
 

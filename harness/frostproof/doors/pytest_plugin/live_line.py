@@ -60,7 +60,9 @@ class Meter:
         if now is None:
             return self.finished
         violated = sum(bool(tally.violated) for tally in tuple(now.tallies.values()))
-        return Counts(self.finished.trials + now.trials, self.finished.violations + violated, now.trials)
+        return Counts(
+            self.finished.trials + now.trials, self.finished.violations + violated, now.trials
+        )
 
     def _note(self) -> None:
         with suppress(OSError):  # the folder goes when the run ends
@@ -85,7 +87,9 @@ class Line:
         self.most = most
         self.done = 0
         self.started = time.monotonic()
-        self._terminal = os.dup(sys.stdout.fileno())  # while a test runs, pytest captures the original
+        self._terminal = os.dup(
+            sys.stdout.fileno()
+        )  # while a test runs, pytest captures the original
         self._drawn = 0
         self._ended = threading.Event()
         self._drawing = threading.Thread(target=self._draw, daemon=True)
@@ -112,7 +116,9 @@ class Line:
             f"{trials / elapsed:,.0f} trials/s",
             f"{sum(each.violations for each in counts)} violations",
         ]
-        share = (self.done + sum(each.current for each in counts)) / self.total if self.total else 0.0
+        share = (
+            (self.done + sum(each.current for each in counts)) / self.total if self.total else 0.0
+        )
         left = [elapsed * max(0.0, 1 - share) / share] if share > 0.02 else []
         left += [max(0.0, self.most - elapsed)] if self.most is not None else []
         if left:
@@ -169,7 +175,9 @@ class Live:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        verification = item.callspec.params.get("verification") if hasattr(item, "callspec") else None
+        verification = (
+            item.callspec.params.get("verification") if hasattr(item, "callspec") else None
+        )
         if verification is None or self.folder is None or parsed(item.nodeid) is None:
             return (yield)
         if self.meter is None:
@@ -188,7 +196,11 @@ class Live:
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
         """No letter for ours, which would stand in the middle of the line; they are counted all the same."""
         status = yield
-        return (status[0], "", "") if status and self.line is not None and SUITE.search(report.nodeid) else status
+        return (
+            (status[0], "", "")
+            if status and self.line is not None and SUITE.search(report.nodeid)
+            else status
+        )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 from frostproof.verification.profiles import for_meta
 
-SUITE = re.compile(r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[|test_(facts_\w+|claims)\.py::")
+SUITE = re.compile(
+    r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[|test_(facts_\w+|claims)\.py::"
+)
 """Every test of the suite."""
 
 _ID = re.compile(
@@ -38,9 +40,23 @@ def parsed(node: str) -> ItemId | None:
     ItemId(target='torch.optim:SGD', variant='fused', device='cpu', shard=2, sought=None)
     """
     found = _ID.search(node)
-    return ItemId(found["target"], found["variant"], found["device"], int(found["shard"] or 0), found["sought"]) if found else None
+    return (
+        ItemId(
+            found["target"],
+            found["variant"],
+            found["device"],
+            int(found["shard"] or 0),
+            found["sought"],
+        )
+        if found
+        else None
+    )
 
 
 def weights(nodes: Iterable[str], examples: int, shards: int) -> dict[str, int]:
     """Node id of each item of ours -> the examples that it tries, of so many per subject."""
-    return {node: identity.examples(examples, shards) for node in nodes if (identity := parsed(node)) is not None}
+    return {
+        node: identity.examples(examples, shards)
+        for node in nodes
+        if (identity := parsed(node)) is not None
+    }

@@ -28,20 +28,41 @@ class Option:
 
 
 OPTIONS = (
-    Option("optimizer", "what to verify: module:Name, or module:* (default: every optimizer of torch.optim)", many=True),
+    Option(
+        "optimizer",
+        "what to verify: module:Name, or module:* (default: every optimizer of torch.optim)",
+        many=True,
+    ),
     Option("device", "where: cpu, meta, cuda, ... (default: all that are available)", many=True),
     Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)"),
     Option("max-examples", "examples per optimizer and device, in place of the profile's", int),
-    Option("time-budget", "time for the whole run, as 90s, 30m or 2h: each optimizer gets its share"),
-    Option("shards", "parts into which the examples of each optimizer are split, each with a seed of its own (default: 1)", int),
+    Option(
+        "time-budget", "time for the whole run, as 90s, 30m or 2h: each optimizer gets its share"
+    ),
+    Option(
+        "shards",
+        "parts into which the examples of each optimizer are split, each with a seed of its own (default: 1)",
+        int,
+    ),
     Option("seed", "seed of the search (default: drawn, and named in the header)", int),
-    Option("database", "where failures are remembered, beside the local folder: redis://HOST:PORT/0, a folder, ...", many=True),
+    Option(
+        "database",
+        "where failures are remembered, beside the local folder: redis://HOST:PORT/0, a folder, ...",
+        many=True,
+    ),
     Option("strict", "findings that only cost memory or time fail too", bool),
-    Option("timeout", "seconds after which a worker process is ended that is still at one optimizer", int),
+    Option(
+        "timeout",
+        "seconds after which a worker process is ended that is still at one optimizer",
+        int,
+    ),
     Option("json", "write the results to this file"),
     Option("markdown", "write a summary to this file"),
     Option("html", "write one self-contained page to this file"),
-    Option("baseline", "results of an earlier run: say what is new, fixed and still there (nightly: those that --json names)"),
+    Option(
+        "baseline",
+        "results of an earlier run: say what is new, fixed and still there (nightly: those that --json names)",
+    ),
     Option("cases", "folder for counterexamples (default: frostproof-cases)"),
 )
 
@@ -55,11 +76,20 @@ def register(parser: pytest.Parser) -> None:
         if option.kind is bool:
             arguments["action"] = "store_true"
         else:
-            arguments |= {"type": option.kind, "metavar": option.name.upper(), "action": "append" if option.many else "store"}
+            arguments |= {
+                "type": option.kind,
+                "metavar": option.name.upper(),
+                "action": "append" if option.many else "store",
+            }
         group.addoption(f"--{PREFIX}-{option.name}", **arguments)
 
 
-_INI: dict[tuple[type, bool], Any] = {(str, True): "args", (str, False): "string", (int, False): "int", (bool, False): "bool"}
+_INI: dict[tuple[type, bool], Any] = {
+    (str, True): "args",
+    (str, False): "string",
+    (int, False): "int",
+    (bool, False): "bool",
+}
 
 
 def _key(option: Option) -> str:
@@ -95,17 +125,25 @@ class Run:
         profile = given["profile"] or "dev"
         count = examples(profile, given["max-examples"])
         if given["timeout"] is not None and given["timeout"] < 1:
-            raise UsageError(f"timeout is {given['timeout']}: give a number of seconds of at least 1")
+            raise UsageError(
+                f"timeout is {given['timeout']}: give a number of seconds of at least 1"
+            )
         shards = 1 if given["shards"] is None else given["shards"]
         if not 1 <= shards <= count:
-            raise UsageError(f"shards is {shards}: give a number from 1 to that of the examples, {count}")
+            raise UsageError(
+                f"shards is {shards}: give a number from 1 to that of the examples, {count}"
+            )
         for name in ("json", "markdown", "html"):
             if given[name] and not Path(given[name]).absolute().parent.is_dir():
                 raise UsageError(f"cannot write {given[name]!r}: make its folder first")
             if given[name] and Path(given[name]).is_dir():
-                raise UsageError(f"cannot write {given[name]!r}: it is a folder, so name a file in it")
+                raise UsageError(
+                    f"cannot write {given[name]!r}: it is a folder, so name a file in it"
+                )
         if given["baseline"] and not Path(given["baseline"]).is_file():
-            raise UsageError(f"baseline {given['baseline']!r} is not there: name the results of an earlier run")
+            raise UsageError(
+                f"baseline {given['baseline']!r} is not there: name the results of an earlier run"
+            )
         return cls(
             optimizers=tuple(given["optimizer"] or ()),
             devices=tuple(given["device"] or ()),

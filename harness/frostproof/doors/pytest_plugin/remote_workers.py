@@ -54,7 +54,9 @@ class Remote:
                 if time.monotonic() < end:
                     time.sleep(0.5)  # between two tries
                     continue
-                self.warn(f"worker {_address(spec)} is lost ({error}): a process of this machine takes its place")
+                self.warn(
+                    f"worker {_address(spec)} is lost ({error}): a process of this machine takes its place"
+                )
                 return reach(XSpec(f"popen//id={spec.id}//execmodel=main_thread_only"))
 
 
@@ -76,9 +78,18 @@ def _first(reach: Callable[[Any], Any], spec: Any) -> Any:
     try:
         return _reached(reach, spec)
     except UnreachableError as error:
-        raise pytest.UsageError(f"frostproof: no worker at {_address(spec)} ({error}): start it first, see docs/scale.md") from None
+        raise pytest.UsageError(
+            f"frostproof: no worker at {_address(spec)} ({error}): start it first, see docs/scale.md"
+        ) from None
 
 
 def _address(spec: Any) -> str:
     """Where a worker is, without its folder and its name."""
-    return next((f"{kind}={value}" for kind in ("socket", "ssh", "via") if (value := getattr(spec, kind, None))), "popen")
+    return next(
+        (
+            f"{kind}={value}"
+            for kind in ("socket", "ssh", "via")
+            if (value := getattr(spec, kind, None))
+        ),
+        "popen",
+    )

@@ -52,7 +52,9 @@ def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
 
 def autograd(run: Run) -> Iterator[Verification]:
     for device in chosen(run.devices):
-        yield from _verifications(RECORDED_AUTOGRAD if device == "cpu" and kernels_show_it() else AUTOGRAD, device, run)
+        yield from _verifications(
+            RECORDED_AUTOGRAD if device == "cpu" and kernels_show_it() else AUTOGRAD, device, run
+        )
 
 
 def known_failures(run: Run) -> Iterator[Any]:
@@ -60,20 +62,30 @@ def known_failures(run: Run) -> Iterator[Any]:
 
     Not on meta, where a search would take long and show nothing that it does not show elsewhere.
     """
-    return (param for each in optimizers(run) if each.device != "meta" and not each.shard for param in _searches(each))
+    return (
+        param
+        for each in optimizers(run)
+        if each.device != "meta" and not each.shard
+        for param in _searches(each)
+    )
 
 
 def known_failures_of_autograd(run: Run) -> Iterator[Any]:
     """On the CPU. Every machine has the same items, since those of one run may be spread over several."""
     if "cpu" in chosen(run.devices):
-        yield from _searches(next(_verifications(RECORDED_AUTOGRAD, "cpu", run)), "" if kernels_show_it() else NOT_HERE)
+        yield from _searches(
+            next(_verifications(RECORDED_AUTOGRAD, "cpu", run)),
+            "" if kernels_show_it() else NOT_HERE,
+        )
 
 
 def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
     for identity, reason in verification.subject.expected_failures.items():
         if identity in verification.tallies:
             known = verification.seeking(identity)
-            expected = pytest.mark.xfail(strict=True, raises=Violation, reason=f"{identity}: {reason}")
+            expected = pytest.mark.xfail(
+                strict=True, raises=Violation, reason=f"{identity}: {reason}"
+            )
             mark = pytest.mark.skip(reason=f"{identity}: {absent}") if absent else expected
             yield pytest.param(known, id=f"{identity} of {known.id}", marks=mark)
 
@@ -96,17 +108,32 @@ def _verifications(subject: Subject, device: str, run: Run) -> Iterator[Verifica
     """One for each shard. On meta there is too little to split."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     for shard in range(run.shards) if run.shards > 1 and device != "meta" else (None,):
-        yield Verification(subject, device, place=placed(device, int(worker)), strict=run.strict, shard=shard)
+        yield Verification(
+            subject, device, place=placed(device, int(worker)), strict=run.strict, shard=shard
+        )
 
 
 def exists_on(subject: Subject, device: str) -> bool:
     """Whether this implementation is looked at on `device`."""
-    where = next((ONLY_ON[argument] for argument, chosen in subject.arguments.items() if chosen and argument in ONLY_ON), None)
+    where = next(
+        (
+            ONLY_ON[argument]
+            for argument, chosen in subject.arguments.items()
+            if chosen and argument in ONLY_ON
+        ),
+        None,
+    )
     return where is None or where == device or (where == "accelerators" and is_accelerator(device))
 
 
-def _on(verifications: Callable[[Run], Iterator[Verification]], meta: bool) -> Callable[[Run], Iterator[Any]]:
-    return lambda run: (pytest.param(each, id=each.id) for each in verifications(run) if (each.device == "meta") == meta)
+def _on(
+    verifications: Callable[[Run], Iterator[Verification]], meta: bool
+) -> Callable[[Run], Iterator[Any]]:
+    return lambda run: (
+        pytest.param(each, id=each.id)
+        for each in verifications(run)
+        if (each.device == "meta") == meta
+    )
 
 
 _TESTS: dict[str, Callable[[Run], Iterator[Any]]] = {

@@ -49,7 +49,11 @@ class Runner:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if self.time_left is not None:
             nodes = [item.nodeid for item in session.items]
-            self.budget = TimeBudget(self.time_left, self._processes(), weights(nodes, self.run.examples, self.run.shards))
+            self.budget = TimeBudget(
+                self.time_left,
+                self._processes(),
+                weights(nodes, self.run.examples, self.run.shards),
+            )
 
     def _processes(self) -> int:
         return int(self.config.workerinput["workercount"]) if self.in_worker else 1  # type: ignore[attr-defined]
@@ -89,7 +93,11 @@ class Runner:
             spent = True
             verification.cut_short = "the time budget was spent"
             found_so_far = verification.violations()
-            raised = ExceptionGroup("in the time that there was", found_so_far) if len(found_so_far) > 1 else next(iter(found_so_far), None)
+            raised = (
+                ExceptionGroup("in the time that there was", found_so_far)
+                if len(found_so_far) > 1
+                else next(iter(found_so_far), None)
+            )
         finally:
             self._unwatch()
             if self.budget is not None:
@@ -97,9 +105,16 @@ class Runner:
             interrupted = isinstance(sys.exception(), KeyboardInterrupt)
             if interrupted:
                 verification.cut_short = "interrupted"
-            found = {} if interrupted else reproductions(verification, Path(self.config.invocation_params.dir))
+            found = (
+                {}
+                if interrupted
+                else reproductions(verification, Path(self.config.invocation_params.dir))
+            )
             sent = finding(verification, found)
-            item.user_properties += [(FINDING, encoded(sent)), *((WARNING, text) for text in self.warnings)]
+            item.user_properties += [
+                (FINDING, encoded(sent)),
+                *((WARNING, text) for text in self.warnings),
+            ]
             self.warnings.clear()
             if interrupted:
                 self._send_interim(item, sent)
@@ -112,7 +127,10 @@ class Runner:
         if raised is not None:
             raise raised
         if spent and (verification.sought is not None or not verification.trials):
-            pytest.skip("the time budget was spent" + (" before it was found" if verification.trials else ""))
+            pytest.skip(
+                "the time budget was spent"
+                + (" before it was found" if verification.trials else "")
+            )
         return result
 
     @pytest.hookimpl(tryfirst=True)
@@ -126,8 +144,19 @@ class Runner:
         from frostproof.verification.search import searched
 
         meta, sought = verification.device == "meta", verification.sought
-        count = budget(self.run.examples, meta=meta, sought=sought is not None, shard=verification.shard, shards=self.run.shards)
-        key = " ".join(filter(None, (verification.subject.target, verification.subject.variant, verification.device)))
+        count = budget(
+            self.run.examples,
+            meta=meta,
+            sought=sought is not None,
+            shard=verification.shard,
+            shards=self.run.shards,
+        )
+        key = " ".join(
+            filter(
+                None,
+                (verification.subject.target, verification.subject.variant, verification.device),
+            )
+        )
 
         def remembered(identity: str) -> ExampleDatabase | None:
             return None if self.memory is None else Keyed(self.memory, f"{key} {identity}")
@@ -146,7 +175,11 @@ class Runner:
         """
         from frostproof.doors.pytest_plugin.example_database import database
 
-        return database(self.run.databases, self.warnings.append) if self.run.seed is None or self.run.databases else None
+        return (
+            database(self.run.databases, self.warnings.append)
+            if self.run.seed is None or self.run.databases
+            else None
+        )
 
     def _before_each(self, item: pytest.Item, verification: Verification) -> Callable[[], None]:
         """What to do before each trial: end in time, and report now and then what there is."""
@@ -179,24 +212,40 @@ class Runner:
 
     def _noting(self, item: pytest.Item) -> Callable[[bytes], None]:
         """What to do with the case of each trial before it is run."""
-        return (lambda case: None) if self.notes is None else functools.partial(self.notes.write, item.nodeid)
+        return (
+            (lambda case: None)
+            if self.notes is None
+            else functools.partial(self.notes.write, item.nodeid)
+        )
 
     def _send_interim(self, item: pytest.Item, found: Finding) -> None:
         """A report of what there is so far, which pytest takes for that of a set-up, and passes over."""
         carried = [(FINDING, encoded(found))]
-        report = pytest.TestReport(item.nodeid, item.location, {}, "passed", None, "setup", user_properties=carried)
+        report = pytest.TestReport(
+            item.nodeid, item.location, {}, "passed", None, "setup", user_properties=carried
+        )
         self.config.hook.pytest_runtest_logreport(report=report)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, Any, pytest.TestReport]:
         """A violation in a few lines; with -v, in all that Hypothesis says of it."""
         report: pytest.TestReport = yield
-        if report.failed and call.when == "call" and call.excinfo is not None and is_ours(item) and self.config.get_verbosity() <= 0:
+        if (
+            report.failed
+            and call.when == "call"
+            and call.excinfo is not None
+            and is_ours(item)
+            and self.config.get_verbosity() <= 0
+        ):
             from frostproof.report.failure_text import is_violation, short
 
             verification = verification_of(item)
             if verification is not None and is_violation(call.excinfo.value):
-                first, _, rest = short(verification, Path(self.run.cases), self.doubtful).partition("\n")
+                first, _, rest = short(verification, Path(self.run.cases), self.doubtful).partition(
+                    "\n"
+                )
                 if first:
                     # Not one text: pytest repeats that in its summary, in CI all of it.
                     report.longrepr = first

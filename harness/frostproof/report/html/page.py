@@ -31,10 +31,18 @@ def filled(template: str, script: str, **values: Any) -> str:
         text = templates.get_template(name).render()
         return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
-    return templates.get_template(template).render(style_digest=digest("page.css"), script_digest=digest(script), **values)
+    return templates.get_template(template).render(
+        style_digest=digest("page.css"), script_digest=digest(script), **values
+    )
 
 
 @cache
 def _templates() -> Environment:
     loader = PackageLoader("frostproof.report", "html")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

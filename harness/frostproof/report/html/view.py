@@ -136,8 +136,12 @@ def view(results: Results, folders: Sequence[Path], baseline: Results | None) ->
     found = {each.id for row in results.subjects for each in row.invariants}
     identities = [*BY_ID, *sorted(found - BY_ID.keys())]
     worst = {"crashed": 0, "violated": 0, "doubtful": 1, "held": 2, "unusable": 3}
-    subjects = sorted(results.subjects, key=lambda row: (worst[row.status], row.target, row.variant, row.device))
-    rows = tuple(_row(number, subject, identities, folders, since) for number, subject in enumerate(subjects))
+    subjects = sorted(
+        results.subjects, key=lambda row: (worst[row.status], row.target, row.variant, row.device)
+    )
+    rows = tuple(
+        _row(number, subject, identities, folders, since) for number, subject in enumerate(subjects)
+    )
     judged, violated = Counter[str](), Counter[str]()
     for subject in subjects:
         for each in subject.invariants:
@@ -147,11 +151,18 @@ def view(results: Results, folders: Sequence[Path], baseline: Results | None) ->
     return View(
         results,
         tuple(
-            Column(id, *((BY_ID[id].statement, BY_ID[id].severity) if id in BY_ID else ("", "")), judged[id], violated[id])
+            Column(
+                id,
+                *((BY_ID[id].statement, BY_ID[id].severity) if id in BY_ID else ("", "")),
+                judged[id],
+                violated[id],
+            )
             for id in identities
         ),
         rows,
-        tuple((status, word, counts[status]) for status, word in STATUSES.items() if counts[status]),
+        tuple(
+            (status, word, counts[status]) for status, word in STATUSES.items() if counts[status]
+        ),
         tuple(dict.fromkeys(sorted(row.subject.device for row in rows))),
         tuple(dict.fromkeys(sorted(row.library for row in rows))),
         _counted(since) if baseline is not None else None,
@@ -169,7 +180,13 @@ def _gone(results: Results, baseline: Results) -> Iterator[str]:
     return (f"{row.name} on {row.device}" for row in baseline.subjects if row.key not in have)
 
 
-def _row(number: int, subject: SubjectRow, identities: Sequence[str], folders: Sequence[Path], since: Mapping[Key, Change]) -> Row:
+def _row(
+    number: int,
+    subject: SubjectRow,
+    identities: Sequence[str],
+    folders: Sequence[Path],
+    since: Mapping[Key, Change],
+) -> Row:
     have = {each.id: each for each in subject.invariants}
     examples = tuple(
         _example(f"c{number}-{i}", subject, each, folders, since.get((*subject.key, each.id)))
@@ -177,17 +194,43 @@ def _row(number: int, subject: SubjectRow, identities: Sequence[str], folders: S
         if each.status in ("violated", "doubtful", "expected")
     )
     anchors = {example.row.id: example.anchor for example in examples}
-    cells = tuple(_cell(id, have.get(id), anchors.get(id, ""), since.get((*subject.key, id))) for id in identities)
+    cells = tuple(
+        _cell(id, have.get(id), anchors.get(id, ""), since.get((*subject.key, id)))
+        for id in identities
+    )
     kinds = {example.kind for example in examples}
     status: str = subject.status
     if status == "held":
-        status = next((kind for kind in ("violated", "doubtful", "cost", "expected") if kind in kinds), "held")
+        status = next(
+            (kind for kind in ("violated", "doubtful", "cost", "expected") if kind in kinds), "held"
+        )
     mine = frozenset(change for key, change in since.items() if key[:3] == subject.key)
-    words = " ".join((subject.name, subject.device, subject.version, subject.reason or "", *anchors)).lower()
+    words = " ".join(
+        (subject.name, subject.device, subject.version, subject.reason or "", *anchors)
+    ).lower()
     library = subject.target.partition(":")[0].partition(".")[0]
-    facts = (*_facts(subject), *((f"explained: {each.id}", reasons(each)) for each in subject.invariants if each.explained))
+    facts = (
+        *_facts(subject),
+        *(
+            (f"explained: {each.id}", reasons(each))
+            for each in subject.invariants
+            if each.explained
+        ),
+    )
     crash = evidence_of_crash(subject, folders)
-    return Row(f"s{number}", subject, status, library, words, cells, examples, facts, mine, _command(crash), crash.script)
+    return Row(
+        f"s{number}",
+        subject,
+        status,
+        library,
+        words,
+        cells,
+        examples,
+        facts,
+        mine,
+        _command(crash),
+        crash.script,
+    )
 
 
 def _command(found: Evidence) -> str:
@@ -198,12 +241,17 @@ def _facts(subject: SubjectRow) -> Iterator[tuple[str, str]]:
     for name, value in subject.facts.items():
         if isinstance(value, bool):
             yield name, "yes" if value else "no"
-        elif isinstance(value, dict) and all(isinstance(each, int | float | str) for each in value.values()):
+        elif isinstance(value, dict) and all(
+            isinstance(each, int | float | str) for each in value.values()
+        ):
             yield name, ", ".join(f"{key}: {each}" for key, each in value.items())
         elif isinstance(value, list) and all(isinstance(each, int | float | str) for each in value):
             yield name, ", ".join(map(str, value))
         else:
-            yield name, value if isinstance(value, str) else one_line(msgspec.json.encode(value).decode())
+            yield (
+                name,
+                value if isinstance(value, str) else one_line(msgspec.json.encode(value).decode()),
+            )
 
 
 def _kind(row: InvariantRow) -> str:
@@ -227,7 +275,11 @@ def _cell(identity: str, row: InvariantRow | None, anchor: str, change: Change |
     if row.status == "unreached":
         return Cell(identity, "unreached", "?", f"{identity}: never judged{explained}", "", change)
     kind = _kind(row)
-    times = f"{row.violated:,} of {row.judged:,} judgements" if row.violated else f"{row.judged:,} judgements"
+    times = (
+        f"{row.violated:,} of {row.judged:,} judgements"
+        if row.violated
+        else f"{row.judged:,} judgements"
+    )
     text = f"{_MARKS.get(kind, '')}{_short(row.judged)}"
     title = f"{identity}: {_WORDS[kind]}, {times}{f', {change}' if change else ''}{explained}"
     return Cell(identity, kind, text, title, anchor, change)
@@ -245,24 +297,52 @@ def _short(number: int) -> str:
     return f"{thousands:.1f}{unit}" if thousands < 9.95 else f"{thousands:.0f}{unit}"
 
 
-def _example(anchor: str, subject: SubjectRow, row: InvariantRow, folders: Sequence[Path], change: Change | None) -> Example:
+def _example(
+    anchor: str,
+    subject: SubjectRow,
+    row: InvariantRow,
+    folders: Sequence[Path],
+    change: Change | None,
+) -> Example:
     found = evidence(subject, row, folders)
     statement = BY_ID[row.id].statement if row.id in BY_ID else ""
-    return Example(anchor, subject, row, _kind(row), statement, change, _shown(found, row), _command(found), found.script)
+    return Example(
+        anchor,
+        subject,
+        row,
+        _kind(row),
+        statement,
+        change,
+        _shown(found, row),
+        _command(found),
+        found.script,
+    )
 
 
 def _shown(found: Evidence, row: InvariantRow) -> Shown | None:
     if found.case is None:
         return None
     case = found.case.case
-    fits = found.case.event is not None and 0 <= found.case.event < len(case.program)  # a file may say anything
-    focus = Focus(found.case.event if fits else None, tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters)))
+    fits = found.case.event is not None and 0 <= found.case.event < len(
+        case.program
+    )  # a file may say anything
+    focus = Focus(
+        found.case.event if fits else None,
+        tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters)),
+    )
     frozen = case.course[focus.event].step if focus.event is not None else case.frozen
     timeline = tuple(
         Moment(
             repr(event),
-            tuple(name for each in changes_of(event) if isinstance(each, Freeze) for name in each.names),
-            tuple(name for each in changes_of(event) if isinstance(each, Thaw) for name in each.names),
+            tuple(
+                name
+                for each in changes_of(event)
+                if isinstance(each, Freeze)
+                for name in each.names
+            ),
+            tuple(
+                name for each in changes_of(event) if isinstance(each, Thaw) for name in each.names
+            ),
             len(case.course[number].step),
             number == focus.event,
             focus.event is not None and number > focus.event,

@@ -10,7 +10,13 @@ from frostproof.spec.layers.base import Constructor, Layer, ParameterSpec, Shape
 from frostproof.spec.layers.composite import AnyLayer, Checkpointed, Residual, Sequential
 from frostproof.spec.layers.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from frostproof.spec.layers.embedding import Embedding, EmbeddingBag
-from frostproof.spec.layers.linear import Linear, LoRALinear, SpectralNormLinear, TiedLinear, WeightNormLinear
+from frostproof.spec.layers.linear import (
+    Linear,
+    LoRALinear,
+    SpectralNormLinear,
+    TiedLinear,
+    WeightNormLinear,
+)
 from frostproof.spec.layers.normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -20,7 +26,14 @@ from frostproof.spec.layers.normalization import (
     LayerNorm,
     RMSNorm,
 )
-from frostproof.spec.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, Flatten, MaxPool1d, MaxPool2d
+from frostproof.spec.layers.pooling import (
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    Flatten,
+    MaxPool1d,
+    MaxPool2d,
+)
 from frostproof.spec.layers.recurrent import GRU, LSTM
 
 __all__ = [

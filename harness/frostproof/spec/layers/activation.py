@@ -12,7 +12,9 @@ class ReLU(Layer, frozen=True):
     overwritable: ClassVar[bool | None] = False
 
     def constructor(self, shape: Shape) -> Constructor:
-        return Constructor("ReLU", (), {"inplace": True} if self.inplace else {}, takes_factory=False)
+        return Constructor(
+            "ReLU", (), {"inplace": True} if self.inplace else {}, takes_factory=False
+        )
 
 
 class Tanh(Layer, frozen=True):

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from frostproof.errors import CaseError
-from frostproof.spec.layers.base import Constructor, Layer, ParameterSpec, Probability, Shape, Size, need
+from frostproof.spec.layers.base import (
+    Constructor,
+    Layer,
+    ParameterSpec,
+    Probability,
+    Shape,
+    Size,
+    need,
+)
 
 
 def _attention(width: int, prefix: str = "") -> tuple[ParameterSpec, ...]:
@@ -26,7 +34,9 @@ class _Attending(Layer, frozen=True):
     def output(self, shape: Shape) -> Shape:
         need(2, self, shape)
         if shape[-1] % self.num_heads:
-            raise CaseError(f"{self!r} cannot divide {shape[-1]} features: choose a divisor of {shape[-1]}")
+            raise CaseError(
+                f"{self!r} cannot divide {shape[-1]} features: choose a divisor of {shape[-1]}"
+            )
         return shape
 
     def work(self, shape: Shape) -> int:
@@ -59,7 +69,11 @@ class TransformerEncoderLayer(_Attending, frozen=True):
             ParameterSpec("linear1.bias", (inner,)),
             ParameterSpec("linear2.weight", (width, inner)),
             ParameterSpec("linear2.bias", (width,)),
-            *(ParameterSpec(f"norm{i}.{name}", (width,)) for i in (1, 2) for name in ("weight", "bias")),
+            *(
+                ParameterSpec(f"norm{i}.{name}", (width,))
+                for i in (1, 2)
+                for name in ("weight", "bias")
+            ),
         )
 
     def constructor(self, shape: Shape) -> Constructor:

@@ -53,7 +53,14 @@ class Constructor(NamedTuple):
         return f"nn.utils.{self.wrapper}({call})" if self.wrapper else call
 
 
-class Layer(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kind", tag=True, forbid_unknown_fields=True):
+class Layer(
+    msgspec.Struct,
+    frozen=True,
+    repr_omit_defaults=True,
+    tag_field="kind",
+    tag=True,
+    forbid_unknown_fields=True,
+):
     """What every layer spec can say of itself, given the shape of one sample that it receives.
 
     `overwritable` tells whether an in-place activation may follow: True where the output is a fresh tensor that
@@ -63,7 +70,9 @@ class Layer(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kin
     overwritable: ClassVar[bool | None] = True
     autocasts: ClassVar[bool] = True  # has a kernel for bfloat16 samples and float32 weights
     keeps_inputs: ClassVar[bool] = False  # keeps its inputs for backward, whatever is frozen
-    random_affine: ClassVar[bool] = False  # torch starts it at ones and zeros, which hide a stray weight decay
+    random_affine: ClassVar[bool] = (
+        False  # torch starts it at ones and zeros, which hide a stray weight decay
+    )
 
     @property
     def needs_many(self) -> bool:
@@ -112,4 +121,6 @@ class Layer(msgspec.Struct, frozen=True, repr_omit_defaults=True, tag_field="kin
 def need(rank: int, layer: Layer, shape: Shape) -> None:
     """Raise CaseError unless samples have `rank` dimensions."""
     if len(shape) != rank:
-        raise CaseError(f"{layer!r} takes samples of {rank} dimensions, and receives {shape}: insert or drop a Flatten")
+        raise CaseError(
+            f"{layer!r} takes samples of {rank} dimensions, and receives {shape}: insert or drop a Flatten"
+        )

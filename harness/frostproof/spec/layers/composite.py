@@ -14,7 +14,13 @@ from frostproof.spec.layers.attention import SelfAttention, TransformerEncoderLa
 from frostproof.spec.layers.base import Constructor, Layer, ParameterSpec, Shape
 from frostproof.spec.layers.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from frostproof.spec.layers.embedding import Embedding, EmbeddingBag
-from frostproof.spec.layers.linear import Linear, LoRALinear, SpectralNormLinear, TiedLinear, WeightNormLinear
+from frostproof.spec.layers.linear import (
+    Linear,
+    LoRALinear,
+    SpectralNormLinear,
+    TiedLinear,
+    WeightNormLinear,
+)
 from frostproof.spec.layers.normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -24,7 +30,14 @@ from frostproof.spec.layers.normalization import (
     LayerNorm,
     RMSNorm,
 )
-from frostproof.spec.layers.pooling import AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, Flatten, MaxPool1d, MaxPool2d
+from frostproof.spec.layers.pooling import (
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    Flatten,
+    MaxPool1d,
+    MaxPool2d,
+)
 from frostproof.spec.layers.recurrent import GRU, LSTM
 
 
@@ -83,7 +96,9 @@ class _Segment(_Composite, frozen=True):
             if isinstance(layer, (TiedLinear, Checkpointed)):
                 raise CaseError(f"{layer!r} is inside a {type(self).__name__}: put it outside")
             if index and layer.takes_tokens:
-                raise CaseError(f"{layer!r} comes {index} layers late: layers that take tokens stand first")
+                raise CaseError(
+                    f"{layer!r} comes {index} layers late: layers that take tokens stand first"
+                )
         return super().output(shape)
 
     def fitted(self, shape: Shape) -> Layer:
@@ -110,7 +125,11 @@ class Residual(_Segment, frozen=True):
         layers = list(self.layers)
         for i in reversed(range(len(layers))):
             if isinstance(layer := layers[i], (Linear, Conv1d, Conv2d)):
-                width = {"out_features": shape[-1]} if isinstance(layer, Linear) else {"out_channels": shape[0]}
+                width = (
+                    {"out_features": shape[-1]}
+                    if isinstance(layer, Linear)
+                    else {"out_channels": shape[0]}
+                )
                 layers[i] = msgspec.structs.replace(layer, **width)
                 break
         return _Segment.fitted(Residual(tuple(layers)), shape)

@@ -34,7 +34,9 @@ class _Convolution(Layer, frozen=True):
         return (self.out_channels, *map(self.resized, shape[1:]))
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
-        weight = ParameterSpec("weight", (*self.channels(shape), *(self.kernel_size,) * self.spatial))
+        weight = ParameterSpec(
+            "weight", (*self.channels(shape), *(self.kernel_size,) * self.spatial)
+        )
         return (weight, ParameterSpec("bias", (self.out_channels,))) if self.bias else (weight,)
 
     def repeats(self, shape: Shape) -> int:
@@ -51,7 +53,9 @@ class _Convolution(Layer, frozen=True):
             options["padding"] = self.kernel_size // 2
         if not self.bias:
             options["bias"] = False
-        return Constructor(f"{self.name}{self.spatial}d", (shape[0], self.out_channels, self.kernel_size), options)
+        return Constructor(
+            f"{self.name}{self.spatial}d", (shape[0], self.out_channels, self.kernel_size), options
+        )
 
 
 class _Conv(_Convolution, frozen=True):

@@ -29,7 +29,11 @@ class Embedding(_Table, frozen=True):
         return (*shape, self.embedding_dim)
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
-        return (ParameterSpec("weight", (self.num_embeddings, self.embedding_dim), self.sparse, self.max_norm > 0),)
+        return (
+            ParameterSpec(
+                "weight", (self.num_embeddings, self.embedding_dim), self.sparse, self.max_norm > 0
+            ),
+        )
 
     def constructor(self, shape: Shape) -> Constructor:
         options: dict[str, Any] = {}

@@ -30,7 +30,9 @@ class Linear(_ToFeatures, frozen=True):
         return (weight, ParameterSpec("bias", (self.out_features,))) if self.bias else (weight,)
 
     def constructor(self, shape: Shape) -> Constructor:
-        return Constructor("Linear", (shape[-1], self.out_features), {} if self.bias else {"bias": False})
+        return Constructor(
+            "Linear", (shape[-1], self.out_features), {} if self.bias else {"bias": False}
+        )
 
 
 class TiedLinear(_ToFeatures, frozen=True):
@@ -43,13 +45,17 @@ class TiedLinear(_ToFeatures, frozen=True):
     bias: bool = True
 
     def work(self, shape: Shape) -> int:
-        return super().work(shape) + self.out_features * prod(shape)  # the weight is no parameter of its own
+        return super().work(shape) + self.out_features * prod(
+            shape
+        )  # the weight is no parameter of its own
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         return (ParameterSpec("bias", (self.out_features,)),) if self.bias else ()
 
     def constructor(self, shape: Shape) -> Constructor:
-        return Constructor("Linear", (shape[-1], self.out_features), {} if self.bias else {"bias": False})
+        return Constructor(
+            "Linear", (shape[-1], self.out_features), {} if self.bias else {"bias": False}
+        )
 
 
 class LoRALinear(_ToFeatures, frozen=True):
@@ -84,7 +90,9 @@ class WeightNormLinear(_Reparametrized, frozen=True):
     function: ClassVar[str] = "weight_norm"
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
-        magnitude, direction = ("weight_g", "weight_v") if self.legacy else _originals("original0", "original1")
+        magnitude, direction = (
+            ("weight_g", "weight_v") if self.legacy else _originals("original0", "original1")
+        )
         return (
             ParameterSpec("bias", (self.out_features,)),
             ParameterSpec(magnitude, (self.out_features, 1)),
@@ -97,7 +105,10 @@ class SpectralNormLinear(_Reparametrized, frozen=True):
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         (weight,) = ("weight_orig",) if self.legacy else _originals("original")
-        return (ParameterSpec("bias", (self.out_features,)), ParameterSpec(weight, (self.out_features, shape[-1])))
+        return (
+            ParameterSpec("bias", (self.out_features,)),
+            ParameterSpec(weight, (self.out_features, shape[-1])),
+        )
 
 
 def _originals(*names: str) -> tuple[str, ...]:

@@ -42,7 +42,9 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
 class LoRALinear(nn.Module):
     """base(x) + x down^T up^T, with no factor of the adapter at zero."""
 
-    def __init__(self, in_features: int, out_features: int, rank: int, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, rank: int, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__()
         self.base = nn.Linear(in_features, out_features, device=device, dtype=dtype)
         self.down = nn.Parameter(torch.empty(rank, in_features, device=device, dtype=dtype))

@@ -50,7 +50,9 @@ class _InstanceNorm(_Affine, frozen=True):
     def output(self, shape: Shape) -> Shape:
         need(self.spatial + 1, self, shape)
         if prod(shape[1:]) == 1:
-            raise CaseError(f"{self!r} needs more than one value per channel, and receives {shape}: use a LayerNorm")
+            raise CaseError(
+                f"{self!r} needs more than one value per channel, and receives {shape}: use a LayerNorm"
+            )
         return shape
 
     def constructor(self, shape: Shape) -> Constructor:
@@ -87,7 +89,9 @@ class GroupNorm(_Affine, frozen=True):
 
     def output(self, shape: Shape) -> Shape:
         if shape[0] % self.num_groups:
-            raise CaseError(f"{self!r} cannot divide {shape[0]} channels: choose a divisor of {shape[0]}")
+            raise CaseError(
+                f"{self!r} cannot divide {shape[0]} channels: choose a divisor of {shape[0]}"
+            )
         return shape
 
     def constructor(self, shape: Shape) -> Constructor:

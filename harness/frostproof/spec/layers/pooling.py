@@ -28,7 +28,9 @@ class _Halving(Layer, frozen=True):
         return (shape[0], *((size + 1) // 2 for size in shape[1:]))
 
     def constructor(self, shape: Shape) -> Constructor:
-        return Constructor(type(self).__name__, (3,), {"stride": 2, "padding": 1}, takes_factory=False)
+        return Constructor(
+            type(self).__name__, (3,), {"stride": 2, "padding": 1}, takes_factory=False
+        )
 
 
 class MaxPool1d(_Halving, frozen=True):
