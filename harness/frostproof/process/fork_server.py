@@ -94,6 +94,7 @@ def _serve(listener: socket.socket, lifeline: int) -> NoReturn:
                             _become(request, streams)
                         for each in streams:
                             os.close(each)
+                        client.settimeout(None)
                         handle = os.pidfd_open(process)
                         children[handle] = process, client
                         selector.register(handle, selectors.EVENT_READ)
@@ -120,6 +121,7 @@ def _ended(
 
 def _received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """Return what a client asks for and its standard streams."""
+    client.settimeout(10)  # seconds; nobody else is served meanwhile
     _, streams, _, _ = socket.recv_fds(client, 1, STREAMS)
     with client.makefile("rb") as file:
         return json.loads(file.readline()), list(streams)
