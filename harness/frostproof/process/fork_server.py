@@ -1,9 +1,10 @@
-"""Forks of one process that has imported torch, each of which is a new Python that is ready at once.
+"""Forks of one process that has imported torch: new Pythons that are ready at once.
 
-To import torch takes seconds, and every worker of pytest-xdist would do it again. The server is forked from a process that has
-imported torch and has started no thread. It waits at a socket. `fork_client.py` stands for a Python interpreter: it hands its
-standard streams to the server, whose fork takes them over and runs what the client was told to run. The client ends as its
-fork ends. A client that is killed takes its fork with it, and the end of the first process ends them all.
+To import torch takes seconds, and every worker of pytest-xdist would do it again. The server is
+forked from a process that has imported torch and has started no thread. It waits at a socket.
+`fork_client.py` stands for a Python interpreter: it hands its standard streams to the server, whose
+fork takes them over and runs what the client was told to run. The client ends as its fork ends. A
+client that is killed takes its fork with it, and the end of the first process ends them all.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ STREAMS = 3
 def can_fork() -> bool:
     """Whether this process may fork although it has imported torch.
 
-    It must have one thread, as locks that another thread holds stay locked in a fork. Only Linux's libraries allow it.
+    It must have one thread, as locks that another thread holds stay locked in a fork. Only Linux's
+    libraries allow it.
     """
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return False
@@ -40,7 +42,10 @@ def can_fork() -> bool:
 
 
 class ForkServer:
-    """The server's life, from the process that starts it. Raises OSError where it cannot be started."""
+    """The server's life, from the process that starts it.
+
+    Raises OSError where it cannot be started.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="frostproof-"))  # which other users cannot enter
