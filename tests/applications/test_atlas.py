@@ -49,10 +49,11 @@ from frostproof.approaches.others import (
 )
 from frostproof.counterexamples.script import script
 from frostproof.doors.command import NETWORKS, main
+from frostproof.errors import LostError
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
 from frostproof.process.fence import fenced
-from frostproof.process.isolated_tasks import LostError, each_alone
+from frostproof.process.isolated_tasks import each_alone
 from frostproof.results import rows as results
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group, Value

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from frostproof.doors.pytest_plugin.node_ids import parsed
-from frostproof.errors import UsageError
-from frostproof.optimizers.probe import Unusable, probe
+from frostproof.errors import UnusableError, UsageError
+from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve, torch_optimizers
 from frostproof.process.device import available, chosen
 from frostproof.verification.verification import Verification
@@ -124,10 +124,10 @@ def test_the_probe_finds_what_an_optimizer_can_do() -> None:
 def test_what_cannot_step_is_unusable_with_its_reason() -> None:
     found = {subject.name: subject for subject in torch_optimizers()}
     with pytest.raises(
-        Unusable, match="leaf Variable that requires grad is being used in an in-place"
+        UnusableError, match="leaf Variable that requires grad is being used in an in-place"
     ):
         probe(found["torch.optim:SGD differentiable"], "cpu")
-    with pytest.raises(Unusable, match="meta"):
+    with pytest.raises(UnusableError, match="meta"):
         probe(found["torch.optim:ASGD forloop"], "meta")
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from frostproof.errors import RunInterruptedError
 from frostproof.process.fence import fenced
-from frostproof.process.interruption import Interrupted, interruptible, passes
+from frostproof.process.interruption import interruptible, passes
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def handler() -> Iterator[None]:
 
 
 def test_a_signal_raises_interrupted_and_the_handler_is_put_back() -> None:
-    with pytest.raises(Interrupted, match="SIGINT"), fenced("cpu"), fenced("cpu"):
+    with pytest.raises(RunInterruptedError, match="SIGINT"), fenced("cpu"), fenced("cpu"):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -44,7 +45,8 @@ def test_what_an_optimizer_raises_does_not_pass(error: type[BaseException]) -> N
 
 
 @pytest.mark.parametrize(
-    "error", [Interrupted, pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception]
+    "error",
+    [RunInterruptedError, pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception],
 )
 def test_what_comes_from_outside_passes(error: type[BaseException]) -> None:
     with fenced("cpu"):

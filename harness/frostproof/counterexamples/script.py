@@ -12,6 +12,7 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.network import adapters, plain
+from frostproof.errors import UnprintableError
 from frostproof.invariants import Shown
 from frostproof.invariants.breach import Assertion
 from frostproof.invariants.pairs import labels
@@ -23,7 +24,7 @@ from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
 from frostproof.training.lowering import Plan, accumulates, lowered
 from frostproof.training.marks import PHASES
-from frostproof.training.naming import Naming, Unprintable, compiles, draws
+from frostproof.training.naming import Naming, compiles, draws
 from frostproof.training.observation import Trial
 from frostproof.training.source import (
     WIDTH,
@@ -40,7 +41,7 @@ from frostproof.training.source import (
 def script(shown: Shown, subject: Subject, approaches: Approaches | None = None) -> str:
     """Python source that exits 1 with one line while `subject` breaks an invariant as was shown, and 0 once it no longer does.
 
-    Raises Unprintable, with the reason.
+    Raises UnprintableError, with the reason.
     """
     breach, case = shown.breach, shown.case
     # An exception ends the training within its event, or before the first.
@@ -66,7 +67,7 @@ def training(
     device: str = "cpu",
     approaches: Approaches | None = None,
 ) -> str:
-    """The source of the whole training of one role, which asserts nothing. Raises Unprintable."""
+    """The source of the whole training of one role, which asserts nothing. Raises UnprintableError."""
     trial = Trial(case, {}, subject)
     return _Script(
         trial,
@@ -112,7 +113,7 @@ class _Script:
         self.naming = Naming()
         self.plans = [self._plan(role) for role in roles]
         if self.naming.unprintable:
-            raise Unprintable(self.naming.unprintable)
+            raise UnprintableError(self.naming.unprintable)
 
     def _plan(self, role: str) -> Plan:
         resumes = role.startswith("resumed")

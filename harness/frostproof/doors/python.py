@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from frostproof.doors.pytest_plugin.suite import exists_on
-from frostproof.errors import UsageError
+from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.probe import Unusable
 from frostproof.process.device import chosen
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
@@ -98,7 +97,7 @@ def _run(verification: Verification, examples: int, seed: int | None) -> dict[st
     with fenced(verification.place):
         try:
             verification.prepare()
-        except Unusable:
+        except UnusableError:
             return {}
         searched(verification, examples, seed)
     return reproductions(verification, Path.cwd())

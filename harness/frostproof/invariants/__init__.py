@@ -24,7 +24,7 @@ from frostproof.invariants import (
     zero_grad_clears,
 )
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Shown
-from frostproof.invariants.invariant import Invariant, Severity, Violation
+from frostproof.invariants.invariant import Invariant, Severity
 
 INVARIANTS: tuple[Invariant, ...] = (
     frozen_weights_unchanged.INVARIANT,
@@ -91,5 +91,4 @@ __all__ = [
     "Judgement",
     "Severity",
     "Shown",
-    "Violation",
 ]

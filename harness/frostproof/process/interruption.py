@@ -12,19 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-
-class Interrupted(KeyboardInterrupt):
-    """A signal has asked the run to end."""
+from frostproof.errors import RunInterruptedError
 
 
 def interrupt(number: int = signal.SIGINT, frame: object = None) -> NoReturn:
-    """A signal's handler that raises Interrupted."""
-    raise Interrupted(signal.Signals(number).name)
+    """A signal's handler that raises RunInterruptedError."""
+    raise RunInterruptedError(signal.Signals(number).name)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While this is active in the main thread, Ctrl-C raises Interrupted where it would have raised KeyboardInterrupt.
+    """While this is active in the main thread, Ctrl-C raises RunInterruptedError where it would have raised KeyboardInterrupt.
 
     A handler that somebody else has set is left as it is. Outside the main thread no handler can be set, and none is.
     """
@@ -48,7 +46,10 @@ def passes(error: BaseException) -> bool:
     when its time is over, goes on as well.
     """
     if isinstance(error, KeyboardInterrupt):
-        return isinstance(error, Interrupted) or signal.getsignal(signal.SIGINT) is not interrupt
+        return (
+            isinstance(error, RunInterruptedError)
+            or signal.getsignal(signal.SIGINT) is not interrupt
+        )
     import pytest
 
     return isinstance(error, (pytest.exit.Exception, pytest.fail.Exception, pytest.skip.Exception))

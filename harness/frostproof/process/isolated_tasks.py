@@ -8,11 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from frostproof.errors import LostError
+
 Answer = TypeVar("Answer")
-
-
-class LostError(Exception):
-    """A task gave no answer; the message is the reason, one line."""
 
 
 def each_alone(

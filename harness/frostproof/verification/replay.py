@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 import msgspec
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.errors import CaseError, UsageError
-from frostproof.invariants import BY_ID, Violation
-from frostproof.optimizers.probe import Unusable, probe
+from frostproof.errors import CaseError, UnusableError, UsageError, ViolationError
+from frostproof.invariants import BY_ID
+from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
 from frostproof.process.device import chosen, placed
 from frostproof.process.fence import fenced
@@ -71,7 +71,7 @@ def replay(saved: CaseFile) -> Verdict:
     ):
         try:
             violation = _judged(verification, saved)
-        except Unusable as unusable:
+        except UnusableError as unusable:
             return Verdict("NOT JUDGED", str(unusable))
         if violation is not None:
             doubts = [
@@ -103,7 +103,7 @@ def probed(saved: CaseFile) -> Subject:
     """The subject that the file names, as a run finds it before its first trial. Raises UsageError."""
     chosen([saved.device])
     subject = _subject(saved)
-    with fenced(saved.device), suppress(Unusable):
+    with fenced(saved.device), suppress(UnusableError):
         return probe(subject, placed(saved.device, 0))
     return subject
 
@@ -156,20 +156,20 @@ def main() -> None:
             Verification(probed(saved), saved.device, place=placed(saved.device, 0)), saved
         )
         text = "" if violation is None else str(violation).partition("\n")[0]
-    except (CaseError, Unusable) as error:
+    except (CaseError, UnusableError) as error:
         text = str(error)
     print(f"\n{SURVIVED}{f'but: {text}' if text else ''}", flush=True)
 
 
-def _judged(verification: Verification, saved: CaseFile) -> Violation | None:
-    """What the case violates. Raises Unusable where the optimizer cannot be judged with nothing frozen."""
+def _judged(verification: Verification, saved: CaseFile) -> ViolationError | None:
+    """What the case violates. Raises UnusableError where the optimizer cannot be judged with nothing frozen."""
     with fenced(verification.place):
         try:
             verification.prepare()
             verification.judge(saved.case)
-        except Violation as violation:
+        except ViolationError as violation:
             return violation
-        except Unusable:
+        except UnusableError:
             raise
         except (
             Exception,

@@ -18,7 +18,8 @@ import msgspec
 from hypothesis import Phase
 from hypothesis import strategies as st
 
-from frostproof.invariants import Invariant, Violation
+from frostproof.errors import ViolationError
+from frostproof.invariants import Invariant
 from frostproof.process.allocator import give_back
 from frostproof.spec.case import Case
 from frostproof.verification.profiles import batches, hypothesis_settings
@@ -151,7 +152,7 @@ class _Search:
         with suppress(SkipTest):
             try:
                 hypothesis_settings(count, database, phases)(given)()
-            except Violation as violation:
+            except ViolationError as violation:
                 return violation
         return None
 

@@ -50,7 +50,7 @@ class Remote:
         while True:
             try:
                 return _reached(reach, spec)
-            except UnreachableError as error:
+            except _UnreachableError as error:
                 if time.monotonic() < end:
                     time.sleep(0.5)  # between two tries
                     continue
@@ -60,7 +60,7 @@ class Remote:
                 return reach(XSpec(f"popen//id={spec.id}//execmodel=main_thread_only"))
 
 
-class UnreachableError(Exception):
+class _UnreachableError(Exception):
     """No worker can be started there; the message is the reason."""
 
 
@@ -70,14 +70,14 @@ def _reached(reach: Callable[[Any], Any], spec: Any) -> Any:
     try:
         return reach(spec)
     except (HostNotFound, OSError, EOFError) as error:
-        raise UnreachableError(f"{type(error).__name__} {error}".strip()) from None
+        raise _UnreachableError(f"{type(error).__name__} {error}".strip()) from None
 
 
 def _first(reach: Callable[[Any], Any], spec: Any) -> Any:
     """A worker at the start. Raises pytest.UsageError where there is none."""
     try:
         return _reached(reach, spec)
-    except UnreachableError as error:
+    except _UnreachableError as error:
         raise pytest.UsageError(
             f"frostproof: no worker at {_address(spec)} ({error}): start it first, see docs/scale.md"
         ) from None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from frostproof.doors.pytest_plugin.options import Run
-from frostproof.invariants import Violation
+from frostproof.errors import ViolationError
 from frostproof.optimizers.known_failures import AUTOGRAD_FINDINGS
 from frostproof.optimizers.targets import ONLY_ON, resolve, torch_optimizers
 from frostproof.process.allocator import fills_all
@@ -84,7 +84,7 @@ def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
         if identity in verification.tallies:
             known = verification.seeking(identity)
             expected = pytest.mark.xfail(
-                strict=True, raises=Violation, reason=f"{identity}: {reason}"
+                strict=True, raises=ViolationError, reason=f"{identity}: {reason}"
             )
             mark = pytest.mark.skip(reason=f"{identity}: {absent}") if absent else expected
             yield pytest.param(known, id=f"{identity} of {known.id}", marks=mark)
@@ -99,7 +99,7 @@ def kernels_show_it() -> bool:
         with fenced("cpu"):
             try:
                 Verification(AUTOGRAD, "cpu", sought=identity).judge(case)
-            except Violation:
+            except ViolationError:
                 return True
     return False
 

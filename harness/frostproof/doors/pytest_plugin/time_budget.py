@@ -11,10 +11,6 @@ from frostproof.errors import UsageError
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-class Spent(BaseException):
-    """The time of an item is over. Not an Exception, which Hypothesis would take for a failure of the test."""
-
-
 def seconds(text: str) -> float:
     """Seconds of a time like `90s`, `30m` or `2h`. Raises UsageError.
 

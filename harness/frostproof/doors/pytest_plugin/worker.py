@@ -13,7 +13,8 @@ import pytest
 
 from frostproof.doors.pytest_plugin.node_ids import weights
 from frostproof.doors.pytest_plugin.options import PACKAGE, Run
-from frostproof.doors.pytest_plugin.time_budget import Spent, TimeBudget
+from frostproof.doors.pytest_plugin.time_budget import TimeBudget
+from frostproof.errors import TimeSpentError
 from frostproof.process.case_notes import Notes
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class Runner:
             with fenced("cpu"):
                 return (yield)
 
-        from frostproof.invariants import Violation
-        from frostproof.optimizers.probe import Unusable
+        from frostproof.errors import UnusableError, ViolationError
         from frostproof.verification.item_report import doubted, finding
         from frostproof.verification.reproduction import reproductions
 
@@ -84,12 +84,12 @@ class Runner:
             with fenced(verification.place):
                 try:
                     verification.prepare()
-                except Unusable as unusable:
+                except UnusableError as unusable:
                     pytest.skip(str(unusable))
                 result = yield
-        except (Violation, ExceptionGroup) as error:
+        except (ViolationError, ExceptionGroup) as error:
             raised = error
-        except Spent:
+        except TimeSpentError:
             spent = True
             verification.cut_short = "the time budget was spent"
             found_so_far = verification.violations()
@@ -190,7 +190,7 @@ class Runner:
             nonlocal due
             now = time.monotonic()
             if deadline is not None and now >= deadline and verification.trials >= LEAST:
-                raise Spent
+                raise TimeSpentError
             if self.in_worker and now >= due:
                 from frostproof.verification.item_report import finding
 
