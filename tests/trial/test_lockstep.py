@@ -12,7 +12,7 @@ import torch
 
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import ViolationError
-from frostproof.invariants import BY_ID, INVARIANTS
+from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.invariants.tolerance import rounding
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import resolve

@@ -16,7 +16,7 @@ import msgspec
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.errors import CaseError, UnusableError, UsageError, ViolationError
-from frostproof.invariants import BY_ID
+from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
 from frostproof.process.device import chosen, placed

@@ -19,7 +19,7 @@ from hypothesis import Phase
 from hypothesis import strategies as st
 
 from frostproof.errors import ViolationError
-from frostproof.invariants import Invariant
+from frostproof.invariants.invariant import Invariant
 from frostproof.process.allocator import give_back
 from frostproof.spec.case import Case
 from frostproof.verification.profiles import batches, hypothesis_settings

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from frostproof.approaches.approach import Alone, Approach, Approaches
 from frostproof.errors import UnprintableError
-from frostproof.invariants import HELD, Breach, Invariant, Judgement, Shown
-from frostproof.invariants.breach import RAISES
+from frostproof.invariants.breach import HELD, RAISES, Breach, Judgement, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.messages import at, change
 from frostproof.invariants.pairs import Comparison
 from frostproof.invariants.tolerance import rounding
