@@ -21,9 +21,9 @@ from frostproof.counterexamples import execution
 from frostproof.counterexamples.execution import reproduces
 from frostproof.counterexamples.network import adapters
 from frostproof.counterexamples.script import script, training
-from frostproof.doors.pytest_plugin.suite import exists_on
 from frostproof.errors import UnprintableError
 from frostproof.optimizers.discovery import subjects
+from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.time_budget import TimeBudget, seconds
+from frostproof.doors.pytest_plugin.time_budget import TimeBudget, parse_seconds
 from frostproof.errors import UsageError
 from frostproof.results.files import load
 from tests.helpers.consumer import PLAIN, check, clean, command
@@ -321,10 +321,10 @@ def test_what_an_item_leaves_of_its_time_is_there_for_the_next(
     ("text", "value"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400)]
 )
 def test_times(text: str, value: float) -> None:
-    assert seconds(text) == value
+    assert parse_seconds(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "2", "0s", "-1h", "2 days", "1h30m"])
 def test_what_is_no_time_is_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="give a number and a unit, as 90s, 30m or 2h"):
-        seconds(text)
+        parse_seconds(text)

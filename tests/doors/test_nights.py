@@ -138,7 +138,7 @@ def test_shards_split_the_examples_and_add_up(project: Path) -> None:
 def test_more_shards_than_examples_are_one_line(project: Path) -> None:
     done = check(project, "mylib:Rare", "--max-examples", "3", "--shards", "4")
     assert done.returncode == 2
-    assert "shards is 4: give a number from 1 to that of the examples, 3" in done.stderr
+    assert "shards is 4: give a number from 1 to the number of examples, 3" in done.stderr
 
 
 SHY = """

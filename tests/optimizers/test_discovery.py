@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from frostproof.doors.pytest_plugin.suite import exists_on
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers import probe as probing
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.probe import probe
+from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
 from frostproof.verification.verification import Verification

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostproof.doors.pytest_plugin.node_ids import parsed
+from frostproof.doors.pytest_plugin.items import parse_node_id
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve, torch_optimizers
@@ -104,7 +104,7 @@ def test_a_subject_is_a_target_and_is_named_as_the_user_names_it() -> None:
         "with-momentum",
         {"momentum": 0.9},
     )
-    item = parsed(f"x.py::test_optimizer[{Verification(subject, 'cpu', shard=1).id}]")
+    item = parse_node_id(f"x.py::test_optimizer[{Verification(subject, 'cpu', shard=1).id}]")
     assert item == ("mylib_for_tests:ready", "with-momentum", "cpu", 2, None)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frostproof.process.case_notes import LARGEST, Notes, read
+from frostproof.process.case_notes import LARGEST, CaseNotes, read
 
 NODE = "test_optimizers.py::test_optimizer[mylib:Größe-default@cpu]"
 
@@ -18,7 +18,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_last_note_is_read_though_one_before_was_longer(path: Path) -> None:
-    notes = Notes(path)
+    notes = CaseNotes(path)
     for case in (b"x" * 5000, b"", b"{}"):
         notes.write(NODE, case)
         assert read(path) == (NODE, case)
@@ -27,7 +27,7 @@ def test_the_last_note_is_read_though_one_before_was_longer(path: Path) -> None:
 
 
 def test_what_is_cut_short_anywhere_is_no_note(path: Path) -> None:
-    Notes(path).write(NODE, b'{"seed": 1}')
+    CaseNotes(path).write(NODE, b'{"seed": 1}')
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
@@ -35,7 +35,7 @@ def test_what_is_cut_short_anywhere_is_no_note(path: Path) -> None:
 
 
 def test_the_start_of_one_note_over_another_is_no_note(path: Path) -> None:
-    notes = Notes(path)
+    notes = CaseNotes(path)
     notes.write(NODE, b"b" * 64)
     new = path.read_bytes()
     notes.write(NODE, b"a" * 64)
@@ -48,12 +48,12 @@ def test_the_start_of_one_note_over_another_is_no_note(path: Path) -> None:
 def test_no_file_a_folder_and_one_that_is_too_large_hold_no_note(path: Path) -> None:
     assert read(path) is None
     assert read(path.parent) is None
-    Notes(path).write(NODE, b"x" * LARGEST)
+    CaseNotes(path).write(NODE, b"x" * LARGEST)
     assert read(path) is None
 
 
 def test_a_note_costs_less_than_any_trial(path: Path) -> None:
-    notes, case = Notes(path), b"x" * 2000
+    notes, case = CaseNotes(path), b"x" * 2000
     started = time.perf_counter()
     for _ in range(1000):
         notes.write(NODE, case)

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from frostproof.optimizers.targets import resolve
-from frostproof.process.case_notes import Notes
+from frostproof.process.case_notes import CaseNotes
 from frostproof.results.rows import SubjectRow
 from frostproof.spec.casefile import CRASHED, CaseFile, load
 from frostproof.verification import death_script as death
@@ -70,7 +70,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> CaseFil
 
 
 def test_a_note_of_another_item_is_none_of_this(deaths: Deaths) -> None:
-    Notes(deaths.folder / "gw0").write("another", b"{}")
+    CaseNotes(deaths.folder / "gw0").write("another", b"{}")
     deaths.learn("gw0", NODE)
     one = row()
     deaths.save(one, NODE)
@@ -79,7 +79,7 @@ def test_a_note_of_another_item_is_none_of_this(deaths: Deaths) -> None:
 
 
 def test_what_is_noted_is_saved_as_a_case(deaths: Deaths) -> None:
-    Notes(deaths.folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
+    CaseNotes(deaths.folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
     deaths.learn("gw0", NODE)
     deaths.learn("gw1", NODE)  # which noted nothing
     one = row()

@@ -43,8 +43,8 @@ class Listener:
     only_doubtful = False
 
     def pytest_unconfigure(self, config: Any) -> None:
-        guest = config.pluginmanager.get_plugin("frostproof-guest")
-        self.only_doubtful = guest is not None and guest.only_doubtful
+        controller = config.pluginmanager.get_plugin("frostproof-controller")
+        self.only_doubtful = controller is not None and controller.gatherer.only_doubtful
 
     def exit_code(self, code: int) -> int:
         """Ours, for that of pytest."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frostproof.doors.pytest_plugin.suite import exists_on
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
+from frostproof.optimizers.targets import exists_on
 from frostproof.process.device import chosen
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results

@@ -18,7 +18,7 @@ _HEAD = struct.Struct("<4sIII")
 _MAGIC = b"frpn"
 
 
-class Notes:
+class CaseNotes:
     """The file in which one process notes its case, each note in the place of the last. Raises OSError where there can be none."""
 
     def __init__(self, path: Path) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.options import Run
+from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.errors import ViolationError
 from frostproof.optimizers.known_failures import AUTOGRAD_FINDINGS
-from frostproof.optimizers.targets import ONLY_ON, resolve, torch_optimizers
+from frostproof.optimizers.targets import exists_on, resolve, torch_optimizers
 from frostproof.process.allocator import fills_all
-from frostproof.process.device import chosen, is_accelerator, placed
+from frostproof.process.device import chosen, placed
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.verification.verification import Verification
@@ -25,12 +25,12 @@ RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_FINDINGS)
 NOT_HERE = "the kernels of this machine do not show it"
 
 
-def parameters(test: str, run: Run) -> list[Any]:
+def parameters(test: str, run: RunOptions) -> list[Any]:
     """The values of `verification` for the test called `test`, in a fixed order. Raises UsageError."""
     return list(_TESTS[test](run))
 
 
-def optimizers(run: Run) -> Iterator[Verification]:
+def optimizers(run: RunOptions) -> Iterator[Verification]:
     """Every subject on every device on which its implementation exists, as many times as there are shards."""
     for device in chosen(run.devices):
         for subject in _subjects(run.optimizers):
@@ -38,7 +38,7 @@ def optimizers(run: Run) -> Iterator[Verification]:
                 yield from _verifications(subject, device, run)
 
 
-def check_usage(run: Run) -> None:
+def check_usage(run: RunOptions) -> None:
     """Raise UsageError where a device is absent, or a target is no optimizer."""
     chosen(run.devices)
     resolve(run.optimizers)
@@ -50,14 +50,14 @@ def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
     return tuple(sorted(found, key=lambda subject: subject.name))
 
 
-def autograd(run: Run) -> Iterator[Verification]:
+def autograd(run: RunOptions) -> Iterator[Verification]:
     for device in chosen(run.devices):
         yield from _verifications(
             RECORDED_AUTOGRAD if device == "cpu" and kernels_show_it() else AUTOGRAD, device, run
         )
 
 
-def known_failures(run: Run) -> Iterator[Any]:
+def known_failures(run: RunOptions) -> Iterator[Any]:
     """A search for each expected failure of each subject; strict, so that one which holds after all is a failure.
 
     Not on meta, where a search would take long and show nothing that it does not show elsewhere.
@@ -70,7 +70,7 @@ def known_failures(run: Run) -> Iterator[Any]:
     )
 
 
-def known_failures_of_autograd(run: Run) -> Iterator[Any]:
+def known_failures_of_autograd(run: RunOptions) -> Iterator[Any]:
     """On the CPU. Every machine has the same items, since those of one run may be spread over several."""
     if "cpu" in chosen(run.devices):
         yield from _searches(
@@ -104,7 +104,7 @@ def kernels_show_it() -> bool:
     return False
 
 
-def _verifications(subject: Subject, device: str, run: Run) -> Iterator[Verification]:
+def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[Verification]:
     """One for each shard. On meta there is too little to split."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     for shard in range(run.shards) if run.shards > 1 and device != "meta" else (None,):
@@ -113,22 +113,9 @@ def _verifications(subject: Subject, device: str, run: Run) -> Iterator[Verifica
         )
 
 
-def exists_on(subject: Subject, device: str) -> bool:
-    """Whether this implementation is looked at on `device`."""
-    where = next(
-        (
-            ONLY_ON[argument]
-            for argument, chosen in subject.arguments.items()
-            if chosen and argument in ONLY_ON
-        ),
-        None,
-    )
-    return where is None or where == device or (where == "accelerators" and is_accelerator(device))
-
-
 def _on(
-    verifications: Callable[[Run], Iterator[Verification]], meta: bool
-) -> Callable[[Run], Iterator[Any]]:
+    verifications: Callable[[RunOptions], Iterator[Verification]], meta: bool
+) -> Callable[[RunOptions], Iterator[Any]]:
     return lambda run: (
         pytest.param(each, id=each.id)
         for each in verifications(run)
@@ -136,7 +123,7 @@ def _on(
     )
 
 
-_TESTS: dict[str, Callable[[Run], Iterator[Any]]] = {
+_TESTS: dict[str, Callable[[RunOptions], Iterator[Any]]] = {
     "test_optimizer": _on(optimizers, meta=False),
     "test_optimizer_on_meta": _on(optimizers, meta=True),
     "test_known_failure": known_failures,
