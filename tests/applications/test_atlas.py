@@ -48,7 +48,8 @@ from frostproof.approaches.others import (
     ZeroRate,
 )
 from frostproof.counterexamples.script import script
-from frostproof.doors.command import NETWORKS, main
+from frostproof.doors.command.atlas import NETWORKS
+from frostproof.doors.command.main import main
 from frostproof.errors import LostError
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from frostproof.counterexamples.execution import reproduces
-from frostproof.doors.command import main
+from frostproof.doors.command.main import main
 from frostproof.invariants.registry import INVARIANTS
 from tests.helpers.consumer import Consumer, environment, leaky, wheel
 

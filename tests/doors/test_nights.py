@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.command import Listener
+from frostproof.doors.command.check import Listener
 from frostproof.results.baseline import grave, told
 from frostproof.results.rows import Environment, InvariantRow, Results, SubjectRow, merged, totals
 from frostproof.verification.search import derived
