@@ -12,7 +12,7 @@ from frostproof.doors.pytest_plugin.items import parse_node_id
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve, torch_optimizers
-from frostproof.process.device import available, chosen
+from frostproof.process.device import available_devices, select_devices
 from frostproof.verification.verification import Verification
 
 
@@ -132,9 +132,9 @@ def test_what_cannot_step_is_unusable_with_its_reason() -> None:
 
 
 def test_devices() -> None:
-    assert available()[0] == "cpu"
-    assert available()[-1] == "meta"
-    assert chosen(["meta"]) == ["meta"]
+    assert available_devices()[0] == "cpu"
+    assert available_devices()[-1] == "meta"
+    assert select_devices(["meta"]) == ["meta"]
     for absent in ("cuda:77", "cpu:1", "nonsense"):
         with pytest.raises(UsageError, match="is absent: found cpu"):
-            chosen([absent])
+            select_devices([absent])

@@ -15,7 +15,7 @@ from frostproof.counterexamples.network import adapters, plain
 from frostproof.errors import UnprintableError
 from frostproof.invariants.breach import Assertion, Shown
 from frostproof.invariants.pairs import labels
-from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
+from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
 from frostproof.spec.case import Case, parameters
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
 from frostproof.spec.program import SaveLoad, Step
@@ -255,7 +255,7 @@ class _Script:
         """What was in new memory before: NaN on the right, whatever it is on the left."""
         if self._fills:
             yield f'torch.utils.deterministic.fill_uninitialized_memory = way == "{right}"  # with NaN'
-            if self.subject.factory is None and fills_all():
+            if self.subject.factory is None and can_fill_kernel_memory():
                 value = f'{FILLER:#x} if way == "{right}" else 0'
                 yield f"ctypes.CDLL(None).mallopt({M_PERTURB}, {value})  # M_PERTURB: kernels, too"
 

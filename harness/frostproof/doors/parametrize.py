@@ -13,7 +13,7 @@ from frostproof.errors import UsageError
 from frostproof.invariants.registry import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import exists_on
-from frostproof.process.device import chosen
+from frostproof.process.device import select_devices
 from frostproof.spec.subject import Subject, faults_of_expected
 from frostproof.verification.item_report import doubted
 
@@ -74,7 +74,7 @@ def parametrize(
     for fault in faults_of_expected(options.get("expected_failures") or {}):
         raise UsageError(fault)
     values = []
-    for device in chosen(devices):
+    for device in select_devices(devices):
         for subject in subjects(optimizer):
             if not exists_on(subject, device):
                 continue

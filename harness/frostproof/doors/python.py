@@ -11,7 +11,7 @@ from typing import Any
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import exists_on
-from frostproof.process.device import chosen
+from frostproof.process.device import select_devices
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
 from frostproof.spec.subject import faults_of_expected
@@ -67,7 +67,7 @@ def check_optimizer(
         raise UsageError(fault)
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []
-    for device in chosen(devices):
+    for device in select_devices(devices):
         for subject in subjects(optimizer):
             if not exists_on(subject, device):
                 continue

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from frostproof.process.case_notes import read
+from frostproof.process.case_notes import read_note
 
 if TYPE_CHECKING:
     from frostproof.results.rows import SubjectRow
@@ -54,7 +54,7 @@ class Deaths:
 
     def learn(self, worker: str, nodeid: str) -> None:
         """Read what a worker had noted that died at this item; what an earlier one had noted of it stays where it noted nothing."""
-        note = read(self.folder / worker)
+        note = read_note(self.folder / worker)
         if note is not None and note[0] == nodeid:
             self.noted[nodeid] = note[1]
 

@@ -19,7 +19,7 @@ from frostproof.errors import CaseError, UnusableError, UsageError, ViolationErr
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
-from frostproof.process.device import chosen, placed
+from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile
 from frostproof.spec.subject import AUTOGRAD, Subject
@@ -56,10 +56,10 @@ def replay(saved: CaseFile) -> Verdict:
         raise CaseError(
             f"{saved.invariant!r} is no invariant: `frostproof list invariants` names them"
         )
-    chosen([saved.device])
+    select_devices([saved.device])
     subject = _subject(saved)
     sought = Verification(
-        subject, saved.device, place=placed(saved.device, 0), sought=saved.invariant
+        subject, saved.device, place=device_for_worker(saved.device, 0), sought=saved.invariant
     )
     if not sought.tallies:
         raise CaseError(
@@ -94,23 +94,23 @@ def _whole(subject: Subject, saved: CaseFile) -> Verification:
     return Verification(
         subject,
         saved.device,
-        place=placed(saved.device, 0),
+        place=device_for_worker(saved.device, 0),
         strict=BY_ID[saved.invariant].severity == "cost",
     )
 
 
 def probed(saved: CaseFile) -> Subject:
     """The subject that the file names, as a run finds it before its first trial. Raises UsageError."""
-    chosen([saved.device])
+    select_devices([saved.device])
     subject = _subject(saved)
     with fenced(saved.device), suppress(UnusableError):
-        return probe(subject, placed(saved.device, 0))
+        return probe(subject, device_for_worker(saved.device, 0))
     return subject
 
 
 def _survived(saved: CaseFile) -> Verdict:
     """Run the case in a process of its own, which may die."""
-    chosen([saved.device])
+    select_devices([saved.device])
     _subject(saved)  # what is wrong with the file is told by this process
     try:
         done = subprocess.run(
@@ -153,7 +153,8 @@ def main() -> None:
     saved = msgspec.json.decode(sys.stdin.buffer.read(), type=CaseFile)
     try:
         violation = _judged(
-            Verification(probed(saved), saved.device, place=placed(saved.device, 0)), saved
+            Verification(probed(saved), saved.device, place=device_for_worker(saved.device, 0)),
+            saved,
         )
         text = "" if violation is None else str(violation).partition("\n")[0]
     except (CaseError, UnusableError) as error:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from frostproof.errors import ViolationError
 from frostproof.invariants.invariant import Invariant
-from frostproof.process.allocator import give_back
+from frostproof.process.allocator import release_free_memory
 from frostproof.spec.case import Case
 from frostproof.verification.profiles import batches, hypothesis_settings
 
@@ -53,7 +53,7 @@ def searched(
     search.remember()
     for number, count in enumerate(batches(examples)):
         if number:
-            give_back()
+            release_free_memory()
         search.explore(number, count)
         if verification.sought is not None and search.found:
             break

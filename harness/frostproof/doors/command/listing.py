@@ -23,9 +23,9 @@ def _invariants() -> None:
 
 def _devices() -> None:
     with quiet():
-        from frostproof.process.device import available
+        from frostproof.process.device import available_devices
 
-    click.echo("\n".join(available()))
+    click.echo("\n".join(available_devices()))
 
 
 def _optimizers() -> None:

@@ -84,7 +84,7 @@ class Controller:
         from importlib.metadata import version
 
         from frostproof.optimizers.registry import brought
-        from frostproof.process.device import settings_of
+        from frostproof.process.device import determinism_settings
 
         run = self.run
         extent = [f"{run.examples} examples"]
@@ -98,7 +98,7 @@ class Controller:
             "dtypes float32, float64, bfloat16",
             f"frostproof: profile {run.profile}, {', '.join(extent)}, seed {self.seed}",
         ]
-        lines += [f"frostproof: {text}" for text in settings_of(self.devices)]
+        lines += [f"frostproof: {text}" for text in determinism_settings(self.devices)]
         lines += [f"frostproof: {failure}; it is left out" for failure in brought()[1]]
         return lines
 
@@ -193,5 +193,5 @@ def _check_usage(config: pytest.Config, run: RunOptions) -> None:
     with quiet():
         from frostproof.doors.pytest_plugin import example_database, suite
 
-        example_database.check(run.databases)
+        example_database.check_layers(run.databases)
         suite.check_usage(run)

@@ -152,7 +152,7 @@ class ItemRunner:
         verification = verification_of(pyfuncitem) if is_ours(pyfuncitem) else None
         if verification is None:
             return None
-        from frostproof.doors.pytest_plugin.example_database import Keyed
+        from frostproof.doors.pytest_plugin.example_database import KeyedDatabase
         from frostproof.verification.profiles import budget
         from frostproof.verification.search import searched
 
@@ -169,7 +169,7 @@ class ItemRunner:
 
         def remembered(identity: str) -> ExampleDatabase | None:
             database = self.example_database
-            return None if database is None else Keyed(database, f"{key} {identity}")
+            return None if database is None else KeyedDatabase(database, f"{key} {identity}")
 
         found = searched(verification, count, self.seed, verification.shard or 0, remembered)
         if len(found) == 1:
@@ -185,11 +185,11 @@ class ItemRunner:
         A run with a given seed repeats itself exactly, and so remembers nothing unless it was
         asked to.
         """
-        from frostproof.doors.pytest_plugin.example_database import database
+        from frostproof.doors.pytest_plugin.example_database import open_database
 
         if self.run.seed is not None and not self.run.databases:
             return None
-        return database(self.run.databases, self.warnings.append)
+        return open_database(self.run.databases, self.warnings.append)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(

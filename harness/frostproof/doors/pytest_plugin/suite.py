@@ -14,8 +14,8 @@ from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.errors import ViolationError
 from frostproof.optimizers.known_failures import AUTOGRAD_FINDINGS
 from frostproof.optimizers.targets import exists_on, resolve, torch_optimizers
-from frostproof.process.allocator import fills_all
-from frostproof.process.device import chosen, placed
+from frostproof.process.allocator import can_fill_kernel_memory
+from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.verification.verification import Verification
@@ -32,7 +32,7 @@ def parameters(test: str, run: RunOptions) -> list[Any]:
 
 def optimizers(run: RunOptions) -> Iterator[Verification]:
     """Every subject on every device on which its implementation exists, as many times as there are shards."""
-    for device in chosen(run.devices):
+    for device in select_devices(run.devices):
         for subject in _subjects(run.optimizers):
             if exists_on(subject, device):
                 yield from _verifications(subject, device, run)
@@ -40,7 +40,7 @@ def optimizers(run: RunOptions) -> Iterator[Verification]:
 
 def check_usage(run: RunOptions) -> None:
     """Raise UsageError where a device is absent, or a target is no optimizer."""
-    chosen(run.devices)
+    select_devices(run.devices)
     resolve(run.optimizers)
 
 
@@ -51,7 +51,7 @@ def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
 
 
 def autograd(run: RunOptions) -> Iterator[Verification]:
-    for device in chosen(run.devices):
+    for device in select_devices(run.devices):
         yield from _verifications(
             RECORDED_AUTOGRAD if device == "cpu" and kernels_show_it() else AUTOGRAD, device, run
         )
@@ -72,7 +72,7 @@ def known_failures(run: RunOptions) -> Iterator[Any]:
 
 def known_failures_of_autograd(run: RunOptions) -> Iterator[Any]:
     """On the CPU. Every machine has the same items, since those of one run may be spread over several."""
-    if "cpu" in chosen(run.devices):
+    if "cpu" in select_devices(run.devices):
         yield from _searches(
             next(_verifications(RECORDED_AUTOGRAD, "cpu", run)),
             "" if kernels_show_it() else NOT_HERE,
@@ -93,7 +93,7 @@ def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
 @cache
 def kernels_show_it() -> bool:
     """Whether this machine's kernels break what they are on record for, in the case that is on record, and not by chance alone."""
-    for identity in RECORDED_AUTOGRAD.known_cases if fills_all() else ():
+    for identity in RECORDED_AUTOGRAD.known_cases if can_fill_kernel_memory() else ():
         case = RECORDED_AUTOGRAD.known_case(identity)
         assert case is not None
         with fenced("cpu"):
@@ -109,7 +109,11 @@ def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[V
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     for shard in range(run.shards) if run.shards > 1 and device != "meta" else (None,):
         yield Verification(
-            subject, device, place=placed(device, int(worker)), strict=run.strict, shard=shard
+            subject,
+            device,
+            place=device_for_worker(device, int(worker)),
+            strict=run.strict,
+            shard=shard,
         )
 
 
