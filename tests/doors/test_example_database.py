@@ -1,4 +1,4 @@
-"""Failures are remembered, and shared between machines; a shared memory that fails decides about no verdict."""
+"""Failures are remembered and shared between machines. A database that fails changes no verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Night after night: new examples, what failed tried first, and a word on what has changed. One subject in shards."""
+"""Each night tries new examples, failures of the last night first, and reports what has changed.
+
+Shards split the examples of one subject.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ class Rare(Plain):
     # Decays what is frozen too, where it was built in bfloat16 with a momentum.
     def step(self, closure=None):
         with Path("seen.txt").open("a") as file:
-            print([tuple(p.shape) for group in self.param_groups for p in group["params"]], file=file)
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            print([tuple(p.shape) for p in parameters], file=file)
         with torch.no_grad():
             for group in self.param_groups:
                 for p in group["params"]:

@@ -1,4 +1,4 @@
-"""Memory is filled so that reading it before writing to it shows; that is not an optimizer's fault."""
+"""Filled memory shows who reads before writing. If kernels do, the optimizer is not to blame."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ glibc = pytest.mark.skipif(
 
 
 def taken() -> bytes:
-    """What memory holds as it is taken, of a size that the allocator keeps no list of. It is given back with zeros in it."""
+    """Return what new memory holds, of a size without a free list. It is freed filled with zeros."""
     library: Any = ctypes.CDLL(None)
     library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
     address = library.malloc(5000)

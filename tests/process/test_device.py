@@ -1,4 +1,4 @@
-"""Workers are spread over accelerators, and are no more than fit: shown with a module that stands for an accelerator's."""
+"""Workers are spread over accelerators, and no more are started than fit. The module is a fake."""
 
 from __future__ import annotations
 
@@ -79,7 +79,5 @@ def test_the_header_names_what_makes_kernels_repeat_themselves(
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     assert device.determinism_settings(["cpu", "meta"]) == []
     (line,) = device.determinism_settings(["cpu", "cuda:1", "meta"])
-    assert (
-        line
-        == "on cuda:1: deterministic algorithms where there are any, CUBLAS_WORKSPACE_CONFIG=:4096:8"
-    )
+    assert line.startswith("on cuda:1: deterministic algorithms where there are any, CUBLAS_WORKS")
+    assert line.endswith("CUBLAS_WORKSPACE_CONFIG=:4096:8")

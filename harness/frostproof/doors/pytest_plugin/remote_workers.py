@@ -86,7 +86,8 @@ def _start_first(make_gateway: Gateway, spec: Any) -> Any:
         return _start(make_gateway, spec)
     except _UnreachableError as error:
         raise pytest.UsageError(
-            f"frostproof: no worker at {_address(spec)} ({error}): start it first, see docs/scale.md"
+            f"frostproof: no worker at {_address(spec)} ({error}): "
+            "start it first, see docs/scale.md"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The suite: which verifications a run consists of, as parameters of the tests in `frostproof_properties`."""
+"""The suite: the verifications of a run, as parameters of the tests in `frostproof_properties`."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from frostproof.verification.verification import Verification
 
 RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_FINDINGS)
 
-NOT_HERE = "the kernels of this machine do not show it"
+NOT_HERE = "the kernels of this machine do not have this bug"
 
 
 def parameters(test: str, run: RunOptions) -> list[Any]:
-    """The values of `verification` for the test called `test`, in a fixed order. Raises UsageError."""
+    """Return the values of `verification` for a test, in a fixed order. Raises UsageError."""
     return list(_TESTS[test](run))
 
 
 def optimizers(run: RunOptions) -> Iterator[Verification]:
-    """Every subject on every device on which its implementation exists, as many times as there are shards."""
+    """Yield every subject on every device on which it exists, once for each shard."""
     for device in select_devices(run.devices):
         for subject in _subjects(run.optimizers):
             if exists_on(subject, device):
@@ -39,7 +39,7 @@ def optimizers(run: RunOptions) -> Iterator[Verification]:
 
 
 def check_usage(run: RunOptions) -> None:
-    """Raise UsageError where a device is absent, or a target is no optimizer."""
+    """Raise UsageError if a device is absent or a target is not an optimizer."""
     select_devices(run.devices)
     resolve(run.optimizers)
 
@@ -58,9 +58,10 @@ def autograd(run: RunOptions) -> Iterator[Verification]:
 
 
 def known_failures(run: RunOptions) -> Iterator[Any]:
-    """A search for each expected failure of each subject; strict, so that one which holds after all is a failure.
+    """Yield a search for each expected failure of each subject.
 
-    Not on meta, where a search would take long and show nothing that it does not show elsewhere.
+    The expectation is strict: the test fails if the invariant holds after all. There is no search
+    on meta, where it would take long and find nothing new.
     """
     return (
         param
@@ -71,7 +72,7 @@ def known_failures(run: RunOptions) -> Iterator[Any]:
 
 
 def known_failures_of_autograd(run: RunOptions) -> Iterator[Any]:
-    """On the CPU. Every machine has the same items, since those of one run may be spread over several."""
+    """Yield searches for the CPU, on every machine the same, because they may share a run."""
     if "cpu" in select_devices(run.devices):
         yield from _searches(
             next(_verifications(RECORDED_AUTOGRAD, "cpu", run)),
@@ -92,7 +93,7 @@ def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
 
 @cache
 def kernels_show_it() -> bool:
-    """Whether this machine's kernels break what they are on record for, in the case that is on record, and not by chance alone."""
+    """Whether the recorded bug of kernels reproduces on this machine, and not only by chance."""
     for identity in RECORDED_AUTOGRAD.known_cases if can_fill_kernel_memory() else ():
         case = RECORDED_AUTOGRAD.known_case(identity)
         assert case is not None
@@ -105,7 +106,7 @@ def kernels_show_it() -> bool:
 
 
 def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[Verification]:
-    """One for each shard. On meta there is too little to split."""
+    """Yield one verification for each shard. On meta there is too little to split."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     for shard in range(run.shards) if run.shards > 1 and device != "meta" else (None,):
         yield Verification(

@@ -12,7 +12,12 @@ def own_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unrelated_run_imports_neither_torch_nor_strategies(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
-        "import sys\ndef test_light():\n    assert not {'torch', 'hypothesis.strategies'} & sys.modules.keys()\n"
+        """
+        import sys
+
+        def test_light():
+            assert not {"torch", "hypothesis.strategies"} & sys.modules.keys()
+        """
     )
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1)
@@ -116,7 +121,7 @@ def test_the_seed_of_hypothesis_is_honoured(pytester: pytest.Pytester) -> None:
 def test_each_optimizer_has_its_own_place_in_the_example_database(
     pytester: pytest.Pytester,
 ) -> None:
-    """A failure stored for one is not replayed for the other: the second run finds Bad's at once, and Good holds."""
+    """The second run finds the failure of Bad at once, and does not replay it for Good."""
     pytester.makepyfile(
         mylib="""
         import torch
