@@ -154,7 +154,7 @@ def wait(condition: Callable[[], bool], limit: float = 200) -> None:
 def test_an_interrupted_run_keeps_what_it_judged(
     project: Path, jobs: str, signalled: signal.Signals
 ) -> None:
-    arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "5000", "--jobs", jobs)
+    arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "1000", "--jobs", jobs)
     with started(project, arguments) as running:
         wait(
             lambda: (

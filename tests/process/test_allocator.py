@@ -37,7 +37,7 @@ glibc = pytest.mark.skipif(
 
 
 def taken() -> bytes:
-    """Return what new memory holds, of a size without a free list. It is freed filled with zeros."""
+    """Return what new memory holds, of a size without a free list. It is freed with zeros in it."""
     library: Any = ctypes.CDLL(None)
     library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
     address = library.malloc(5000)
