@@ -9,16 +9,9 @@ from typing import Any
 
 import click
 
-from frostproof.doors.command.parameters import (
-    baseline_option,
-    html_option,
-    import_from_here,
-    json_option,
-    markdown_option,
-    path_option,
-)
+from frostproof.doors.command.parameters import import_from_here
+from frostproof.doors.pytest_plugin.options import OPTIONS
 from frostproof.process.quiet import quiet
-from frostproof.verification.profiles import PROFILES
 
 EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
 """pytest's exit code -> ours. The help of `check` says what ours mean."""
@@ -55,43 +48,28 @@ class Listener:
         return EXIT_CODES.get(pytest_code, 3)
 
 
+def _options_of_the_plugin(command: Any) -> Any:
+    for option in reversed(OPTIONS):
+        if option.name in ("optimizer", "timeout"):
+            continue
+        text = f"{option.help[0].upper()}{option.help[1:]}."
+        name = f"--{option.name}"
+        if option.kind is bool:
+            command = click.option(name, is_flag=True, help=text)(command)
+        else:
+            add = click.option(
+                name, type=option.kind, multiple=option.many, metavar=option.metavar, help=text
+            )
+            command = add(command)
+    return command
+
+
 @click.command(epilog="The arguments after `--` go to pytest.")
 @click.argument("targets", nargs=-1, metavar="TARGET... [-- PYTEST_ARGS]")
 @click.option(
     "--zoo",
     is_flag=True,
     help="Verify every optimizer of the installed libraries of the extra `zoo`.",
-)
-@click.option(
-    "--profile", type=click.Choice(list(PROFILES)), help="How much to try.  [default: dev]"
-)
-@click.option(
-    "--max-examples",
-    type=int,
-    help="Examples per optimizer and device, instead of the profile's.",
-)
-@click.option(
-    "--time-budget",
-    help="Time for the whole run, as 90s, 30m or 2h; each optimizer gets a share.",
-    metavar="TIME",
-)
-@click.option(
-    "--shards",
-    type=int,
-    help="Parts into which the examples of each optimizer are split.",
-    metavar="N",
-)
-@click.option("--seed", type=int, help="Seed of the search.")
-@click.option(
-    "--device",
-    multiple=True,
-    help="cpu, meta, cuda, ...; may be repeated.  [default: all available devices]",
-)
-@click.option(
-    "--database",
-    multiple=True,
-    help="Where failures are remembered, besides the local folder.",
-    metavar="LAYER",
 )
 @click.option(
     "--jobs",
@@ -101,12 +79,7 @@ class Listener:
     help="Processes to use. 0 runs all in this one, so that a crash of an optimizer ends the run.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show Hypothesis's full report of failures.")
-@click.option("--strict", is_flag=True, help="Fail also for what only costs memory or time.")
-@json_option
-@markdown_option
-@html_option
-@baseline_option
-@path_option("--cases", "Folder for counterexamples.  [default: frostproof-cases]", "FOLDER")
+@_options_of_the_plugin
 @click.pass_context
 def check(
     context: click.Context,

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what commands share."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 

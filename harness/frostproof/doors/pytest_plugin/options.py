@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from frostproof.doors.output_files import check_writable
 from frostproof.doors.pytest_plugin.items import PACKAGE
 from frostproof.doors.pytest_plugin.time_budget import parse_seconds
 from frostproof.errors import UsageError
 from frostproof.verification.profiles import PROFILES, examples
+
+if TYPE_CHECKING:
+    import pytest
 
 PREFIX = "frostproof"
 
@@ -22,6 +23,7 @@ PREFIX = "frostproof"
 class Option:
     name: str
     help: str
+    metavar: str = ""
     kind: type = str
     """str, int or bool."""
     many: bool = False
@@ -32,40 +34,51 @@ OPTIONS = (
     Option(
         "optimizer",
         "what to verify: module:Name, or module:* (default: every optimizer of torch.optim)",
+        "TARGET",
         many=True,
     ),
+    Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)", "NAME"),
+    Option("max-examples", "examples per optimizer and device, instead of the profile's", "N", int),
     Option(
-        "device",
-        "device to verify on: cpu, meta, cuda, ... (default: all available devices)",
-        many=True,
+        "time-budget",
+        "time for the whole run, as 90s, 30m or 2h; each optimizer gets a share",
+        "TIME",
     ),
-    Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)"),
-    Option("max-examples", "examples per optimizer and device, instead of the profile's", int),
-    Option("time-budget", "time for the whole run, as 90s, 30m or 2h; each optimizer gets a share"),
     Option(
         "shards",
         "number of parts into which the examples of each optimizer are split, each with its own "
         "seed (default: 1)",
+        "N",
         int,
     ),
-    Option("seed", "seed of the search (default: drawn at random, and shown in the header)", int),
     Option(
-        "database",
-        "where failures are remembered, besides the local folder: redis://HOST:PORT/0, a folder, "
-        "...",
+        "seed", "seed of the search (default: drawn at random, and shown in the header)", "N", int
+    ),
+    Option(
+        "device",
+        "device to verify on: cpu, meta, cuda, ...; may be repeated (default: all available)",
+        "NAME",
         many=True,
     ),
-    Option("strict", "fail also for findings that only cost memory or time", bool),
-    Option("timeout", "end a worker process that spends more seconds on one optimizer", int),
-    Option("json", "write the results to this file"),
-    Option("markdown", "write a summary to this file"),
-    Option("html", "write one self-contained page to this file"),
+    Option(
+        "database",
+        "where failures are remembered, besides the local folder: redis://HOST:PORT/0, "
+        "github:OWNER/REPOSITORY or a folder; may be repeated",
+        "LAYER",
+        many=True,
+    ),
+    Option("timeout", "end a worker process that spends more seconds on one optimizer", "N", int),
+    Option("strict", "fail also for findings that only cost memory or time", kind=bool),
+    Option("json", "write the results to this file", "FILE"),
+    Option("markdown", "write a summary to this file", "FILE"),
+    Option("html", "write one self-contained page to this file", "FILE"),
     Option(
         "baseline",
         "results of an earlier run: report what is new, fixed and still there (default with the "
         "nightly profile: the file that --json names)",
+        "FILE",
     ),
-    Option("cases", "folder for counterexamples (default: frostproof-cases)"),
+    Option("cases", "folder for counterexamples (default: frostproof-cases)", "FOLDER"),
 )
 
 _INI_TYPES: dict[tuple[type, bool], Any] = {
@@ -88,7 +101,7 @@ def add_options(parser: pytest.Parser) -> None:
         else:
             arguments |= {
                 "type": option.kind,
-                "metavar": option.name.upper(),
+                "metavar": option.metavar,
                 "action": "append" if option.many else "store",
             }
         group.addoption(f"--{PREFIX}-{option.name}", **arguments)
