@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -105,6 +106,8 @@ def check(
         raise click.BadParameter(f"--jobs is {jobs!r}: give auto or a number")
     import pytest
 
+    from frostproof.doors.pytest_plugin.forked_workers import ForkedWorkers
+
     import_from_here()
     says_verbosity = any(re.fullmatch("-v+|--verbose", each) for each in pytest_args)
     verbosity = ["-v"] if verbose else [] if says_verbosity else ["-q"]
@@ -112,8 +115,10 @@ def check(
     # Another --dist in the user's configuration could not run an item again after a crash.
     workers = ["--dist=load", *([] if remote else [f"--numprocesses={jobs}"]), "--maxschedchunk=1"]
     options = [f"--frostproof-optimizer={target}" for target in targets] + [*_options(given)]
+    arguments = [*SUITE, *verbosity, *options, *workers, *pytest_args]
     listener = Listener()
-    code = pytest.main([*SUITE, *verbosity, *options, *workers, *pytest_args], plugins=[listener])
+    with ForkedWorkers() if jobs != "0" else nullcontext() as forked:
+        code = pytest.main(arguments, plugins=[listener, *([forked] if forked else [])])
     return listener.exit_code(int(code))
 
 
