@@ -16,7 +16,7 @@ from frostproof.results.rows import SubjectRow
 from frostproof.spec.casefile import CRASHED, CaseFile, load
 from frostproof.verification import death_script as death
 from frostproof.verification import replay as replaying
-from frostproof.verification.deaths import Deaths, Search
+from frostproof.verification.deaths import SEARCHES_AT_ONCE, Deaths, Search
 from frostproof.verification.replay import ending, replay
 
 OLD = load(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json")
@@ -95,6 +95,27 @@ def test_a_search_ends_with_the_run(deaths: Deaths) -> None:
     search = searching(deaths, "import time; time.sleep(600)")
     deaths.close()
     assert search.process.poll() is not None
+
+
+def test_only_a_few_searches_run_at_once_and_the_others_follow(
+    deaths: Deaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(key: tuple[str, str, str], path: Path, found: CaseFile) -> None:
+        process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"])
+        deaths.searches[key] = Search(process, time.monotonic(), path, found)
+        most.append(deaths.running)
+
+    most: list[int] = []
+    monkeypatch.setattr(deaths, "_search", search)
+    note = msgspec.json.encode(OLD.case)
+    for number in range(9):
+        one = row()
+        one.variant, deaths.noted[NODE] = str(number), note
+        deaths.save(one, NODE)
+    deaths.finish([])
+    assert len(deaths.searches) == 9
+    assert max(most) == SEARCHES_AT_ONCE
+    deaths.close()
 
 
 @pytest.mark.parametrize(
