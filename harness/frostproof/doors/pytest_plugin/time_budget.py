@@ -1,4 +1,4 @@
-"""A time budget for a whole run, of which each item gets its share."""
+"""A time budget for a whole run, which its items share."""
 
 from __future__ import annotations
 
