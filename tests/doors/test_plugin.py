@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+
+from frostproof.doors.pytest_plugin.items import parse_node_id
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +77,15 @@ def test_a_run_that_selects_none_of_our_tests_is_left_alone(pytester: pytest.Pyt
         )
         assert result.ret == code
         result.stdout.no_fnmatch_line("*judgements*")
+
+
+def test_every_verification_is_known_by_its_node_id(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "frostproof_properties", "--collect-only", "-q", "--frostproof-device=cpu"
+    )
+    node_ids = [line for line in result.outlines if re.search(r"test_(optimizers|autograd)", line)]
+    assert any("test_known_failure_of_autograd" in node_id for node_id in node_ids)
+    assert [node_id for node_id in node_ids if parse_node_id(node_id) is None] == []
 
 
 def test_options_are_ini_keys_too(pytester: pytest.Pytester) -> None:

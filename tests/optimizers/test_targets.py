@@ -105,7 +105,7 @@ def test_a_subject_is_a_target_and_is_named_as_the_user_names_it() -> None:
         {"momentum": 0.9},
     )
     item = parse_node_id(f"x.py::test_optimizer[{Verification(subject, 'cpu', shard=1).id}]")
-    assert item == ("mylib_for_tests:ready", "with-momentum", "cpu", 2, None)
+    assert item == ("mylib_for_tests:ready", "with-momentum", "cpu")
 
 
 def test_the_probe_finds_what_an_optimizer_can_do() -> None:

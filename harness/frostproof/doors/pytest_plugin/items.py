@@ -14,15 +14,9 @@ if TYPE_CHECKING:
 PACKAGE = "frostproof_properties"
 """The package of our tests."""
 
-SUITE = re.compile(
-    r"::test_(optimizer|autograd|known_failure)(_on_meta)?\[|test_(facts_\w+|claims)\.py::"
-)
-"""Matches the node id of every test of the suite."""
-
 _NODE_ID = re.compile(
-    r"::test_(optimizer|autograd|known_failure)(_on_meta)?"
-    r"\[((?P<sought>[a-z-]+) of )?(?P<target>[^-@]+)-(?P<variant>[^@]+)"
-    r"@(?P<device>[^@#]+)(#(?P<shard>\d+))?\]$"
+    r"::test_(?:optimizer|autograd|known_failure|known_failure_of_autograd)(?:_on_meta)?"
+    r"\[(?:[a-z-]+ of )?([^-@]+)-([^@]+)@([^@#]+)(?:#\d+)?\]$"
 )
 
 
@@ -32,40 +26,28 @@ class ItemId(NamedTuple):
     target: str
     variant: str
     device: str
-    shard: int
-    """Counts from 1; 0 where the examples are not split."""
-    sought: str | None
-    """The expected failure that the item searches for, or None."""
-
-    def examples(self, count: int, shards: int) -> int:
-        """About how many of `count` examples per subject this item tries.
-
-        A search for a known failure may end earlier, at the first that it finds.
-        """
-        return for_meta(count) if self.device == "meta" else -(-count // shards)
 
 
 def parse_node_id(node_id: str) -> ItemId | None:
     """Return what the item with this node id verifies, or None if it is not one of our items.
 
     >>> parse_node_id("test_optimizers.py::test_optimizer[torch.optim:SGD-fused@cpu#2]")
-    ItemId(target='torch.optim:SGD', variant='fused', device='cpu', shard=2, sought=None)
+    ItemId(target='torch.optim:SGD', variant='fused', device='cpu')
     """
     match = _NODE_ID.search(node_id)
-    if match is None:
-        return None
-    target, variant, device, shard, sought = match.group(
-        "target", "variant", "device", "shard", "sought"
-    )
-    return ItemId(target, variant, device, int(shard or 0), sought)
+    return ItemId(*match.groups()) if match is not None else None
 
 
 def planned_examples(node_ids: Iterable[str], examples: int, shards: int) -> dict[str, int]:
-    """Return node id -> number of examples for each of our items, given `examples` per subject."""
+    """Return about how many examples each of our items tries, given `examples` per subject.
+
+    A search for a known failure may end earlier, at the first that it finds.
+    """
+    items = {node_id: parse_node_id(node_id) for node_id in node_ids}
     return {
-        node_id: item.examples(examples, shards)
-        for node_id in node_ids
-        if (item := parse_node_id(node_id)) is not None
+        node_id: for_meta(examples) if item.device == "meta" else -(-examples // shards)
+        for node_id, item in items.items()
+        if item is not None
     }
 
 

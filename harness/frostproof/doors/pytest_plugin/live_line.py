@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.items import SUITE, planned_examples
+from frostproof.doors.pytest_plugin.items import PACKAGE, planned_examples
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.doors.pytest_plugin.trial_counts import PERIOD_S, read_counts
 
@@ -123,7 +123,7 @@ class LiveLine:
     def pytest_report_teststatus(self, report: pytest.TestReport) -> Generator[None, Any, Any]:
         """Count our tests as always, but print no letter for them in the middle of the line."""
         status = yield
-        if status and self.line is not None and SUITE.search(report.nodeid):
+        if status and self.line is not None and f"{PACKAGE}/" in report.nodeid:
             return status[0], "", ""
         return status
 

@@ -38,19 +38,10 @@ class ResultFiles:
         """Write every file that was asked for. Raises UsageError."""
         from frostproof.report.files import write
 
-        run = self.run
-        json, markdown, html = (
-            Path(file) if file else None for file in (run.json, run.markdown, run.html)
-        )
-        folders = (Path(), Path(run.cases))
-        write(
-            results,
-            json=json,
-            markdown=markdown,
-            html=html,
-            folders=folders,
-            baseline=self.baseline,
-        )
+        named = {kind: getattr(self.run, kind) for kind in ("json", "markdown", "html")}
+        files = {kind: Path(name) for kind, name in named.items() if name}
+        folders = (Path(), Path(self.run.cases))
+        write(results, **files, folders=folders, baseline=self.baseline)
 
 
 def _baseline(run: RunOptions, warn: Callable[[str], None]) -> Results | None:
