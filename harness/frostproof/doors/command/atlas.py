@@ -21,7 +21,7 @@ NETWORKS = ("linear", "normalized", "convolutional", "recurrent", "attention", "
 """The names of `frostproof.applications.atlas.families.FAMILIES`, whose module imports torch."""
 
 
-@click.command(epilog="Without a TARGET: all of torch.optim.")
+@click.command("atlas", epilog="Without a TARGET: all of torch.optim.")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option(
     "--family",
@@ -44,7 +44,7 @@ NETWORKS = ("linear", "normalized", "convolutional", "recurrent", "attention", "
 @markdown_option
 @html_option
 @path_option("--cases", "Folder for the script of every difference.", "FOLDER")
-def atlas(
+def atlas_command(
     targets: tuple[str, ...],
     family: tuple[str, ...],
     examples: int,
