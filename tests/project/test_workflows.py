@@ -283,6 +283,10 @@ def test_ci_runs_what_the_readme_says() -> None:
     )
 
 
+def test_a_night_says_which_lines_the_tests_run() -> None:
+    assert "bash .ci/run coverage" in [each.get("run") for each in steps(NIGHTLY.read_text())]
+
+
 def test_a_night_looks_at_torch_and_at_each_library_of_the_zoo() -> None:
     jobs = parsed(NIGHTLY.read_text(encoding="utf-8"))["jobs"]
     entries = jobs["search"]["strategy"]["matrix"]["include"]
