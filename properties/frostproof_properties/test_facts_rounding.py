@@ -288,8 +288,9 @@ def test_a_newcomer_changes_how_its_group_rounds(
 ) -> None:
     """In bfloat16, a newly thawed member changes how SGD(foreach=True) rounds its group.
 
-    While the member has no momentum buffer yet, the group is updated one by one, and the others differ
-    in the last bits from a group of their own. Wider dtypes and the for-loop are not affected.
+    While the member has no momentum buffer yet, the group is updated one by one, and the others
+    differ in the last bits from a group of their own. Wider dtypes and the for-loop are not
+    affected.
 
     Row 76: no public report
     """

@@ -1,4 +1,4 @@
-"""The workflows, those in the documentation, and the action: linted, and their steps run as a runner would."""
+"""The workflows, those of docs/ci.md, and the action are linted, and their steps are run."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ import sys
 {STEADY}
 
 class Shy(Steady):
-    # Moves what is frozen where it is looked at, and not in a script.
+    # Moves frozen parameters in the harness, but not in a script.
     @torch.no_grad()
     def step(self):
         if "frostproof" not in sys.modules:
@@ -80,7 +80,7 @@ class Needy(SGD):
     def __init__(self, params, teacher): ...
 """
 FEW = "--device cpu --jobs 0 --shards 1 --max-examples 20 --seed 1 --database known"
-"""With a seed the same is found each time; failures are remembered all the same where a memory is named."""
+"""A seed makes runs repeat. Failures are still remembered, because a database is named."""
 
 
 def parsed(text: str) -> Any:
@@ -134,7 +134,7 @@ class Runner(NamedTuple):
     def run(
         self, step: dict[str, Any], path: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a step as GitHub does: a file, with `bash -e`; with more options where the step names bash."""
+        """Run a step as GitHub does: with `bash -e`, and with more options if it names bash."""
         given = {
             name: EXPRESSION.sub(lambda found: self.values[found[1]], str(value))
             for name, value in step.get("env", {}).items()
@@ -180,14 +180,8 @@ def test_workflows_and_the_action_are_as_the_published_schema_says(tmp_path: Pat
         ("vendor.github-workflows", workflows(tmp_path)),
         ("vendor.github-actions", [ACTION]),
     ):
-        command = [
-            sys.executable,
-            "-m",
-            "check_jsonschema",
-            "--builtin-schema",
-            schema,
-            *map(str, paths),
-        ]
+        words = ["-m", "check_jsonschema", "--builtin-schema", schema, *map(str, paths)]
+        command = [sys.executable, *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -207,7 +201,7 @@ def test_actionlint_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_no_script_has_an_expression_in_it() -> None:
-    """Whatever comes from outside reaches a shell as a variable, never as a part of the script."""
+    """Text from outside reaches a shell as a variable, never as a part of the script."""
     for name, text in texts().items():
         assert not [each["run"] for each in steps(text) if "${{" in each.get("run", "")], name
 
@@ -311,7 +305,7 @@ def test_the_table_of_inputs_names_those_of_the_action() -> None:
 def search(
     folder: Path, optimizers: str, arguments: str = FEW, cache: Path | None = None
 ) -> tuple[Runner, subprocess.CompletedProcess[str]]:
-    """A machine of the job search, as it leaves off; `cache`: what the night before kept."""
+    """Run the job search. `cache`: what the night before kept."""
     values = {
         "matrix.library": "mylib",
         "matrix.shard": "1",
@@ -327,7 +321,7 @@ def search(
 def report(
     folder: Path, found: Mapping[str, Path], cache: Path | None = None
 ) -> tuple[Runner, subprocess.CompletedProcess[str]]:
-    """The machine of the job report, with what it said; `found`: library and shard -> the folder of that search."""
+    """Run the job report. `found`: library and shard -> the folder of that search."""
     runner = Runner.started(folder)
     for name, artifact in found.items():
         shutil.copytree(artifact, runner.folder / "found" / name)
