@@ -53,7 +53,8 @@ TORCH_FREE = (
     "report.html.page",
     "report.markdown",
     "report.terminal",
-    "doors.command",
+    "doors.command.main",
+    "doors.pytest_plugin.plugin",
 )
 """Modules without torch: data, readers of files, and those that gather results."""
 

@@ -1,0 +1,155 @@
+"""A server that forks: each fork is a new Python that has imported torch already.
+
+Importing torch takes seconds, and every worker of pytest-xdist would do it again. The server is
+forked from a process that has imported torch and has started no thread. It listens on a socket.
+`fork_client.py` takes the place of a Python interpreter. It hands its standard streams to the
+server, whose fork takes them over and runs the client's code. The client exits as its fork does.
+If a client is killed, its fork is killed too. If the first process ends, all of them end.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import io
+import json
+import os
+import selectors
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+STREAMS = 3
+"""Standard input, output and error."""
+
+
+def can_fork() -> bool:
+    """Whether this process may fork although it has imported torch.
+
+    It must have only one thread, because a lock that another thread holds stays locked in a fork.
+    Only the libraries of Linux allow forks.
+    """
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return False
+    return len(list(Path("/proc/self/task").iterdir())) == 1
+
+
+class ForkServer:
+    """Starts the server, which lives until `close` or the end of this process."""
+
+    def __init__(self) -> None:
+        """Raises OSError if the server cannot be started."""
+        # Other users cannot enter this folder.
+        self.folder = Path(tempfile.mkdtemp(prefix="frostproof-"))
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.folder / "socket"))
+            listener.listen(128)
+            ours, theirs = os.pipe()
+            self.process = os.fork()
+            if self.process == 0:
+                os.close(theirs)
+                _serve(listener, ours)
+        os.close(ours)
+        self.lifeline = theirs
+
+    @property
+    def python(self) -> str:
+        """The command that takes the place of a Python interpreter, quoted as for a shell."""
+        client = Path(__file__).with_name("fork_client.py")
+        return shlex.join([sys.executable, "-I", "-S", str(client), str(self.folder / "socket")])
+
+    def close(self) -> None:
+        """End the server and its forks."""
+        os.close(self.lifeline)
+        os.waitpid(self.process, 0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _serve(listener: socket.socket, lifeline: int) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Only `close` ends the server.
+    gc.freeze()
+    children: dict[int, tuple[int, socket.socket]] = {}  # process descriptor -> fork, client
+    with selectors.DefaultSelector() as selector:
+        selector.register(lifeline, selectors.EVENT_READ)
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj == lifeline:
+                    for process, _ in children.values():
+                        os.kill(process, signal.SIGKILL)
+                    os._exit(0)
+                elif key.fileobj is listener:
+                    client, _ = listener.accept()
+                    with suppress(OSError, ValueError):  # from a stranger, who is not served
+                        request, streams = _receive(client)
+                        process = os.fork()
+                        if process == 0:
+                            _become(request, streams)
+                        for each in streams:
+                            os.close(each)
+                        client.settimeout(None)
+                        handle = os.pidfd_open(process)
+                        children[handle] = process, client
+                        selector.register(handle, selectors.EVENT_READ)
+                        selector.register(client, selectors.EVENT_READ, handle)
+                elif key.data is not None:  # A client is gone.
+                    selector.unregister(key.fileobj)
+                    with suppress(ProcessLookupError):
+                        os.kill(children[key.data][0], signal.SIGKILL)
+                else:
+                    _report_end(selector, int(key.fd), *children.pop(key.fd))
+
+
+def _report_end(
+    selector: selectors.BaseSelector, handle: int, process: int, client: socket.socket
+) -> None:
+    selector.unregister(handle)
+    os.close(handle)
+    _, status = os.waitpid(process, 0)
+    with suppress(KeyError, ValueError):
+        selector.unregister(client)
+    with client, suppress(OSError):
+        client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return the request and the standard streams of a client."""
+    client.settimeout(10)  # Nobody else is served for so many seconds.
+    _, streams, _, _ = socket.recv_fds(client, 1, STREAMS)
+    with client.makefile("rb") as file:
+        return json.loads(file.readline()), list(streams)
+
+
+def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
+    """Run the code of a client in this fork, and exit."""
+    code = 1
+    try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        atexit._clear()
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        sys.argv[:] = ["-c"]
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
+        exec(request["code"], {"__name__": "__main__"})
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(BaseException):
+            atexit._run_exitfuncs()
+        os._exit(code)
