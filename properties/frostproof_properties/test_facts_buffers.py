@@ -26,7 +26,7 @@ from frostproof_properties.facts import (
 )
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "BatchNorm1d": lambda width: nn.BatchNorm1d(width),
+    "BatchNorm1d": nn.BatchNorm1d,
     "BatchNorm2d": lambda width: nn.Sequential(
         nn.Unflatten(1, (width, 1, 1)), nn.BatchNorm2d(width), nn.Flatten()
     ),
@@ -197,10 +197,8 @@ def test_eval_of_one_dropout_shifts_the_numbers_of_the_next(seed: int, which: in
 
 
 SPECTRAL: dict[str, Callable[[nn.Linear], nn.Module]] = {
-    "nn.utils.spectral_norm": lambda layer: nn.utils.spectral_norm(layer),
-    "nn.utils.parametrizations.spectral_norm": lambda layer: (
-        nn.utils.parametrizations.spectral_norm(layer)
-    ),
+    "nn.utils.spectral_norm": nn.utils.spectral_norm,
+    "nn.utils.parametrizations.spectral_norm": nn.utils.parametrizations.spectral_norm,
 }
 
 

@@ -151,20 +151,11 @@ def test_flags_survive_loading_copying_and_moving(move: str, mask: Mask) -> None
 
 
 PARAMETRIZATIONS: dict[str, tuple[Callable[[nn.Module], nn.Module], bool]] = {
-    "nn.utils.weight_norm": (lambda layer: nn.utils.weight_norm(layer), False),
-    "nn.utils.spectral_norm": (lambda layer: nn.utils.spectral_norm(layer), True),
-    "parametrizations.weight_norm": (
-        lambda layer: nn.utils.parametrizations.weight_norm(layer),
-        True,
-    ),
-    "parametrizations.spectral_norm": (
-        lambda layer: nn.utils.parametrizations.spectral_norm(layer),
-        True,
-    ),
-    "parametrizations.orthogonal": (
-        lambda layer: nn.utils.parametrizations.orthogonal(layer),
-        True,
-    ),
+    "nn.utils.weight_norm": (nn.utils.weight_norm, False),
+    "nn.utils.spectral_norm": (nn.utils.spectral_norm, True),
+    "parametrizations.weight_norm": (nn.utils.parametrizations.weight_norm, True),
+    "parametrizations.spectral_norm": (nn.utils.parametrizations.spectral_norm, True),
+    "parametrizations.orthogonal": (nn.utils.parametrizations.orthogonal, True),
 }
 
 

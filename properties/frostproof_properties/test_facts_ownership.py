@@ -193,15 +193,9 @@ KEEPS: dict[str, tuple[Callable[[nn.Linear], object], bool]] = {
         lambda layer: layer.load_state_dict(nn.Linear(2, 2).state_dict(), assign=True),
         False,
     ),
-    "weight_norm": (lambda layer: nn.utils.weight_norm(layer), False),
-    "parametrizations.weight_norm": (
-        lambda layer: nn.utils.parametrizations.weight_norm(layer),
-        False,
-    ),
-    "parametrizations.spectral_norm": (
-        lambda layer: nn.utils.parametrizations.spectral_norm(layer),
-        True,
-    ),
+    "weight_norm": (nn.utils.weight_norm, False),
+    "parametrizations.weight_norm": (nn.utils.parametrizations.weight_norm, False),
+    "parametrizations.spectral_norm": (nn.utils.parametrizations.spectral_norm, True),
 }
 
 
