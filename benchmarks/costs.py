@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection
 import torch
 from torch import nn
 
-from frostproof.applications.costs.counting import Costs, count
-from frostproof.applications.costs.task import Task
-from frostproof.applications.costs.ways import A, B, Way
+from frostproof.applications.costs.counting import StepCosts, count_costs
+from frostproof.applications.costs.task import CostTask
+from frostproof.applications.costs.ways import A, B, ModelWay
 
 ROWS, WIDTH = 8, 16
 PRODUCT, ACTIVATION, WEIGHT = 2 * ROWS * WIDTH**2, 4 * ROWS * WIDTH, 4 * WIDTH**2
@@ -54,13 +54,13 @@ def main(layers: int) -> None:
 
 
 def _counted(
-    layers: int, trainable: Collection[int], between: Callable[[], nn.Module], way: Way
-) -> Costs:
+    layers: int, trainable: Collection[int], between: Callable[[], nn.Module], way: ModelWay
+) -> StepCosts:
     stack = [
         part for _ in range(layers) for part in (nn.Linear(WIDTH, WIDTH, bias=False), between())
     ][:-1]
     frozen = frozenset(f"{2 * layer}.weight" for layer in range(layers) if layer not in trainable)
-    return count(Task(nn.Sequential(*stack), (torch.randn(ROWS, WIDTH),), frozen), way)
+    return count_costs(CostTask(nn.Sequential(*stack), (torch.randn(ROWS, WIDTH),), frozen), way)
 
 
 def _in(unit: int, number: int) -> int:

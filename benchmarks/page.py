@@ -15,7 +15,7 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from frostproof.report.html.page import page
+from frostproof.report.html.page import results_page
 from tests.helpers import made_up
 from tests.report.test_page import ARGUMENTS, CHROMIUM
 
@@ -39,7 +39,7 @@ def main() -> None:
         results = made_up.results(200, 50, folder / "frostproof-cases")
         started = time.perf_counter()
         full, empty = folder / "page.html", folder / "empty.html"
-        full.write_text(page(results, (folder,)), encoding="utf-8")
+        full.write_text(results_page(results, (folder,)), encoding="utf-8")
         written = time.perf_counter() - started
         empty.write_text("<!doctype html><title>empty</title>")
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -17,14 +17,18 @@ from hypothesis import given, settings
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from frostproof.applications.atlas.build import rerun
-from frostproof.applications.atlas.classes import classes, worst
-from frostproof.applications.atlas.comparison import difference, difference_shown, trained
-from frostproof.applications.atlas.explore import Region, explored
-from frostproof.applications.atlas.families import FAMILIES, cases, families_of
-from frostproof.applications.atlas.record import Atlas, Cell
-from frostproof.applications.atlas.summary import overview, summary
-from frostproof.applications.atlas.traits import TRAITS, traits
+from frostproof.applications.atlas.build import rerun_scripts
+from frostproof.applications.atlas.classes import way_classes, worst_verdicts
+from frostproof.applications.atlas.comparison import (
+    compare_trials,
+    reproduce_difference,
+    train_one_way,
+)
+from frostproof.applications.atlas.explore import RegionSearch, explore_optimizer
+from frostproof.applications.atlas.families import FAMILIES, family_cases, trainable_families
+from frostproof.applications.atlas.record import Atlas, AtlasCell
+from frostproof.applications.atlas.summary import atlas_markdown, overview
+from frostproof.applications.atlas.traits import TRAITS, observe_traits
 from frostproof.approaches.approach import (
     AllOwned,
     Approach,
@@ -95,7 +99,7 @@ def subject(kind: type[Optimizer] = SGD, **arguments: Any) -> Subject:
 
 def compared(one: Approach, other: Approach, what: Case, optimizer: Subject) -> Any:
     with fenced("cpu", fused_attention=True):
-        return difference(*(trained(what, optimizer, way, "cpu") for way in (one, other)))
+        return compare_trials(*(train_one_way(what, optimizer, way, "cpu") for way in (one, other)))
 
 
 def shown(
@@ -104,7 +108,7 @@ def shown(
     """The script that tells two ways apart, run with torch alone."""
     with fenced("cpu", fused_attention=True):
         text = script(
-            difference_shown(what, optimizer, "cpu", one, other),
+            reproduce_difference(what, optimizer, "cpu", one, other),
             optimizer,
             Approaches(a=one, b=other),
         )
@@ -221,12 +225,12 @@ def test_a_prefix_freezes_whole_first_layers_alone() -> None:
 def test_in_every_case_something_is_frozen_and_something_trains(name: str, target: str) -> None:
     with fenced("cpu"):
         optimizer = probe(resolve([f"torch.optim:{target}"])[0], "cpu")
-    if name not in families_of(optimizer):
+    if name not in trainable_families(optimizer):
         assert target != "SGD"
         return
 
     @settings(max_examples=60, deadline=None, database=None, derandomize=True)
-    @given(cases(optimizer, name))
+    @given(family_cases(optimizer, name))
     def holds(drawn: Case) -> None:
         drawn.check()
         assert drawn.frozen
@@ -243,7 +247,7 @@ def test_in_every_case_something_is_frozen_and_something_trains(name: str, targe
 def test_families_are_those_that_an_optimizer_can_train() -> None:
     with fenced("cpu"):
         found = {
-            name: families_of(probe(resolve([f"torch.optim:{name}"])[0], "cpu"))
+            name: trainable_families(probe(resolve([f"torch.optim:{name}"])[0], "cpu"))
             for name in ("AdamW", "Muon", "SparseAdam")
         }
     assert found == {
@@ -255,7 +259,7 @@ def test_families_are_those_that_an_optimizer_can_train() -> None:
 
 @pytest.mark.parametrize("family", ["linear", "normalized"])
 def test_every_difference_of_a_region_is_shown_by_its_script(family: str) -> None:
-    cells = rerun(explored(subject(torch.optim.AdamW), "cpu", 4, 0, (family,)))
+    cells = rerun_scripts(explore_optimizer(subject(torch.optim.AdamW), "cpu", 4, 0, (family,)))
     assert {cell.family for cell in cells} == {family}
     assert {frozenset((cell.left, cell.right)) for cell in cells} <= {
         frozenset((a.name, b.name)) for a in WAYS for b in WAYS if a != b
@@ -273,7 +277,9 @@ def test_every_difference_of_a_region_is_shown_by_its_script(family: str) -> Non
 
 
 def test_the_smallest_case_is_kept() -> None:
-    region = Region(subject(weight_decay=0.1), "linear", "cpu", (RequiresGrad(), ZeroingHook()))
+    region = RegionSearch(
+        subject(weight_decay=0.1), "linear", "cpu", (RequiresGrad(), ZeroingHook())
+    )
     large, small = case(), case(program=(Step(),))
     for each in (large, small, large):
         assert region.survey(each) == {(0, 1)}
@@ -282,7 +288,7 @@ def test_the_smallest_case_is_kept() -> None:
 
 
 def test_traits_are_what_is_seen() -> None:
-    found = {way.name: traits(way) for way in WAYS}
+    found = {way.name: observe_traits(way) for way in WAYS}
     assert {name for name, seen in found.items() if seen["any"]} == {way.name for way in WAYS} - {
         "no-grad-prefix",
         "detach",
@@ -312,7 +318,7 @@ def test_classes_are_of_what_was_never_seen_to_differ() -> None:
         frozenset("bc"): "different",
         frozenset("cd"): "rounding",
     }
-    assert classes("abcd", {**seen, frozenset("ad"): "different"}) == [["a", "b"], ["c", "d"]]  # type: ignore[dict-item]
+    assert way_classes("abcd", {**seen, frozenset("ad"): "different"}) == [["a", "b"], ["c", "d"]]  # type: ignore[dict-item]
 
 
 def test_a_task_that_dies_costs_its_own_answer() -> None:
@@ -370,7 +376,7 @@ def test_the_command_from_another_folder(tmp_path: Path) -> None:
         assert (tmp_path / cell.reproducer).read_text(encoding="utf-8") == cell.script
     assert json.loads((tmp_path / "a.json").read_bytes())["format"] == "frostproof-atlas"
     text = (tmp_path / "a.md").read_text(encoding="utf-8")
-    assert text == summary(atlas)
+    assert text == atlas_markdown(atlas)
     assert "`mylib:Dies` is not in it: its process died with exit code 3" in text
     assert "src=" not in (tmp_path / "a.html").read_text(encoding="utf-8")
     assert overview(atlas) in done.stdout
@@ -396,11 +402,13 @@ def test_wrong_usage_is_one_line(
         empty = Atlas(
             Any,
             [],
-            [Cell("a:b", "default", "linear", "A", "B", "different", 1, script="x")],
+            [AtlasCell("a:b", "default", "linear", "A", "B", "different", 1, script="x")],
             [],
             0.0,
         )  # type: ignore[arg-type]
-        monkeypatch.setattr("frostproof.applications.atlas.build.drawn", lambda *_, **__: empty)
+        monkeypatch.setattr(
+            "frostproof.applications.atlas.build.build_atlas", lambda *_, **__: empty
+        )
     done = CliRunner().invoke(main, ["atlas", *arguments])
     assert done.exit_code == 2
     assert says in done.output
@@ -412,15 +420,18 @@ def test_the_command_knows_the_families() -> None:
 
 
 def test_a_difference_that_no_script_shows_is_doubtful() -> None:
-    cells = explored(subject(torch.optim.AdamW), "cpu", 2, 0, ("linear",))
+    cells = explore_optimizer(subject(torch.optim.AdamW), "cpu", 2, 0, ("linear",))
     cell = next(cell for cell in cells if cell.verdict == "different")
-    fair, odd = rerun([cell, cell.replaced(script="# It shows nothing.\n")])
+    fair, odd = rerun_scripts([cell, cell.replaced(script="# It shows nothing.\n")])
     assert (fair.verdict, fair.doubt) == ("different", None)
     assert (odd.verdict, odd.doubt) == ("doubtful", "it exits 0")
-    found = worst([fair, odd])
+    found = worst_verdicts([fair, odd])
     assert found == {frozenset((cell.left, cell.right)): "different"}
-    assert classes([cell.left, cell.right], worst([odd])) == [[cell.left], [cell.right]]
+    assert way_classes([cell.left, cell.right], worst_verdicts([odd])) == [
+        [cell.left],
+        [cell.right],
+    ]
     atlas = Atlas(results.environment(["cpu"], "atlas", 0), [], [odd], [], 1.0)
     assert "doubtful, as no script shows it: 1, the first" in overview(atlas)
-    assert "0 pairs differ" in summary(atlas)
-    assert "1 more did here and not by their scripts" in summary(atlas)
+    assert "0 pairs differ" in atlas_markdown(atlas)
+    assert "1 more did here and not by their scripts" in atlas_markdown(atlas)

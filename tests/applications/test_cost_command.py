@@ -16,8 +16,15 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from frostproof.applications.costs.explaining import Layer
-from frostproof.applications.costs.table import MANY, WIDTH, condensed, count, share_of, size
+from frostproof.applications.costs.explaining import LayerCost
+from frostproof.applications.costs.table import (
+    MANY,
+    WIDTH,
+    bytes_text,
+    condense_layers,
+    number_text,
+    share_text,
+)
 from frostproof.doors.command import main
 from tests.helpers.consumer import clean
 
@@ -251,8 +258,8 @@ def test_the_document_shows_what_is_printed(
     assert capsys.readouterr().out.strip() == table.strip()
 
 
-def layer(path: str, frozen: int = 0, needed_by: str | None = None) -> Layer:
-    return Layer(path, "Linear", 6, frozen, 12, 12, 0, needed_by, False)
+def layer(path: str, frozen: int = 0, needed_by: str | None = None) -> LayerCost:
+    return LayerCost(path, "Linear", 6, frozen, 12, 12, 0, needed_by, False)
 
 
 def test_many_modules_become_few_rows() -> None:
@@ -261,25 +268,25 @@ def test_many_modules_become_few_rows() -> None:
         for block in range(10)
         for number in range(10)
     ]
-    assert condensed(layers[:MANY], MANY) == layers[:MANY]
-    rows = condensed(layers, MANY)
+    assert condense_layers(layers[:MANY], MANY) == layers[:MANY]
+    rows = condense_layers(layers, MANY)
     assert [row.path for row in rows] == [str(block) for block in range(10)]
     assert sum(row.weights for row in rows) == sum(each.weights for each in layers)
     assert {row.kind for row in rows} == {"10 modules"}
     assert [row.why for row in rows] == ["nothing: all before it is frozen"] * 5 + ["trains"] * 5
     flat = [layer(str(number)) for number in range(MANY + 5)]
-    assert len(condensed(flat, MANY)) == MANY + 5
+    assert len(condense_layers(flat, MANY)) == MANY + 5
 
 
 def test_numbers_have_three_digits() -> None:
-    assert [count(n) for n in (0, 7, 999, 1000, 12_345, 999_499, 999_600, 1_230_000)] == [
+    assert [number_text(n) for n in (0, 7, 999, 1000, 12_345, 999_499, 999_600, 1_230_000)] == [
         "0", "7", "999", "1.00 k", "12.3 k", "999 k", "1.00 M", "1.23 M"
     ]  # fmt: skip
-    assert [size(n) for n in (0, 512, 1024, 20_700, 5 << 30)] == [
+    assert [bytes_text(n) for n in (0, 512, 1024, 20_700, 5 << 30)] == [
         "0 B",
         "512 B",
         "1.00 KiB",
         "20.2 KiB",
         "5.00 GiB",
     ]
-    assert [share_of(part, 1000) for part in (0, 3, 120, 1000)] == ["0%", "<1%", "12%", "100%"]
+    assert [share_text(part, 1000) for part in (0, 3, 120, 1000)] == ["0%", "<1%", "12%", "100%"]

@@ -14,11 +14,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostproof.applications.costs import closed_form
 from frostproof.applications.costs.closed_form import Between
-from frostproof.applications.costs.counting import count
-from frostproof.applications.costs.explaining import explained
-from frostproof.applications.costs.recommending import drifting, estimated, recommended, remarks
-from frostproof.applications.costs.task import Task, loss_of
-from frostproof.applications.costs.ways import WAYS, A, B
+from frostproof.applications.costs.counting import count_costs
+from frostproof.applications.costs.explaining import layer_costs
+from frostproof.applications.costs.recommending import (
+    cheapest_way,
+    cost_remarks,
+    drifting_modules,
+    estimate_ways,
+)
+from frostproof.applications.costs.task import CostTask, mean_square_loss
+from frostproof.applications.costs.ways import MODEL_WAYS, A, B
 from frostproof.approaches.approach import Approaches
 from frostproof.invariants import cost_bounded
 from frostproof.process.fence import fenced
@@ -58,19 +63,19 @@ def mlp(
     return nn.Sequential(*stack)
 
 
-def training(model: nn.Sequential, layers: Sequence[int]) -> Task:
+def training(model: nn.Sequential, layers: Sequence[int]) -> CostTask:
     """The task in which these of the linear layers train."""
     linear = [str(place) for place, module in enumerate(model) if isinstance(module, nn.Linear)]
     trained = {linear[layer] for layer in layers}
     frozen = frozenset(
         name for name, _ in model.named_parameters() if name.partition(".")[0] not in trained
     )
-    return Task(model, (torch.randn(ROWS, WIDTH),), frozen)
+    return CostTask(model, (torch.randn(ROWS, WIDTH),), frozen)
 
 
-def without(model: nn.Module, inputs: Any, *parts: str) -> Task:
+def without(model: nn.Module, inputs: Any, *parts: str) -> CostTask:
     """The task in which what begins with one of `parts` is frozen."""
-    return Task(
+    return CostTask(
         model,
         (inputs,),
         frozenset(name for name, _ in model.named_parameters() if name.startswith(parts)),
@@ -86,7 +91,7 @@ def test_the_closed_form_holds_for_every_mask(layers: int) -> None:
         kinds = stacks if layers < 6 else [stacks[number % 3]]
         for between, model in kinds:
             task = training(model, trainable)
-            a, b = count(task, A), count(task, B)
+            a, b = count_costs(task, A), count_costs(task, B)
             assert a.backward_flops == PRODUCT * closed_form.backward_a(layers, trainable)
             assert b.backward_flops == PRODUCT * closed_form.backward_b(layers)
             assert a.forward_flops == b.forward_flops == PRODUCT * layers
@@ -147,7 +152,7 @@ def test_real_models_cost_what_they_do_by_hand(name: str) -> None:
         task = without(model, inputs, *frozen)
         if not task.trainable:
             continue
-        a, b = count(task, A), count(task, B)
+        a, b = count_costs(task, A), count_costs(task, B)
         worked_out = bill(lambda parameter: parameter not in task.frozen)  # noqa: B023  # called at once
         assert (a.forward_flops, a.backward_flops, a.saved_bytes) == worked_out, frozen
         assert (b.forward_flops, b.backward_flops, b.saved_bytes) == everything, frozen
@@ -165,9 +170,9 @@ def test_the_counter_counts_as_flop_counter_mode_does(name: str) -> None:
     factory, _, _ = REAL[name]
     model, inputs = factory()
     with Flops() as ours:
-        loss_of(model(inputs)).backward()  # type: ignore[no-untyped-call]
+        mean_square_loss(model(inputs)).backward()  # type: ignore[no-untyped-call]
     with FlopCounterMode(display=False, custom_mapping=FORMULAS) as theirs:
-        loss_of(model(inputs)).backward()  # type: ignore[no-untyped-call]
+        mean_square_loss(model(inputs)).backward()  # type: ignore[no-untyped-call]
     assert ours.flops == theirs.get_total_flops() > 0
     with torch.inference_mode(), Flops() as gradless:
         model(inputs)
@@ -183,9 +188,11 @@ def test_what_torch_func_computes_is_what_is_counted_for_it() -> None:
     trained = {name: p.detach() for name, p in model.named_parameters() if name not in task.frozen}
     with Flops() as counted:
         torch.func.grad(
-            lambda given: loss_of(torch.func.functional_call(model, {**held, **given}, task.inputs))
+            lambda given: mean_square_loss(
+                torch.func.functional_call(model, {**held, **given}, task.inputs)
+            )
         )(trained)
-    costs = count(task, next(way for way in WAYS if way.name == "torch.func"))
+    costs = count_costs(task, next(way for way in MODEL_WAYS if way.name == "torch.func"))
     assert counted.flops == costs.forward_flops + costs.backward_flops
 
 
@@ -197,7 +204,7 @@ def test_every_way_where_a_prefix_is_frozen() -> None:
     task = training(mlp(5, nn.ReLU), (3, 4))
     found = {
         each.way: each.costs
-        for each in estimated(task, lambda groups: _stepped(groups, torch.optim.Adam))
+        for each in estimate_ways(task, lambda groups: _stepped(groups, torch.optim.Adam))
     }
     assert all(found.values())
     costs = {name: each for name, each in found.items() if each is not None}
@@ -234,14 +241,14 @@ def _stepped(
 
 
 def test_a_prefix_is_one_that_runs_by_itself() -> None:
-    prefix = next(way for way in WAYS if way.name == "no_grad prefix")
+    prefix = next(way for way in MODEL_WAYS if way.name == "no_grad prefix")
     assert prefix.unfit(training(mlp(3), (2,))) == ""
     assert "0" not in prefix.unfit(training(mlp(3), (0, 1)))
     assert "first layer" in prefix.unfit(training(mlp(3), (0,)))
     assert prefix.unfit(training(mlp(4), (1,))).startswith("2.bias is frozen behind")
     assert "nn.Sequential" in prefix.unfit(without(*models.resnet(), "stem"))
     lstm = without(*models.classifier(), "lstm")
-    assert [way.name for way in WAYS if "LSTM" in way.unfit(lstm)] == ["buffers"]
+    assert [way.name for way in MODEL_WAYS if "LSTM" in way.unfit(lstm)] == ["buffers"]
 
 
 def test_counting_leaves_the_model_and_the_random_numbers_as_they_were() -> None:
@@ -251,7 +258,7 @@ def test_counting_leaves_the_model_and_the_random_numbers_as_they_were() -> None
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    estimated(without(model, inputs, "stem"), None)
+    estimate_ways(without(model, inputs, "stem"), None)
     assert torch.equal(torch.rand(3), expected)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(
@@ -274,22 +281,23 @@ class Segments(nn.Module):
 
 def test_a_way_that_does_not_train_what_it_ought_to_is_not_recommended() -> None:
     task = without(Segments(reentrant=True), torch.randn(3, 4), "below")
-    estimates = {each.way: each for each in estimated(task, None)}
+    estimates = {each.way: each for each in estimate_ways(task, None)}
     assert estimates[A.name].costs is None
     assert estimates[A.name].reason == "does not train inner.0.weight"
-    chosen = recommended(list(estimates.values()))
+    chosen = cheapest_way(list(estimates.values()))
     assert chosen.way == B.name
-    assert any("clip_grad_norm_" in each for each in remarks(task, chosen))
+    assert any("clip_grad_norm_" in each for each in cost_remarks(task, chosen))
     fine = without(Segments(reentrant=False), torch.randn(3, 4), "below")
-    assert recommended(estimated(fine, None)).way == A.name
+    assert cheapest_way(estimate_ways(fine, None)).way == A.name
 
 
 def test_state_for_what_is_frozen_decides_between_ways_that_are_alike() -> None:
     task = training(mlp(3), (2,))
-    chosen = recommended(estimated(task, lambda groups: _stepped(groups, torch.optim.Adagrad)))
+    chosen = cheapest_way(estimate_ways(task, lambda groups: _stepped(groups, torch.optim.Adagrad)))
     assert chosen.way == "A, filtered"
     assert (
-        recommended(estimated(task, lambda groups: _stepped(groups, torch.optim.SGD))).way == A.name
+        cheapest_way(estimate_ways(task, lambda groups: _stepped(groups, torch.optim.SGD))).way
+        == A.name
     )
 
 
@@ -306,8 +314,8 @@ def test_modules_of_real_models_add_up_to_the_whole(name: str) -> None:
         _adds_up(without(*factory(), part))
 
 
-def _adds_up(task: Task) -> None:
-    layers, whole = explained(task), count(task, A)
+def _adds_up(task: CostTask) -> None:
+    layers, whole = layer_costs(task), count_costs(task, A)
     assert sum(each.forward_flops for each in layers) == whole.forward_flops
     assert sum(each.weight_flops + each.input_flops for each in layers) == whole.backward_flops
     assert sum(each.weights for each in layers) == sum(
@@ -319,7 +327,7 @@ def _adds_up(task: Task) -> None:
 
 def test_each_module_says_what_its_backward_pass_is_for() -> None:
     layers = {
-        each.path: each for each in explained(without(*models.resnet(), "layer1", "head.weight"))
+        each.path: each for each in layer_costs(without(*models.resnet(), "layer1", "head.weight"))
     }
     convolution = 2 * models.BATCH * models.SIDE**2 * models.CHANNELS**2 * 9
     assert layers["stem"].why == "trains"
@@ -333,7 +341,7 @@ def test_each_module_says_what_its_backward_pass_is_for() -> None:
         convolution,
         convolution,
     )
-    prefix = {each.path: each for each in explained(without(*models.resnet(), "stem", "layer1"))}
+    prefix = {each.path: each for each in layer_costs(without(*models.resnet(), "stem", "layer1"))}
     assert prefix["layer1.conv2"].why == "nothing: all before it is frozen"
     assert (prefix["layer2.conv1"].weight_flops, prefix["layer2.conv1"].input_flops) == (
         convolution,
@@ -342,7 +350,7 @@ def test_each_module_says_what_its_backward_pass_is_for() -> None:
     assert prefix["head"].needed_by == "layer2.conv1.weight"
     cut = {
         each.path: each
-        for each in explained(without(Segments(reentrant=True), torch.randn(3, 4), "below"))
+        for each in layer_costs(without(Segments(reentrant=True), torch.randn(3, 4), "below"))
     }
     assert cut["inner.0"].why == "gets no gradient"
 
@@ -357,7 +365,7 @@ def test_a_layer_that_is_called_twice_is_told_apart_call_by_call() -> None:
             found: Tensor = self.other(self.one(self.one(x)))
             return found
 
-    layers = {each.path: each for each in explained(without(Twice(), torch.randn(3, 4), "other"))}
+    layers = {each.path: each for each in layer_costs(without(Twice(), torch.randn(3, 4), "other"))}
     product = 2 * 3 * 4 * 4
     assert (layers["one"].weight_flops, layers["one"].input_flops) == (2 * product, product)
     assert layers["other"].input_flops == product
@@ -365,16 +373,19 @@ def test_a_layer_that_is_called_twice_is_told_apart_call_by_call() -> None:
 
 def test_what_is_frozen_and_changes_all_the_same_is_named() -> None:
     model, inputs = models.resnet()
-    assert drifting(without(model, inputs, "stem", "layer1")) == ["layer1.bn1", "layer1.bn2"]
-    assert drifting(without(model, inputs, "stem", "layer1.bn1.weight")) == []
+    assert drifting_modules(without(model, inputs, "stem", "layer1")) == [
+        "layer1.bn1",
+        "layer1.bn2",
+    ]
+    assert drifting_modules(without(model, inputs, "stem", "layer1.bn1.weight")) == []
     model.get_submodule("layer1").eval()
-    assert drifting(without(model, inputs, "stem", "layer1")) == []
+    assert drifting_modules(without(model, inputs, "stem", "layer1")) == []
     tied = mlp(2)
     tied[1].weight = tied[0].weight
-    task = Task(tied, (torch.randn(2, WIDTH),), frozenset({"0.weight"}))
+    task = CostTask(tied, (torch.randn(2, WIDTH),), frozenset({"0.weight"}))
     assert any(
         "0.weight and 1.weight are one parameter" in each
-        for each in remarks(task, estimated(task, None)[0])
+        for each in cost_remarks(task, estimate_ways(task, None)[0])
     )
 
 

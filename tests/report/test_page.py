@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from frostproof.applications.atlas.page import page as atlas_page
-from frostproof.applications.atlas.record import Atlas, Cell, Lost, Way
-from frostproof.report.html.page import page as rendered
+from frostproof.applications.atlas.page import atlas_page as atlas_page
+from frostproof.applications.atlas.record import Atlas, AtlasCell, LostOptimizer, WayRecord
+from frostproof.report.html.page import results_page as rendered
 from frostproof.results.rows import Results
 from tests.helpers import made_up
 
@@ -273,7 +273,7 @@ def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small atlas with names that would like to be markup."""
     case = made_up.example(0)
     cells = [
-        Cell(
+        AtlasCell(
             NAMES[0],
             "default",
             "linear",
@@ -288,8 +288,8 @@ def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             case,
             made_up.SCRIPT,
         ),
-        Cell(NAMES[0], "default", "linear", "A", "B-second", "equivalent", 7),
-        Cell(
+        AtlasCell(NAMES[0], "default", "linear", "A", "B-second", "equivalent", 7),
+        AtlasCell(
             NAMES[0],
             "default",
             "linear",
@@ -304,15 +304,15 @@ def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             case,
             made_up.SCRIPT,
         ),
-        Cell(NAMES[2], "default", "linear", "A", "B", "equivalent", 5),
-        Cell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
+        AtlasCell(NAMES[2], "default", "linear", "A", "B", "equivalent", 5),
+        AtlasCell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
     ]
     ways = [
-        Way("A", "does <this>", {"any": True, "gradients": False}),
-        Way("B", "that", {"any": True, "raises": "<oh>"}),
-        Way("B-second", "it", {}),
+        WayRecord("A", "does <this>", {"any": True, "gradients": False}),
+        WayRecord("B", "that", {"any": True, "raises": "<oh>"}),
+        WayRecord("B-second", "it", {}),
     ]
-    lost = [Lost("lib:Lost", "default", "it took more than 600 s")]
+    lost = [LostOptimizer("lib:Lost", "default", "it took more than 600 s")]
     atlas = Atlas(
         made_up.results(1, 0, tmp_path_factory.mktemp("none"), NAMES).environment,
         ways,

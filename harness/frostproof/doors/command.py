@@ -293,18 +293,18 @@ def report(
 
     Exit code 0, whatever they say, unless --fail-on-new is given; 2: no results. Without a baseline everything is new.
     """
-    from frostproof.report.attachments import located
-    from frostproof.report.files import write
-    from frostproof.report.terminal import counted
+    from frostproof.report.attachments import locate_files
+    from frostproof.report.files import write_reports
+    from frostproof.report.terminal import status_counts
     from frostproof.results.baseline import grave, told
     from frostproof.results.files import load, together
 
     _writable(html, markdown, json)
     old = load(baseline) if baseline is not None else None
-    results = together([located(load(path), path.parent) for path in files])
+    results = together([locate_files(load(path), path.parent) for path in files])
     folders = (Path(), *dict.fromkeys(path.parent for path in files))
-    write(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
-    click.echo(f"{results.totals.subjects} subjects, {counted(results.totals)}")
+    write_reports(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
+    click.echo(f"{results.totals.subjects} subjects, {status_counts(results.totals)}")
     if old is not None:
         click.echo("\n".join(told(results, old)))
     return int(fail_on_new and grave(results, old))
@@ -374,15 +374,15 @@ def atlas(
 
     Exit code 0, whatever it finds; 2: wrong usage.
     """
-    from frostproof.report.files import put
+    from frostproof.report.files import write_file
 
     _writable(json, markdown, html)
     sys.path.insert(0, str(Path.cwd()))
     with quiet():
-        from frostproof.applications.atlas.build import drawn, written
-        from frostproof.applications.atlas.page import page
-        from frostproof.applications.atlas.summary import overview, summary
-    found = drawn(
+        from frostproof.applications.atlas.build import build_atlas, write_scripts
+        from frostproof.applications.atlas.page import atlas_page
+        from frostproof.applications.atlas.summary import atlas_markdown, overview
+    found = build_atlas(
         targets,
         examples=examples,
         seed=seed,
@@ -391,13 +391,13 @@ def atlas(
         told=lambda line: click.echo(line, err=True),
     )
     if cases is not None:
-        found = written(found, cases)
+        found = write_scripts(found, cases)
     if json is not None:
-        put(json, found.to_json())
+        write_file(json, found.to_json())
     if markdown is not None:
-        put(markdown, summary(found).encode())
+        write_file(markdown, atlas_markdown(found).encode())
     if html is not None:
-        put(html, page(found).encode())
+        write_file(html, atlas_page(found).encode())
     click.echo(overview(found))
 
 
@@ -434,27 +434,31 @@ def claims(
 
     Exit code 0, whatever the verdicts are; 2: wrong usage.
     """
-    from frostproof.report.files import put
+    from frostproof.report.files import write_file
 
     _writable(json, markdown)
     with quiet():
         from frostproof.applications.forum_claims import CLAIMS
-        from frostproof.applications.forum_claims.document import document
-        from frostproof.applications.forum_claims.survey import made, settled, survey
-        from frostproof.applications.forum_claims.words import lines, total
-    folder = None if cases is None else made(cases)
+        from frostproof.applications.forum_claims.document import claims_markdown
+        from frostproof.applications.forum_claims.survey import (
+            make_folder,
+            make_survey,
+            settle_claim,
+        )
+        from frostproof.applications.forum_claims.words import claim_lines, totals_line
+    folder = None if cases is None else make_folder(cases)
     rows = []
     for claim in CLAIMS:
-        rows.append(settled(claim, examples, seed))
-        click.echo("\n".join(lines(rows[-1])))
+        rows.append(settle_claim(claim, examples, seed))
+        click.echo("\n".join(claim_lines(rows[-1])))
         if folder is not None:
-            put(folder / f"claim-{claim.id}.py", rows[-1].script.encode())
-    found = survey(rows, examples, seed)
+            write_file(folder / f"claim-{claim.id}.py", rows[-1].script.encode())
+    found = make_survey(rows, examples, seed)
     if json is not None:
-        put(json, found.to_json())
+        write_file(json, found.to_json())
     if markdown is not None:
-        put(markdown, document(found).encode())
-    click.echo(f"\n{total(found)}")
+        write_file(markdown, claims_markdown(found).encode())
+    click.echo(f"\n{totals_line(found)}")
 
 
 @main.command()
@@ -494,14 +498,14 @@ def cost(
     _writable(json)
     sys.path.insert(0, str(Path.cwd()))
     with quiet():
-        from frostproof.applications.costs.report import report
-        from frostproof.applications.costs.table import table
-        from frostproof.report.files import put
+        from frostproof.applications.costs.report import cost_report
+        from frostproof.applications.costs.table import cost_table
+        from frostproof.report.files import write_file
 
-        found = report(model, freeze, shape, optimizer)
+        found = cost_report(model, freeze, shape, optimizer)
     if json is not None:
-        put(json, msgspec.json.encode(found))
-    click.echo(table(found), nl=False)
+        write_file(json, msgspec.json.encode(found))
+    click.echo(cost_table(found), nl=False)
 
 
 @main.command("list")

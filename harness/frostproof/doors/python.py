@@ -42,9 +42,9 @@ class Report:
         return html(self.rows, self.ok)
 
     def __str__(self) -> str:
-        from frostproof.report.terminal import table
+        from frostproof.report.terminal import results_table
 
-        return table(self.rows, self.totals)
+        return results_table(self.rows, self.totals)
 
 
 def check_optimizer(

@@ -14,10 +14,10 @@ from frostproof.errors import CaseError
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
 from frostproof.spec.casefile import CaseFile, bounded, load
 
-LARGEST = 1 << 18
+LARGEST_SCRIPT = 1 << 18
 
 
-class Evidence(NamedTuple):
+class Attachments(NamedTuple):
     """What there is of one counterexample; `path`: where its case was found."""
 
     path: Path | None = None
@@ -25,7 +25,7 @@ class Evidence(NamedTuple):
     script: str | None = None
 
 
-def located(results: Results, folder: Path) -> Results:
+def locate_files(results: Results, folder: Path) -> Results:
     """The results with the names of files as they are found from the current folder; `folder`: where the results file is."""
     for subject in results.subjects:
         rows: list[SubjectRow | InvariantRow] = [subject, *subject.invariants]
@@ -38,7 +38,9 @@ def located(results: Results, folder: Path) -> Results:
     return results
 
 
-def evidence(subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]) -> Evidence:
+def read_attachments(
+    subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]
+) -> Attachments:
     """The case and the script that a row of results names, where they can be read. A case of something else is none."""
     path, case = _inside(row.case, ".json", folders), None
     if path is not None:
@@ -54,10 +56,10 @@ def evidence(subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]) ->
         case.message,
     ):
         path = case = None
-    return Evidence(path, case, _script(row.reproducer, folders))
+    return Attachments(path, case, _script(row.reproducer, folders))
 
 
-def evidence_of_crash(subject: SubjectRow, folders: Sequence[Path]) -> Evidence:
+def read_crash_attachments(subject: SubjectRow, folders: Sequence[Path]) -> Attachments:
     """The case and the script that the row of a subject that crashed names, where they can be read."""
     path = _inside(subject.case, ".json", folders)
     try:
@@ -66,13 +68,17 @@ def evidence_of_crash(subject: SubjectRow, folders: Sequence[Path]) -> Evidence:
         case = None
     if case is None or subject.key != (case.target, case.variant, case.device):
         path = case = None
-    return Evidence(path, case, _script(subject.reproducer, folders))
+    return Attachments(path, case, _script(subject.reproducer, folders))
 
 
 def _script(name: str | None, folders: Sequence[Path]) -> str | None:
     file = _inside(name, ".py", folders)
     try:
-        return None if file is None else bounded(file, LARGEST, "script").decode("utf-8", "replace")
+        return (
+            None
+            if file is None
+            else bounded(file, LARGEST_SCRIPT, "script").decode("utf-8", "replace")
+        )
     except CaseError:
         return None
 

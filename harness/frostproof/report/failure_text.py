@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 from frostproof.errors import one_line
 from frostproof.invariants import Violation
-from frostproof.report.network_code import conditions, hyperparameters, network
+from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
 from frostproof.spec.casefile import path_of
 
 if TYPE_CHECKING:
     from frostproof.verification.verification import Verification
 
 
-def is_violation(error: BaseException | None) -> bool:
+def only_violations(error: BaseException | None) -> bool:
     """Whether there is nothing more to this exception than the violations that the verification has on record."""
     if isinstance(error, Violation):
         return True
-    return type(error) is ExceptionGroup and all(map(is_violation, error.exceptions))
+    return type(error) is ExceptionGroup and all(map(only_violations, error.exceptions))
 
 
-def short(verification: Verification, folder: Path, doubtful: Collection[str] = ()) -> str:
+def failure_text(verification: Verification, folder: Path, doubtful: Collection[str] = ()) -> str:
     """The gravest violation with its network, and the names of the others. `folder`: where case files go; `doubtful`: the ids of
     what no script shows, which comes last.
     """
@@ -44,17 +44,19 @@ def short(verification: Verification, folder: Path, doubtful: Collection[str] = 
         frozen = case.course[event].step if event >= 0 else case.frozen
         lines += [
             "",
-            *(f"    {line}" for line in network(case.architecture, frozen).splitlines()),
+            *(f"    {line}" for line in network_code(case.architecture, frozen).splitlines()),
             "",
         ]
         lines.append(
-            f"  optimizer: {verification.subject.name}({hyperparameters(case)}) on {verification.device}"
+            f"  optimizer: {verification.subject.name}({hyperparameter_text(case)}) on {verification.device}"
         )
         lines.append(f"  program:   {', '.join(map(repr, case.program))}")
         lines.append(
-            f"  at first:  {', '.join(case.mask) or 'nothing'} frozen; {', '.join(conditions(case))}"
+            f"  at first:  {', '.join(case.mask) or 'nothing'} frozen; {', '.join(case_conditions(case))}"
         )
-        lines.append(f"  again:     {again(path_of(folder, *_key(verification), first.id))}")
+        lines.append(
+            f"  again:     {replay_command(path_of(folder, *_key(verification), first.id))}"
+        )
     if others:
         lines.append(
             f"  it breaks too: {', '.join(each.id + ' (doubtful)' * (each.id in doubtful) for each in others)}"
@@ -62,16 +64,16 @@ def short(verification: Verification, folder: Path, doubtful: Collection[str] = 
     return "\n".join(lines)
 
 
-def again(path: str | Path) -> str:
+def replay_command(path: str | Path) -> str:
     """The command that runs a saved case again."""
     return f"frostproof replay {shlex.quote(str(path))}"
 
 
-def commands(paths: list[str], most: int = 8) -> Iterator[str]:
+def replay_commands(paths: list[str], most: int = 8) -> Iterator[str]:
     """The commands that run these cases again, the last line one of them."""
     if len(paths) > most:
         yield f"{len(paths) - most} more cases are in {Path(paths[0]).parent}"
-    yield from map(again, paths[:most])
+    yield from map(replay_command, paths[:most])
 
 
 def _key(verification: Verification) -> tuple[str, str, str]:

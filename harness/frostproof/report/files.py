@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from frostproof.errors import UsageError
-from frostproof.report.markdown import LARGEST, summary
+from frostproof.report.markdown import STEP_SUMMARY_LIMIT, results_markdown
 from frostproof.results.rows import Results
 
 
-def write(
+def write_reports(
     results: Results,
     *,
     json: Path | None = None,
@@ -22,18 +22,18 @@ def write(
 ) -> None:
     """Write what is asked for, and the step summary where CI has one. Raises UsageError where a file cannot be written."""
     if json is not None:
-        put(json, results.to_json())
+        write_file(json, results.to_json())
     if markdown is not None:
-        put(markdown, summary(results, baseline).encode())
+        write_file(markdown, results_markdown(results, baseline).encode())
     if html is not None:
-        from frostproof.report.html.page import page
+        from frostproof.report.html.page import results_page
 
-        put(html, page(results, folders, baseline).encode())
+        write_file(html, results_page(results, folders, baseline).encode())
     if step := os.environ.get("GITHUB_STEP_SUMMARY"):
         _append(Path(step), results, baseline)
 
 
-def put(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Write a file as a whole: one that is there already stays until then. Raises UsageError."""
     new = path.with_name(f".{path.name}.new")
     try:
@@ -50,8 +50,8 @@ def _append(path: Path, results: Results, baseline: Results | None) -> None:
     """Add to the summary of CI's step, which is lost as a whole where it grows past its limit."""
     try:
         there = path.stat().st_size if path.exists() else 0
-        if there + 4096 < LARGEST:
+        if there + 4096 < STEP_SUMMARY_LIMIT:
             with path.open("ab") as file:
-                file.write(summary(results, baseline, LARGEST - there).encode())
+                file.write(results_markdown(results, baseline, STEP_SUMMARY_LIMIT - there).encode())
     except OSError:
         return  # a summary that cannot be written is no reason to fail a run

@@ -9,13 +9,15 @@ from frostproof.errors import one_line
 from frostproof.results.baseline import changes
 from frostproof.results.rows import Results
 
-LARGEST = 1 << 20
+STEP_SUMMARY_LIMIT = 1 << 20
 """Bytes that the summary of a step on GitHub may have."""
 
-RANKS = ("crashed", "violated", "doubtful", "unusable", "held")
+STATUS_ORDER = ("crashed", "violated", "doubtful", "unusable", "held")
 
 
-def summary(results: Results, baseline: Results | None = None, largest: int = LARGEST) -> str:
+def results_markdown(
+    results: Results, baseline: Results | None = None, largest: int = STEP_SUMMARY_LIMIT
+) -> str:
     """Totals, what changed since the baseline, and a table of what is not simply held, the worst first; at most `largest` bytes."""
     total, environment = results.totals, results.environment
     head = [
@@ -24,8 +26,8 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
         f"{total.subjects} subjects, {total.trials:,} trials, {total.judgements:,} judgements in {total.seconds:.1f} s: "
         f"**{total.violated} violated**, {f'**{total.doubtful} doubtful**, ' if total.doubtful else ''}{total.unusable} not judged.",
         "",
-        f"torch {code(environment.torch)}, profile {code(environment.profile)}, seed {environment.seed}, "
-        f"devices {', '.join(map(code, environment.devices))}.",
+        f"torch {code_span(environment.torch)}, profile {code_span(environment.profile)}, seed {environment.seed}, "
+        f"devices {', '.join(map(code_span, environment.devices))}.",
         "",
     ]
     tables = [("| optimizer | device | status | what |", _rows(results))]
@@ -56,38 +58,38 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
 
 
 def _rows(results: Results) -> Iterator[str]:
-    for row in sorted(results.subjects, key=lambda row: RANKS.index(row.status)):
+    for row in sorted(results.subjects, key=lambda row: STATUS_ORDER.index(row.status)):
         faults = [
-            f"**{each.id}**: {code(each.message or '')}"
+            f"**{each.id}**: {code_span(each.message or '')}"
             for each in row.invariants
             if each.status in ("violated", "doubtful")
         ]
         faults += [
-            f"{each.id}: {code(each.message or '')}"
+            f"{each.id}: {code_span(each.message or '')}"
             for each in row.invariants
             if each.status == "expected"
         ]
         if faults or row.status != "held":
             files = [
-                f"{word}: {code(file)}"
+                f"{word}: {code_span(file)}"
                 for word, file in (("case", row.case), ("script", row.reproducer))
                 if file
             ]
-            what = "; ".join([*([code(row.reason)] if row.reason else []), *files, *faults])
-            yield f"| {code(row.name)} | {code(row.device)} | {row.status} | {what} |"
+            what = "; ".join([*([code_span(row.reason)] if row.reason else []), *files, *faults])
+            yield f"| {code_span(row.name)} | {code_span(row.device)} | {row.status} | {what} |"
 
 
 def _changed(results: Results, baseline: Results) -> Iterator[str]:
-    names = {row.key: code(row.name) for row in results.subjects}
+    names = {row.key: code_span(row.name) for row in results.subjects}
     found = changes(results, baseline)
     for change in ("new", "fixed", "still"):
         for (*key, identity), each in found.items():
             if each == change:
                 target, variant, device = key
-                yield f"| **{change}** | {names[target, variant, device]} | {code(device)} | {code(identity)} |"
+                yield f"| **{change}** | {names[target, variant, device]} | {code_span(device)} | {code_span(identity)} |"
 
 
-def code(text: str, longest: int = 400) -> str:
+def code_span(text: str, longest: int = 400) -> str:
     """`text` from outside, cut to a length, in a span of code inside a table: nothing in it is a link, an image or a mention."""
     words = one_line(text, longest).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", words)), default=0))

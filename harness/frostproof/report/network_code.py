@@ -9,7 +9,7 @@ from frostproof.spec.case import Case
 from frostproof.spec.layers import Layer, Sequential, Shape, TiedLinear
 
 
-def network(architecture: Architecture, frozen: Collection[int]) -> str:
+def network_code(architecture: Architecture, frozen: Collection[int]) -> str:
     """`nn.Sequential(...)`, a line for each layer; `frozen`: positions of the parameters to mark.
 
     >>> print(network(Architecture(Input((2,)), (Linear(3), Tanh())), {0, 1}))
@@ -58,7 +58,7 @@ def _notes(architecture: Architecture, frozen: Collection[int]) -> Iterator[tupl
             yield place.path, f"  # {note}"
 
 
-def hyperparameters(case: Case) -> str:
+def hyperparameter_text(case: Case) -> str:
     """What the optimizer is constructed with: `lr=0.1, betas=(0.9, 0.99)`; groups that differ are set apart."""
     texts = [
         ", ".join(f"{name}={value!r}" for name, value in group.options) for group in case.groups
@@ -70,7 +70,7 @@ def hyperparameters(case: Case) -> str:
     )
 
 
-def conditions(case: Case) -> Iterator[str]:
+def case_conditions(case: Case) -> Iterator[str]:
     """What else the case sets, in words."""
     yield case.dtype
     yield f"batch {case.batch}"

@@ -15,14 +15,14 @@ LINE, GAP, LETTER = 22, 20, 7.3
 """Height of a line of text, distance of boxes, width of a letter."""
 
 
-class Focus(NamedTuple):
+class ViolationPlace(NamedTuple):
     """Where a violation shows: the number of the event, None where that is not known, and the positions of the parameters."""
 
     event: int | None = None
     parameters: Positions = ()
 
 
-class Tag(NamedTuple):
+class ParameterTag(NamedTuple):
     """A parameter. `named`: the violation names it."""
 
     name: str
@@ -34,7 +34,7 @@ class Tag(NamedTuple):
     named: bool
 
 
-class Box(NamedTuple):
+class LayerBox(NamedTuple):
     """A layer. `flows`: whether its output requires grad; `path`: whether it lies between the loss and a named parameter."""
 
     path: str
@@ -45,10 +45,10 @@ class Box(NamedTuple):
     named: bool
     flows: bool
     on_path: bool
-    tags: tuple[Tag, ...]
+    tags: tuple[ParameterTag, ...]
 
 
-class Drawing(NamedTuple):
+class NetworkDrawing(NamedTuple):
     """Layers from the samples down to the loss, as approach A sees them at one event; `words` says the same."""
 
     width: int
@@ -57,11 +57,11 @@ class Drawing(NamedTuple):
     right: int
     box_width: int
     loss: int
-    boxes: tuple[Box, ...]
+    boxes: tuple[LayerBox, ...]
     words: str
 
 
-def drawing(case: Case, focus: Focus) -> Drawing:
+def draw_network(case: Case, focus: ViolationPlace) -> NetworkDrawing:
     """The network of a case, with what is frozen at the event on which the focus lies, or at first."""
     frozen = frozenset(case.course[focus.event].step if focus.event is not None else case.frozen)
     places = case.architecture.places
@@ -79,7 +79,7 @@ def drawing(case: Case, focus: Focus) -> Drawing:
         if isinstance(place.layer, TiedLinear):
             call += f", weight of {places[place.layer.of].path}"
         boxes.append(
-            Box(
+            LayerBox(
                 place.path,
                 _cut(call, 42 - len(place.path)),
                 top,
@@ -93,14 +93,14 @@ def drawing(case: Case, focus: Focus) -> Drawing:
         )
         top += height + GAP
     words = f"{len(places)} layers; frozen: {_names(case, frozen)}; named by the violation: {_names(case, focus.parameters)}"
-    return Drawing(
+    return NetworkDrawing(
         WIDTH, top + 26, start, WIDTH - RIGHT, WIDTH - LEFT - RIGHT, top, tuple(boxes), words
     )
 
 
 def _tags(
     case: Case, number: int, y: float, frozen: Collection[int], named: Collection[int]
-) -> tuple[Tag, ...]:
+) -> tuple[ParameterTag, ...]:
     """The parameters of one layer, in rows that fit its box."""
     place, tags, x = case.architecture.places[number], [], LEFT + 10.0
     for i in place.uses:
@@ -112,7 +112,9 @@ def _tags(
         title = (
             f"{parameter.name} {tuple(parameter.shape)}, {'frozen' if i in frozen else 'trainable'}"
         )
-        tags.append(Tag(name, title, round(x, 1), y, round(width, 1), i in frozen, i in named))
+        tags.append(
+            ParameterTag(name, title, round(x, 1), y, round(width, 1), i in frozen, i in named)
+        )
         x += width + 6
     return tuple(tags)
 

@@ -10,7 +10,7 @@ from frostproof.errors import one_line
 from frostproof.invariants import INVARIANTS
 from frostproof.results.rows import InvariantRow, SubjectRow, Totals
 
-SYMBOLS = {
+STATUS_SYMBOLS = {
     "held": ".",
     "violated": "X",
     "expected": "x",
@@ -19,14 +19,14 @@ SYMBOLS = {
     "not-applicable": " ",
 }
 COST = "$"
-MANY = 40
+MOST_ROWS = 40
 LEGEND = (
     f". held   X violated   x violated, as expected   {COST} costs memory or time",
     "D doubtful: seen in a trial, not shown by its script   ? never judged",
 )
 
 
-def table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
+def results_table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
     """Optimizer x invariant, what is wrong in words, and the totals."""
     return (
         "\n".join([_matrix(rows, width), *_legend(rows), "", *_words(rows), _totals(total)]) + "\n"
@@ -38,7 +38,7 @@ def _matrix(rows: list[SubjectRow], width: int) -> str:
     shown = sorted(
         (row for row in rows if row.status != "unusable"), key=lambda row: (row.name, row.device)
     )
-    plain = [row for row in shown if _is_plain(row)] if len(shown) > MANY else []
+    plain = [row for row in shown if _is_plain(row)] if len(shown) > MOST_ROWS else []
     shown = [row for row in shown if row not in plain]
     device = max([6, *(len(row.device) for row in shown)])
     trials = max([6, *(len(str(row.trials)) for row in shown)])
@@ -103,7 +103,9 @@ def _end(name: str, longest: int) -> str:
 
 
 def _mark(row: InvariantRow) -> str:
-    return COST if row.status == "violated" and row.severity == "cost" else SYMBOLS[row.status]
+    return (
+        COST if row.status == "violated" and row.severity == "cost" else STATUS_SYMBOLS[row.status]
+    )
 
 
 def _legend(rows: list[SubjectRow]) -> Iterable[str]:
@@ -153,22 +155,23 @@ def _files(row: InvariantRow | SubjectRow) -> Iterable[str]:
         yield f"    script: {row.reproducer}"
 
 
-def explained(rows: Iterable[SubjectRow]) -> Iterable[str]:
+def explained_lines(rows: Iterable[SubjectRow]) -> Iterable[str]:
     """A line for each invariant of which differences were explained, with the reasons and how often each was one."""
     for row in rows:
         for each in row.invariants:
             if each.explained:
                 yield one_line(
-                    f"explained: {row.name} on {row.device}: {each.id}: {reasons(each)}", 1000
+                    f"explained: {row.name} on {row.device}: {each.id}: {explained_reasons(each)}",
+                    1000,
                 )
 
 
-def reasons(row: InvariantRow) -> str:
+def explained_reasons(row: InvariantRow) -> str:
     """What explained differences, and how often."""
     return ", ".join(f"{reason} {count}" for reason, count in row.explained.items())
 
 
-def counted(total: Totals) -> str:
+def status_counts(total: Totals) -> str:
     """How many subjects did not hold: `1 violated, 0 not judged`; with those that are doubtful, where there are any."""
     doubtful = [f"{total.doubtful} doubtful"] if total.doubtful else []
     return ", ".join([f"{total.violated} violated", *doubtful, f"{total.unusable} not judged"])
@@ -177,6 +180,6 @@ def counted(total: Totals) -> str:
 def _totals(total: Totals) -> str:
     rate = total.trials / total.seconds if total.seconds else 0.0
     return (
-        f"{total.subjects} subjects ({counted(total)}), {total.trials:,} trials, "
+        f"{total.subjects} subjects ({status_counts(total)}), {total.trials:,} trials, "
         f"{total.judgements:,} judgements, {total.seconds:.1f} s, {rate:.0f} trials/s"
     )

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from frostproof.applications.atlas.comparison import EQUIVALENT
-from frostproof.applications.atlas.explore import explored
-from frostproof.applications.atlas.record import Atlas, Cell, Lost, Way
-from frostproof.applications.atlas.traits import traits
+from frostproof.applications.atlas.explore import explore_optimizer
+from frostproof.applications.atlas.record import Atlas, AtlasCell, LostOptimizer, WayRecord
+from frostproof.applications.atlas.traits import observe_traits
 from frostproof.approaches.others import WAYS
 from frostproof.counterexamples.execution import reproduces
 from frostproof.errors import UsageError
@@ -22,11 +22,11 @@ from frostproof.process.quiet import quiet
 from frostproof.results import rows as results
 from frostproof.spec.subject import Subject
 
-LIMIT = 600.0
+OPTIMIZER_TIMEOUT_S = 600.0
 """Seconds that one optimizer may take."""
 
 
-def drawn(
+def build_atlas(
     targets: Sequence[str],
     *,
     examples: int,
@@ -45,21 +45,21 @@ def drawn(
     for subject in resolve(targets) if targets else torch_optimizers():
         first.setdefault(subject.target, subject)
     subjects = list(first.values())
-    cells: list[Cell] = []
-    lost: list[Lost] = []
+    cells: list[AtlasCell] = []
+    lost: list[LostOptimizer] = []
     tasks = [(subject.target, examples, seed, families) for subject in subjects]
     # Scripts are run from here, as one process that runs many has imported torch for all of them.
     answers = each_alone(
         _explored,
         tasks,
         jobs or os.cpu_count() or 1,
-        LIMIT,
+        OPTIMIZER_TIMEOUT_S,
         "frostproof.applications.atlas.preloaded",
-        rerun,
+        rerun_scripts,
     )
     for subject, answer in zip(subjects, answers, strict=True):
         if isinstance(answer, LostError):
-            lost.append(Lost(subject.target, subject.variant, str(answer)))
+            lost.append(LostOptimizer(subject.target, subject.variant, str(answer)))
             told(f"{subject.target}: {answer}")
             continue
         cells += answer
@@ -69,7 +69,8 @@ def drawn(
         raise UsageError(f"nothing could be compared: {lost[0].target}: {lost[0].reason}")
     with quiet():
         ways = [
-            Way(way.name, " ".join((type(way).__doc__ or "").split()), traits(way)) for way in WAYS
+            WayRecord(way.name, " ".join((type(way).__doc__ or "").split()), observe_traits(way))
+            for way in WAYS
         ]
     return Atlas(
         results.environment(["cpu"], "atlas", seed),
@@ -80,18 +81,18 @@ def drawn(
     )
 
 
-def _explored(target: str, examples: int, seed: int, families: Sequence[str]) -> list[Cell]:
+def _explored(target: str, examples: int, seed: int, families: Sequence[str]) -> list[AtlasCell]:
     with quiet():  # what torch imports on the way may warn
-        return explored(resolve((target,))[0], "cpu", examples, seed, families)
+        return explore_optimizer(resolve((target,))[0], "cpu", examples, seed, families)
 
 
-def rerun(cells: list[Cell]) -> list[Cell]:
+def rerun_scripts(cells: list[AtlasCell]) -> list[AtlasCell]:
     """These cells, of which those that no script shows, run in a process of its own, are doubtful."""
     with tempfile.TemporaryDirectory() as folder:
         return [_rerun(cell, Path(folder) / "difference.py") for cell in cells]
 
 
-def _rerun(cell: Cell, path: Path) -> Cell:
+def _rerun(cell: AtlasCell, path: Path) -> AtlasCell:
     if cell.script is None:
         return cell
     path.write_text(cell.script, encoding="utf-8")
@@ -101,7 +102,7 @@ def _rerun(cell: Cell, path: Path) -> Cell:
     return cell if reproduced else cell.replaced(verdict="doubtful", doubt=said)
 
 
-def written(atlas: Atlas, folder: Path) -> Atlas:
+def write_scripts(atlas: Atlas, folder: Path) -> Atlas:
     """The atlas with its scripts as files in `folder`. Raises UsageError."""
     cells = []
     try:

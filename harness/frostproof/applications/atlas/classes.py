@@ -4,28 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from frostproof.applications.atlas.record import Cell, Sameness
+from frostproof.applications.atlas.record import AtlasCell, Sameness
 
-RANKS: dict[Sameness, int] = {"equivalent": 0, "rounding": 1, "doubtful": 2, "different": 3}
+SAMENESS_RANKS: dict[Sameness, int] = {
+    "equivalent": 0,
+    "rounding": 1,
+    "doubtful": 2,
+    "different": 3,
+}
 
-Pair = frozenset[str]
+WayNames = frozenset[str]
 """The names of two ways."""
 
 
-def pair_of(cell: Cell) -> Pair:
+def way_names(cell: AtlasCell) -> WayNames:
     return frozenset((cell.left, cell.right))
 
 
-def worst(cells: Iterable[Cell]) -> dict[Pair, Sameness]:
+def worst_verdicts(cells: Iterable[AtlasCell]) -> dict[WayNames, Sameness]:
     """For each pair of ways that were compared the worst verdict of these cells."""
-    found: dict[Pair, Sameness] = {}
+    found: dict[WayNames, Sameness] = {}
     for cell in cells:
-        pair = pair_of(cell)
-        found[pair] = max(found.get(pair, cell.verdict), cell.verdict, key=RANKS.__getitem__)
+        pair = way_names(cell)
+        found[pair] = max(
+            found.get(pair, cell.verdict), cell.verdict, key=SAMENESS_RANKS.__getitem__
+        )
     return found
 
 
-def classes(names: Sequence[str], verdicts: Mapping[Pair, Sameness]) -> list[list[str]]:
+def way_classes(names: Sequence[str], verdicts: Mapping[WayNames, Sameness]) -> list[list[str]]:
     """The ways in groups none of whose members were seen to differ by more than rounding: each way joins the first group that
     has it so, as `names` come."""
     groups: list[list[str]] = []

@@ -18,7 +18,7 @@ from frostproof.training.observation import Bits, Grads, Moment, Trial, picker
 from frostproof.trial.lockstep import run_trial
 
 
-class Difference(NamedTuple):
+class TrialDifference(NamedTuple):
     """`message`: what differs first, with numbers; `cause`: what made it, as seen in the trial; `ulp`: how large it is at most,
     in units in the last place, where it never is more than rounding, else None."""
 
@@ -27,12 +27,12 @@ class Difference(NamedTuple):
     ulp: float | None
 
 
-def trained(case: Case, subject: Subject, way: Approach, device: str) -> Trial:
+def train_one_way(case: Case, subject: Subject, way: Approach, device: str) -> Trial:
     """The case under one way to freeze. Every way sees the same seeds and batches, event by event."""
     return run_trial(case, subject, device, (), Alone(a=way)).trial
 
 
-def difference(one: Trial, other: Trial) -> Difference | None:
+def compare_trials(one: Trial, other: Trial) -> TrialDifference | None:
     """What tells two trials of one case apart; None where every weight, loss and buffer has the same bits, or both raise the same."""
     crashes = [
         None if trial.crash is None else (trial.crash.index, str(trial.crash))
@@ -58,7 +58,7 @@ def difference(one: Trial, other: Trial) -> Difference | None:
         )
         assert raising.crash is not None
         text = f"{raising.crash.phase} raises {raising.crash}"
-        return Difference(
+        return TrialDifference(
             f"{raising.names['a']}: {text}",
             f"{raising.names['a']}: {text.partition('. ')[0]}",
             None,
@@ -68,7 +68,7 @@ def difference(one: Trial, other: Trial) -> Difference | None:
     return None
 
 
-def _at(one: Trial, other: Trial, left: Moment, right: Moment) -> Difference | None:
+def _at(one: Trial, other: Trial, left: Moment, right: Moment) -> TrialDifference | None:
     a, b = left.seen["a"], right.seen["a"]
     if (a.weights, a.losses, a.buffers) == (b.weights, b.losses, b.buffers):
         return None
@@ -79,7 +79,7 @@ def _at(one: Trial, other: Trial, left: Moment, right: Moment) -> Difference | N
     ]
     sizes = [_rounded(x, y, one.case.dtype) for x, y in pairs]
     ulp = None if None in sizes else max(size or 0.0 for size in sizes)
-    return Difference(_message(one, other, left, right), _cause(one, other, left, right), ulp)
+    return TrialDifference(_message(one, other, left, right), _cause(one, other, left, right), ulp)
 
 
 def _rounded(left: Bits, right: Bits, dtype: str) -> float | None:
@@ -141,7 +141,7 @@ def _handed(trial: Trial, moment: Moment, i: int) -> str:
     return "the optimizer is handed its gradient"
 
 
-def difference_shown(
+def reproduce_difference(
     case: Case, subject: Subject, device: str, left: Approach, right: Approach
 ) -> Shown:
     """The same comparison for two ways in one trial, as a script is made from. Raises Unprintable where it shows nothing."""

@@ -14,13 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from frostproof.applications.atlas.comparison import (
-    Difference,
-    difference,
-    difference_shown,
-    trained,
+    TrialDifference,
+    compare_trials,
+    reproduce_difference,
+    train_one_way,
 )
-from frostproof.applications.atlas.families import FAMILIES, STEPS, cases, families_of
-from frostproof.applications.atlas.record import Cell, Sameness
+from frostproof.applications.atlas.families import (
+    FAMILIES,
+    STEP_KINDS,
+    family_cases,
+    trainable_families,
+)
+from frostproof.applications.atlas.record import AtlasCell, Sameness
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.approaches.others import WAYS
 from frostproof.counterexamples.script import script
@@ -36,12 +41,12 @@ TRIES = 16
 
 _SETTINGS = settings(deadline=None, database=None, report_multiple_bugs=False)
 
-Pair = tuple[int, int]
+WayPlaces = tuple[int, int]
 """Two ways, by their places in WAYS, the first before the second."""
 
 
 @dataclass
-class Tally:
+class PairTally:
     """Two ways in one family: how many cases both could freeze, in how many they trained otherwise, and the smallest of these;
     `ulp`: the largest difference that was rounding."""
 
@@ -49,33 +54,33 @@ class Tally:
     different: int = 0
     ulp: float = 0.0
     case: Case | None = None
-    difference: Difference | None = None
+    difference: TrialDifference | None = None
 
 
 @dataclass
-class Region:
+class RegionSearch:
     """A family of networks for one optimizer, with what is known of each pair of ways."""
 
     subject: Subject
     family: str
     device: str
     ways: Sequence[Approach] = WAYS
-    tallies: dict[Pair, Tally] = field(default_factory=dict)
+    tallies: dict[WayPlaces, PairTally] = field(default_factory=dict)
 
-    def survey(self, case: Case, which: Iterable[int] | None = None) -> set[Pair]:
+    def survey(self, case: Case, which: Iterable[int] | None = None) -> set[WayPlaces]:
         """Train the case in these ways, or in all that can freeze it; the pairs that differ by more than rounding."""
         fit = [
             i
             for i in (range(len(self.ways)) if which is None else which)
             if not self.ways[i].unfit(case, self.subject)
         ]
-        trials = {i: trained(case, self.subject, self.ways[i], self.device) for i in fit}
+        trials = {i: train_one_way(case, self.subject, self.ways[i], self.device) for i in fit}
         return {pair for pair in combinations(fit, 2) if self._compared(pair, case, trials)}
 
-    def _compared(self, pair: Pair, case: Case, trials: dict[int, Trial]) -> bool:
-        tally = self.tallies.setdefault(pair, Tally())
+    def _compared(self, pair: WayPlaces, case: Case, trials: dict[int, Trial]) -> bool:
+        tally = self.tallies.setdefault(pair, PairTally())
         tally.compared += 1
-        found = difference(trials[pair[0]], trials[pair[1]])
+        found = compare_trials(trials[pair[0]], trials[pair[1]])
         if found is None:
             return False
         if found.ulp is not None:
@@ -87,35 +92,39 @@ class Region:
         return True
 
 
-def explored(
+def explore_optimizer(
     subject: Subject, device: str, examples: int, seed: int, families: Collection[str] = ()
-) -> list[Cell]:
+) -> list[AtlasCell]:
     """Every cell of one optimizer's part of the atlas, in these families of networks, or in all; no script has been run yet.
     Raises Unusable where it cannot be run."""
     found = []
     with fenced(device, fused_attention=True):
         subject = probe(subject, device)
-        for family in [each for each in families_of(subject) if each in (families or FAMILIES)]:
-            region = Region(subject, family, device)
+        for family in [
+            each for each in trainable_families(subject) if each in (families or FAMILIES)
+        ]:
+            region = RegionSearch(subject, family, device)
             _search(region, examples, seed)
             found += [_cell(region, pair, tally) for pair, tally in sorted(region.tallies.items())]
     return found
 
 
-def _search(region: Region, examples: int, seed: int) -> None:
+def _search(region: RegionSearch, examples: int, seed: int) -> None:
     """Survey random cases that end with each kind of step; then find the smallest in which ways part, for one pair after another
     until each has been shrunk, or parts in a case that another pair has led to."""
     # Some of each kind, as few cases drawn at random would leave out what tells two ways apart. The first is always the simplest.
-    for step in STEPS:
+    for step in STEP_KINDS:
 
         @hypothesis.seed(seed)
-        @settings(_SETTINGS, max_examples=max(2, examples // len(STEPS)), phases=(Phase.generate,))
-        @given(cases(region.subject, region.family, st.just(step)))
+        @settings(
+            _SETTINGS, max_examples=max(2, examples // len(STEP_KINDS)), phases=(Phase.generate,)
+        )
+        @given(family_cases(region.subject, region.family, st.just(step)))
         def look(case: Case) -> None:
             region.survey(case)
 
         look()
-    shrunk: set[Pair] = set()
+    shrunk: set[WayPlaces] = set()
     parted = [pair for pair, tally in sorted(region.tallies.items()) if tally.different]
     for pair in parted:
         if pair not in shrunk and not _small(region.tallies[pair].case):
@@ -132,7 +141,7 @@ class EnoughError(BaseException):
     """Ends a search, as Hypothesis would by itself only after hundreds of cases. It passes whatever catches an Exception."""
 
 
-def _smallest(region: Region, pair: Pair, seed: int) -> Case | None:
+def _smallest(region: RegionSearch, pair: WayPlaces, seed: int) -> Case | None:
     """The smallest case that Hypothesis finds in which two ways part, training at most TRIES; None where it finds none."""
     known: dict[Case, bool] = {}
 
@@ -146,7 +155,10 @@ def _smallest(region: Region, pair: Pair, seed: int) -> Case | None:
     limit = settings(_SETTINGS, max_examples=TRIES)
     with suppress(NoSuchExample, EnoughError):
         hypothesis.find(
-            cases(region.subject, region.family), parts, settings=limit, random=random.Random(seed)
+            family_cases(region.subject, region.family),
+            parts,
+            settings=limit,
+            random=random.Random(seed),
         )
     return min(
         (case for case, differs in known.items() if differs),
@@ -155,12 +167,12 @@ def _smallest(region: Region, pair: Pair, seed: int) -> Case | None:
     )
 
 
-def _cell(region: Region, pair: Pair, tally: Tally) -> Cell:
+def _cell(region: RegionSearch, pair: WayPlaces, tally: PairTally) -> AtlasCell:
     left, right = (region.ways[i] for i in pair)
     verdict: Sameness = (
         "different" if tally.different else "rounding" if tally.ulp else "equivalent"
     )
-    cell = Cell(
+    cell = AtlasCell(
         region.subject.target,
         region.subject.variant,
         region.family,
@@ -177,7 +189,7 @@ def _cell(region: Region, pair: Pair, tally: Tally) -> Cell:
         cause=tally.difference.cause, message=tally.difference.message, case=tally.case
     )
     try:
-        found = difference_shown(tally.case, region.subject, region.device, left, right)
+        found = reproduce_difference(tally.case, region.subject, region.device, left, right)
         text = script(found, region.subject, Approaches(a=left, b=right))
     except Unprintable as unprintable:
         return cell.replaced(verdict="doubtful", doubt=str(unprintable))

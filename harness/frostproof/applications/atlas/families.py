@@ -42,14 +42,14 @@ from frostproof.spec.layers import (
 from frostproof.spec.program import Clip, Step
 from frostproof.spec.subject import Kind, Subject
 
-Start = tuple[Input, tuple[AnyLayer, ...]]
+NetworkStart = tuple[Input, tuple[AnyLayer, ...]]
 
 
 @dataclass(frozen=True)
-class Family:
+class NetworkFamily:
     """Where its networks begin, and the menu for each rank of a sample, simple things first. `marks`: the layers that make it."""
 
-    inputs: tuple[Start, ...]
+    inputs: tuple[NetworkStart, ...]
     menus: dict[int, tuple[AnyLayer, ...]]
     marks: tuple[type[Layer], ...]
 
@@ -63,17 +63,17 @@ _LINEAR: tuple[AnyLayer, ...] = (
     GELU(),
     Dropout(0.2),
 )
-_VECTORS: tuple[Start, ...] = tuple((Input((width,)), ()) for width in (2, 3, 4))
-_SEQUENCES: tuple[Start, ...] = tuple((Input(shape), ()) for shape in ((2, 3), (3, 4)))
-_IMAGES: tuple[Start, ...] = tuple((Input(shape), ()) for shape in ((1, 3, 3), (2, 4, 4)))
-_TOKENS: tuple[Start, ...] = tuple(
+_VECTORS: tuple[NetworkStart, ...] = tuple((Input((width,)), ()) for width in (2, 3, 4))
+_SEQUENCES: tuple[NetworkStart, ...] = tuple((Input(shape), ()) for shape in ((2, 3), (3, 4)))
+_IMAGES: tuple[NetworkStart, ...] = tuple((Input(shape), ()) for shape in ((1, 3, 3), (2, 4, 4)))
+_TOKENS: tuple[NetworkStart, ...] = tuple(
     (Input((tokens,), rows), (Embedding(rows, width),))
     for tokens, rows, width in ((2, 3, 2), (3, 5, 4))
 )
 
-FAMILIES: dict[str, Family] = {
-    "linear": Family(_VECTORS, {1: _LINEAR}, (Linear,)),
-    "normalized": Family(
+FAMILIES: dict[str, NetworkFamily] = {
+    "linear": NetworkFamily(_VECTORS, {1: _LINEAR}, (Linear,)),
+    "normalized": NetworkFamily(
         _VECTORS,
         {
             1: (
@@ -89,7 +89,7 @@ FAMILIES: dict[str, Family] = {
         },
         (BatchNorm1d, LayerNorm, RMSNorm, GroupNorm),
     ),
-    "convolutional": Family(
+    "convolutional": NetworkFamily(
         _IMAGES,
         {
             3: (
@@ -106,10 +106,10 @@ FAMILIES: dict[str, Family] = {
         },
         (Conv2d,),
     ),
-    "recurrent": Family(
+    "recurrent": NetworkFamily(
         _SEQUENCES, {2: (LSTM(2), GRU(3), LSTM(3), Linear(2), LayerNorm(), Tanh())}, (LSTM, GRU)
     ),
-    "attention": Family(
+    "attention": NetworkFamily(
         _SEQUENCES,
         {
             2: (
@@ -123,14 +123,14 @@ FAMILIES: dict[str, Family] = {
         },
         (SelfAttention, TransformerEncoderLayer),
     ),
-    "embedding": Family(
+    "embedding": NetworkFamily(
         _TOKENS,
         {2: (Linear(2), TiedLinear(3), LayerNorm(), Linear(3), Tanh(), Flatten()), 1: _LINEAR},
         (Embedding,),
     ),
 }
 
-STEPS = (
+STEP_KINDS = (
     Step(),
     Step(micro_batches=2),
     Step(set_to_none=False),
@@ -142,14 +142,14 @@ STEPS = (
 """What a program is made of, and may end with. Nothing is frozen or thawed on the way: what each way does then is a story of its own."""
 
 _GENES = st.lists(st.integers(0, GENES - 1), min_size=2, max_size=6)
-_STEP = st.sampled_from(STEPS)
+_STEP = st.sampled_from(STEP_KINDS)
 _BEFORE = st.lists(_STEP, max_size=2)
 _MASKS = st.sampled_from([(kind, whole) for kind, whole in MASKS if kind not in ("none", "all")])
 _BITS, _SEEDS, _SAMPLES = st.integers(0, 255), st.integers(0, 1 << 16), st.integers(2, 4)
 
 
 @st.composite
-def cases(
+def family_cases(
     draw: st.DrawFn, subject: Subject, name: str, last: st.SearchStrategy[Step] = _STEP
 ) -> Case:
     """Cases of the family called `name`, one of `families_of(subject)`, that `subject` can train; `last`: how they end."""
@@ -203,7 +203,7 @@ def _architecture(draw: st.DrawFn, subject: Subject, name: str) -> Architecture:
 @cache
 def _fitting(
     kind: Kind, name: str
-) -> tuple[Mapping[int, Sequence[AnyLayer]], Sequence[Start], Sequence[AnyLayer]]:
+) -> tuple[Mapping[int, Sequence[AnyLayer]], Sequence[NetworkStart], Sequence[AnyLayer]]:
     """Of a family what an optimizer of `kind` can train: its menus, its inputs, and the layers that make it and may come first."""
     family = FAMILIES[name]
     menus = {rank: fitting(menu, rank, kind) for rank, menu in family.menus.items()}
@@ -220,6 +220,6 @@ def _fitting(
     return menus, family.inputs if marks and kind != "sparse" else (), marks
 
 
-def families_of(subject: Subject) -> list[str]:
+def trainable_families(subject: Subject) -> list[str]:
     """Names of the families that have networks for what this optimizer can train."""
     return [name for name in FAMILIES if _fitting(subject.parameters, name)[1]]

@@ -9,11 +9,16 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from frostproof.applications.atlas.classes import worst
-from frostproof.applications.atlas.record import Atlas, Cell, Sameness
-from frostproof.applications.atlas.summary import SIGNS, causes, smallest, told
+from frostproof.applications.atlas.classes import worst_verdicts
+from frostproof.applications.atlas.record import Atlas, AtlasCell, Sameness
+from frostproof.applications.atlas.summary import (
+    SIGNS,
+    cells_by_cause,
+    smallest_example,
+    trait_words,
+)
 from frostproof.applications.atlas.traits import TRAITS
-from frostproof.report.html.page import filled
+from frostproof.report.html.page import render_template
 from frostproof.results.rows import Environment
 
 LETTERS: dict[Sameness | None, str] = {
@@ -39,7 +44,7 @@ WORDS: dict[Sameness | None, str] = {
 }
 
 
-class Square(NamedTuple):
+class MatrixCell(NamedTuple):
     """A cell of the matrix over all optimizers and families."""
 
     kind: str
@@ -48,7 +53,7 @@ class Square(NamedTuple):
     title: str
 
 
-class Cause(NamedTuple):
+class CauseDetails(NamedTuple):
     """Why two ways differ: in which cases, and the smallest of them."""
 
     text: str
@@ -58,7 +63,7 @@ class Cause(NamedTuple):
     doubt: str | None
 
 
-class PairShown(NamedTuple):
+class PairDetails(NamedTuple):
     """Two ways, by optimizer and family; each of `rows` has a kind, a sign and a title for each family."""
 
     anchor: str
@@ -68,17 +73,17 @@ class PairShown(NamedTuple):
     kind: str
     sign: str
     rows: list[tuple[str, list[tuple[str, str, str]]]]
-    causes: list[Cause]
+    causes: list[CauseDetails]
 
 
-class WayShown(NamedTuple):
+class WayRow(NamedTuple):
     name: str
     does: str
     told: list[str]
     raises: str
 
 
-class View(NamedTuple):
+class AtlasPageContext(NamedTuple):
     """What the template shows. `data`: verdicts of every optimizer and family as JSON, in the order of pairs; `chart`: SVG."""
 
     environment: Environment
@@ -86,36 +91,36 @@ class View(NamedTuple):
     numbers: str
     targets: list[str]
     families: list[str]
-    ways: list[WayShown]
+    ways: list[WayRow]
     traits: list[str]
-    cells: list[list[Square]]
-    pairs: list[PairShown]
+    cells: list[list[MatrixCell]]
+    pairs: list[PairDetails]
     data: Markup
     depth: int
     chart: Markup
     lost: list[str]
 
 
-def page(atlas: Atlas, depth: int = 8) -> str:
+def atlas_page(atlas: Atlas, depth: int = 8) -> str:
     """The page; `depth`: layers of the network in the chart of costs."""
-    from frostproof.applications.costs.chart import chart
+    from frostproof.applications.costs.chart import savings_chart
 
     names = [way.name for way in atlas.ways]
-    found = worst(atlas.cells)
+    found = worst_verdicts(atlas.cells)
     same = sum(verdict == "equivalent" for verdict in found.values())
     targets, families = (
         list(dict.fromkeys(getattr(cell, field) for cell in atlas.cells))
         for field in ("target", "family")
     )
     compared = sum(cell.compared for cell in atlas.cells)
-    view = View(
+    view = AtlasPageContext(
         atlas.environment,
         f"{same} of {len(found)} pairs of ways to freeze train alike, bit for bit",
         f"{len(targets)} optimizers · {len(families)} families of networks · {compared:,} comparisons · {atlas.seconds:,.0f} s",
         targets,
         families,
         [
-            WayShown(way.name, way.does, told(way), str(way.traits.get("raises", "")))
+            WayRow(way.name, way.does, trait_words(way), str(way.traits.get("raises", "")))
             for way in atlas.ways
         ],
         list(TRAITS.values()),
@@ -126,20 +131,20 @@ def page(atlas: Atlas, depth: int = 8) -> str:
         ],
         _data(names, atlas.cells, targets, families),
         depth,
-        Markup(chart(depth)),
+        Markup(savings_chart(depth)),
         [f"{lost.target}: {lost.reason}" for lost in atlas.lost],
     )
-    return filled("atlas.html", "atlas.js", view=view)
+    return render_template("atlas.html", "atlas.js", view=view)
 
 
 def _square(
     row: str, column: str, found: dict[frozenset[str], Sameness], names: Sequence[str]
-) -> Square:
+) -> MatrixCell:
     if row == column:
-        return Square("none", "", "", "")
+        return MatrixCell("none", "", "", "")
     verdict = found.get(frozenset((row, column)))
     left, right = sorted((row, column), key=names.index)
-    return Square(
+    return MatrixCell(
         KINDS[verdict],
         SIGNS[verdict],
         _anchor(left, right),
@@ -152,19 +157,23 @@ def _anchor(left: str, right: str) -> str:
 
 
 def _pair(
-    left: str, right: str, cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]
-) -> PairShown:
+    left: str,
+    right: str,
+    cells: Sequence[AtlasCell],
+    targets: Sequence[str],
+    families: Sequence[str],
+) -> PairDetails:
     mine = {
         (cell.target, cell.family): cell
         for cell in cells
         if (cell.left, cell.right) == (left, right)
     }
-    verdict = worst(mine.values()).get(frozenset((left, right)))
+    verdict = worst_verdicts(mine.values()).get(frozenset((left, right)))
     rows = [
         (target.partition(":")[2], [_told(mine.get((target, family))) for family in families])
         for target in targets
     ]
-    return PairShown(
+    return PairDetails(
         _anchor(left, right),
         left,
         right,
@@ -176,7 +185,7 @@ def _pair(
     )
 
 
-def _told(cell: Cell | None) -> tuple[str, str, str]:
+def _told(cell: AtlasCell | None) -> tuple[str, str, str]:
     if cell is None:
         return "none", "", "never compared"
     title = (
@@ -191,11 +200,11 @@ def _told(cell: Cell | None) -> tuple[str, str, str]:
     )
 
 
-def _causes(cells: Collection[Cell]) -> Iterator[Cause]:
-    for text, having in (*causes(cells), *causes(cells, "doubtful")):
-        example = smallest(having)
+def _causes(cells: Collection[AtlasCell]) -> Iterator[CauseDetails]:
+    for text, having in (*cells_by_cause(cells), *cells_by_cause(cells, "doubtful")):
+        example = smallest_example(having)
         where = ", ".join(dict.fromkeys(cell.target.partition(":")[2] for cell in having))
-        yield Cause(
+        yield CauseDetails(
             text,
             f"{where}; here {example.target}, {example.family}",
             example.message or "",
@@ -205,7 +214,10 @@ def _causes(cells: Collection[Cell]) -> Iterator[Cause]:
 
 
 def _data(
-    names: Sequence[str], cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]
+    names: Sequence[str],
+    cells: Sequence[AtlasCell],
+    targets: Sequence[str],
+    families: Sequence[str],
 ) -> Markup:
     verdicts = {(cell.target, cell.family, cell.left, cell.right): cell.verdict for cell in cells}
     regions = [

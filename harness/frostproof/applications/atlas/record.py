@@ -13,7 +13,7 @@ Sameness = Literal["equivalent", "rounding", "doubtful", "different"]
 """Doubtful: they trained otherwise, and the script that was made of it does not show it in a process of its own."""
 
 
-class Cell(msgspec.Struct, frozen=True):
+class AtlasCell(msgspec.Struct, frozen=True):
     """Two ways to freeze, for one optimizer in one family of networks.
 
     `compared`: cases that both could freeze, those that shrinking tried included, and `different`: those in which they trained
@@ -38,12 +38,12 @@ class Cell(msgspec.Struct, frozen=True):
     doubt: str | None = None
     reproducer: str | None = None
 
-    def replaced(self, **fields: Any) -> Cell:
+    def replaced(self, **fields: Any) -> AtlasCell:
         """A copy with other values for some fields."""
         return msgspec.structs.replace(self, **fields)
 
 
-class Way(msgspec.Struct, frozen=True):
+class WayRecord(msgspec.Struct, frozen=True):
     """A way to freeze: its name, what one does, and what is seen of it on a small network (`traits`, by their names)."""
 
     name: str
@@ -51,7 +51,7 @@ class Way(msgspec.Struct, frozen=True):
     traits: dict[str, bool | str]
 
 
-class Lost(msgspec.Struct, frozen=True):
+class LostOptimizer(msgspec.Struct, frozen=True):
     """An optimizer of which nothing is known, and why."""
 
     target: str
@@ -63,9 +63,9 @@ class Atlas(msgspec.Struct, frozen=True):
     """All of it. `seconds`: how long it took."""
 
     environment: Environment
-    ways: list[Way]
-    cells: list[Cell]
-    lost: list[Lost]
+    ways: list[WayRecord]
+    cells: list[AtlasCell]
+    lost: list[LostOptimizer]
     seconds: float
     format: str = "frostproof-atlas"
     version: int = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from frostproof.applications.atlas.classes import Pair, classes, pair_of, worst
-from frostproof.applications.atlas.record import Atlas, Cell, Sameness, Way
+from frostproof.applications.atlas.classes import WayNames, way_classes, way_names, worst_verdicts
+from frostproof.applications.atlas.record import Atlas, AtlasCell, Sameness, WayRecord
 from frostproof.applications.atlas.traits import TRAITS
-from frostproof.report.markdown import code
+from frostproof.report.markdown import code_span
 
 SIGNS: dict[Sameness | None, str] = {
     None: "",
@@ -19,7 +19,7 @@ SIGNS: dict[Sameness | None, str] = {
 }
 
 
-def summary(atlas: Atlas) -> str:
+def atlas_markdown(atlas: Atlas) -> str:
     """The whole page."""
     return (
         "\n".join(
@@ -33,7 +33,7 @@ def overview(atlas: Atlas) -> str:
     """The same in a few lines for a terminal: the classes of ways for each optimizer, and why ways differ."""
     lines = [f"{target}: {_braced(groups)}" for target, groups in _classes(atlas)]
     lines += ["", "ways differ because"]
-    lines += [f"  {len(cells):6,} pairs: {cause}" for cause, cells in causes(atlas.cells)]
+    lines += [f"  {len(cells):6,} pairs: {cause}" for cause, cells in cells_by_cause(atlas.cells)]
     doubtful = [cell for cell in atlas.cells if cell.verdict == "doubtful"]
     if doubtful:
         lines += [
@@ -49,14 +49,14 @@ def overview(atlas: Atlas) -> str:
 
 
 def _classes(atlas: Atlas) -> Iterator[tuple[str, list[list[str]]]]:
-    by_target: dict[str, list[Cell]] = defaultdict(list)
+    by_target: dict[str, list[AtlasCell]] = defaultdict(list)
     for cell in atlas.cells:
         by_target[cell.target].append(cell)
     for target, cells in by_target.items():
-        found = worst(cells)
+        found = worst_verdicts(cells)
         yield (
             target,
-            classes(
+            way_classes(
                 [way.name for way in atlas.ways if any(way.name in pair for pair in found)], found
             ),
         )
@@ -90,7 +90,7 @@ def _head(atlas: Atlas) -> Iterator[str]:
         "constant here: something is frozen, and something trains, from beginning to end."
     )
     for lost in atlas.lost:
-        yield f"\n{code(lost.target)} is not in it: {lost.reason}."
+        yield f"\n{code_span(lost.target)} is not in it: {lost.reason}."
     yield ""
 
 
@@ -102,14 +102,14 @@ def _ways(atlas: Atlas) -> Iterator[str]:
     yield f"| way | what one does | {' | '.join(TRAITS.values())} |"
     yield "| --- | --- |" + " --- |" * len(TRAITS)
     for way in atlas.ways:
-        words = told(way)
+        words = trait_words(way)
         if "raises" in way.traits:
             words[1] = f"raises: {way.traits['raises']}"
-        yield f"| {code(way.name)} | {way.does} | {' | '.join(words)} |"
+        yield f"| {code_span(way.name)} | {way.does} | {' | '.join(words)} |"
     yield ""
 
 
-def told(way: Way) -> list[str]:
+def trait_words(way: WayRecord) -> list[str]:
     """For each of TRAITS whether it was seen: yes, no, or nothing where the way raised before."""
     return [
         "" if name not in way.traits else "yes" if way.traits[name] else "no" for name in TRAITS
@@ -118,10 +118,10 @@ def told(way: Way) -> list[str]:
 
 def _matrix(atlas: Atlas) -> Iterator[str]:
     names = [way.name for way in atlas.ways]
-    found = worst(atlas.cells)
-    numbers: dict[Pair, list[int]] = defaultdict(list)
-    for number, (_, cells) in enumerate(causes(atlas.cells), 1):
-        for pair in {pair_of(cell) for cell in cells}:
+    found = worst_verdicts(atlas.cells)
+    numbers: dict[WayNames, list[int]] = defaultdict(list)
+    for number, (_, cells) in enumerate(cells_by_cause(atlas.cells), 1):
+        for pair in {way_names(cell) for cell in cells}:
             numbers[pair].append(number)
     yield "## Every way against every other"
     yield ""
@@ -130,14 +130,14 @@ def _matrix(atlas: Atlas) -> Iterator[str]:
         "with the numbers of the causes, which are below."
     )
     yield ""
-    yield f"| | {' | '.join(map(code, names))} |"
+    yield f"| | {' | '.join(map(code_span, names))} |"
     yield "| --- |" + " --- |" * len(names)
     for row in names:
         told = [frozenset((row, other)) for other in names]
         signs = [
             " ".join([SIGNS[found.get(pair)], *map(str, numbers[pair])]).strip() for pair in told
         ]
-        yield f"| {code(row)} | {' | '.join(signs)} |"
+        yield f"| {code_span(row)} | {' | '.join(signs)} |"
     yield ""
 
 
@@ -150,20 +150,20 @@ def _optimizers(atlas: Atlas) -> Iterator[str]:
     yield "| optimizer | classes of ways |"
     yield "| --- | --- |"
     for target, groups in _classes(atlas):
-        yield f"| {code(target)} | {_braced(groups)} |"
+        yield f"| {code_span(target)} | {_braced(groups)} |"
     yield ""
 
 
 def _causes(atlas: Atlas) -> Iterator[str]:
     yield "## Why they differ"
     yield ""
-    for number, (cause, cells) in enumerate(causes(atlas.cells), 1):
-        example = smallest(cells)
+    for number, (cause, cells) in enumerate(cells_by_cause(atlas.cells), 1):
+        example = smallest_example(cells)
         targets = list(dict.fromkeys(cell.target.partition(":")[2] for cell in cells))
         families = list(dict.fromkeys(cell.family for cell in cells))
         yield f"### {number}. {cause}"
         yield ""
-        yield f"{len(cells):,} pairs; optimizers: {', '.join(targets)}; networks: {', '.join(families)}. {code(example.message or '')}"
+        yield f"{len(cells):,} pairs; optimizers: {', '.join(targets)}; networks: {', '.join(families)}. {code_span(example.message or '')}"
         yield ""
         if example.script:
             yield f"<details><summary>{example.left} and {example.right}, {example.target}, as a script</summary>"
@@ -176,14 +176,16 @@ def _causes(atlas: Atlas) -> Iterator[str]:
             yield ""
 
 
-def smallest(cells: Iterable[Cell]) -> Cell:
+def smallest_example(cells: Iterable[AtlasCell]) -> AtlasCell:
     """The one of these cells, which all have a case, whose case is the smallest."""
     return min(cells, key=lambda cell: cell.case.size if cell.case else ())
 
 
-def causes(cells: Iterable[Cell], verdict: Sameness = "different") -> list[tuple[str, list[Cell]]]:
+def cells_by_cause(
+    cells: Iterable[AtlasCell], verdict: Sameness = "different"
+) -> list[tuple[str, list[AtlasCell]]]:
     """Cause -> the cells of this verdict that have it, the most frequent first."""
-    found: dict[str, list[Cell]] = defaultdict(list)
+    found: dict[str, list[AtlasCell]] = defaultdict(list)
     for cell in cells:
         if cell.verdict == verdict and cell.cause is not None:
             found[cell.cause].append(cell)

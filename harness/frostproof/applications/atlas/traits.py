@@ -41,7 +41,7 @@ _ADAMW = Subject(
 )
 
 
-def traits(way: Approach) -> dict[str, bool | str]:
+def observe_traits(way: Approach) -> dict[str, bool | str]:
     """Trait -> whether it was seen, in the order of TRAITS; or `raises` alone, with what a step raised."""
     with fenced("cpu"):
         training = Training(

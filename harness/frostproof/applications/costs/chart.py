@@ -11,7 +11,7 @@ SOFT = 'fill="#76838f"'
 """Colors are attributes and no style sheet, which the policy of a page may forbid."""
 
 
-def chart(layers: int) -> str:
+def savings_chart(layers: int) -> str:
     """Matrix products in the backward pass of so many equal Linear layers, of which one alone trains, against which one that is:
     A's as bars, B's as their outline. The figures are the closed form, which the tests count again."""
     most = backward_b(layers)

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from frostproof.applications.costs.task import Task, loss_of, tensors_in
-from frostproof.applications.costs.ways import Way
+from frostproof.applications.costs.task import CostTask, mean_square_loss, tensors_in
+from frostproof.applications.costs.ways import ModelWay
 from frostproof.training.flops import Flops, comparable
 from frostproof.training.saved_tensors import SavedForBackward, size, storages
 
-Optimizing = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+BuildOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 """Builds an optimizer from parameter groups, and has it take its first step."""
 
 
-class Costs(msgspec.Struct, frozen=True):
+class StepCosts(msgspec.Struct, frozen=True):
     """One step: forward, backward, and the optimizer's first step.
 
     FLOPs are those of matrix products, convolutions and attention. `saved_bytes`: activations that the graph of the forward
@@ -42,7 +42,9 @@ class Costs(msgspec.Struct, frozen=True):
     untrained: tuple[str, ...] = ()
 
 
-def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
+def count_costs(
+    task: CostTask, way: ModelWay, optimizing: BuildOptimizer | None = None
+) -> StepCosts:
     """The costs of a way that is not unfit, for a copy of the task's model. The CPU's RNG, and what was set of backends, are put back.
 
     Whatever the model raises comes through.
@@ -60,7 +62,7 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
         with Flops() as forward, saving:
             outputs = way.forward(model, inputs, frozen)
         held = saving.held()
-        loss = loss_of(outputs)
+        loss = mean_square_loss(outputs)
         with Flops() as backward:
             way.backward(loss, model, frozen)
     parameters = dict(model.named_parameters())
@@ -76,7 +78,7 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
         way.after_backward(model, frozen)
         optimizer = optimizing(way.groups(model, frozen))
         state_bytes = size(tensors_in(dict(optimizer.state)))
-    return Costs(
+    return StepCosts(
         forward_flops=forward.flops,
         backward_flops=backward.flops,
         saved_bytes=sum(held[each] for each in held.keys() - given.keys() - kept.keys()),

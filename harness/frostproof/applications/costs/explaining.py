@@ -10,13 +10,13 @@ import msgspec
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from frostproof.applications.costs.task import Task
-from frostproof.applications.costs.tracing import Call, Trace
+from frostproof.applications.costs.task import CostTask
+from frostproof.applications.costs.tracing import ModuleCall, StepTrace
 from frostproof.applications.costs.ways import A
 from frostproof.training.flops import comparable
 
 
-class Layer(msgspec.Struct, frozen=True):
+class LayerCost(msgspec.Struct, frozen=True):
     """One module, less the modules within it that are called by themselves, in one step under A.
 
     `weights` and `frozen` count numbers, not tensors. `weight_flops` and `input_flops`: of backward, for gradients of its
@@ -48,7 +48,7 @@ class Layer(msgspec.Struct, frozen=True):
         )
 
 
-def explained(task: Task) -> list[Layer]:
+def layer_costs(task: CostTask) -> list[LayerCost]:
     """Every module that has weights or computes something counted, in the order of the model.
 
     What its backward pass spends on arguments is what it spends with all weights frozen, and its arguments as they are.
@@ -57,15 +57,15 @@ def explained(task: Task) -> list[Layer]:
     model = task.thawed()
     A.freeze(model, task.frozen)
     with comparable(model):
-        calls = Trace(model, task.inputs).calls
+        calls = StepTrace(model, task.inputs).calls
         held = task.thawed().requires_grad_(False)
         _differentiate(held, calls)
-        passing = Trace(held, task.inputs).calls
+        passing = StepTrace(held, task.inputs).calls
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     return list(_layers(task, calls, passing, trained))
 
 
-def _differentiate(model: nn.Module, calls: Iterable[Call]) -> None:
+def _differentiate(model: nn.Module, calls: Iterable[ModuleCall]) -> None:
     """Have arguments require grad where they did in these calls; also where backward computes a segment again."""
     flags: dict[str, list[tuple[bool, ...]]] = {}
     for call in calls:
@@ -96,14 +96,14 @@ def _needing(tensor: Tensor, needs: bool) -> Tensor:
 
 
 def _layers(
-    task: Task, calls: list[Call], passing: list[Call], trained: Collection[str]
-) -> Iterable[Layer]:
+    task: CostTask, calls: list[ModuleCall], passing: list[ModuleCall], trained: Collection[str]
+) -> Iterable[LayerCost]:
     modules = dict(task.model.named_modules())
     called = {call.path for call in calls}
     owned: dict[str, list[tuple[str, nn.Parameter]]] = {path: [] for path in modules}
     for name, parameter in task.model.named_parameters():
         owned[_caller(name.rpartition(".")[0], called)].append((name, parameter))
-    spent: dict[str, list[tuple[Call, Call]]] = {path: [] for path in modules}
+    spent: dict[str, list[tuple[ModuleCall, ModuleCall]]] = {path: [] for path in modules}
     for call, passed in zip(calls, passing, strict=True):
         spent[call.path].append((call, passed))
     for path, module in modules.items():
@@ -116,7 +116,7 @@ def _layers(
             if owned[path]
             else backward
         )
-        yield Layer(
+        yield LayerCost(
             path=path,
             kind=type(module).__name__,
             weights=sum(parameter.numel() for _, parameter in owned[path]),

@@ -16,7 +16,7 @@ from frostproof.optimizers.targets import imported, nearest
 EXAMPLE = "--input 8,3,32,32"
 
 
-def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
+def load_model(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
     """The model that the factory returns, and its positional arguments, None where it does not say. Raises UsageError."""
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
@@ -52,7 +52,7 @@ def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
     ) else (inputs,)
 
 
-def batch(model: nn.Module, shape: str) -> tuple[Tensor]:
+def random_batch(model: nn.Module, shape: str) -> tuple[Tensor]:
     """Random numbers of a shape, written as `8,3,32,32`, where the model's parameters are and of their dtype. Raises UsageError."""
     try:
         sizes = [int(each) for each in shape.split(",")]
@@ -70,7 +70,7 @@ def batch(model: nn.Module, shape: str) -> tuple[Tensor]:
     )
 
 
-def frozen_by(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
     """Names of the parameters that the patterns match, and of those that have requires_grad=False already.
 
     A pattern is a glob on names, `*` matching dots too; the name of a module stands for all below it. A parameter that

@@ -7,27 +7,27 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import torch
 
-from frostproof.applications.costs.counting import Costs, Optimizing, count
-from frostproof.applications.costs.task import Task
-from frostproof.applications.costs.ways import WAYS, B, Way
+from frostproof.applications.costs.counting import BuildOptimizer, StepCosts, count_costs
+from frostproof.applications.costs.task import CostTask
+from frostproof.applications.costs.ways import MODEL_WAYS, B, ModelWay
 from frostproof.errors import UsageError, one_line
 from frostproof.training.bits import bits_of
 from frostproof.training.flops import comparable
 
 
-class Estimate(msgspec.Struct, frozen=True):
+class WayEstimate(msgspec.Struct, frozen=True):
     """A way and what it costs; where `costs` is None, `reason` says why it cannot be used."""
 
     way: str
     how: str
-    costs: Costs | None
+    costs: StepCosts | None
     reason: str = ""
 
 
-def estimated(task: Task, optimizing: Optimizing | None) -> list[Estimate]:
+def estimate_ways(task: CostTask, optimizing: BuildOptimizer | None) -> list[WayEstimate]:
     """Every way, the simplest first. Raises UsageError where the model cannot be trained at all."""
     try:
-        plain = count(task, B, optimizing)
+        plain = count_costs(task, B, optimizing)
     except UsageError:
         raise
     except Exception as error:  # whatever the user's model raises
@@ -35,17 +35,21 @@ def estimated(task: Task, optimizing: Optimizing | None) -> list[Estimate]:
             f"a training step raised {type(error).__name__}: {one_line(str(error), 200)}; make it work first"
         ) from None
     return [
-        Estimate(way.name, way.how, plain) if way is B else _estimated(task, way, optimizing, plain)
-        for way in WAYS
+        WayEstimate(way.name, way.how, plain)
+        if way is B
+        else _estimated(task, way, optimizing, plain)
+        for way in MODEL_WAYS
     ]
 
 
-def _estimated(task: Task, way: Way, optimizing: Optimizing | None, plain: Costs) -> Estimate:
+def _estimated(
+    task: CostTask, way: ModelWay, optimizing: BuildOptimizer | None, plain: StepCosts
+) -> WayEstimate:
     if unfit := way.unfit(task):
-        return Estimate(way.name, way.how, None, f"does not apply: {unfit}")
+        return WayEstimate(way.name, way.how, None, f"does not apply: {unfit}")
     costs, reason = None, ""
     try:
-        costs = count(task, way, optimizing)
+        costs = count_costs(task, way, optimizing)
     except UsageError as error:
         reason = str(error)
     except Exception as error:  # a way may be more than the model can take
@@ -56,19 +60,19 @@ def _estimated(task: Task, way: Way, optimizing: Optimizing | None, plain: Costs
         else []
     )
     return (
-        Estimate(way.name, way.how, None, f"does not train {left[0]}")
+        WayEstimate(way.name, way.how, None, f"does not train {left[0]}")
         if left
-        else Estimate(way.name, way.how, costs, reason)
+        else WayEstimate(way.name, way.how, costs, reason)
     )
 
 
-def recommended(estimates: Sequence[Estimate]) -> Estimate:
+def cheapest_way(estimates: Sequence[WayEstimate]) -> WayEstimate:
     """The least backward FLOPs; of those the least saved, then gradient, then state bytes; of those the simplest."""
     usable = [(each.costs, each) for each in estimates if each.costs is not None]
     return min(usable, key=lambda pair: _rank(pair[0]))[1]
 
 
-def _rank(costs: Costs) -> tuple[int, ...]:
+def _rank(costs: StepCosts) -> tuple[int, ...]:
     return (
         costs.backward_flops,
         costs.saved_bytes + costs.input_bytes,
@@ -77,9 +81,9 @@ def _rank(costs: Costs) -> tuple[int, ...]:
     )
 
 
-def remarks(task: Task, chosen: Estimate) -> Iterator[str]:
+def cost_remarks(task: CostTask, chosen: WayEstimate) -> Iterator[str]:
     """What to mind with this way, where it applies to this model."""
-    moving = drifting(task)
+    moving = drifting_modules(task)
     if len(moving) == 1:
         yield f"module {moving[0]} is frozen, yet a forward pass changes its buffers: call .eval() on it after each model.train()"
     elif moving:
@@ -96,7 +100,7 @@ def remarks(task: Task, chosen: Estimate) -> Iterator[str]:
             yield f"{' and '.join(each)} are one parameter: it is frozen under each name"
 
 
-def drifting(task: Task) -> list[str]:
+def drifting_modules(task: CostTask) -> list[str]:
     """Paths of modules that are frozen as a whole, and have buffers that a forward pass changes."""
     model = task.thawed()
     before = {

@@ -9,16 +9,21 @@ import msgspec
 import torch
 from torch.optim import Optimizer
 
-from frostproof.applications.costs.counting import Optimizing
-from frostproof.applications.costs.explaining import Layer, explained
-from frostproof.applications.costs.model import EXAMPLE, batch, frozen_by, loaded
-from frostproof.applications.costs.recommending import Estimate, estimated, recommended, remarks
-from frostproof.applications.costs.task import Task
+from frostproof.applications.costs.counting import BuildOptimizer
+from frostproof.applications.costs.explaining import LayerCost, layer_costs
+from frostproof.applications.costs.model import EXAMPLE, frozen_names, load_model, random_batch
+from frostproof.applications.costs.recommending import (
+    WayEstimate,
+    cheapest_way,
+    cost_remarks,
+    estimate_ways,
+)
+from frostproof.applications.costs.task import CostTask
 from frostproof.errors import UsageError, one_line
 from frostproof.optimizers.targets import imported, nearest
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class CostReport(msgspec.Struct, frozen=True, kw_only=True):
     """`frozen` and `trainable` name parameters; `recommended` names a way. Costs are of one step with these inputs."""
 
     format: Literal["frostproof-costs"] = "frostproof-costs"
@@ -28,37 +33,37 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     optimizer: str
     frozen: tuple[str, ...]
     trainable: tuple[str, ...]
-    layers: tuple[Layer, ...]
-    ways: tuple[Estimate, ...]
+    layers: tuple[LayerCost, ...]
+    ways: tuple[WayEstimate, ...]
     recommended: str
     remarks: tuple[str, ...]
 
 
-def report(
+def cost_report(
     target: str, patterns: Sequence[str], shape: str | None = None, optimizer: str = "AdamW"
-) -> Report:
+) -> CostReport:
     """Count every way to freeze what `patterns` match in the model that `target` names. Raises UsageError."""
-    model, inputs = loaded(target)
+    model, inputs = load_model(target)
     optimizing = _optimizing(optimizer)
     if shape is not None:
-        inputs = batch(model, shape)
-    frozen = frozen_by(model, patterns)
+        inputs = random_batch(model, shape)
+    frozen = frozen_names(model, patterns)
     if inputs is None:
         raise UsageError(
             f"no input is known: give its shape, as {EXAMPLE}, or let {target} return a pair (model, inputs)"
         )
-    task = Task(model, inputs, frozen)
-    estimates = estimated(task, optimizing)
-    chosen = recommended(estimates)
-    notes = list(remarks(task, chosen))
-    layers: list[Layer] = []
+    task = CostTask(model, inputs, frozen)
+    estimates = estimate_ways(task, optimizing)
+    chosen = cheapest_way(estimates)
+    notes = list(cost_remarks(task, chosen))
+    layers: list[LayerCost] = []
     try:
-        layers = explained(task)
+        layers = layer_costs(task)
     except Exception as error:  # a model that trains, yet not with hooks on its modules
         notes.append(
             f"its modules cannot be told apart: {type(error).__name__}: {one_line(str(error), 200)}"
         )
-    return Report(
+    return CostReport(
         torch=str(torch.__version__),
         model=target,
         optimizer=optimizer,
@@ -71,7 +76,7 @@ def report(
     )
 
 
-def _optimizing(name: str) -> Optimizing:
+def _optimizing(name: str) -> BuildOptimizer:
     """What builds this optimizer, of torch.optim or as module:Name, and takes a step. Raises UsageError."""
     module_name, _, attribute = name.rpartition(":")
     module: Any = imported(module_name, name) if module_name else torch.optim

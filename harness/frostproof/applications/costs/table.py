@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
-from frostproof.applications.costs.explaining import Layer
-from frostproof.applications.costs.recommending import Estimate
-from frostproof.applications.costs.report import Report
+from frostproof.applications.costs.explaining import LayerCost
+from frostproof.applications.costs.recommending import WayEstimate
+from frostproof.applications.costs.report import CostReport
 from frostproof.applications.costs.ways import A, B
 from frostproof.errors import one_line
 
@@ -17,7 +17,7 @@ WIDTH, LONGEST, MANY = 120, 34, 40
 """Of a line, of a name, and of the table of modules, in lines."""
 
 
-def table(report: Report) -> str:
+def cost_table(report: CostReport) -> str:
     """What is frozen, what is still computed and why, what each way costs, and which one to use."""
     return (
         "\n".join([*_head(report), *_modules(report.layers), *_ways(report), *_advice(report)])
@@ -25,19 +25,19 @@ def table(report: Report) -> str:
     )
 
 
-def _head(report: Report) -> Iterator[str]:
+def _head(report: CostReport) -> Iterator[str]:
     frozen, weights = (
         sum(each.frozen for each in report.layers),
         sum(each.weights for each in report.layers),
     )
-    numbers = f", {count(frozen)} of {count(weights)} numbers" if weights else ""
+    numbers = f", {number_text(frozen)} of {number_text(weights)} numbers" if weights else ""
     yield one_line(
         f"{report.model}: {len(report.frozen)} of {len(report.frozen) + len(report.trainable)} parameters are frozen{numbers}"
     )
     yield ""
 
 
-def _modules(layers: Sequence[Layer]) -> Iterator[str]:
+def _modules(layers: Sequence[LayerCost]) -> Iterator[str]:
     if not layers:
         return
     yield f"What is still computed under {A.name}, in FLOPs of one step:"
@@ -45,26 +45,27 @@ def _modules(layers: Sequence[Layer]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [
         ("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")
     ]
-    for each in condensed(layers, MANY):
+    for each in condense_layers(layers, MANY):
         frozen = "frozen" if each.frozen == each.weights else "partly" if each.frozen else "trains"
         numbers = [
-            count(flops) for flops in (each.forward_flops, each.weight_flops, each.input_flops)
+            number_text(flops)
+            for flops in (each.forward_flops, each.weight_flops, each.input_flops)
         ]
         rows.append(
             (
                 each.path or "(itself)",
                 each.kind,
-                count(each.weights),
+                number_text(each.weights),
                 frozen if each.weights else "",
                 *numbers,
                 each.why,
             )
         )
-    yield from aligned(rows, right=(2, 4, 5, 6))
+    yield from align_columns(rows, right=(2, 4, 5, 6))
     yield ""
 
 
-def condensed(layers: Sequence[Layer], most: int) -> list[Layer]:
+def condense_layers(layers: Sequence[LayerCost], most: int) -> list[LayerCost]:
     """At most so many rows, if paths can do it: those that begin with the same path become one, as deep a path as fits."""
     deepest = max(each.path.count(".") for each in layers) + 1
     for depth in range(deepest + 1, 0, -1):
@@ -77,12 +78,12 @@ def condensed(layers: Sequence[Layer], most: int) -> list[Layer]:
     ]
 
 
-def _beginning(depth: int, layer: Layer) -> str:
+def _beginning(depth: int, layer: LayerCost) -> str:
     return ".".join(layer.path.split(".")[:depth])
 
 
-def _together(members: Sequence[Layer], path: str) -> Layer:
-    return Layer(
+def _together(members: Sequence[LayerCost], path: str) -> LayerCost:
+    return LayerCost(
         path=path,
         kind=f"{len(members)} modules",
         weights=sum(each.weights for each in members),
@@ -95,7 +96,7 @@ def _together(members: Sequence[Layer], path: str) -> Layer:
     )
 
 
-def _ways(report: Report) -> Iterator[str]:
+def _ways(report: CostReport) -> Iterator[str]:
     bound = next(
         (each.costs.backward_flops for each in report.ways if each.way == B.name and each.costs), 0
     )
@@ -106,30 +107,38 @@ def _ways(report: Report) -> Iterator[str]:
     ]
     for each in report.ways:
         if (costs := each.costs) is not None:
-            share = share_of(costs.backward_flops, bound) if bound else ""
+            share = share_text(costs.backward_flops, bound) if bound else ""
             sizes = [
-                size(costs.saved_bytes + costs.input_bytes),
-                size(costs.gradient_bytes),
-                size(costs.state_bytes or 0),
+                bytes_text(costs.saved_bytes + costs.input_bytes),
+                bytes_text(costs.gradient_bytes),
+                bytes_text(costs.state_bytes or 0),
             ]
             rows.append(
-                (each.way, count(costs.forward_flops), count(costs.backward_flops), share, *sizes)
+                (
+                    each.way,
+                    number_text(costs.forward_flops),
+                    number_text(costs.backward_flops),
+                    share,
+                    *sizes,
+                )
             )
-    yield from aligned(rows, right=(1, 2, 3, 4, 5, 6))
+    yield from align_columns(rows, right=(1, 2, 3, 4, 5, 6))
     for each in report.ways:
         if each.costs is None:
             yield one_line(f"{each.way}: {each.reason}", WIDTH)
     yield ""
 
 
-def _advice(report: Report) -> Iterator[str]:
+def _advice(report: CostReport) -> Iterator[str]:
     chosen = next(each for each in report.ways if each.way == report.recommended)
-    yield from wrapped(f"Recommended: {chosen.way} ({chosen.how}). {reason(chosen, report.ways)}")
+    yield from wrap_text(
+        f"Recommended: {chosen.way} ({chosen.how}). {recommendation_reason(chosen, report.ways)}"
+    )
     for each in report.remarks:
-        yield from wrapped(f"Mind: {each}.")
+        yield from wrap_text(f"Mind: {each}.")
 
 
-def reason(chosen: Estimate, ways: Iterable[Estimate]) -> str:
+def recommendation_reason(chosen: WayEstimate, ways: Iterable[WayEstimate]) -> str:
     """Why this way: what it costs beside B, and beside those that cost as much."""
     plain = next((each for each in ways if each.way == B.name), None)
     if plain is None or plain.costs is None or chosen.costs is None:
@@ -143,22 +152,24 @@ def reason(chosen: Estimate, ways: Iterable[Estimate]) -> str:
         "gradients": (here.gradient_bytes, there.gradient_bytes),
     }
     text = ", ".join(
-        f"{share_of(part, whole)} of the {what}" for what, (part, whole) in shares.items() if whole
+        f"{share_text(part, whole)} of the {what}"
+        for what, (part, whole) in shares.items()
+        if whole
     )
     return f"Of what B takes: {text}. No way takes less; of those that take as much it is the simplest."
 
 
-def share_of(part: int, whole: int) -> str:
+def share_text(part: int, whole: int) -> str:
     """A share in percent; one that is small, yet not nothing, does not read as nothing."""
     return "<1%" if 0 < part < whole / 100 else f"{part / whole:.0%}"
 
 
-def count(number: int) -> str:
+def number_text(number: int) -> str:
     """A number with three digits: 645 k, 1.24 M."""
     return _scaled(number, 1000, ("", " k", " M", " G", " T", " P"))
 
 
-def size(number: int) -> str:
+def bytes_text(number: int) -> str:
     """Bytes: 512 B, 20.2 KiB."""
     return _scaled(number, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
 
@@ -171,7 +182,7 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
     return f"{value:.{digits}f}{units[place]}"
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
+def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
     """Columns with two spaces between; of a name that is too long its end, where what tells it from others stands."""
     cut = [
         [
@@ -192,7 +203,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str
         yield line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
 
 
-def wrapped(text: str) -> list[str]:
+def wrap_text(text: str) -> list[str]:
     return textwrap.wrap(
         one_line(text, 1000), WIDTH, subsequent_indent="  ", break_on_hyphens=False
     )

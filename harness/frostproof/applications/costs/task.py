@@ -16,7 +16,7 @@ from frostproof.errors import UsageError, one_line
 
 
 @dataclass(frozen=True)
-class Task:
+class CostTask:
     """`inputs`: positional arguments of the model. `frozen`: names of parameters, as `model.named_parameters()` has them."""
 
     model: nn.Module
@@ -42,7 +42,7 @@ class Task:
         return model
 
 
-def split(
+def split_parameters(
     model: nn.Module, frozen: Collection[str]
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The parameters that are frozen, and those that are not."""
@@ -57,7 +57,7 @@ def tensors_in(tree: Any) -> list[Tensor]:
     return [each for each in tree_leaves(tree) if isinstance(each, Tensor)]
 
 
-def loss_of(outputs: Any) -> Tensor:
+def mean_square_loss(outputs: Any) -> Tensor:
     """The mean of the squares of all floating tensors among the outputs. Raises UsageError where there is none."""
     found = [each for each in tensors_in(outputs) if each.is_floating_point()]
     if not found:

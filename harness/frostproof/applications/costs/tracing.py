@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from frostproof.applications.costs.task import loss_of, tensors_in
+from frostproof.applications.costs.task import mean_square_loss, tensors_in
 from frostproof.training.flops import Flops
 
 Node = Any
@@ -16,7 +16,7 @@ Node = Any
 
 
 @dataclass(eq=False)
-class Call:
+class ModuleCall:
     """One call of one module, less the modules that it calls in turn.
 
     `differentiable`: for each tensor among the arguments whether it requires grad. `needed_by`: of the parameters whose
@@ -33,19 +33,19 @@ class Call:
     backward: int = 0
 
 
-class Trace:
+class StepTrace:
     """One forward and one backward pass; `calls` are in the order in which they begin.
 
     What backward computes again counts for the operation that needs it.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.calls: list[Call] = []
-        self.open: list[Call] = []
+        self.calls: list[ModuleCall] = []
+        self.open: list[ModuleCall] = []
         self.order = {
             id(parameter): (i, name) for i, (name, parameter) in enumerate(model.named_parameters())
         }
-        self.owner: dict[Node, Call] = {}
+        self.owner: dict[Node, ModuleCall] = {}
         self.first: dict[Node, tuple[int, str] | None] = {}
         hooks = [
             hook for path, module in model.named_modules() for hook in self._hooked(path, module)
@@ -56,7 +56,7 @@ class Trace:
             finally:
                 for hook in hooks:  # a segment that backward computes again is no new call
                     hook.remove()
-            loss = loss_of(outputs)
+            loss = mean_square_loss(outputs)
             for node, call in self.owner.items():
                 self._time(node, call)
             if loss.requires_grad:
@@ -72,7 +72,9 @@ class Trace:
         tensors = tensors_in(arguments)
         # Now, since the module may overwrite its arguments.
         sources = frozenset(each.grad_fn for each in tensors if each.grad_fn is not None)
-        call = Call(path, tuple(each.requires_grad for each in tensors), sources, self.flops.flops)
+        call = ModuleCall(
+            path, tuple(each.requires_grad for each in tensors), sources, self.flops.flops
+        )
         found = [first for node in sources if (first := self._first(node)) is not None]
         call.needed_by = min(found)[1] if found else None
         self.calls.append(call)
@@ -102,7 +104,7 @@ class Trace:
             self.first[at] = min([*found, leaf]) if leaf is not None else min(found, default=None)
         return self.first[node]
 
-    def _time(self, node: Node, call: Call) -> None:
+    def _time(self, node: Node, call: ModuleCall) -> None:
         """Have the FLOPs of a node's backward counted for a call."""
         began = [0]
 

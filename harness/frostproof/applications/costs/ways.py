@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frostproof.applications.costs.task import Task, split
+from frostproof.applications.costs.task import CostTask, split_parameters
 from frostproof.approaches.approach import Approach, OptimizerSubset, RequiresGrad
 from frostproof.approaches.others import (
     BackwardInputs,
@@ -23,12 +23,12 @@ from frostproof.approaches.others import (
     untrained,
 )
 
-Groups = list[dict[str, Any]]
-Frozen = Collection[str]
+ParamGroups = list[dict[str, Any]]
+FrozenNames = Collection[str]
 
 
 @dataclass(frozen=True)
-class Way:
+class ModelWay:
     """An approach, applied to a model of any kind.
 
     A model that is handed to a way is its own, with requires_grad on wherever it can be. `frozen` names its parameters. `owns_all`:
@@ -40,29 +40,31 @@ class Way:
     approach: Approach
     owns_all: bool = True
 
-    def unfit(self, task: Task) -> str:
+    def unfit(self, task: CostTask) -> str:
         """Why it cannot freeze this; empty where it can."""
         return ""
 
-    def freeze(self, model: nn.Module, frozen: Frozen) -> None:
+    def freeze(self, model: nn.Module, frozen: FrozenNames) -> None:
         """Called on the model before the first forward pass."""
-        held = [parameter for parameter in split(model, frozen)[0] if parameter.requires_grad]
+        held = [
+            parameter for parameter in split_parameters(model, frozen)[0] if parameter.requires_grad
+        ]
         self.approach.freeze(model, held)  # type: ignore[arg-type]  # none of these looks for a Sequential
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Frozen) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
         return model(*inputs)
 
-    def backward(self, loss: Tensor, model: nn.Module, frozen: Frozen) -> None:
+    def backward(self, loss: Tensor, model: nn.Module, frozen: FrozenNames) -> None:
         """Leaves the gradients in `.grad`."""
-        self.approach.backward(loss, split(model, frozen)[1])
+        self.approach.backward(loss, split_parameters(model, frozen)[1])
 
-    def after_backward(self, model: nn.Module, frozen: Frozen) -> None:
+    def after_backward(self, model: nn.Module, frozen: FrozenNames) -> None:
         """Called before the optimizer steps, and before it is built."""
-        self.approach.after_backward(split(model, frozen)[0])
+        self.approach.after_backward(split_parameters(model, frozen)[0])
 
-    def groups(self, model: nn.Module, frozen: Frozen) -> Groups:
+    def groups(self, model: nn.Module, frozen: FrozenNames) -> ParamGroups:
         """What the optimizer is built from."""
-        held, trained = split(model, frozen)
+        held, trained = split_parameters(model, frozen)
         if not self.owns_all:
             return [{"params": trained}]
         options = self.approach.options(True)
@@ -74,35 +76,37 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Prefix(Way):
+class PrefixModelWay(ModelWay):
     """What is frozen is the beginning of an `nn.Sequential`, and runs by itself."""
 
-    def unfit(self, task: Task) -> str:
+    def unfit(self, task: CostTask) -> str:
         if not isinstance(task.model, nn.Sequential):
             return "the model is no nn.Sequential, so that no prefix of it can run by itself"
-        held, trained = split(task.model, task.frozen)
+        held, trained = split_parameters(task.model, task.frozen)
         at = untrained(task.model, held) if trained else 0
         if not at:
             return "the first layer with parameters trains"
         behind = [name for name in task.frozen if int(name.partition(".")[0]) >= at]
         return f"{min(behind)} is frozen behind a layer that trains" if behind else ""
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Frozen) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
         assert isinstance(model, nn.Sequential)
         (samples,) = inputs
-        return self.approach.forward(model, samples, split(model, frozen)[0])
+        return self.approach.forward(model, samples, split_parameters(model, frozen)[0])
 
 
 @dataclass(frozen=True)
-class Functional(Way):
+class FunctionalModelWay(ModelWay):
     """The graph is the one that `torch.func.grad` builds, which itself allows no hooks on what it saves."""
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Frozen) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
         values = {name: p.detach() if name in frozen else p for name, p in model.named_parameters()}
         return torch.func.functional_call(model, values, inputs)
 
-    def backward(self, loss: Tensor, model: nn.Module, frozen: Frozen) -> None:
-        trained = [parameter for parameter in split(model, frozen)[1] if parameter.requires_grad]
+    def backward(self, loss: Tensor, model: nn.Module, frozen: FrozenNames) -> None:
+        trained = [
+            parameter for parameter in split_parameters(model, frozen)[1] if parameter.requires_grad
+        ]
         for parameter, gradient in zip(
             trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True
         ):
@@ -110,10 +114,10 @@ class Functional(Way):
 
 
 @dataclass(frozen=True)
-class Registered(Way):
+class BufferModelWay(ModelWay):
     """What is frozen becomes a buffer of its module."""
 
-    def unfit(self, task: Task) -> str:
+    def unfit(self, task: CostTask) -> str:
         for path, module in task.model.named_modules():
             if isinstance(module, nn.RNNBase) and any(
                 name.rpartition(".")[0] == path for name in task.frozen
@@ -124,51 +128,55 @@ class Registered(Way):
 
 _SUBSET = OptimizerSubset()
 
-A = Way(
+A = ModelWay(
     "A: requires_grad=False",
     "requires_grad=False on what is frozen, every parameter to the optimizer",
     RequiresGrad(),
 )
-B = Way("B: optimizer subset", "only what trains goes to the optimizer", _SUBSET, owns_all=False)
-WAYS: tuple[Way, ...] = (
+B = ModelWay(
+    "B: optimizer subset", "only what trains goes to the optimizer", _SUBSET, owns_all=False
+)
+MODEL_WAYS: tuple[ModelWay, ...] = (
     A,
-    Way(
+    ModelWay(
         "A, filtered",
         "requires_grad=False on what is frozen, only the others to the optimizer",
         RequiresGrad(),
         owns_all=False,
     ),
     B,
-    Way(
+    ModelWay(
         "backward(inputs=...)",
         "loss.backward(inputs=what trains), and only that to the optimizer",
         BackwardInputs(),
         owns_all=False,
     ),
-    Prefix(
+    PrefixModelWay(
         "no_grad prefix", "the frozen beginning runs under no_grad", NoGradPrefix(), owns_all=False
     ),
-    Prefix(
+    PrefixModelWay(
         "detached prefix",
         "the output of the frozen beginning is detached",
         DetachedPrefix(),
         owns_all=False,
     ),
-    Way("grad = None", "what is frozen gets .grad = None before each step", GradientsDropped()),
-    Way("lr=0", "a parameter group with lr=0 for what is frozen", ZeroRate()),
-    Way(
+    ModelWay(
+        "grad = None", "what is frozen gets .grad = None before each step", GradientsDropped()
+    ),
+    ModelWay("lr=0", "a parameter group with lr=0 for what is frozen", ZeroRate()),
+    ModelWay(
         "zeroing hook",
         "a hook on each frozen parameter turns its gradient into zeros",
         ZeroingHook(),
     ),
-    Way(
+    ModelWay(
         "restored weights",
         "what is frozen is copied before each step, and back after it",
         WeightsRestored(),
     ),
-    Functional(
+    FunctionalModelWay(
         "torch.func", "functional_call, and gradients of what trains alone", _SUBSET, owns_all=False
     ),
-    Registered("buffers", "what is frozen becomes a buffer", Buffers(), owns_all=False),
+    BufferModelWay("buffers", "what is frozen becomes a buffer", Buffers(), owns_all=False),
 )
 """In the order in which one would rather use them, where they cost the same."""

@@ -24,4 +24,4 @@ CLAIMS: tuple[Claim, ...] = (
     *no_grad.CLAIMS,
     *graphs.CLAIMS,
 )
-BY_ID = {claim.id: claim for claim in CLAIMS}
+CLAIMS_BY_ID = {claim.id: claim for claim in CLAIMS}

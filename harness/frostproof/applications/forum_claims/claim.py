@@ -22,7 +22,7 @@ Post = Literal[
 ]
 """The posts of https://discuss.pytorch.org/t/58156 that claim something, in order."""
 
-Example = dict[str, Any]
+ClaimExample = dict[str, Any]
 """Keyword arguments, all of them plain values that a script can write down."""
 
 
@@ -42,7 +42,7 @@ class Claim:
     id: str
     quotes: tuple[Quote, ...]
     statement: str
-    examples: SearchStrategy[Example]
+    examples: SearchStrategy[ClaimExample]
     tried: Callable[..., tuple[bool, str]]
     only_if: str = ""
     condition: Callable[..., bool] | None = None

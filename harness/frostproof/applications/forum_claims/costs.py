@@ -11,17 +11,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
 from frostproof.applications.forum_claims.strategies import BETWEEN, LAST, LAYERS, SEEDS
-from frostproof.applications.forum_claims.training import chosen, loss_of, prepared
+from frostproof.applications.forum_claims.training import build, loss_of, parameters_of
 
 
 def backward_of(
     approach: str, layers: tuple[str, ...], between: str, seed: int, only_trained: bool = False
 ) -> tuple[int, int]:
     """FLOPs of a backward pass, and bytes of the gradients that it leaves."""
-    model, _ = prepared(approach, layers, seed=seed, between=between)
+    model, _ = build(approach, layers, seed=seed, between=between)
     loss = loss_of(model)
     with FlopCounterMode(display=False) as counter:
-        loss.backward(inputs=chosen(model, layers, "trained") if only_trained else None)
+        loss.backward(inputs=parameters_of(model, layers, "trained") if only_trained else None)
     return counter.get_total_flops(), sum(
         each.grad.nbytes for each in model.parameters() if each.grad is not None
     )
@@ -29,7 +29,7 @@ def backward_of(
 
 def kept_for(approach: str, layers: tuple[str, ...], between: str, seed: int) -> int:
     """Bytes that a forward pass keeps for the backward pass, beside parameters; each storage counts once."""
-    model, _ = prepared(approach, layers, seed=seed, between=between)
+    model, _ = build(approach, layers, seed=seed, between=between)
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from frostproof.applications.forum_claims.survey import Settled, Survey
-from frostproof.applications.forum_claims.words import reason, total
+from frostproof.applications.forum_claims.survey import ClaimSurvey, SettledClaim
+from frostproof.applications.forum_claims.words import totals_line, verdict_reason
 
 HEAD = """\
 # What the forum thread claims
@@ -25,7 +25,7 @@ and Adafactor and Muon, where gradients are clipped or leftovers stepped on, as 
 """
 
 
-def document(found: Survey) -> str:
+def claims_markdown(found: ClaimSurvey) -> str:
     """The table of verdicts, and a section for each claim, whose anchor is the claim's id."""
     table = ["| verdict | claim | of |", "| --- | --- | --- |"]
     for row in found.claims:
@@ -35,7 +35,7 @@ def document(found: Survey) -> str:
         "\n".join(
             [
                 HEAD,
-                f"{total(found)}.",
+                f"{totals_line(found)}.",
                 "",
                 *table,
                 *(line for row in found.claims for line in _section(row)),
@@ -45,13 +45,13 @@ def document(found: Survey) -> str:
     )
 
 
-def _section(row: Settled) -> Iterator[str]:
+def _section(row: SettledClaim) -> Iterator[str]:
     yield from ("", f"## {row.id}", "")
     for quote in row.quotes:
         yield from (f"> {quote.words} ({quote.post})", "")
     yield from (row.statement, "")
     condition = f" {row.only_if}" if row.verdict == "true only if" else ""
-    yield from (f"**{row.verdict.capitalize()}**{condition}. {_sentence(reason(row))}.", "")
+    yield from (f"**{row.verdict.capitalize()}**{condition}. {_sentence(verdict_reason(row))}.", "")
     yield from ("| | example | seen |", "| --- | --- | --- |")
     for each in row.shown:
         example = ", ".join(f"{key}={value!r}" for key, value in each.example.items())

@@ -16,23 +16,29 @@ from frostproof.applications.forum_claims.strategies import (
     LIMITS,
     OPTIMIZING,
     SEEDS,
-    STEPS,
+    STEP_COUNTS,
 )
-from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared, train
+from frostproof.applications.forum_claims.training import (
+    build,
+    difference_in_words,
+    loss_of,
+    parameters_of,
+    train,
+)
 
 
 def same_results(
     layers: tuple[str, ...], optimizer: Any, steps: int, between: str, seed: int
 ) -> tuple[bool, str]:
     (a, all_of_a), (b, part_of_b) = (
-        prepared(approach, layers, optimizer, seed, between) for approach in "AB"
+        build(approach, layers, optimizer, seed, between) for approach in "AB"
     )
     before = [each.clone() for each in a.state_dict().values()]
     train(a, all_of_a, steps)
     train(b, part_of_b, steps)
     moved, parted = (
-        apart(before, a.state_dict().values()),
-        apart(a.state_dict().values(), b.state_dict().values()),
+        difference_in_words(before, a.state_dict().values()),
+        difference_in_words(a.state_dict().values(), b.state_dict().values()),
     )
     return (
         not parted,
@@ -50,8 +56,8 @@ def clipped(
     seed: int,
 ) -> Any:
     """What was trained, and the largest norm of all gradients where they are clipped by it."""
-    model, built = prepared(approach, layers, optimizer, seed)
-    trained, norm = chosen(model, layers, "trained"), 0.0
+    model, built = build(approach, layers, optimizer, seed)
+    trained, norm = parameters_of(model, layers, "trained"), 0.0
     for step in range(steps):
         built.zero_grad()
         loss_of(model, step).backward()
@@ -68,7 +74,7 @@ def clipped(
 def functionally_equivalent(**example: Any) -> tuple[bool, str]:
     (a, norm_a), (b, norm_b) = (clipped(approach, **example) for approach in "AB")
     parted, norms = (
-        apart(a, b),
+        difference_in_words(a, b),
         f"; the largest norm is {norm_a:.3g} in A, {norm_b:.3g} in B" if norm_b else "",
     )
     return not parted, f"what A and B train: {parted or 'the same bits'}{norms}"
@@ -83,12 +89,12 @@ def equivalent_to_freezing(
     depth: int, tied: bool, optimizer: Any, steps: int, seed: int
 ) -> tuple[bool, str]:
     layers = ("frozen",) * (depth - 1) + ("trained",)
-    model, built = prepared("B", layers, optimizer, seed)
+    model, built = build("B", layers, optimizer, seed)
     if tied:
         model[0][0].weight = model[-1][0].weight
     before = [each.detach().clone() for each in model[:-1].parameters()]
     train(model, built, steps)
-    moved = apart(before, model[:-1].parameters())
+    moved = difference_in_words(before, model[:-1].parameters())
     return not moved, f"what was not passed, before and after: {moved or 'the same bits'}"
 
 
@@ -101,7 +107,7 @@ CLAIMS = (
             {
                 "layers": LAYERS,
                 "optimizer": OPTIMIZING,
-                "steps": STEPS,
+                "steps": STEP_COUNTS,
                 "between": BETWEEN,
                 "seed": SEEDS,
             }
@@ -121,7 +127,7 @@ CLAIMS = (
             {
                 "layers": LAYERS,
                 "optimizer": CLIPPED,
-                "steps": STEPS,
+                "steps": STEP_COUNTS,
                 "clip": st.sampled_from(
                     ("nothing", "values of all", "norm of trained", "norm of all")
                 ),
@@ -149,7 +155,7 @@ CLAIMS = (
                 "depth": st.integers(2, 4),
                 "tied": st.booleans(),
                 "optimizer": OPTIMIZING,
-                "steps": STEPS,
+                "steps": STEP_COUNTS,
                 "seed": SEEDS,
             }
         ),

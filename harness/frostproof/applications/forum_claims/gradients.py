@@ -10,7 +10,12 @@ from torch import nn
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
 from frostproof.applications.forum_claims.strategies import FOLLOWED, LAYERS, OPTIMIZERS, SEEDS
-from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared
+from frostproof.applications.forum_claims.training import (
+    build,
+    difference_in_words,
+    loss_of,
+    parameters_of,
+)
 
 
 def checks(optimizer: Any, gradient: float) -> tuple[bool, str]:
@@ -18,7 +23,7 @@ def checks(optimizer: Any, gradient: float) -> tuple[bool, str]:
     parameter.grad = torch.full_like(parameter, gradient)
     name, options = optimizer
     getattr(torch.optim, name)([parameter], lr=0.1, **options).step(lambda: torch.tensor(1.0))
-    moved = apart([torch.ones(2, 2)], [parameter])
+    moved = difference_in_words([torch.ones(2, 2)], [parameter])
     return (
         not moved,
         f"a parameter with requires_grad=False, before and after: {moved or 'the same bits'}",
@@ -28,8 +33,8 @@ def checks(optimizer: Any, gradient: float) -> tuple[bool, str]:
 def zeroed(
     layers: tuple[str, ...], before: int, after: int, set_to_none: bool, seed: int
 ) -> tuple[bool, str]:
-    model, optimizer = prepared("A", layers, seed=seed)
-    frozen = chosen(model, layers, "frozen")
+    model, optimizer = build("A", layers, seed=seed)
+    frozen = parameters_of(model, layers, "frozen")
     for step in range(before + after):
         for parameter in frozen:
             parameter.requires_grad = step < before
@@ -45,9 +50,9 @@ def zeroed(
 def both_calculate(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
     counts = []
     for approach in "AB":
-        model, _ = prepared(approach, layers, seed=seed)
+        model, _ = build(approach, layers, seed=seed)
         loss_of(model).backward()
-        counts.append(sum(each.grad is not None for each in chosen(model, layers, "frozen")))
+        counts.append(sum(each.grad is not None for each in parameters_of(model, layers, "frozen")))
     frozen = 2 * layers.count("frozen")
     return counts == [
         frozen,
@@ -56,13 +61,13 @@ def both_calculate(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
 
 
 def needed(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
-    (a, _), (whole, _) = prepared("A", layers, seed=seed), prepared("B", layers, seed=seed)
+    (a, _), (whole, _) = build("A", layers, seed=seed), build("B", layers, seed=seed)
     loss_of(a).backward()
     loss_of(whole).backward()
-    parted = apart(
-        *([each.grad for each in chosen(model, layers, "trained")] for model in (a, whole))
+    parted = difference_in_words(
+        *([each.grad for each in parameters_of(model, layers, "trained")] for model in (a, whole))
     )
-    frozen = sum(each.grad is not None for each in chosen(a, layers, "frozen"))
+    frozen = sum(each.grad is not None for each in parameters_of(a, layers, "frozen"))
     said = f"gradients of trained layers, in A and with nothing frozen: {parted or 'the same bits'}; {frozen} frozen ones were computed"
     return bool(parted) or frozen > 0, said
 

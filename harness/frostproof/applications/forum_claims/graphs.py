@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
 from frostproof.applications.forum_claims.strategies import ANY_LAYERS, BETWEEN, LAYERS, SEEDS
-from frostproof.applications.forum_claims.training import prepared
+from frostproof.applications.forum_claims.training import build
 
 
 def all_leaves(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tuple[bool, str]:
-    model, _ = prepared("A", layers, seed=seed, between=between)
+    model, _ = build("A", layers, seed=seed, between=between)
     nodes: list[Any] = []
     for module in model.modules():
         module.register_forward_hook(lambda module, inputs, output: nodes.append(output))
@@ -28,7 +28,7 @@ def all_leaves(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -
 
 
 def necessary(layers: tuple[str, ...], unused: int, seed: int) -> tuple[bool, str]:
-    model, _ = prepared("A", layers, seed=seed)
+    model, _ = build("A", layers, seed=seed)
     node, nodes = torch.randn(4, 3, dtype=torch.float64), []
     for block in model:
         node = block(node)
@@ -47,7 +47,7 @@ def necessary(layers: tuple[str, ...], unused: int, seed: int) -> tuple[bool, st
 
 
 def computed(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tuple[bool, str]:
-    model, _ = prepared("A", layers, seed=seed, between=between)
+    model, _ = build("A", layers, seed=seed, between=between)
     batch = torch.randn(4, 3, dtype=torch.float64, requires_grad=inputs)
     with suppress(RuntimeError):
         model(batch).square().mean().backward()

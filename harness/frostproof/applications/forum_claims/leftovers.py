@@ -15,15 +15,21 @@ from frostproof.applications.forum_claims.strategies import (
     SEEDS,
     SIZED,
 )
-from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared, train
+from frostproof.applications.forum_claims.training import (
+    build,
+    difference_in_words,
+    loss_of,
+    parameters_of,
+    train,
+)
 
 
 def cleared(
     zero: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int, clip: Any = None
 ) -> Any:
     """What B trains, the largest gradient that it leaves elsewhere, and the norms of all where they are clipped."""
-    model, built = prepared("B", layers, optimizer, seed)
-    frozen = chosen(model, layers, "frozen")
+    model, built = build("B", layers, optimizer, seed)
+    frozen = parameters_of(model, layers, "frozen")
     second = torch.optim.SGD(frozen)
     norms = train(
         model,
@@ -33,7 +39,7 @@ def cleared(
         {"its own": (built,), "all": (model,), "second": (built, second)}[zero],
     )
     return (
-        chosen(model, layers, "trained"),
+        parameters_of(model, layers, "trained"),
         max(float(each.grad.abs().max()) for each in frozen),
         norms,
     )
@@ -41,7 +47,7 @@ def cleared(
 
 def wrong_later(**example: Any) -> tuple[bool, str]:
     (b, left, _), (other, _, _) = cleared("its own", **example), cleared("all", **example)
-    parted = apart(b, other)
+    parted = difference_in_words(b, other)
     return bool(
         parted
     ), f"what is trained: {parted or 'the same bits'}, with gradients of up to {left:.3g} left over"
@@ -49,7 +55,7 @@ def wrong_later(**example: Any) -> tuple[bool, str]:
 
 def previous_affected(**example: Any) -> tuple[bool, str]:
     (b, left, _), (other, _, _) = cleared("its own", **example), cleared("all", **example)
-    parted = apart([each.grad for each in b], [each.grad for each in other])
+    parted = difference_in_words([each.grad for each in b], [each.grad for each in other])
     return (
         bool(parted),
         f"gradients of trained layers: {parted or 'the same bits'}, with others of up to {left:.3g} left over",
@@ -58,7 +64,7 @@ def previous_affected(**example: Any) -> tuple[bool, str]:
 
 def swapped(how: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -> Any:
     """The parameters after B's `steps` and one of a new optimizer over all of them."""
-    (model, old), (name, options) = prepared("B", layers, optimizer, seed), optimizer
+    (model, old), (name, options) = build("B", layers, optimizer, seed), optimizer
     train(model, old, steps)
     new = getattr(torch.optim, name)(model.parameters(), lr=0.1, **options)
     for each in {"nothing": (), "old": (old,), "new": (new,), "model": (model,)}[how]:
@@ -69,7 +75,7 @@ def swapped(how: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed:
 
 
 def edge_case(zeroed: str, **example: Any) -> tuple[bool, str]:
-    parted = apart(swapped(zeroed, **example), swapped("model", **example))
+    parted = difference_in_words(swapped(zeroed, **example), swapped("model", **example))
     return bool(
         parted
     ), f"the first update of all parameters, and the right one: {parted or 'the same bits'}"

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
 from frostproof.applications.forum_claims.strategies import BETWEEN, LAYERS, OPTIMIZING, SEEDS
-from frostproof.applications.forum_claims.training import apart, loss_of, prepared, train
+from frostproof.applications.forum_claims.training import build, difference_in_words, loss_of, train
 
 
 def raises(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tuple[bool, str]:
-    model, _ = prepared("A", layers, seed=seed, between=between)
+    model, _ = build("A", layers, seed=seed, between=between)
     with torch.no_grad():
         output = model(torch.randn(4, 3, dtype=torch.float64, requires_grad=inputs))
     try:
@@ -25,7 +25,7 @@ def raises(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tu
 
 
 def stops(optimizer: Any, between: str, leftover: bool, seed: int) -> tuple[bool, str]:
-    model, built = prepared("A", ("trained", "trained"), optimizer, seed, between)
+    model, built = build("A", ("trained", "trained"), optimizer, seed, between)
     train(model, built, 1)
     if not leftover:
         built.zero_grad()
@@ -35,7 +35,7 @@ def stops(optimizer: Any, between: str, leftover: bool, seed: int) -> tuple[bool
     with suppress(RuntimeError):
         loss.backward()
     built.step()
-    moved = apart(before, model.state_dict().values())
+    moved = difference_in_words(before, model.state_dict().values())
     return not moved, f"parameters and buffers, before and after: {moved or 'the same bits'}"
 
 

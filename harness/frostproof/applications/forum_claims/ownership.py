@@ -8,18 +8,33 @@ import torch
 from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import LAYERS, LIMITS, OPTIMIZING, SEEDS, STEPS
-from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared, train
+from frostproof.applications.forum_claims.strategies import (
+    LAYERS,
+    LIMITS,
+    OPTIMIZING,
+    SEEDS,
+    STEP_COUNTS,
+)
+from frostproof.applications.forum_claims.training import (
+    build,
+    difference_in_words,
+    loss_of,
+    parameters_of,
+    train,
+)
 
 
 def static(
     layers: tuple[str, ...], optimizer: Any, steps: int, limit: float, seed: int
 ) -> tuple[bool, str]:
-    model, built = prepared("B", layers, optimizer, seed)
-    frozen = chosen(model, layers, "frozen")
+    model, built = build("B", layers, optimizer, seed)
+    frozen = parameters_of(model, layers, "frozen")
     before = [each.detach().clone() for each in frozen]
     train(model, built, steps, clip=limit)
-    moved, largest = apart(before, frozen), max(float(each.grad.abs().max()) for each in frozen)
+    moved, largest = (
+        difference_in_words(before, frozen),
+        max(float(each.grad.abs().max()) for each in frozen),
+    )
     return (
         not moved,
         f"what was not passed, before and after: {moved or 'the same bits'}, with gradients of up to {largest:.3g}",
@@ -27,8 +42,8 @@ def static(
 
 
 def accumulate(layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -> tuple[bool, str]:
-    model, built = prepared("B", layers, optimizer, seed)
-    frozen = chosen(model, layers, "frozen")
+    model, built = build("B", layers, optimizer, seed)
+    frozen = parameters_of(model, layers, "frozen")
     sums: list[Any] = []
     for step in range(steps):
         fresh = torch.autograd.grad(loss_of(model, step), frozen)
@@ -37,7 +52,7 @@ def accumulate(layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -
         loss_of(model, step).backward()
         built.step()
     parted, largest = (
-        apart(sums, [each.grad for each in frozen]),
+        difference_in_words(sums, [each.grad for each in frozen]),
         max(float(each.abs().max()) for each in sums),
     )
     return (
@@ -50,10 +65,10 @@ def right_gradients(
     layers: tuple[str, ...], optimizer: Any, steps: int, seed: int
 ) -> tuple[bool, str]:
     (b, built), (alone, other) = (
-        prepared("B", layers, optimizer, seed),
-        prepared("B", layers, optimizer, seed),
+        build("B", layers, optimizer, seed),
+        build("B", layers, optimizer, seed),
     )
-    passed, by_hand = chosen(b, layers, "trained"), chosen(alone, layers, "trained")
+    passed, by_hand = parameters_of(b, layers, "trained"), parameters_of(alone, layers, "trained")
     train(b, built, steps)
     for step in range(steps):
         for parameter, gradient in zip(
@@ -61,13 +76,13 @@ def right_gradients(
         ):
             parameter.grad = gradient
         other.step()
-    gradients = apart([each.grad for each in passed], [each.grad for each in by_hand])
-    updates = apart(passed, by_hand)
+    gradients = difference_in_words([each.grad for each in passed], [each.grad for each in by_hand])
+    updates = difference_in_words(passed, by_hand)
     said = f"gradients: {gradients or 'the same bits'}; parameters: {updates or 'the same bits'}"
     return not gradients and not updates, said
 
 
-_EXAMPLES = {"layers": LAYERS, "optimizer": OPTIMIZING, "steps": STEPS, "seed": SEEDS}
+_EXAMPLES = {"layers": LAYERS, "optimizer": OPTIMIZING, "steps": STEP_COUNTS, "seed": SEEDS}
 
 CLAIMS = (
     Claim(

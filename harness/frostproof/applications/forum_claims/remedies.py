@@ -15,16 +15,21 @@ from frostproof.applications.forum_claims.strategies import (
     SEEDS,
     UNLIMITED_OR,
 )
-from frostproof.applications.forum_claims.training import apart, chosen, prepared, train
+from frostproof.applications.forum_claims.training import (
+    build,
+    difference_in_words,
+    parameters_of,
+    train,
+)
 
 
 def zeroing_suffices(
     layers: tuple[str, ...], optimizer: Any, steps: int, clip: Any, seed: int, zero: str
 ) -> tuple[bool, str]:
-    a, built = prepared("A", layers, optimizer, seed)
+    a, built = build("A", layers, optimizer, seed)
     norms_a = train(a, built, steps, clip)
     b, _, norms_b = cleared(zero, layers, optimizer, steps, seed, clip)
-    parted = apart(chosen(a, layers, "trained"), b)
+    parted = difference_in_words(parameters_of(a, layers, "trained"), b)
     said = f"; the largest norm is {max(norms_a):.3g} in A, {max(norms_b):.3g} in B" if clip else ""
     return not parted, f"what A and B train: {parted or 'the same bits'}{said}"
 
@@ -38,7 +43,7 @@ def zeroing_matters(clip: Any, **example: Any) -> tuple[bool, str]:
     (b, _, norms), (other, _, zeroed) = (
         cleared(zero, clip=clip, **example) for zero in ("its own", "all")
     )
-    parted = apart(b, other)
+    parted = difference_in_words(b, other)
     said = f"; the last norm is {norms[-1]:.3g}, and zeroed {zeroed[-1]:.3g}" if clip else ""
     return bool(parted), f"what is trained, zeroed and not: {parted or 'the same bits'}{said}"
 

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
-from frostproof.applications.forum_claims.claim import Claim, Example
+from frostproof.applications.forum_claims.claim import Claim, ClaimExample
 from frostproof.training.source import WIDTH, folded
 
 PACKAGE = __name__.rpartition(".")[0]
 
 
-def script(claim: Claim, example: Example) -> str:
+def claim_script(claim: Claim, example: ClaimExample) -> str:
     """The text. It exits 1 with a line that begins with the claim's id where the claim does not hold on the example, else 0."""
     functions: dict[str, FunctionType] = {}
     _gather(claim.tried, functions)

@@ -37,7 +37,7 @@ CLIPPED = st.sampled_from([*_SIZED, ("Rprop", {})])
 """Those that notice for certain, or never, that all gradients are scaled alike."""
 
 SEEDS = st.integers(0, 1 << 16)
-STEPS = st.integers(1, 3)
+STEP_COUNTS = st.integers(1, 3)
 
 _MASKS = [layers for depth in (2, 3, 4) for layers in product(("frozen", "trained"), repeat=depth)]
 ANY_LAYERS = st.sampled_from(_MASKS)

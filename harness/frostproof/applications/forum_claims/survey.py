@@ -12,13 +12,18 @@ from typing import Literal
 import msgspec
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.script import script
-from frostproof.applications.forum_claims.verdict import Counts, Shown, Word, verdict
+from frostproof.applications.forum_claims.script import claim_script
+from frostproof.applications.forum_claims.verdict import (
+    ExampleCounts,
+    TriedExample,
+    Word,
+    decide_claim,
+)
 from frostproof.counterexamples.execution import reproduces
 from frostproof.errors import UsageError
 
 
-class Settled(msgspec.Struct, frozen=True):
+class SettledClaim(msgspec.Struct, frozen=True):
     """`script`: the first example that is `shown`. `doubt`: what it said where it did not show the same; the claim is then
     undecided."""
 
@@ -27,13 +32,13 @@ class Settled(msgspec.Struct, frozen=True):
     statement: str
     only_if: str
     verdict: Word
-    counts: Counts
-    shown: tuple[Shown, ...]
+    counts: ExampleCounts
+    shown: tuple[TriedExample, ...]
     script: str
     doubt: str
 
 
-class Survey(msgspec.Struct, frozen=True):
+class ClaimSurvey(msgspec.Struct, frozen=True):
     """`examples`: how many of each claim were asked for."""
 
     frostproof: str
@@ -43,7 +48,7 @@ class Survey(msgspec.Struct, frozen=True):
     platform: str
     examples: int
     seed: int
-    claims: tuple[Settled, ...]
+    claims: tuple[SettledClaim, ...]
     format: Literal["frostproof-claims"] = "frostproof-claims"
     version: Literal[1] = 1
 
@@ -51,7 +56,7 @@ class Survey(msgspec.Struct, frozen=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=1)
 
 
-def survey(claims: Sequence[Settled], examples: int, seed: int) -> Survey:
+def make_survey(claims: Sequence[SettledClaim], examples: int, seed: int) -> ClaimSurvey:
     version = importlib.metadata.version
     versions = (
         version("frostproof"),
@@ -60,10 +65,10 @@ def survey(claims: Sequence[Settled], examples: int, seed: int) -> Survey:
         platform.python_version(),
         platform.platform(),
     )
-    return Survey(*versions, examples, seed, tuple(claims))
+    return ClaimSurvey(*versions, examples, seed, tuple(claims))
 
 
-def made(folder: Path) -> Path:
+def make_folder(folder: Path) -> Path:
     """The folder, which is made where it is not there. Raises UsageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,12 +79,12 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def settled(claim: Claim, examples: int, seed: int) -> Settled:
-    found = verdict(claim, examples, seed)
-    text = script(claim, found.shown[0].example)
+def settle_claim(claim: Claim, examples: int, seed: int) -> SettledClaim:
+    found = decide_claim(claim, examples, seed)
+    text = claim_script(claim, found.shown[0].example)
     doubt = _doubt(claim.id, found.shown[0], text)
     word = "undecided" if doubt else found.word
-    return Settled(
+    return SettledClaim(
         claim.id,
         claim.quotes,
         claim.statement,
@@ -92,7 +97,7 @@ def settled(claim: Claim, examples: int, seed: int) -> Settled:
     )
 
 
-def _doubt(identity: str, shown: Shown, text: str) -> str:
+def _doubt(identity: str, shown: TriedExample, text: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "claim.py"
         path.write_text(text, encoding="utf-8")

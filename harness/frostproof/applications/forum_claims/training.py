@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 
-def chosen(model: nn.Sequential, layers: tuple[str, ...], what: str) -> list[Any]:
+def parameters_of(model: nn.Sequential, layers: tuple[str, ...], what: str) -> list[Any]:
     """The parameters of the layers that are `what`, "frozen" or "trained"."""
     return [
         p
@@ -24,7 +24,7 @@ def loss_of(model: nn.Module, step: int = 0) -> Any:
     return model(torch.randn(4, 3, dtype=torch.float64)).square().mean()
 
 
-def prepared(
+def build(
     approach: str,
     layers: tuple[str, ...],
     optimizer: Any = ("SGD", {}),
@@ -44,9 +44,9 @@ def prepared(
             for _ in layers
         )
     )
-    for parameter in chosen(model, layers, "frozen"):
+    for parameter in parameters_of(model, layers, "frozen"):
         parameter.requires_grad = approach == "B"
-    owned = model.parameters() if approach == "A" else chosen(model, layers, "trained")
+    owned = model.parameters() if approach == "A" else parameters_of(model, layers, "trained")
     return model, getattr(torch.optim, name)(owned, lr=0.1, **options)
 
 
@@ -65,7 +65,7 @@ def train(
     return norms
 
 
-def apart(left: Iterable[Any], right: Iterable[Any]) -> str:
+def difference_in_words(left: Iterable[Any], right: Iterable[Any]) -> str:
     """How far the tensors of two lists are apart; empty where they have the same bits."""
     pairs = list(zip(left, right, strict=True))
     if all(

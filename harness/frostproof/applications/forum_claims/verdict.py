@@ -11,14 +11,14 @@ import hypothesis
 import msgspec
 from hypothesis import Phase, given
 
-from frostproof.applications.forum_claims.claim import Claim, Example
+from frostproof.applications.forum_claims.claim import Claim, ClaimExample
 from frostproof.process.fence import fenced
 from frostproof.verification.profiles import hypothesis_settings
 
 Word = Literal["true", "false", "true only if", "undecided"]
 
 
-class Counts(msgspec.Struct, frozen=True):
+class ExampleCounts(msgspec.Struct, frozen=True):
     """Examples, by whether they meet the claim's condition, and whether the claim held. Where there is none, all meet it."""
 
     met_held: int
@@ -31,29 +31,29 @@ class Counts(msgspec.Struct, frozen=True):
         return self.met_held + self.met_failed + self.unmet_held + self.unmet_failed
 
 
-class Shown(msgspec.Struct, frozen=True):
+class TriedExample(msgspec.Struct, frozen=True):
     """The smallest example of its kind, and what was seen there."""
 
-    example: Example
+    example: ClaimExample
     met: bool
     held: bool
     seen: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class ClaimVerdict(msgspec.Struct, frozen=True):
     """`shown`: of a true claim, an example of it; of a false one, a counterexample, or an example that contradicts its
     condition; of one that is true only if, a counterexample and an example."""
 
     word: Word
-    counts: Counts
-    shown: tuple[Shown, ...]
+    counts: ExampleCounts
+    shown: tuple[TriedExample, ...]
 
 
-class Found(Exception):
+class ExampleFoundError(Exception):
     """An example of the kind that is looked for."""
 
 
-def verdict(claim: Claim, examples: int = 200, seed: int = 0) -> Verdict:
+def decide_claim(claim: Claim, examples: int = 200, seed: int = 0) -> ClaimVerdict:
     """Try the claim on so many examples, or on all that there are, with torch as it is in this process.
 
     "true": it held on each. "true only if": it held on each that meets its condition, on none of the others, and there were both.
@@ -61,41 +61,43 @@ def verdict(claim: Claim, examples: int = 200, seed: int = 0) -> Verdict:
     """
     counted: Counter[tuple[bool, bool]] = Counter()
     known: dict[
-        str, Shown
+        str, TriedExample
     ] = {}  # what is looked for later is among what is counted, and need not be tried again
 
-    def tried(example: Example) -> Shown:
+    def tried(example: ClaimExample) -> TriedExample:
         key = repr(example)
         if key not in known:
             held, seen = claim.tried(**example)
-            known[key] = Shown(
+            known[key] = TriedExample(
                 example, claim.condition is None or claim.condition(**example), held, seen
             )
         return known[key]
 
-    def count(example: Example) -> None:
+    def count(example: ClaimExample) -> None:
         counted[tried(example).met, tried(example).held] += 1
 
-    def smallest(kind: Callable[[Shown], bool]) -> Shown:
+    def smallest(kind: Callable[[TriedExample], bool]) -> TriedExample:
         found = [next(filter(kind, known.values()))]
 
-        def look(example: Example) -> None:
+        def look(example: ClaimExample) -> None:
             if kind(tried(example)):
                 found[:] = [tried(example)]
-                raise Found
+                raise ExampleFoundError
 
-        with suppress(Found):
+        with suppress(ExampleFoundError):
             _search(claim, look, examples, seed, Phase.generate, Phase.shrink)
         return found[0]
 
     with fenced("cpu"):
         _search(claim, count, examples, seed, Phase.generate)
-        counts = Counts(*(counted[met, held] for met in (True, False) for held in (True, False)))
+        counts = ExampleCounts(
+            *(counted[met, held] for met in (True, False) for held in (True, False))
+        )
         word = _word(counts, claim.condition is not None)
-        return Verdict(word, counts, tuple(smallest(kind) for kind in _kinds(word)))
+        return ClaimVerdict(word, counts, tuple(smallest(kind) for kind in _kinds(word)))
 
 
-def _word(counts: Counts, conditional: bool) -> Word:
+def _word(counts: ExampleCounts, conditional: bool) -> Word:
     if counts.met_failed or (counts.unmet_held and counts.unmet_failed):
         return "false"
     if counts.unmet_held or not conditional:
@@ -103,7 +105,7 @@ def _word(counts: Counts, conditional: bool) -> Word:
     return "true only if" if counts.met_held and counts.unmet_failed else "undecided"
 
 
-def _kinds(word: Word) -> Iterator[Callable[[Shown], bool]]:
+def _kinds(word: Word) -> Iterator[Callable[[TriedExample], bool]]:
     """What to look for, to show why this is the verdict."""
     if word == "false":
         yield lambda each: each.held != each.met
@@ -116,7 +118,7 @@ def _kinds(word: Word) -> Iterator[Callable[[Shown], bool]]:
 
 
 def _search(
-    claim: Claim, each: Callable[[Example], None], examples: int, seed: int, *phases: Phase
+    claim: Claim, each: Callable[[ClaimExample], None], examples: int, seed: int, *phases: Phase
 ) -> None:
     """Hand on each example, the same for the same seed. The first that raises is shrunk, and the smallest is the last."""
     settings = hypothesis.settings(hypothesis_settings(examples), phases=phases)

@@ -6,13 +6,13 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
-from frostproof.applications.forum_claims.survey import Settled, Survey
+from frostproof.applications.forum_claims.survey import ClaimSurvey, SettledClaim
 from frostproof.errors import one_line
 
 WIDTH, COLUMN = 100, 14
 
 
-def lines(row: Settled) -> Iterator[str]:
+def claim_lines(row: SettledClaim) -> Iterator[str]:
     """The verdict and the id; whose words it is about; what the verdict rests on."""
     yield f"{row.verdict:{COLUMN}}{row.id}"
     for text in (*(f'{each.post}: "{each.words}"' for each in row.quotes), *_evidence(row)):
@@ -25,15 +25,15 @@ def lines(row: Settled) -> Iterator[str]:
         )
 
 
-def _evidence(row: Settled) -> Iterator[str]:
+def _evidence(row: SettledClaim) -> Iterator[str]:
     if row.verdict == "true only if":
         yield f"only if {row.only_if}"
-    yield reason(row)
+    yield verdict_reason(row)
     for each in row.shown:
         yield f"{'holds' if each.held else 'fails'}: {each.seen}"
 
 
-def reason(row: Settled) -> str:
+def verdict_reason(row: SettledClaim) -> str:
     """What the verdict rests on, in numbers of examples.
 
     A script that does not show the same, or a condition of which one side was never drawn, is the reason why nothing is decided.
@@ -55,7 +55,7 @@ def reason(row: Settled) -> str:
     return f"failed on {failed} of {tried} examples"
 
 
-def total(found: Survey) -> str:
+def totals_line(found: ClaimSurvey) -> str:
     words = Counter(row.verdict for row in found.claims)
     numbers = ", ".join(f"{count} {word}" for word, count in words.items())
     return f"{len(found.claims)} claims: {numbers}; torch {found.torch}, {found.examples} examples each, seed {found.seed}"

@@ -85,9 +85,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         and reporter is not None
         and (paths := guest.failing_cases())
     ):
-        from frostproof.report.failure_text import commands
+        from frostproof.report.failure_text import replay_commands
 
-        reporter.write_line("\n".join(["", *commands(paths)]))
+        reporter.write_line("\n".join(["", *replay_commands(paths)]))
     if guest is not None:
         guest.release()
 
@@ -393,24 +393,24 @@ class Guest:
 
     def _flush(self) -> None:
         """Write, on the way, the results so far for machines."""
-        from frostproof.report.files import put
+        from frostproof.report.files import write_file
 
         self.written = time.perf_counter()
         with suppress(FrostproofError):  # the end will tell
-            put(
+            write_file(
                 Path(str(self.run.json)),
                 self._results([*self.rows, *self.interim.values()]).to_json(),
             )
 
     def _write(self) -> None:
         """Write the results. Raises UsageError."""
-        from frostproof.report.files import write
+        from frostproof.report.files import write_reports
 
         run = self.run
         json, markdown, html = (
             Path(file) if file else None for file in (run.json, run.markdown, run.html)
         )
-        write(
+        write_reports(
             self.results,
             json=json,
             markdown=markdown,
@@ -467,7 +467,7 @@ class Guest:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.rows and self.worker is None:
-            from frostproof.report.terminal import explained, table
+            from frostproof.report.terminal import explained_lines, results_table
 
             terminalreporter.section("frostproof")
             if self.config.get_verbosity() > 0:
@@ -476,9 +476,9 @@ class Guest:
                         terminalreporter.write_line(
                             f"{row.name} on {row.device}: {row.facts['used-as']}"
                         )
-                for line in explained(self.rows):
+                for line in explained_lines(self.rows):
                     terminalreporter.write_line(line)
-            terminalreporter.write(table(self.rows, self.results.totals))
+            terminalreporter.write(results_table(self.rows, self.results.totals))
             if self.baseline is not None:
                 from frostproof.results.baseline import told
 

@@ -239,13 +239,13 @@ class Runner:
             and is_ours(item)
             and self.config.get_verbosity() <= 0
         ):
-            from frostproof.report.failure_text import is_violation, short
+            from frostproof.report.failure_text import failure_text, only_violations
 
             verification = verification_of(item)
-            if verification is not None and is_violation(call.excinfo.value):
-                first, _, rest = short(verification, Path(self.run.cases), self.doubtful).partition(
-                    "\n"
-                )
+            if verification is not None and only_violations(call.excinfo.value):
+                first, _, rest = failure_text(
+                    verification, Path(self.run.cases), self.doubtful
+                ).partition("\n")
                 if first:
                     # Not one text: pytest repeats that in its summary, in CI all of it.
                     report.longrepr = first

@@ -14,16 +14,20 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from frostproof.report.html.view import STATUSES, view
+from frostproof.report.html.view import STATUS_WORDS, page_context
 from frostproof.results.rows import Results
 
 
-def page(results: Results, folders: Sequence[Path] = (), baseline: Results | None = None) -> str:
+def results_page(
+    results: Results, folders: Sequence[Path] = (), baseline: Results | None = None
+) -> str:
     """The page. `folders`: where case files and scripts may be read; `baseline`: an earlier run, to show what changed since."""
-    return filled("page.html", "page.js", view=view(results, folders, baseline), statuses=STATUSES)
+    return render_template(
+        "page.html", "page.js", view=page_context(results, folders, baseline), statuses=STATUS_WORDS
+    )
 
 
-def filled(template: str, script: str, **values: Any) -> str:
+def render_template(template: str, script: str, **values: Any) -> str:
     """A template with these values, and the digests of the style and of the one script that its policy allows."""
     templates = _templates()
 

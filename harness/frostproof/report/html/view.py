@@ -12,16 +12,16 @@ import msgspec
 
 from frostproof.errors import one_line
 from frostproof.invariants import BY_ID
-from frostproof.report.attachments import Evidence, evidence, evidence_of_crash
-from frostproof.report.network_code import conditions, hyperparameters, network
-from frostproof.report.network_drawing import Drawing, Focus, drawing
-from frostproof.report.terminal import reasons
+from frostproof.report.attachments import Attachments, read_attachments, read_crash_attachments
+from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
+from frostproof.report.network_drawing import NetworkDrawing, ViolationPlace, draw_network
+from frostproof.report.terminal import explained_reasons
 from frostproof.results.baseline import Change, Key, changes
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
 from frostproof.spec.program import Freeze, Thaw
 from frostproof.spec.program import changes as changes_of
 
-STATUSES = {
+STATUS_WORDS = {
     "violated": "violated",
     "crashed": "crashed",
     "doubtful": "doubtful",
@@ -33,7 +33,7 @@ STATUSES = {
 """Status of a row -> its word, the worst first."""
 
 
-class Cell(NamedTuple):
+class InvariantCell(NamedTuple):
     """`kind` is the status, or `cost`; `anchor` leads to the counterexample; `change`: since the baseline."""
 
     id: str
@@ -44,7 +44,7 @@ class Cell(NamedTuple):
     change: Change | None
 
 
-class Moment(NamedTuple):
+class TimelineEntry(NamedTuple):
     """An event of a program: what becomes frozen and trainable, how many parameters are frozen then, where the violation shows."""
 
     text: str
@@ -55,19 +55,19 @@ class Moment(NamedTuple):
     after: bool
 
 
-class Shown(NamedTuple):
+class CaseView(NamedTuple):
     """A case as the page shows it."""
 
-    drawing: Drawing
+    drawing: NetworkDrawing
     network: str
-    timeline: tuple[Moment, ...]
+    timeline: tuple[TimelineEntry, ...]
     parameters: int
     mask: tuple[str, ...]
     hyperparameters: str
     conditions: str
 
 
-class Example(NamedTuple):
+class Counterexample(NamedTuple):
     """A counterexample."""
 
     anchor: str
@@ -76,12 +76,12 @@ class Example(NamedTuple):
     kind: str
     statement: str
     change: Change | None
-    shown: Shown | None
+    shown: CaseView | None
     command: str
     script: str | None
 
 
-class Row(NamedTuple):
+class MatrixRow(NamedTuple):
     """One line of the matrix. `status` is the subject's, or `doubtful`, `expected` or `cost` where it held but for such.
     `command` and `script` run again what crashed it.
     """
@@ -91,8 +91,8 @@ class Row(NamedTuple):
     status: str
     library: str
     words: str
-    cells: tuple[Cell, ...]
-    examples: tuple[Example, ...]
+    cells: tuple[InvariantCell, ...]
+    examples: tuple[Counterexample, ...]
     facts: tuple[tuple[str, str], ...]
     changes: frozenset[Change]
     command: str
@@ -108,7 +108,7 @@ class Row(NamedTuple):
         return self.subject.target.rpartition(":")[2]
 
 
-class Column(NamedTuple):
+class MatrixColumn(NamedTuple):
     id: str
     statement: str
     severity: str
@@ -116,10 +116,10 @@ class Column(NamedTuple):
     violated: int
 
 
-class View(NamedTuple):
+class PageContext(NamedTuple):
     results: Results
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[MatrixColumn, ...]
+    rows: tuple[MatrixRow, ...]
     statuses: tuple[tuple[str, str, int], ...]
     devices: tuple[str, ...]
     libraries: tuple[str, ...]
@@ -127,11 +127,13 @@ class View(NamedTuple):
     gone: tuple[str, ...]
 
     @property
-    def examples(self) -> Iterator[Example]:
+    def examples(self) -> Iterator[Counterexample]:
         return (example for row in self.rows for example in row.examples)
 
 
-def view(results: Results, folders: Sequence[Path], baseline: Results | None) -> View:
+def page_context(
+    results: Results, folders: Sequence[Path], baseline: Results | None
+) -> PageContext:
     since = changes(results, baseline) if baseline is not None else {}
     found = {each.id for row in results.subjects for each in row.invariants}
     identities = [*BY_ID, *sorted(found - BY_ID.keys())]
@@ -148,10 +150,10 @@ def view(results: Results, folders: Sequence[Path], baseline: Results | None) ->
             judged[each.id] += each.judged
             violated[each.id] += each.status == "violated"
     counts = Counter(row.status for row in rows)
-    return View(
+    return PageContext(
         results,
         tuple(
-            Column(
+            MatrixColumn(
                 id,
                 *((BY_ID[id].statement, BY_ID[id].severity) if id in BY_ID else ("", "")),
                 judged[id],
@@ -161,7 +163,9 @@ def view(results: Results, folders: Sequence[Path], baseline: Results | None) ->
         ),
         rows,
         tuple(
-            (status, word, counts[status]) for status, word in STATUSES.items() if counts[status]
+            (status, word, counts[status])
+            for status, word in STATUS_WORDS.items()
+            if counts[status]
         ),
         tuple(dict.fromkeys(sorted(row.subject.device for row in rows))),
         tuple(dict.fromkeys(sorted(row.library for row in rows))),
@@ -186,7 +190,7 @@ def _row(
     identities: Sequence[str],
     folders: Sequence[Path],
     since: Mapping[Key, Change],
-) -> Row:
+) -> MatrixRow:
     have = {each.id: each for each in subject.invariants}
     examples = tuple(
         _example(f"c{number}-{i}", subject, each, folders, since.get((*subject.key, each.id)))
@@ -212,13 +216,13 @@ def _row(
     facts = (
         *_facts(subject),
         *(
-            (f"explained: {each.id}", reasons(each))
+            (f"explained: {each.id}", explained_reasons(each))
             for each in subject.invariants
             if each.explained
         ),
     )
-    crash = evidence_of_crash(subject, folders)
-    return Row(
+    crash = read_crash_attachments(subject, folders)
+    return MatrixRow(
         f"s{number}",
         subject,
         status,
@@ -233,7 +237,7 @@ def _row(
     )
 
 
-def _command(found: Evidence) -> str:
+def _command(found: Attachments) -> str:
     return f"frostproof replay {shlex.quote(str(found.path))}" if found.path is not None else ""
 
 
@@ -268,12 +272,16 @@ _WORDS = {
 }
 
 
-def _cell(identity: str, row: InvariantRow | None, anchor: str, change: Change | None) -> Cell:
+def _cell(
+    identity: str, row: InvariantRow | None, anchor: str, change: Change | None
+) -> InvariantCell:
     if row is None or row.status == "not-applicable":
-        return Cell(identity, "none", "", f"{identity}: says nothing here", "", change)
-    explained = f"; explained: {reasons(row)}" if row.explained else ""
+        return InvariantCell(identity, "none", "", f"{identity}: says nothing here", "", change)
+    explained = f"; explained: {explained_reasons(row)}" if row.explained else ""
     if row.status == "unreached":
-        return Cell(identity, "unreached", "?", f"{identity}: never judged{explained}", "", change)
+        return InvariantCell(
+            identity, "unreached", "?", f"{identity}: never judged{explained}", "", change
+        )
     kind = _kind(row)
     times = (
         f"{row.violated:,} of {row.judged:,} judgements"
@@ -282,7 +290,7 @@ def _cell(identity: str, row: InvariantRow | None, anchor: str, change: Change |
     )
     text = f"{_MARKS.get(kind, '')}{_short(row.judged)}"
     title = f"{identity}: {_WORDS[kind]}, {times}{f', {change}' if change else ''}{explained}"
-    return Cell(identity, kind, text, title, anchor, change)
+    return InvariantCell(identity, kind, text, title, anchor, change)
 
 
 def _short(number: int) -> str:
@@ -303,10 +311,10 @@ def _example(
     row: InvariantRow,
     folders: Sequence[Path],
     change: Change | None,
-) -> Example:
-    found = evidence(subject, row, folders)
+) -> Counterexample:
+    found = read_attachments(subject, row, folders)
     statement = BY_ID[row.id].statement if row.id in BY_ID else ""
-    return Example(
+    return Counterexample(
         anchor,
         subject,
         row,
@@ -319,20 +327,20 @@ def _example(
     )
 
 
-def _shown(found: Evidence, row: InvariantRow) -> Shown | None:
+def _shown(found: Attachments, row: InvariantRow) -> CaseView | None:
     if found.case is None:
         return None
     case = found.case.case
     fits = found.case.event is not None and 0 <= found.case.event < len(
         case.program
     )  # a file may say anything
-    focus = Focus(
+    focus = ViolationPlace(
         found.case.event if fits else None,
         tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters)),
     )
     frozen = case.course[focus.event].step if focus.event is not None else case.frozen
     timeline = tuple(
-        Moment(
+        TimelineEntry(
             repr(event),
             tuple(
                 name
@@ -349,12 +357,12 @@ def _shown(found: Evidence, row: InvariantRow) -> Shown | None:
         )
         for number, event in enumerate(case.program)
     )
-    return Shown(
-        drawing(case, focus),
-        network(case.architecture, frozen),
+    return CaseView(
+        draw_network(case, focus),
+        network_code(case.architecture, frozen),
         timeline,
         len(case.parameters),
         case.mask,
-        hyperparameters(case),
-        ", ".join(conditions(case)),
+        hyperparameter_text(case),
+        ", ".join(case_conditions(case)),
     )
