@@ -179,7 +179,7 @@ def test_a_script_needs_torch_alone(claim: Claim) -> None:
     assert {name.partition(".")[0] for name in modules} <= {"torch", *sys.stdlib_module_names}
     assert "frostproof" not in text
     assert sum(bool(line) for line in text.splitlines()) < 60
-    assert max(map(len, text.splitlines())) <= 140
+    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(

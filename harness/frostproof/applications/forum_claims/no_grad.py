@@ -1,4 +1,4 @@
-"""Claims that no_grad stops a model."""
+"""Claims that no_grad keeps a model from training."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
 from frostproof.applications.forum_claims.strategies import BETWEEN, LAYERS, OPTIMIZING, SEEDS
-from frostproof.applications.forum_claims.training import build, difference_in_words, loss_of, train
+from frostproof.applications.forum_claims.training import (
+    build,
+    difference_in_words,
+    loss_of,
+    train,
+)
 
 
-def raises(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tuple[bool, str]:
+def no_grad_raises(
+    layers: tuple[str, ...], between: str, inputs: bool, seed: int
+) -> tuple[bool, str]:
     model, _ = build("A", layers, seed=seed, between=between)
     with torch.no_grad():
         output = model(torch.randn(4, 3, dtype=torch.float64, requires_grad=inputs))
@@ -24,7 +31,9 @@ def raises(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tu
     return False, "backward does not raise"
 
 
-def stops(optimizer: Any, between: str, leftover: bool, seed: int) -> tuple[bool, str]:
+def no_grad_stops_the_model(
+    optimizer: Any, between: str, leftover: bool, seed: int
+) -> tuple[bool, str]:
     model, built = build("A", ("trained", "trained"), optimizer, seed, between)
     train(model, built, 1)
     if not leftover:
@@ -45,15 +54,16 @@ CLAIMS = (
         (
             Quote(
                 "fourth answer",
-                "you can wrap the forward pass into a with torch.no_grad() block, which would raise an error, "
-                "if you try to call backward() on the loss.",
+                "you can wrap the forward pass into a with torch.no_grad() block, which would "
+                "raise an error, if you try to call backward() on the loss.",
             ),
         ),
-        "After a forward pass that is under no_grad as a whole, there is no graph, and backward raises RuntimeError.",
+        "After a forward pass that runs entirely under no_grad there is no graph, and backward "
+        "raises RuntimeError.",
         st.fixed_dictionaries(
             {"layers": LAYERS, "between": BETWEEN, "inputs": st.booleans(), "seed": SEEDS}
         ),
-        raises,
+        no_grad_raises,
     ),
     Claim(
         "no-grad-stops-the-model",
@@ -61,10 +71,12 @@ CLAIMS = (
             Quote("fourth question", "if you wanted to stop the whole model from updating"),
             Quote(
                 "fourth answer",
-                "If you don't want to update any parameters in the model and thus don't want to create the computation graph",
+                "If you don't want to update any parameters in the model and thus don't want to "
+                "create the computation graph",
             ),
         ),
-        "With its forward pass under no_grad, a model keeps every parameter and buffer, though the optimizer steps.",
+        "A model whose forward pass runs under no_grad keeps every parameter and buffer, even if "
+        "the optimizer steps.",
         st.fixed_dictionaries(
             {
                 "optimizer": OPTIMIZING,
@@ -73,8 +85,9 @@ CLAIMS = (
                 "seed": SEEDS,
             }
         ),
-        stops,
-        "no gradient is left over from before, and no layer in train mode keeps statistics (as batch norm does)",
+        no_grad_stops_the_model,
+        "no gradient is left over from before, and no layer in train mode updates statistics (as "
+        "batch norm does)",
         lambda between, leftover, **_: not leftover and between != "BatchNorm1d",
     ),
 )

@@ -1,4 +1,4 @@
-"""Claims about what the optimizer has and has not: what is passed is trained, what is not stays and piles up gradients."""
+"""Claims about the parameters that the optimizer has: they are trained, and the others are not."""
 
 from __future__ import annotations
 
@@ -24,21 +24,17 @@ from frostproof.applications.forum_claims.training import (
 )
 
 
-def static(
+def not_passed_is_static(
     layers: tuple[str, ...], optimizer: Any, steps: int, limit: float, seed: int
 ) -> tuple[bool, str]:
     model, built = build("B", layers, optimizer, seed)
     frozen = parameters_of(model, layers, "frozen")
     before = [each.detach().clone() for each in frozen]
     train(model, built, steps, clip=limit)
-    moved, largest = (
-        difference_in_words(before, frozen),
-        max(float(each.grad.abs().max()) for each in frozen),
-    )
-    return (
-        not moved,
-        f"what was not passed, before and after: {moved or 'the same bits'}, with gradients of up to {largest:.3g}",
-    )
+    moved = difference_in_words(before, frozen) or "the same bits"
+    largest = max(float(each.grad.abs().max()) for each in frozen)
+    seen = f"the other parameters, before and after: {moved}, with gradients of up to {largest:.3g}"
+    return moved == "the same bits", seen
 
 
 def accumulate(layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -> tuple[bool, str]:
@@ -51,35 +47,27 @@ def accumulate(layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -
         built.zero_grad()
         loss_of(model, step).backward()
         built.step()
-    parted, largest = (
-        difference_in_words(sums, [each.grad for each in frozen]),
-        max(float(each.abs().max()) for each in sums),
-    )
-    return (
-        not parted,
-        f"gradients, and sums over {steps} steps: {parted or 'the same bits'}; the largest is {largest:.3g}",
-    )
+    differs = difference_in_words(sums, [each.grad for each in frozen]) or "the same bits"
+    largest = max(float(each.abs().max()) for each in sums)
+    seen = f"gradients, and sums over {steps} steps: {differs}; the largest is {largest:.3g}"
+    return differs == "the same bits", seen
 
 
 def right_gradients(
     layers: tuple[str, ...], optimizer: Any, steps: int, seed: int
 ) -> tuple[bool, str]:
-    (b, built), (alone, other) = (
-        build("B", layers, optimizer, seed),
-        build("B", layers, optimizer, seed),
-    )
-    passed, by_hand = parameters_of(b, layers, "trained"), parameters_of(alone, layers, "trained")
+    (b, built), (alone, other) = (build("B", layers, optimizer, seed) for _ in range(2))
+    passed, by_hand = (parameters_of(model, layers, "trained") for model in (b, alone))
     train(b, built, steps)
     for step in range(steps):
-        for parameter, gradient in zip(
-            by_hand, torch.autograd.grad(loss_of(alone, step), by_hand), strict=True
-        ):
+        gradients = torch.autograd.grad(loss_of(alone, step), by_hand)
+        for parameter, gradient in zip(by_hand, gradients, strict=True):
             parameter.grad = gradient
         other.step()
-    gradients = difference_in_words([each.grad for each in passed], [each.grad for each in by_hand])
+    gradients = difference_in_words([p.grad for p in passed], [p.grad for p in by_hand])
     updates = difference_in_words(passed, by_hand)
-    said = f"gradients: {gradients or 'the same bits'}; parameters: {updates or 'the same bits'}"
-    return not gradients and not updates, said
+    seen = f"gradients: {gradients or 'the same bits'}; parameters: {updates or 'the same bits'}"
+    return not gradients and not updates, seen
 
 
 _EXAMPLES = {"layers": LAYERS, "optimizer": OPTIMIZING, "steps": STEP_COUNTS, "seed": SEEDS}
@@ -93,26 +81,30 @@ CLAIMS = (
             ),
             Quote(
                 "second answer",
-                "In the 2nd case weights aren't updated because they haven't been passed to the optimizer.",
+                "In the 2nd case weights aren't updated because they haven't been passed to the "
+                "optimizer.",
             ),
         ),
-        "A parameter that the optimizer does not have keeps its bits, whatever gradient it has.",
+        "A parameter that the optimizer does not have keeps its bits, whatever its gradient is.",
         st.fixed_dictionaries({**_EXAMPLES, "limit": LIMITS}),
-        static,
+        not_passed_is_static,
     ),
     Claim(
         "accumulate",
         (
             Quote(
                 "first answer",
-                "you aren't zeroing gradients for the other layers but accumulating them as they arent affected by optimizer.zero_grad()",
+                "you aren't zeroing gradients for the other layers but accumulating them as they "
+                "arent affected by optimizer.zero_grad()",
             ),
             Quote(
                 "third answer",
-                "the non-frozen parameters will accumulate the gradients (without an update in your use case)",
+                "the non-frozen parameters will accumulate the gradients (without an update in "
+                "your use case)",
             ),
         ),
-        "In B the gradient of a parameter that is not passed is the sum of those of all steps, added in order, bit for bit.",
+        "In B the gradient of a parameter that is not passed to the optimizer is the sum of the "
+        "gradients of all steps, added in order, bit for bit.",
         st.fixed_dictionaries({**_EXAMPLES, "steps": st.integers(2, 4)}),
         accumulate,
     ),
@@ -124,7 +116,8 @@ CLAIMS = (
                 "The passed parameters will get the right gradients and will be updated properly.",
             ),
         ),
-        "In B gradients and updates of what is passed are those of a model in which nothing else ever has a gradient.",
+        "In B the passed parameters get the gradients and updates that they get in a model in "
+        "which no other parameter ever has a gradient.",
         st.fixed_dictionaries(_EXAMPLES),
         right_gradients,
     ),

@@ -1,4 +1,4 @@
-"""Claims settled in one run, each with a script that was run in a process of its own, in the form of `--json`."""
+"""The claims settled in one run, as data: what `frostproof claims --json` writes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from frostproof.errors import UsageError
 
 
 class SettledClaim(msgspec.Struct, frozen=True):
-    """`script`: the first example that is `shown`. `doubt`: what it said where it did not show the same; the claim is then
-    undecided."""
+    """A claim, its verdict, and a script that was run in a process of its own."""
 
     id: str
     quotes: tuple[Quote, ...]
@@ -35,18 +34,19 @@ class SettledClaim(msgspec.Struct, frozen=True):
     counts: ExampleCounts
     shown: tuple[TriedExample, ...]
     script: str
+    """Runs the first of the examples in `shown`."""
     doubt: str
+    """What the script printed if it did not show the same result; the claim is then undecided."""
 
 
 class ClaimSurvey(msgspec.Struct, frozen=True):
-    """`examples`: how many of each claim were asked for."""
-
     frostproof: str
     torch: str
     hypothesis: str
     python: str
     platform: str
     examples: int
+    """How many examples of each claim were asked for."""
     seed: int
     claims: tuple[SettledClaim, ...]
     format: Literal["frostproof-claims"] = "frostproof-claims"
@@ -58,18 +58,20 @@ class ClaimSurvey(msgspec.Struct, frozen=True):
 
 def make_survey(claims: Sequence[SettledClaim], examples: int, seed: int) -> ClaimSurvey:
     version = importlib.metadata.version
-    versions = (
+    return ClaimSurvey(
         version("frostproof"),
         version("torch"),
         version("hypothesis"),
         platform.python_version(),
         platform.platform(),
+        examples,
+        seed,
+        tuple(claims),
     )
-    return ClaimSurvey(*versions, examples, seed, tuple(claims))
 
 
 def make_folder(folder: Path) -> Path:
-    """The folder, which is made where it is not there. Raises UsageError."""
+    """Make the folder if it does not exist, and return it. Raises UsageError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,21 +82,13 @@ def make_folder(folder: Path) -> Path:
 
 
 def settle_claim(claim: Claim, examples: int, seed: int) -> SettledClaim:
+    """Decide the claim, and run the script of its first example."""
     found = decide_claim(claim, examples, seed)
     text = claim_script(claim, found.shown[0].example)
     doubt = _doubt(claim.id, found.shown[0], text)
-    word = "undecided" if doubt else found.word
-    return SettledClaim(
-        claim.id,
-        claim.quotes,
-        claim.statement,
-        claim.only_if,
-        word,
-        found.counts,
-        found.shown,
-        text,
-        doubt,
-    )
+    word: Word = "undecided" if doubt else found.word
+    words = (claim.id, claim.quotes, claim.statement, claim.only_if)
+    return SettledClaim(*words, word, found.counts, found.shown, text, doubt)
 
 
 def _doubt(identity: str, shown: TriedExample, text: str) -> str:

@@ -1,4 +1,4 @@
-"""The verdict on a claim, which its examples decide: true, false, or true exactly under its condition."""
+"""The verdict on a claim, decided by random examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Word = Literal["true", "false", "true only if", "undecided"]
 
 
 class ExampleCounts(msgspec.Struct, frozen=True):
-    """Examples, by whether they meet the claim's condition, and whether the claim held. Where there is none, all meet it."""
+    """Numbers of examples: did they meet the claim's condition, and did the claim hold on them?
+    If a claim has no condition, every example meets it."""
 
     met_held: int
     met_failed: int
@@ -32,56 +33,55 @@ class ExampleCounts(msgspec.Struct, frozen=True):
 
 
 class TriedExample(msgspec.Struct, frozen=True):
-    """The smallest example of its kind, and what was seen there."""
+    """An example, and what its experiment observed."""
 
     example: ClaimExample
     met: bool
+    """Whether the example meets the claim's condition."""
     held: bool
     seen: str
 
 
 class ClaimVerdict(msgspec.Struct, frozen=True):
-    """`shown`: of a true claim, an example of it; of a false one, a counterexample, or an example that contradicts its
-    condition; of one that is true only if, a counterexample and an example."""
-
     word: Word
     counts: ExampleCounts
     shown: tuple[TriedExample, ...]
+    """The smallest examples that explain the verdict. true: one on which the claim held. false: a
+    counterexample, or an example that contradicts the condition. true only if: a counterexample,
+    and one on which the claim held."""
 
 
 class ExampleFoundError(Exception):
-    """An example of the kind that is looked for."""
+    """Raised at an example of the kind that is searched for, so that Hypothesis shrinks it."""
 
 
 def decide_claim(claim: Claim, examples: int = 200, seed: int = 0) -> ClaimVerdict:
-    """Try the claim on so many examples, or on all that there are, with torch as it is in this process.
+    """Test the claim on up to `examples` examples, with torch as it is in this process.
 
-    "true": it held on each. "true only if": it held on each that meets its condition, on none of the others, and there were both.
-    "undecided": there were not both. "false": anything else.
+    "true": it held on each. "true only if": it held on each that meets its condition and on no
+    other, and there were examples of both kinds. "undecided": all examples were of one kind.
+    "false": anything else.
     """
     counted: Counter[tuple[bool, bool]] = Counter()
-    known: dict[
-        str, TriedExample
-    ] = {}  # what is looked for later is among what is counted, and need not be tried again
+    known: dict[str, TriedExample] = {}  # so that a later search runs no experiment again
 
-    def tried(example: ClaimExample) -> TriedExample:
+    def try_example(example: ClaimExample) -> TriedExample:
         key = repr(example)
         if key not in known:
-            held, seen = claim.tried(**example)
-            known[key] = TriedExample(
-                example, claim.condition is None or claim.condition(**example), held, seen
-            )
+            held, seen = claim.experiment(**example)
+            met = claim.condition is None or claim.condition(**example)
+            known[key] = TriedExample(example, met, held, seen)
         return known[key]
 
     def count(example: ClaimExample) -> None:
-        counted[tried(example).met, tried(example).held] += 1
+        counted[try_example(example).met, try_example(example).held] += 1
 
-    def smallest(kind: Callable[[TriedExample], bool]) -> TriedExample:
-        found = [next(filter(kind, known.values()))]
+    def smallest(is_of_kind: Callable[[TriedExample], bool]) -> TriedExample:
+        found = [next(filter(is_of_kind, known.values()))]
 
         def look(example: ClaimExample) -> None:
-            if kind(tried(example)):
-                found[:] = [tried(example)]
+            if is_of_kind(try_example(example)):
+                found[:] = [try_example(example)]
                 raise ExampleFoundError
 
         with suppress(ExampleFoundError):
@@ -90,9 +90,8 @@ def decide_claim(claim: Claim, examples: int = 200, seed: int = 0) -> ClaimVerdi
 
     with fenced("cpu"):
         _search(claim, count, examples, seed, Phase.generate)
-        counts = ExampleCounts(
-            *(counted[met, held] for met in (True, False) for held in (True, False))
-        )
+        numbers = (counted[met, held] for met in (True, False) for held in (True, False))
+        counts = ExampleCounts(*numbers)
         word = _word(counts, claim.condition is not None)
         return ClaimVerdict(word, counts, tuple(smallest(kind) for kind in _kinds(word)))
 
@@ -106,7 +105,7 @@ def _word(counts: ExampleCounts, conditional: bool) -> Word:
 
 
 def _kinds(word: Word) -> Iterator[Callable[[TriedExample], bool]]:
-    """What to look for, to show why this is the verdict."""
+    """The kinds of examples that explain this verdict."""
     if word == "false":
         yield lambda each: each.held != each.met
     if word == "true only if":
@@ -120,6 +119,7 @@ def _kinds(word: Word) -> Iterator[Callable[[TriedExample], bool]]:
 def _search(
     claim: Claim, each: Callable[[ClaimExample], None], examples: int, seed: int, *phases: Phase
 ) -> None:
-    """Hand on each example, the same for the same seed. The first that raises is shrunk, and the smallest is the last."""
+    """Call `each` with examples that depend only on the seed. The first example at which it raises
+    is shrunk, and the smallest such example is the last to be passed."""
     settings = hypothesis.settings(hypothesis_settings(examples), phases=phases)
     hypothesis.seed(seed)(settings(given(claim.examples)(each)))()
