@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from frostproof.applications.atlas.families import FAMILIES
 from frostproof.errors import FrostproofError, UsageError, one_line
 from frostproof.process.quiet import quiet
 from frostproof.verification.profiles import PROFILES
@@ -31,10 +32,6 @@ SUITE = (
     "--pythonwarnings=ignore::pytest.PytestAssertRewriteWarning",  # this process has imported the plugin's package already
 )
 """pytest's arguments for the property suite, wherever it is installed and however the project collects its own tests."""
-
-
-NETWORKS = ("linear", "normalized", "convolutional", "recurrent", "attention", "embedding")
-"""The names of `frostproof.applications.atlas.families.FAMILIES`, which imports torch."""
 
 
 class Listener:
@@ -322,7 +319,7 @@ def _writable(*paths: Path | None) -> None:
 @click.option(
     "--family",
     multiple=True,
-    type=click.Choice(NETWORKS),
+    type=click.Choice(list(FAMILIES)),
     help="Networks to look at; may be repeated.  [default: all]",
 )
 @click.option(
@@ -381,14 +378,14 @@ def atlas(
     with quiet():
         from frostproof.applications.atlas.build import build_atlas, write_scripts
         from frostproof.applications.atlas.page import atlas_page
-        from frostproof.applications.atlas.summary import atlas_markdown, overview
+        from frostproof.applications.atlas.summary import atlas_markdown, atlas_totals
     found = build_atlas(
         targets,
         examples=examples,
         seed=seed,
         jobs=jobs,
         families=family,
-        told=lambda line: click.echo(line, err=True),
+        report=click.echo,
     )
     if cases is not None:
         found = write_scripts(found, cases)
@@ -398,7 +395,7 @@ def atlas(
         write_file(markdown, atlas_markdown(found).encode())
     if html is not None:
         write_file(html, atlas_page(found).encode())
-    click.echo(overview(found))
+    click.echo(atlas_totals(found))
 
 
 @main.command()
@@ -513,7 +510,7 @@ def cost(
 def listing(what: str) -> None:
     """List the optimizers of torch.optim, the invariants, or the devices found here."""
     if what == "invariants":
-        from frostproof.invariants import INVARIANTS
+        from frostproof.invariants.registry import INVARIANTS
 
         for invariant in INVARIANTS:
             click.echo(f"{invariant.id:28} {invariant.severity:6} {invariant.statement}")

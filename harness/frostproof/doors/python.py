@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,8 @@ class Report:
         return self.totals.judgements > 0 and not self.totals.violated and not self.totals.doubtful
 
     def _repr_html_(self) -> str:
-        """The report as a notebook shows it."""
-        from frostproof.report.notebook import html
-
-        return html(self.rows, self.ok)
+        """The table, for a notebook."""
+        return f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         from frostproof.report.terminal import results_table

@@ -60,8 +60,8 @@ def right_gradients(
     passed, by_hand = (parameters_of(model, layers, "trained") for model in (b, alone))
     train(b, built, steps)
     for step in range(steps):
-        gradients = torch.autograd.grad(loss_of(alone, step), by_hand)
-        for parameter, gradient in zip(by_hand, gradients, strict=True):
+        fresh = torch.autograd.grad(loss_of(alone, step), by_hand)
+        for parameter, gradient in zip(by_hand, fresh, strict=True):
             parameter.grad = gradient
         other.step()
     gradients = difference_in_words([p.grad for p in passed], [p.grad for p in by_hand])

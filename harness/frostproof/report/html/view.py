@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from frostproof.errors import one_line
-from frostproof.invariants import BY_ID
+from frostproof.invariants.registry import BY_ID
 from frostproof.report.attachments import Attachments, read_attachments, read_crash_attachments
 from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
 from frostproof.report.network_drawing import NetworkDrawing, ViolationPlace, draw_network
