@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from frostproof.applications.costs.explaining import LayerCost
 from frostproof.applications.costs.table import (
-    MANY,
+    MOST_MODULES,
     WIDTH,
     bytes_text,
     condense_layers,
@@ -143,12 +143,12 @@ def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
     assert rows["backbone.0"].endswith("nothing: all before it is frozen")
     assert rows["head"].endswith("trains")
     assert rows["Recommended:"].startswith(
-        "Recommended: A: requires_grad=False (requires_grad=False on what is frozen,"
+        "Recommended: A: requires_grad=False (requires_grad=False on frozen parameters,"
     )
     assert (
-        "Mind: module backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
+        "Note: module backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
     )
-    assert "no_grad prefix: does not apply: the model is no nn.Sequential" in done.stdout
+    assert "no_grad prefix: does not apply: the model is not an nn.Sequential" in done.stdout
     assert max(map(len, lines)) <= WIDTH
     found = json.loads((folder / "out.json").read_text())
     assert (found["format"], found["version"], found["optimizer"]) == (
@@ -217,7 +217,7 @@ def test_other_ways_to_name_a_model_and_what_is_frozen(arguments: str, says: str
         ("mymodels:Net --freeze head --input 8,x", "--input is '8,x': give the sizes"),
         ("mymodels:Net --freeze head --input 8,0", "--input is '8,0': give the sizes"),
         ("mymodels:wrong_input --freeze head", "a training step raised RuntimeError"),
-        ("mymodels:no_tensor --freeze bias", "the model returns str without a floating tensor"),
+        ("mymodels:no_tensor --freeze bias", "the model returns str without a floating-point tensor"),
         ("mymodels:no_parameters --freeze x", "the model has no parameters"),
         ("mymodels:lazy --freeze bias", "the model has lazy modules"),
         ("mymodels:pair --freeze head --optimizer AdmaW", "Did you mean AdamW?"),
@@ -268,14 +268,14 @@ def test_many_modules_become_few_rows() -> None:
         for block in range(10)
         for number in range(10)
     ]
-    assert condense_layers(layers[:MANY], MANY) == layers[:MANY]
-    rows = condense_layers(layers, MANY)
+    assert condense_layers(layers[:MOST_MODULES], MOST_MODULES) == layers[:MOST_MODULES]
+    rows = condense_layers(layers, MOST_MODULES)
     assert [row.path for row in rows] == [str(block) for block in range(10)]
     assert sum(row.weights for row in rows) == sum(each.weights for each in layers)
     assert {row.kind for row in rows} == {"10 modules"}
     assert [row.why for row in rows] == ["nothing: all before it is frozen"] * 5 + ["trains"] * 5
-    flat = [layer(str(number)) for number in range(MANY + 5)]
-    assert len(condense_layers(flat, MANY)) == MANY + 5
+    flat = [layer(str(number)) for number in range(MOST_MODULES + 5)]
+    assert len(condense_layers(flat, MOST_MODULES)) == MOST_MODULES + 5
 
 
 def test_numbers_have_three_digits() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import chain, combinations
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from frostproof.applications.costs import closed_form
-from frostproof.applications.costs.closed_form import Between
+from frostproof.applications.costs.chart import backward_products_a, backward_products_b
 from frostproof.applications.costs.counting import count_costs
 from frostproof.applications.costs.explaining import layer_costs
 from frostproof.applications.costs.recommending import (
@@ -63,6 +62,28 @@ def mlp(
     return nn.Sequential(*stack)
 
 
+Between = Literal["ReLU", "GELU", "none"]
+"""The activation function between two layers: ReLU saves its output, GELU its input."""
+
+
+def saved_a(layers: int, trainable: Collection[int], between: Between) -> int:
+    """The activations that A saves, including the batch, in a row of equal linear layers.
+
+    A trainable layer needs its input, and each activation function above the lowest trainable layer
+    needs what it saves. The output of a ReLU is the input of the next layer, so the two share it.
+    """
+    if between == "none":
+        return len(trainable)
+    if between == "ReLU":
+        return layers - min(trainable)
+    return backward_products_a(layers, trainable)
+
+
+def weights_a(layers: int, trainable: Collection[int]) -> int:
+    """The weights that A's graph refers to: those of the layers whose input needs a gradient."""
+    return layers - 1 - min(trainable)
+
+
 def training(model: nn.Sequential, layers: Sequence[int]) -> CostTask:
     """The task in which these of the linear layers train."""
     linear = [str(place) for place, module in enumerate(model) if isinstance(module, nn.Linear)]
@@ -92,16 +113,14 @@ def test_the_closed_form_holds_for_every_mask(layers: int) -> None:
         for between, model in kinds:
             task = training(model, trainable)
             a, b = count_costs(task, A), count_costs(task, B)
-            assert a.backward_flops == PRODUCT * closed_form.backward_a(layers, trainable)
-            assert b.backward_flops == PRODUCT * closed_form.backward_b(layers)
+            assert a.backward_flops == PRODUCT * backward_products_a(layers, trainable)
+            assert b.backward_flops == PRODUCT * backward_products_b(layers)
             assert a.forward_flops == b.forward_flops == PRODUCT * layers
-            assert a.saved_bytes + a.input_bytes == ACTIVATION * closed_form.saved_a(
-                layers, trainable, between
+            assert a.saved_bytes + a.input_bytes == ACTIVATION * saved_a(layers, trainable, between)
+            assert b.saved_bytes + b.input_bytes == ACTIVATION * saved_a(
+                layers, range(layers), between
             )
-            assert b.saved_bytes + b.input_bytes == ACTIVATION * closed_form.saved_b(
-                layers, between
-            )
-            assert a.weight_bytes == WEIGHT * closed_form.weights_a(layers, trainable)
+            assert a.weight_bytes == WEIGHT * weights_a(layers, trainable)
             assert b.weight_bytes == WEIGHT * (layers - 1)
 
 
@@ -109,13 +128,11 @@ def test_the_figures_of_eight_layers() -> None:
     """Section 2 of the notes from which this began: last only, the fifth only, first only, even layers."""
     shown = []
     for trainable in ((7,), (4,), (0,), (0, 2, 4, 6)):
-        saved = [closed_form.saved_a(8, trainable, each) for each in ("ReLU", "GELU", "none")]
-        shown.append(
-            [closed_form.backward_a(8, trainable), *saved, closed_form.weights_a(8, trainable)]
-        )
+        saved = [saved_a(8, trainable, each) for each in ("ReLU", "GELU", "none")]
+        shown.append([backward_products_a(8, trainable), *saved, weights_a(8, trainable)])
     assert shown == [[1, 1, 1, 1, 0], [4, 4, 4, 1, 3], [8, 8, 8, 1, 7], [11, 8, 11, 4, 7]]
-    assert closed_form.backward_b(8) == 15
-    assert [closed_form.saved_b(8, each) for each in ("ReLU", "GELU", "none")] == [8, 15, 8]
+    assert backward_products_b(8) == 15
+    assert [saved_a(8, range(8), each) for each in ("ReLU", "GELU", "none")] == [8, 15, 8]
 
 
 REAL = {

@@ -96,7 +96,7 @@ def test_a_failure_in_short_is_of_what_its_script_shows() -> None:
     assert failure_text(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
     lines = failure_text(verification, Path(), {THAW.id}).splitlines()
     assert lines[0] == f"{JOIN.id}: {JOIN.statement}"
-    assert lines[-1] == f"  it breaks too: {THAW.id} (doubtful)"
+    assert lines[-1] == f"  also violated: {THAW.id} (doubtful)"
 
 
 def test_the_legend_fits_a_terminal() -> None:

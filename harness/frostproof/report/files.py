@@ -1,4 +1,4 @@
-"""The files that a run, or a merge of runs, leaves for people and machines."""
+"""The files that a run, or a merge of runs, writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def write_reports(
     folders: Sequence[Path] = (),
     baseline: Results | None = None,
 ) -> None:
-    """Write what is asked for, and the step summary where CI has one. Raises UsageError where a file cannot be written."""
+    """Write the files that are asked for, and the step summary if this is a step on GitHub.
+
+    Case files and scripts are read from `folders`. Raises UsageError if a file cannot be written.
+    """
     if json is not None:
         write_file(json, results.to_json())
     if markdown is not None:
@@ -34,7 +37,7 @@ def write_reports(
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file as a whole: one that is there already stays until then. Raises UsageError."""
+    """Write a file atomically: an existing one is replaced at the end. Raises UsageError."""
     new = path.with_name(f".{path.name}.new")
     try:
         new.write_bytes(content)
@@ -47,11 +50,11 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def _append(path: Path, results: Results, baseline: Results | None) -> None:
-    """Add to the summary of CI's step, which is lost as a whole where it grows past its limit."""
+    """Add to the step summary of GitHub, which loses all of it if it grows over its limit."""
     try:
         there = path.stat().st_size if path.exists() else 0
         if there + 4096 < STEP_SUMMARY_LIMIT:
             with path.open("ab") as file:
                 file.write(results_markdown(results, baseline, STEP_SUMMARY_LIMIT - there).encode())
     except OSError:
-        return  # a summary that cannot be written is no reason to fail a run
+        return  # a run does not fail because of its summary

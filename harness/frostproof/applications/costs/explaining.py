@@ -1,4 +1,4 @@
-"""What still gets computed in a model that is partly frozen, module by module, and why."""
+"""What a partly frozen model still computes, module by module, and why."""
 
 from __future__ import annotations
 
@@ -17,56 +17,57 @@ from frostproof.training.flops import comparable
 
 
 class LayerCost(msgspec.Struct, frozen=True):
-    """One module, less the modules within it that are called by themselves, in one step under A.
-
-    `weights` and `frozen` count numbers, not tensors. `weight_flops` and `input_flops`: of backward, for gradients of its
-    own parameters and of its arguments. `needed_by`: the first parameter, in the order of the model, that trains and whose
-    gradient comes through these arguments; None where there is none. `unreached`: whether something in it ought to train and
-    gets no gradient.
-    """
+    """One module in one step under A, without the modules inside it that are called themselves."""
 
     path: str
     kind: str
     weights: int
+    """Numbers, not tensors, in its parameters."""
     frozen: int
+    """Those in frozen parameters."""
     forward_flops: int
     weight_flops: int
+    """Of backward, for the gradients of its own parameters."""
     input_flops: int
+    """Of backward, for the gradients of its arguments."""
     needed_by: str | None
+    """The first trainable parameter, in the order of the model, whose gradient flows through the
+    arguments, if there is one."""
     unreached: bool
+    """Whether one of its trainable parameters gets no gradient."""
 
     @property
     def why(self) -> str:
-        """What a backward pass through it is for, in words."""
-        trains = (
-            "gets no gradient" if self.unreached else "trains" if self.frozen < self.weights else ""
-        )
-        needed = f"needed by {self.needed_by}" if self.needed_by else ""
-        again = "computes a segment again" if not self.weights and self.input_flops else ""
-        return (
-            "; ".join(filter(None, (trains, needed or again))) or "nothing: all before it is frozen"
-        )
+        """The purpose of a backward pass through it, in words."""
+        trains = "trains" if self.frozen < self.weights else ""
+        if self.unreached:
+            trains = "gets no gradient"
+        needed = "computes a segment again" if not self.weights and self.input_flops else ""
+        if self.needed_by:
+            needed = f"needed by {self.needed_by}"
+        return "; ".join(filter(None, (trains, needed))) or "nothing: all before it is frozen"
 
 
 def layer_costs(task: CostTask) -> list[LayerCost]:
-    """Every module that has weights or computes something counted, in the order of the model.
+    """Every module that has weights or takes FLOPs, in the order of the model.
 
-    What its backward pass spends on arguments is what it spends with all weights frozen, and its arguments as they are.
-    Whatever the model raises comes through.
+    The cost of its arguments' gradients is measured by a second pass, with all weights frozen and
+    the same arguments requiring grad. Passes on any error of the model.
     """
     model = task.thawed()
     A.freeze(model, task.frozen)
     with comparable(model):
         calls = StepTrace(model, task.inputs).calls
-        held = task.thawed().requires_grad_(False)
-        _differentiate(held, calls)
-        passing = StepTrace(held, task.inputs).calls
+        frozen = task.thawed().requires_grad_(False)
+        _differentiate(frozen, calls)
+        passing = StepTrace(frozen, task.inputs).calls
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     return list(_layers(task, calls, passing, trained))
 
 
 def _differentiate(model: nn.Module, calls: Iterable[ModuleCall]) -> None:
-    """Have arguments require grad where they did in these calls; also where backward computes a segment again."""
+    """Make the arguments of each module require grad as they did in these calls, also when backward
+    computes a segment again."""
     flags: dict[str, list[tuple[bool, ...]]] = {}
     for call in calls:
         flags.setdefault(call.path, []).append(call.differentiable)
@@ -89,10 +90,9 @@ def _differentiate(model: nn.Module, calls: Iterable[ModuleCall]) -> None:
 
 
 def _needing(tensor: Tensor, needs: bool) -> Tensor:
-    # No leaf, so that it can be overwritten.
-    return (
-        tensor.detach().requires_grad_().clone() if needs and not tensor.requires_grad else tensor
-    )
+    if not needs or tensor.requires_grad:
+        return tensor
+    return tensor.detach().requires_grad_().clone()  # a leaf could not be overwritten in place
 
 
 def _layers(
@@ -132,7 +132,8 @@ def _layers(
 
 
 def _caller(path: str, called: Collection[str]) -> str:
-    """The module that computes with the parameters of the one at `path`: itself, or the nearest around it that is called."""
+    """The module that computes with the parameters of the module at `path`: itself, or the nearest
+    one around it that is called."""
     at = path
     while at and at not in called:
         at = at.rpartition(".")[0]

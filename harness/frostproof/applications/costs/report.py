@@ -24,7 +24,7 @@ from frostproof.optimizers.targets import imported, nearest
 
 
 class CostReport(msgspec.Struct, frozen=True, kw_only=True):
-    """`frozen` and `trainable` name parameters; `recommended` names a way. Costs are of one step with these inputs."""
+    """The costs of one step with the given inputs."""
 
     format: Literal["frostproof-costs"] = "frostproof-costs"
     version: Literal[1] = 1
@@ -32,25 +32,31 @@ class CostReport(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     optimizer: str
     frozen: tuple[str, ...]
+    """Names of parameters."""
     trainable: tuple[str, ...]
     layers: tuple[LayerCost, ...]
     ways: tuple[WayEstimate, ...]
     recommended: str
+    """The name of a way."""
     remarks: tuple[str, ...]
 
 
 def cost_report(
     target: str, patterns: Sequence[str], shape: str | None = None, optimizer: str = "AdamW"
 ) -> CostReport:
-    """Count every way to freeze what `patterns` match in the model that `target` names. Raises UsageError."""
+    """Count every way to freeze the parameters that match `patterns` in the model at `target`.
+
+    Raises UsageError.
+    """
     model, inputs = load_model(target)
-    optimizing = _optimizing(optimizer)
+    optimizing = _build_optimizer(optimizer)
     if shape is not None:
         inputs = random_batch(model, shape)
     frozen = frozen_names(model, patterns)
     if inputs is None:
         raise UsageError(
-            f"no input is known: give its shape, as {EXAMPLE}, or let {target} return a pair (model, inputs)"
+            f"no input is known: give its shape, as {EXAMPLE}, or let {target} return a pair "
+            "(model, inputs)"
         )
     task = CostTask(model, inputs, frozen)
     estimates = estimate_ways(task, optimizing)
@@ -59,10 +65,9 @@ def cost_report(
     layers: list[LayerCost] = []
     try:
         layers = layer_costs(task)
-    except Exception as error:  # a model that trains, yet not with hooks on its modules
-        notes.append(
-            f"its modules cannot be told apart: {type(error).__name__}: {one_line(str(error), 200)}"
-        )
+    except Exception as error:  # the model trains, but not with hooks on its modules
+        text = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        notes.append(f"the costs of single modules cannot be counted: {text}")
     return CostReport(
         torch=str(torch.__version__),
         model=target,
@@ -76,8 +81,8 @@ def cost_report(
     )
 
 
-def _optimizing(name: str) -> BuildOptimizer:
-    """What builds this optimizer, of torch.optim or as module:Name, and takes a step. Raises UsageError."""
+def _build_optimizer(name: str) -> BuildOptimizer:
+    """The builder of an optimizer of torch.optim, or of `module:Name`. Raises UsageError."""
     module_name, _, attribute = name.rpartition(":")
     module: Any = imported(module_name, name) if module_name else torch.optim
     found = getattr(module, attribute, None)
@@ -87,15 +92,16 @@ def _optimizing(name: str) -> BuildOptimizer:
             for each, kind in vars(module).items()
             if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
         ]
+        some = ", ".join(known[:20])
         raise UsageError(
-            f"unknown optimizer {name!r}: give one of {', '.join(known[:20])}.{nearest(attribute, known)}"
+            f"unknown optimizer {name!r}: give one of {some}.{nearest(attribute, known)}"
         )
 
     def step(groups: list[dict[str, Any]]) -> Optimizer:
         try:
             optimizer: Optimizer = found(groups)
             optimizer.step()
-        except Exception as error:  # whatever an optimizer raises
+        except Exception as error:  # an optimizer may raise anything
             text = f"{type(error).__name__}: {one_line(str(error), 160)}"
             raise UsageError(
                 f"--optimizer {name} cannot train this ({text}): name another"

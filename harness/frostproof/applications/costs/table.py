@@ -13,27 +13,26 @@ from frostproof.applications.costs.report import CostReport
 from frostproof.applications.costs.ways import A, B
 from frostproof.errors import one_line
 
-WIDTH, LONGEST, MANY = 120, 34, 40
-"""Of a line, of a name, and of the table of modules, in lines."""
+WIDTH = 120
+"""Columns of a line."""
+LONGEST_NAME = 34
+"""Columns of a module's name."""
+MOST_MODULES = 40
+"""Lines of the table of modules."""
 
 
 def cost_table(report: CostReport) -> str:
-    """What is frozen, what is still computed and why, what each way costs, and which one to use."""
-    return (
-        "\n".join([*_head(report), *_modules(report.layers), *_ways(report), *_advice(report)])
-        + "\n"
-    )
+    """The frozen parameters, what is still computed and why, the costs of each way, and advice."""
+    lines = [*_head(report), *_modules(report.layers), *_ways(report), *_advice(report)]
+    return "\n".join(lines) + "\n"
 
 
 def _head(report: CostReport) -> Iterator[str]:
-    frozen, weights = (
-        sum(each.frozen for each in report.layers),
-        sum(each.weights for each in report.layers),
-    )
+    frozen = sum(each.frozen for each in report.layers)
+    weights = sum(each.weights for each in report.layers)
     numbers = f", {number_text(frozen)} of {number_text(weights)} numbers" if weights else ""
-    yield one_line(
-        f"{report.model}: {len(report.frozen)} of {len(report.frozen) + len(report.trainable)} parameters are frozen{numbers}"
-    )
+    parameters = f"{len(report.frozen)} of {len(report.frozen) + len(report.trainable)} parameters"
+    yield one_line(f"{report.model}: {parameters} are frozen{numbers}")
     yield ""
 
 
@@ -45,7 +44,7 @@ def _modules(layers: Sequence[LayerCost]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [
         ("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")
     ]
-    for each in condense_layers(layers, MANY):
+    for each in condense_layers(layers, MOST_MODULES):
         frozen = "frozen" if each.frozen == each.weights else "partly" if each.frozen else "trains"
         numbers = [
             number_text(flops)
@@ -66,14 +65,15 @@ def _modules(layers: Sequence[LayerCost]) -> Iterator[str]:
 
 
 def condense_layers(layers: Sequence[LayerCost], most: int) -> list[LayerCost]:
-    """At most so many rows, if paths can do it: those that begin with the same path become one, as deep a path as fits."""
+    """At most `most` rows, if paths allow it. Modules whose paths begin alike are put together; the
+    common beginning is as long as the limit allows."""
     deepest = max(each.path.count(".") for each in layers) + 1
     for depth in range(deepest + 1, 0, -1):
         groups = [list(members) for _, members in groupby(layers, partial(_beginning, depth))]
         if len(groups) <= most:
             break
     return [
-        _together(members, _beginning(depth, members[0])) if len(members) > 1 else members[0]
+        _put_together(members, _beginning(depth, members[0])) if len(members) > 1 else members[0]
         for members in groups
     ]
 
@@ -82,7 +82,7 @@ def _beginning(depth: int, layer: LayerCost) -> str:
     return ".".join(layer.path.split(".")[:depth])
 
 
-def _together(members: Sequence[LayerCost], path: str) -> LayerCost:
+def _put_together(members: Sequence[LayerCost], path: str) -> LayerCost:
     return LayerCost(
         path=path,
         kind=f"{len(members)} modules",
@@ -135,16 +135,16 @@ def _advice(report: CostReport) -> Iterator[str]:
         f"Recommended: {chosen.way} ({chosen.how}). {recommendation_reason(chosen, report.ways)}"
     )
     for each in report.remarks:
-        yield from wrap_text(f"Mind: {each}.")
+        yield from wrap_text(f"Note: {each}.")
 
 
 def recommendation_reason(chosen: WayEstimate, ways: Iterable[WayEstimate]) -> str:
-    """Why this way: what it costs beside B, and beside those that cost as much."""
+    """Why this way: what it costs in comparison with B."""
     plain = next((each for each in ways if each.way == B.name), None)
     if plain is None or plain.costs is None or chosen.costs is None:
-        return "It is the least that trains what is to train."
+        return "It is the cheapest way that trains every trainable parameter."
     if chosen.way == B.name:
-        return "No other way that trains all of it costs less."
+        return "No other way that trains every trainable parameter costs less."
     here, there = chosen.costs, plain.costs
     shares = {
         "FLOPs in backward": (here.backward_flops, there.backward_flops),
@@ -156,11 +156,11 @@ def recommendation_reason(chosen: WayEstimate, ways: Iterable[WayEstimate]) -> s
         for what, (part, whole) in shares.items()
         if whole
     )
-    return f"Of what B takes: {text}. No way takes less; of those that take as much it is the simplest."
+    return f"In percent of B, it takes {text}. No way takes less, and no equal way is simpler."
 
 
 def share_text(part: int, whole: int) -> str:
-    """A share in percent; one that is small, yet not nothing, does not read as nothing."""
+    """A share in percent. A small one that is not 0 is written as <1%."""
     return "<1%" if 0 < part < whole / 100 else f"{part / whole:.0%}"
 
 
@@ -183,24 +183,22 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
-    """Columns with two spaces between; of a name that is too long its end, where what tells it from others stands."""
-    cut = [
-        [
-            f"…{cell[1 - LONGEST :]}" if place == 0 and len(cell) > LONGEST else cell
-            for place, cell in enumerate(row)
-        ]
-        for row in rows
-    ]
+    """Columns with two spaces between them. A name that is too long loses its beginning, because
+    its end tells it from others."""
+    cut = [[_end_of(row[0]), *row[1:]] for row in rows]
     widths = [max(len(row[place]) for row in cut) for place in range(len(cut[0]))]
     for row in cut:
         cells = [
             cell.rjust(width) if place in right else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        line = "".join(
-            c if c.isprintable() else "?" for c in "  ".join(cells).rstrip()
-        )  # names come from outside
+        text = "  ".join(cells).rstrip()
+        line = "".join(c if c.isprintable() else "?" for c in text)  # names may contain anything
         yield line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+
+
+def _end_of(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def wrap_text(text: str) -> list[str]:

@@ -8,27 +8,28 @@ from typing import Any
 
 from torch import nn
 
-from frostproof.applications.costs.task import mean_square_loss, tensors_in
+from frostproof.applications.costs.task import mean_square_loss, tensor_leaves
 from frostproof.training.flops import Flops
 
 Node = Any
-"""A `torch.autograd.graph.Node`. Held on to, it is the same object whenever autograd hands it out."""
+"""A `torch.autograd.graph.Node`. While a reference is kept, autograd returns the same object."""
 
 
 @dataclass(eq=False)
 class ModuleCall:
-    """One call of one module, less the modules that it calls in turn.
-
-    `differentiable`: for each tensor among the arguments whether it requires grad. `needed_by`: of the parameters whose
-    gradients come through these arguments, the first in the order of the model.
-    """
+    """One call of one module, without the modules that it calls in turn."""
 
     path: str
     differentiable: tuple[bool, ...]
+    """For each tensor in the arguments, whether it requires grad."""
     sources: frozenset[Node]
+    """The nodes of the arguments."""
     began: int
+    """The FLOPs of the whole step when the call began."""
     needed_by: str | None = None
-    within: int = 0  # FLOPs of the modules that it calls
+    """The model's first parameter whose gradient flows through the arguments."""
+    within: int = 0
+    """The FLOPs of the modules that it calls."""
     forward: int = 0
     backward: int = 0
 
@@ -36,7 +37,7 @@ class ModuleCall:
 class StepTrace:
     """One forward and one backward pass; `calls` are in the order in which they begin.
 
-    What backward computes again counts for the operation that needs it.
+    Work that backward repeats counts for the operation that needs it.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -54,7 +55,7 @@ class StepTrace:
             try:
                 outputs = model(*inputs)
             finally:
-                for hook in hooks:  # a segment that backward computes again is no new call
+                for hook in hooks:  # a segment that backward computes again is not a new call
                     hook.remove()
             loss = mean_square_loss(outputs)
             for node, call in self.owner.items():
@@ -69,8 +70,8 @@ class StepTrace:
         yield module.register_forward_hook(lambda module, args, outputs: self._leave(outputs))
 
     def _enter(self, path: str, arguments: Any) -> None:
-        tensors = tensors_in(arguments)
-        # Now, since the module may overwrite its arguments.
+        tensors = tensor_leaves(arguments)
+        # Read now, because the module may overwrite its arguments.
         sources = frozenset(each.grad_fn for each in tensors if each.grad_fn is not None)
         call = ModuleCall(
             path, tuple(each.requires_grad for each in tensors), sources, self.flops.flops
@@ -86,7 +87,7 @@ class StepTrace:
         call.forward = took - call.within
         if self.open:
             self.open[-1].within += took
-        for node in _upstream((each.grad_fn for each in tensors_in(outputs)), call.sources):
+        for node in _upstream((each.grad_fn for each in tensor_leaves(outputs)), call.sources):
             self.owner.setdefault(node, call)
 
     def _first(self, node: Node) -> tuple[int, str] | None:
@@ -105,7 +106,7 @@ class StepTrace:
         return self.first[node]
 
     def _time(self, node: Node, call: ModuleCall) -> None:
-        """Have the FLOPs of a node's backward counted for a call."""
+        """Count the FLOPs of a node's backward for a call."""
         began = [0]
 
         def before(*_: Any) -> None:
@@ -119,7 +120,7 @@ class StepTrace:
 
 
 def _upstream(nodes: Iterable[Node], stop: frozenset[Node]) -> Iterator[Node]:
-    """The nodes, and those that gradients go on to, as far as `stop`."""
+    """The nodes, and all nodes that their gradients flow to, without those at or behind `stop`."""
     stack = [node for node in nodes if node is not None]
     seen = {*stop}
     while stack:
