@@ -1,6 +1,7 @@
-"""What freezing saves in a row of equal linear layers, counted. Usage: python benchmarks/costs.py [LAYERS]
+"""What freezing saves in a row of equal linear layers, counted.
 
-Prints a table in Markdown, in units of one layer's matrix product, activation and weight. Takes seconds.
+Usage: python benchmarks/costs.py [LAYERS]. It prints a table in Markdown, in units of one layer's
+matrix product, activation and weight, and takes seconds.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def main(layers: int) -> None:
         "all": range(layers),
     }
     print(
-        "| trained | backward A | B | B : A | saved A (ReLU / GELU / none) | B | weights A | B | gradients A | B |"
+        "| trained | backward A | B | B : A | saved A (ReLU / GELU / none) | B | weights A | B "
+        "| gradients A | B |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, trainable in choices.items():
@@ -64,10 +66,10 @@ def _counted(
 
 
 def _in(unit: int, number: int) -> int:
-    """How many units that is. Raises ValueError where it is no whole number of them."""
+    """The number in units. Raises ValueError if it is not a multiple of the unit."""
     units, rest = divmod(number, unit)
     if rest:
-        raise ValueError(f"{number} is no multiple of {unit}")
+        raise ValueError(f"{number} is not a multiple of {unit}")
     return units
 
 

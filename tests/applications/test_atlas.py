@@ -1,18 +1,15 @@
-"""The atlas: ways to freeze that train alike are told so, those that do not are told apart, by their cause, and shown by a script."""
+"""The atlas: two ways to freeze are equivalent, or differ for a cause that a script shows."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given, settings
 from torch import nn
 from torch.optim import SGD, Optimizer
@@ -27,7 +24,7 @@ from frostproof.applications.atlas.comparison import (
 )
 from frostproof.applications.atlas.explore import RegionSearch, explore_optimizer
 from frostproof.applications.atlas.families import FAMILIES
-from frostproof.applications.atlas.record import Atlas, AtlasCell
+from frostproof.applications.atlas.record import Atlas
 from frostproof.applications.atlas.summary import atlas_markdown, atlas_totals
 from frostproof.applications.atlas.traits import TRAITS, observe_traits
 from frostproof.approaches.approach import (
@@ -53,7 +50,6 @@ from frostproof.approaches.others import (
     ZeroRate,
 )
 from frostproof.counterexamples.script import script
-from frostproof.doors.command import main
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
 from frostproof.process.fence import fenced
@@ -64,7 +60,6 @@ from frostproof.spec.case import Case, Group, Value
 from frostproof.spec.layers import BatchNorm1d, Linear, Tanh
 from frostproof.spec.program import Clip, Program, Step
 from frostproof.spec.subject import Subject
-from tests.helpers.consumer import PLAIN, clean
 from tests.helpers.tasks import answered
 
 NETWORK = Architecture(Input((2,)), (Linear(3), Tanh(), Linear(2), Linear(1)))
@@ -81,7 +76,7 @@ ALIKE: tuple[Approach, ...] = (
     WeightsRestored(),
     ZeroRate(),
 )
-"""What trains as A does, where nothing reads the gradients of what is frozen."""
+"""These train as A does if nothing reads the gradients of frozen parameters."""
 
 
 STEPS: Program = (Step(), Step(micro_batches=2), Step(set_to_none=False))
@@ -185,7 +180,7 @@ def test_torch_func_cannot_update_the_statistics_of_a_norm() -> None:
 
 
 def test_lbfgs_sees_everything_that_it_owns() -> None:
-    """It scales its steps by all gradients that it owns, so that restoring weights afterwards is no freezing."""
+    """It scales its steps by all gradients that it owns, so restoring weights does not freeze."""
     optimizer = probe(resolve(["torch.optim:LBFGS"])[0], "cpu")
     closing = case(program=(Step(closure=True), Step(closure=True))).replaced(dtype="float64")
     found = compared(RequiresGrad(), WeightsRestored(), closing, optimizer)
@@ -333,89 +328,6 @@ def test_a_task_that_dies_costs_its_own_answer() -> None:
         "it took more than 4 s",
     ]
     assert all(isinstance(answer, LostError) for answer in answers[1:5])
-
-
-OWN = """
-
-class Dies(Plain):
-    def step(self, closure=None):
-        os._exit(3)
-"""
-
-
-def test_the_command_from_another_folder(tmp_path: Path) -> None:
-    (tmp_path / "mylib.py").write_text(PLAIN + OWN, encoding="utf-8")
-    words = [
-        sys.executable,
-        "-m",
-        "frostproof",
-        "atlas",
-        "mylib:Plain",
-        "mylib:Dies",
-        "--examples",
-        "2",
-        "--jobs",
-        "2",
-        "--family",
-        "linear",
-    ]
-    words += ["--json", "a.json", "--markdown", "a.md", "--html", "a.html", "--cases", "scripts"]
-    done = subprocess.run(
-        words, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "mylib:Plain: {A, A-late," in done.stdout
-    atlas = msgspec.json.decode((tmp_path / "a.json").read_bytes(), type=Atlas)
-    assert {cell.target for cell in atlas.cells} == {"mylib:Plain"}
-    assert [(lost.target, lost.reason) for lost in atlas.lost] == [
-        ("mylib:Dies", "its process died with exit code 3")
-    ]
-    different = [cell for cell in atlas.cells if cell.verdict == "different"]
-    assert different
-    for cell in different:
-        assert cell.reproducer is not None
-        assert (tmp_path / cell.reproducer).read_text(encoding="utf-8") == cell.script
-    assert json.loads((tmp_path / "a.json").read_bytes())["format"] == "frostproof-atlas"
-    text = (tmp_path / "a.md").read_text(encoding="utf-8")
-    assert text == atlas_markdown(atlas)
-    assert "`mylib:Dies` is not included: its process died with exit code 3" in text
-    assert "import torch" not in text
-    assert "mylib:Dies: its process died with exit code 3" in done.stdout
-    assert "src=" not in (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert done.stdout.splitlines()[-1] == atlas_totals(atlas)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["no_such:Thing"], "no_such"),
-        (["torch.optim:Addam"], "Did you mean Adam?"),
-        (["torch.nn:Linear"], "torch.nn:Linear"),
-        (["--family", "convolution"], "'convolution' is not one of 'linear', 'normalized'"),
-        (["mylib:Plain", "--family", "recurrent", "--seed", "-1"], "-1 is not in the range x>=0"),
-        (["--examples", "0"], "0 is not in the range x>=1"),
-        (["--markdown", "no/such/folder/a.md"], "make its folder first"),
-        (["--cases", "/dev/null/x"], "name another folder"),
-    ],
-)
-def test_wrong_usage_is_one_line(
-    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if "--cases" in arguments:
-        empty = Atlas(
-            Any,  # type: ignore[arg-type]
-            [],
-            [AtlasCell("a:b", "default", "linear", "A", "B", "different", 1, script="x")],
-            [],
-            0.0,
-        )
-        monkeypatch.setattr(
-            "frostproof.applications.atlas.build.build_atlas", lambda *_, **__: empty
-        )
-    done = CliRunner().invoke(main, ["atlas", *arguments])
-    assert done.exit_code == 2
-    assert says in done.output
-    assert len(done.output.strip().splitlines()) == 1
 
 
 def test_a_difference_that_no_script_shows_is_doubtful() -> None:

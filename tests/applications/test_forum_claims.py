@@ -1,4 +1,4 @@
-"""The claims of the forum thread: how a verdict is found, what flips it, and what is written about it."""
+"""The claims of the forum thread: their verdicts, what flips these, and the documents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims import CLAIMS, CLAIMS_BY_ID
-from frostproof.applications.forum_claims.claim import Claim, Quote
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.script import claim_script
 from frostproof.applications.forum_claims.survey import ClaimSurvey, settle_claim
 from frostproof.applications.forum_claims.verdict import ExampleCounts, decide_claim
@@ -31,14 +31,12 @@ ROOT = Path(__file__).parents[2]
 
 def _claim(holds: Callable[[int], bool], condition: Callable[[int], bool] | None = None) -> Claim:
     """A claim about the numbers from 0 to 99."""
-    numbers = st.fixed_dictionaries({"number": st.integers(0, 99)})
-    quote = Quote("first post", "a number")
     meets = None if condition is None else lambda number: condition(number)
     return Claim(
         "numbers",
-        (quote,),
+        {"first post": "a number"},
         "It holds.",
-        numbers,
+        {"number": st.integers(0, 99)},
         lambda number: (holds(number), f"{number}"),
         "it is small" if condition else "",
         meets,

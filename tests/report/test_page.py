@@ -62,7 +62,7 @@ def browser() -> Iterator[Any]:
 
 
 class Reader:
-    """A reader with the page open, who notes what goes wrong and what the page asks of the network."""
+    """A reader with the page open, who records errors and network requests."""
 
     def __init__(self, browser: Any, file: Path, **options: Any) -> None:
         self.faults: list[str] = []
@@ -207,7 +207,8 @@ def test_the_keyboard_is_enough(reader: Reader) -> None:
         page.keyboard.press("ArrowDown")
     name = page.evaluate("document.activeElement.querySelector('a').title")
     covered = page.evaluate(
-        "document.activeElement.getBoundingClientRect().top < document.querySelector('thead').getBoundingClientRect().bottom"
+        "document.activeElement.getBoundingClientRect().top"
+        " < document.querySelector('thead').getBoundingClientRect().bottom"
     )
     assert not covered
     page.keyboard.press("Enter")
@@ -224,9 +225,8 @@ def test_a_hostile_name_is_only_a_name(reader: Reader) -> None:
     row.locator("th a").click()
     reader.shows(NAMES[0])
     page.locator("#matrix tbody tr", has_text="onmouseover").locator("th").hover(force=True)
-    page.evaluate(
-        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title = 1\">')"
-    )
+    image = "<img src=x onerror='document.title = 1'>"
+    page.evaluate("html => document.body.insertAdjacentHTML('beforeend', html)", image)
     assert page.title() != "1"
     assert any("Content Security Policy" in fault for fault in reader.faults)
     reader.faults.clear()  # the browser's own words on what it has just refused

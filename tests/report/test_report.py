@@ -83,18 +83,8 @@ def test_shards_are_merged_and_written_in_every_form(
         shards.append(folder / f"{name}.json")
         shards[-1].write_bytes(shard.to_json())
     names = {form: folder / f"merged.{form}" for form in ("html", "md", "json")}
-    code, output = frostproof(
-        "report",
-        *shards,
-        "--html",
-        names["html"],
-        "--markdown",
-        names["md"],
-        "--json",
-        names["json"],
-        "--baseline",
-        shards[0],
-    )
+    files = ("--html", names["html"], "--markdown", names["md"], "--json", names["json"])
+    code, output = frostproof("report", *shards, *files, "--baseline", shards[0])
     assert code == 0, output
     merged = load(names["json"])
     assert (len(merged.subjects), merged.totals.subjects) == (80, 80)
@@ -126,7 +116,7 @@ def test_whatever_comes_from_outside_is_escaped(results: Results, folder: Path) 
 def test_a_page_quotes_no_file_but_cases_and_scripts_beside_the_results(
     results: Results, folder: Path, tmp_path: Path
 ) -> None:
-    """A results file from anywhere may name any path; the page that is made of it is shown to others."""
+    """A results file may name any path, and its page may be shown to others."""
     for name in ("secret.txt", "secret.py", "secret.json"):
         (tmp_path / name).write_text("password")
     inside = folder / "frostproof-cases"
@@ -203,7 +193,7 @@ def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
 
 @pytest.fixture
 def doubtful(results: Results, folder: Path) -> Results:
-    """Of three subjects one is doubtful, with its case and script, one crashed, with the same, and one held."""
+    """Three subjects: one doubtful and one crashed, each with a case and a script, and one held."""
     few = copied(results)
     first = next(row for row in few.subjects if row.status == "violated")
     shown = next(each for each in first.invariants if each.status == "violated")
@@ -265,10 +255,8 @@ def test_the_title_of_a_page_of_doubts_alone_says_so(doubtful: Results) -> None:
 def test_one_that_crashed_shows_its_case_and_script(doubtful: Results, folder: Path) -> None:
     crashed = doubtful.subjects[1]
     text = results_table(doubtful.subjects, doubtful.totals)
-    assert (
-        f"CRASHED mylib:Dies on cpu: died twice\n    case: {crashed.case}\n    script: {crashed.reproducer}\n"
-        in text
-    )
+    files = f"    case: {crashed.case}\n    script: {crashed.reproducer}\n"
+    assert f"CRASHED mylib:Dies on cpu: died twice\n{files}" in text
     assert str(crashed.case) in results_markdown(doubtful)
     html = results_page(doubtful, (folder,))
     article = html[html.index("<h2>mylib:Dies</h2>") :]

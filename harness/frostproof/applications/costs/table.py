@@ -156,7 +156,7 @@ def recommendation_reason(chosen: WayEstimate, ways: Iterable[WayEstimate]) -> s
         for what, (part, whole) in shares.items()
         if whole
     )
-    return f"In percent of B, it takes {text}. No way takes less, and no equal way is simpler."
+    return f"Compared with B, it takes {text}. No way costs less, and no equal way is simpler."
 
 
 def share_text(part: int, whole: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,11 +37,11 @@ class Claim:
     because their source, and that of the functions they call, becomes the script of an example."""
 
     id: str
-    quotes: tuple[Quote, ...]
+    quotes: Mapping[Post, str]
     statement: str
     """What the experiment decides, in one sentence."""
-    examples: SearchStrategy[ClaimExample]
-    """Draws the simplest example first."""
+    examples: Mapping[str, SearchStrategy[Any]]
+    """Strategies for the keyword arguments of the experiment, the simplest value first."""
     experiment: Callable[..., tuple[bool, str]]
     """Called with an example; returns whether the claim held, and what was observed, in words."""
     only_if: str = ""

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import BETWEEN, LAST, LAYERS, SEEDS
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.training import build, loss_of, parameters_of
 
 
@@ -85,34 +85,28 @@ def _saves_less(layers: tuple[str, ...], between: str, **_: Any) -> bool:
     return layers[0] == "frozen" or between not in ("Tanh", "ReLU", "Sigmoid")
 
 
-_EXAMPLES = {"layers": LAYERS, "between": BETWEEN, "seed": SEEDS}
+_EXAMPLES = {"layers": strategies.LAYERS, "between": strategies.BETWEEN, "seed": strategies.SEEDS}
 
 CLAIMS = (
     Claim(
         "significant-overhead",
-        (
-            Quote(
-                "second question",
-                "So with my method I have a significant overhead, since the gradients are "
-                "calculated anyways",
-            ),
-        ),
+        {
+            "second question": "So with my method I have a significant overhead, since the "
+            "gradients are calculated anyways",
+        },
         "The backward pass takes more FLOPs in B than in A.",
-        st.fixed_dictionaries(_EXAMPLES),
+        _EXAMPLES,
         significant_overhead,
     ),
     Claim(
         "trained-layers-alone",
-        (
-            Quote(
-                "second question",
-                "whereas with the first approach only calculates the gradients for the layer I "
-                "want to train?",
-            ),
-        ),
+        {
+            "second question": "whereas with the first approach only calculates the gradients for "
+            "the layer I want to train?",
+        },
         "The backward pass of A computes the gradients of trained weights and no other matrix "
         "product.",
-        st.fixed_dictionaries({**_EXAMPLES, "layers": LAST | LAYERS}),
+        {**_EXAMPLES, "layers": strategies.LAST | strategies.LAYERS},
         trained_layers_alone,
         "the last layer is the only trained one: otherwise gradients flow back to the first "
         "trained layer through all layers behind it",
@@ -120,25 +114,20 @@ CLAIMS = (
     ),
     Claim(
         "earlier-gradients-left-out",
-        (
-            Quote(
-                "third answer",
-                "If you only need to update the last layer, all previous gradients won't be "
-                "calculated, if they are not needed.",
-            ),
-        ),
+        {
+            "third answer": "If you only need to update the last layer, all previous gradients "
+            "won't be calculated, if they are not needed.",
+        },
         "If only the last layer is trained, the backward pass computes its gradients and nothing "
         "else.",
-        st.fixed_dictionaries(
-            {
-                "depth": st.integers(2, 5),
-                "way": st.sampled_from(
-                    ("requires_grad=False", "backward(inputs=...)", "passed to the optimizer alone")
-                ),
-                "between": BETWEEN,
-                "seed": SEEDS,
-            }
-        ),
+        {
+            "depth": st.integers(2, 5),
+            "way": st.sampled_from(
+                ("requires_grad=False", "backward(inputs=...)", "passed to the optimizer alone")
+            ),
+            "between": strategies.BETWEEN,
+            "seed": strategies.SEEDS,
+        },
         earlier_gradients_left_out,
         "torch is told by requires_grad=False or by backward(inputs=...): the choice of the "
         "optimizer's parameters is not enough",
@@ -146,28 +135,23 @@ CLAIMS = (
     ),
     Claim(
         "best-practice",
-        (
-            Quote(
-                "first post",
-                "Is the first method an agreed upon best practice or can I use my method?",
-            ),
-        ),
+        {
+            "first post": "Is the first method an agreed upon best practice or can I use my "
+            "method?",
+        },
         "A takes fewer FLOPs in its backward pass than B, needs less memory for gradients, and "
         "never saves more for the backward pass.",
-        st.fixed_dictionaries(_EXAMPLES),
+        _EXAMPLES,
         best_practice,
     ),
     Claim(
         "freezing-saves-memory",
-        (
-            Quote(
-                "third answer",
-                "I would recommend to freeze the unwanted parameters to potentially save memory "
-                "and computation.",
-            ),
-        ),
+        {
+            "third answer": "I would recommend to freeze the unwanted parameters to potentially "
+            "save memory and computation.",
+        },
         "A saves fewer bytes for the backward pass than B, without counting parameters.",
-        st.fixed_dictionaries(_EXAMPLES),
+        _EXAMPLES,
         freezing_saves_memory,
         "the first layer is frozen, or the activation functions do not save their output (as Tanh, "
         "ReLU and Sigmoid do)",

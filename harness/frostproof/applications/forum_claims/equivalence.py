@@ -7,20 +7,11 @@ from typing import Any
 from hypothesis import strategies as st
 from torch import nn
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import (
-    BETWEEN,
-    CLIP_EPSILON,
-    LAYERS,
-    LIMITS,
-    OPTIMIZING,
-    SEEDS,
-    SIGN_OR_SIZE,
-    STEP_COUNTS,
-)
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.training import (
     build,
-    difference_in_words,
+    difference,
     loss_of,
     parameters_of,
     train,
@@ -36,8 +27,8 @@ def same_results(
     before = [each.clone() for each in a.state_dict().values()]
     train(a, all_of_a, steps)
     train(b, part_of_b, steps)
-    moved = difference_in_words(before, a.state_dict().values())
-    differs = difference_in_words(a.state_dict().values(), b.state_dict().values())
+    moved = difference(before, a.state_dict().values())
+    differs = difference(a.state_dict().values(), b.state_dict().values())
     seen = f"A and B: {differs or 'the same bits'}; A, before and after: {moved or 'the same bits'}"
     return not differs, seen
 
@@ -69,14 +60,14 @@ def train_clipped(
 
 def functionally_equivalent(**example: Any) -> tuple[bool, str]:
     (a, norm_a), (b, norm_b) = (train_clipped(approach, **example) for approach in "AB")
-    differs = difference_in_words(a, b)
+    differs = difference(a, b)
     norms = f"; the largest norm is {norm_a:.3g} in A, {norm_b:.3g} in B" if norm_b else ""
     return not differs, f"the trained parameters of A and B: {differs or 'the same bits'}{norms}"
 
 
 def _never_over_the_limit(limit: float, optimizer: Any, **example: Any) -> bool:
     _, norm = train_clipped("B", limit=limit, optimizer=optimizer, **example)
-    return optimizer[0] == "Rprop" or bool(limit >= norm + CLIP_EPSILON)
+    return optimizer[0] == "Rprop" or bool(limit >= norm + strategies.CLIP_EPSILON)
 
 
 def equivalent_to_freezing(
@@ -88,49 +79,42 @@ def equivalent_to_freezing(
         model[0][0].weight = model[-1][0].weight
     before = [each.detach().clone() for each in model[:-1].parameters()]
     train(model, built, steps)
-    moved = difference_in_words(before, model[:-1].parameters())
+    moved = difference(before, model[:-1].parameters())
     return not moved, f"the other parameters, before and after: {moved or 'the same bits'}"
 
 
 CLAIMS = (
     Claim(
         "same-results",
-        (Quote("first post", "I ran some simple tests and both methods yield the same results."),),
+        {
+            "first post": "I ran some simple tests and both methods yield the same results.",
+        },
         "A plain loop of zero_grad, forward, backward and step gives all parameters and buffers "
         "the same bits in A and B.",
-        st.fixed_dictionaries(
-            {
-                "layers": LAYERS,
-                "optimizer": OPTIMIZING,
-                "steps": STEP_COUNTS,
-                "between": BETWEEN,
-                "seed": SEEDS,
-            }
-        ),
+        {
+            "layers": strategies.LAYERS,
+            "optimizer": strategies.OPTIMIZING,
+            "steps": strategies.STEP_COUNTS,
+            "between": strategies.BETWEEN,
+            "seed": strategies.SEEDS,
+        },
         same_results,
     ),
     Claim(
         "functionally-equivalent",
-        (
-            Quote(
-                "first post",
-                "Is my method functionally equivalent or did I miss something important?",
-            ),
-        ),
+        {
+            "first post": "Is my method functionally equivalent or did I miss something important?",
+        },
         "The trained parameters have the same bits in A and B, whatever the loop does to gradients "
         "between backward and step.",
-        st.fixed_dictionaries(
-            {
-                "layers": LAYERS,
-                "optimizer": SIGN_OR_SIZE,
-                "steps": STEP_COUNTS,
-                "clip": st.sampled_from(
-                    ("nothing", "values of all", "norm of trained", "norm of all")
-                ),
-                "limit": LIMITS,
-                "seed": SEEDS,
-            }
-        ),
+        {
+            "layers": strategies.LAYERS,
+            "optimizer": strategies.SIGN_OR_SIZE,
+            "steps": strategies.STEP_COUNTS,
+            "clip": st.sampled_from(("nothing", "values of all", "norm of trained", "norm of all")),
+            "limit": strategies.LIMITS,
+            "seed": strategies.SEEDS,
+        },
         functionally_equivalent,
         "no norm over all parameters of B, including the frozen ones, exceeds its clipping limit, "
         "or the optimizer reads only the signs of gradients (Rprop)",
@@ -138,23 +122,19 @@ CLAIMS = (
     ),
     Claim(
         "equivalent-to-freezing",
-        (
-            Quote(
-                "first answer",
-                "if you only pass the desired parameter into the optimizer but nothing else, you "
-                "are only pdating that parameter which is, indeed, equivalent to freeze that layer",
-            ),
-        ),
+        {
+            "first answer": "if you only pass the desired parameter into the optimizer but nothing "
+            "else, you are only pdating that parameter which is, indeed, equivalent to freeze that "
+            "layer",
+        },
         "Layers whose parameters are not passed to the optimizer keep every bit of their weights.",
-        st.fixed_dictionaries(
-            {
-                "depth": st.integers(2, 4),
-                "tied": st.booleans(),
-                "optimizer": OPTIMIZING,
-                "steps": STEP_COUNTS,
-                "seed": SEEDS,
-            }
-        ),
+        {
+            "depth": st.integers(2, 4),
+            "tied": st.booleans(),
+            "optimizer": strategies.OPTIMIZING,
+            "steps": strategies.STEP_COUNTS,
+            "seed": strategies.SEEDS,
+        },
         equivalent_to_freezing,
         "they share no parameter with a layer whose parameters are passed",
         lambda tied, **_: not tied,

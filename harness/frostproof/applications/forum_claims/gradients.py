@@ -8,11 +8,11 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import FOLLOWED, LAYERS, OPTIMIZERS, SEEDS
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.training import (
     build,
-    difference_in_words,
+    difference,
     loss_of,
     parameters_of,
 )
@@ -23,7 +23,7 @@ def optimizer_checks_requires_grad(optimizer: Any, gradient: float) -> tuple[boo
     parameter.grad = torch.full_like(parameter, gradient)
     name, options = optimizer
     getattr(torch.optim, name)([parameter], lr=0.1, **options).step(lambda: torch.tensor(1.0))
-    moved = difference_in_words([torch.ones(2, 2)], [parameter]) or "the same bits"
+    moved = difference([torch.ones(2, 2)], [parameter]) or "the same bits"
     seen = f"a parameter with requires_grad=False, before and after: {moved}"
     return moved == "the same bits", seen
 
@@ -60,7 +60,7 @@ def needed_to_backprop(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
     loss_of(a).backward()
     loss_of(whole).backward()
     trained = [parameters_of(model, layers, "trained") for model in (a, whole)]
-    differs = difference_in_words(*([each.grad for each in group] for group in trained))
+    differs = difference(*([each.grad for each in group] for group in trained))
     frozen = sum(each.grad is not None for each in parameters_of(a, layers, "frozen"))
     seen = f"gradients of trained layers, in A and unfrozen: {differs or 'the same bits'}"
     return bool(differs) or frozen > 0, f"{seen}; {frozen} gradients of frozen ones were computed"
@@ -69,64 +69,54 @@ def needed_to_backprop(layers: tuple[str, ...], seed: int) -> tuple[bool, str]:
 CLAIMS = (
     Claim(
         "optimizer-checks-requires-grad",
-        (
-            Quote(
-                "second answer",
-                "In the 1st case weights aren't updated because optimizer checks requires_grad in "
-                "order to whether update them or not.",
-            ),
-        ),
+        {
+            "second answer": "In the 1st case weights aren't updated because optimizer checks "
+            "requires_grad in order to whether update them or not.",
+        },
         "A step does not change a parameter with requires_grad=False, even if it has a gradient.",
-        st.fixed_dictionaries(
-            {
-                "optimizer": st.sampled_from((*OPTIMIZERS, ("LBFGS", {}))),
-                "gradient": st.sampled_from((1.0, -1.0, 0.5, 1e-3, 1e3)),
-            }
-        ),
+        {
+            "optimizer": st.sampled_from((*strategies.OPTIMIZERS, ("LBFGS", {}))),
+            "gradient": st.sampled_from((1.0, -1.0, 0.5, 1e-3, 1e3)),
+        },
         optimizer_checks_requires_grad,
     ),
     Claim(
         "frozen-gradients-zeroed",
-        (
-            Quote(
-                "second answer",
-                "However, gradients are zeroed as they have been passed to the optimizer.",
-            ),
-        ),
+        {
+            "second answer": "However, gradients are zeroed as they have been passed to the "
+            "optimizer.",
+        },
         "In A the frozen parameters have gradients, and the optimizer's zero_grad clears them.",
-        st.fixed_dictionaries(
-            {
-                "layers": LAYERS,
-                "before": st.integers(0, 2),
-                "after": st.integers(1, 2),
-                "set_to_none": st.sampled_from((True, False)),
-                "seed": SEEDS,
-            }
-        ),
+        {
+            "layers": strategies.LAYERS,
+            "before": st.integers(0, 2),
+            "after": st.integers(1, 2),
+            "set_to_none": st.sampled_from((True, False)),
+            "seed": strategies.SEEDS,
+        },
         frozen_gradients_zeroed,
         "they had a gradient before they were frozen: none is allocated afterwards",
         lambda before, **_: before > 0,
     ),
     Claim(
         "both-calculate-gradients",
-        (Quote("second answer", "Both calculate gradients."),),
+        {
+            "second answer": "Both calculate gradients.",
+        },
         "Frozen parameters get gradients in A and in B.",
-        st.fixed_dictionaries({"layers": LAYERS, "seed": SEEDS}),
+        {"layers": strategies.LAYERS, "seed": strategies.SEEDS},
         both_calculate_gradients,
     ),
     Claim(
         "needed-to-backprop",
-        (
-            Quote(
-                "second answer",
-                "even if you set requires_grad = False, you may need those gradients to backprop "
-                "through previous trainable layers. That is why gradients are computed in both "
-                "cases.",
-            ),
-        ),
+        {
+            "second answer": "even if you set requires_grad = False, you may need those gradients "
+            "to backprop through previous trainable layers. That is why gradients are computed in "
+            "both cases.",
+        },
         "Trained layers before a frozen layer get their gradients only if the gradients of the "
         "frozen parameters are computed too.",
-        st.fixed_dictionaries({"layers": FOLLOWED, "seed": SEEDS}),
+        {"layers": strategies.FOLLOWED, "seed": strategies.SEEDS},
         needed_to_backprop,
     ),
 )

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import ANY_LAYERS, BETWEEN, LAYERS, SEEDS
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.training import build
 
 
@@ -57,52 +57,48 @@ def frozen_leaves_get_nothing(
     return (count > 0) == expected, seen
 
 
-_EXAMPLES = {"layers": ANY_LAYERS, "between": BETWEEN, "inputs": st.booleans(), "seed": SEEDS}
+_EXAMPLES = {
+    "layers": strategies.ANY_LAYERS,
+    "between": strategies.BETWEEN,
+    "inputs": st.booleans(),
+    "seed": strategies.SEEDS,
+}
 
 CLAIMS = (
     Claim(
         "frozen-leaves-make-leaves",
-        (
-            Quote(
-                "last post",
-                "if all leaves nodes (which are usually parameters and inputs) have "
-                "requires_grad=False, then all intermediate nodes will have requires_grad=False "
-                "and therefore, the intermediate nodes are also considered leaves as well.",
-            ),
-        ),
+        {
+            "last post": "if all leaves nodes (which are usually parameters and inputs) have "
+            "requires_grad=False, then all intermediate nodes will have requires_grad=False and "
+            "therefore, the intermediate nodes are also considered leaves as well.",
+        },
         "All intermediate nodes are leaves that do not require grad if and only if no parameter "
         "and no input requires grad.",
-        st.fixed_dictionaries(_EXAMPLES),
+        _EXAMPLES,
         frozen_leaves_make_leaves,
     ),
     Claim(
         "necessary-nodes-only",
-        (
-            Quote(
-                "last post",
-                "even if some nodes have requires_grad = True, only the gradient is computed for "
-                "the necessary intermediate nodes that are connected to the nodes with "
-                "requires_grad = True.",
-            ),
-        ),
+        {
+            "last post": "even if some nodes have requires_grad = True, only the gradient is "
+            "computed for the necessary intermediate nodes that are connected to the nodes with "
+            "requires_grad = True.",
+        },
         "An intermediate node gets a gradient if and only if it is computed from a leaf that "
         "requires grad.",
-        st.fixed_dictionaries({"layers": LAYERS, "unused": st.integers(0, 1), "seed": SEEDS}),
+        {"layers": strategies.LAYERS, "unused": st.integers(0, 1), "seed": strategies.SEEDS},
         necessary_nodes_only,
         "the loss is computed from every such node",
         lambda unused, **_: not unused,
     ),
     Claim(
         "frozen-leaves-get-nothing",
-        (
-            Quote(
-                "last post",
-                "in many models (at least sequential ones) no gradient is computed if "
-                "requires_grad=False for weights and inputs.",
-            ),
-        ),
+        {
+            "last post": "in many models (at least sequential ones) no gradient is computed if "
+            "requires_grad=False for weights and inputs.",
+        },
         "A backward pass leaves gradients if and only if a parameter or the input requires grad.",
-        st.fixed_dictionaries(_EXAMPLES),
+        _EXAMPLES,
         frozen_leaves_get_nothing,
     ),
 )

@@ -7,17 +7,11 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import (
-    FOLLOWED,
-    LAYERS,
-    OPTIMIZING,
-    SEEDS,
-    SIZED,
-)
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.training import (
     build,
-    difference_in_words,
+    difference,
     loss_of,
     parameters_of,
     train,
@@ -39,14 +33,14 @@ def train_b(
 
 def wrong_after_the_first_step(**example: Any) -> tuple[bool, str]:
     (b, largest, _), (other, _, _) = train_b("its own", **example), train_b("all", **example)
-    differs = difference_in_words(b, other)
+    differs = difference(b, other)
     seen = f"the trained parameters: {differs or 'the same bits'}, "
     return bool(differs), f"{seen}with leftover gradients of up to {largest:.3g}"
 
 
 def previous_layers_affected(**example: Any) -> tuple[bool, str]:
     (b, largest, _), (other, _, _) = train_b("its own", **example), train_b("all", **example)
-    differs = difference_in_words([each.grad for each in b], [each.grad for each in other])
+    differs = difference([each.grad for each in b], [each.grad for each in other])
     seen = f"gradients of trained layers: {differs or 'the same bits'}, "
     return bool(differs), f"{seen}with leftover gradients of up to {largest:.3g}"
 
@@ -67,62 +61,56 @@ def change_optimizer(
 
 def edge_case(zeroed: str, **example: Any) -> tuple[bool, str]:
     after, right = change_optimizer(zeroed, **example), change_optimizer("model", **example)
-    differs = difference_in_words(after, right) or "the same bits"
+    differs = difference(after, right) or "the same bits"
     seen = f"all parameters after their first update, and after the right one: {differs}"
     return differs != "the same bits", seen
 
 
-_EXAMPLES = {"layers": LAYERS, "optimizer": OPTIMIZING, "steps": st.integers(2, 4), "seed": SEEDS}
+_EXAMPLES = {
+    "layers": strategies.LAYERS,
+    "optimizer": strategies.OPTIMIZING,
+    "steps": st.integers(2, 4),
+    "seed": strategies.SEEDS,
+}
 
 CLAIMS = (
     Claim(
         "wrong-after-the-first-step",
-        (
-            Quote(
-                "third question",
-                "the gradient update of the trainable parameters will get wrong after the initial "
-                "step, since its never been cleared?",
-            ),
-        ),
+        {
+            "third question": "the gradient update of the trainable parameters will get wrong "
+            "after the initial step, since its never been cleared?",
+        },
         "In B the trained parameters differ from those of a training that clears all gradients "
         "before each step.",
-        st.fixed_dictionaries(_EXAMPLES),
+        _EXAMPLES,
         wrong_after_the_first_step,
     ),
     Claim(
         "previous-layers-affected",
-        (
-            Quote(
-                "second answer",
-                "This is ok if you don't have previous trainable parameters, otherwise they will "
-                "be affected by this gradient accumulation.",
-            ),
-        ),
+        {
+            "second answer": "This is ok if you don't have previous trainable parameters, "
+            "otherwise they will be affected by this gradient accumulation.",
+        },
         "In B the gradients that accumulate in a layer change the gradients of trained layers "
         "before it.",
-        st.fixed_dictionaries({**_EXAMPLES, "layers": FOLLOWED}),
+        {**_EXAMPLES, "layers": strategies.FOLLOWED},
         previous_layers_affected,
     ),
     Claim(
         "edge-case",
-        (
-            Quote(
-                "third answer",
-                "Should you change the optimizer and suddenly want to update all parameters, this "
-                "update might be wrong. Note that this is an edge case.",
-            ),
-        ),
+        {
+            "third answer": "Should you change the optimizer and suddenly want to update all "
+            "parameters, this update might be wrong. Note that this is an edge case.",
+        },
         "After B, a new optimizer that has all parameters makes a first update that differs from "
         "the one with fresh gradients alone.",
-        st.fixed_dictionaries(
-            {
-                "steps": st.sampled_from((1, 2, 3, 0)),
-                "zeroed": st.sampled_from(("nothing", "old", "new", "model")),
-                "layers": LAYERS,
-                "optimizer": SIZED,
-                "seed": SEEDS,
-            }
-        ),
+        {
+            "steps": st.sampled_from((1, 2, 3, 0)),
+            "zeroed": st.sampled_from(("nothing", "old", "new", "model")),
+            "layers": strategies.LAYERS,
+            "optimizer": strategies.SIZED,
+            "seed": strategies.SEEDS,
+        },
         edge_case,
         "B made at least one step, and nothing, or only the old optimizer, zeroes gradients before "
         "the backward pass",

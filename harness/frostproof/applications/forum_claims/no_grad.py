@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import BETWEEN, LAYERS, OPTIMIZING, SEEDS
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.training import (
     build,
-    difference_in_words,
+    difference,
     loss_of,
     train,
 )
@@ -44,47 +44,42 @@ def no_grad_stops_the_model(
     with suppress(RuntimeError):
         loss.backward()
     built.step()
-    moved = difference_in_words(before, model.state_dict().values())
+    moved = difference(before, model.state_dict().values())
     return not moved, f"parameters and buffers, before and after: {moved or 'the same bits'}"
 
 
 CLAIMS = (
     Claim(
         "no-grad-raises",
-        (
-            Quote(
-                "fourth answer",
-                "you can wrap the forward pass into a with torch.no_grad() block, which would "
-                "raise an error, if you try to call backward() on the loss.",
-            ),
-        ),
+        {
+            "fourth answer": "you can wrap the forward pass into a with torch.no_grad() block, "
+            "which would raise an error, if you try to call backward() on the loss.",
+        },
         "After a forward pass that runs entirely under no_grad there is no graph, and backward "
         "raises RuntimeError.",
-        st.fixed_dictionaries(
-            {"layers": LAYERS, "between": BETWEEN, "inputs": st.booleans(), "seed": SEEDS}
-        ),
+        {
+            "layers": strategies.LAYERS,
+            "between": strategies.BETWEEN,
+            "inputs": st.booleans(),
+            "seed": strategies.SEEDS,
+        },
         no_grad_raises,
     ),
     Claim(
         "no-grad-stops-the-model",
-        (
-            Quote("fourth question", "if you wanted to stop the whole model from updating"),
-            Quote(
-                "fourth answer",
-                "If you don't want to update any parameters in the model and thus don't want to "
-                "create the computation graph",
-            ),
-        ),
+        {
+            "fourth question": "if you wanted to stop the whole model from updating",
+            "fourth answer": "If you don't want to update any parameters in the model and thus "
+            "don't want to create the computation graph",
+        },
         "A model whose forward pass runs under no_grad keeps every parameter and buffer, even if "
         "the optimizer steps.",
-        st.fixed_dictionaries(
-            {
-                "optimizer": OPTIMIZING,
-                "between": st.sampled_from(("Tanh", "BatchNorm1d")),
-                "leftover": st.booleans(),
-                "seed": SEEDS,
-            }
-        ),
+        {
+            "optimizer": strategies.OPTIMIZING,
+            "between": st.sampled_from(("Tanh", "BatchNorm1d")),
+            "leftover": st.booleans(),
+            "seed": strategies.SEEDS,
+        },
         no_grad_stops_the_model,
         "no gradient is left over from before, and no layer in train mode updates statistics (as "
         "batch norm does)",

@@ -7,17 +7,11 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import (
-    LAYERS,
-    LIMITS,
-    OPTIMIZING,
-    SEEDS,
-    STEP_COUNTS,
-)
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.training import (
     build,
-    difference_in_words,
+    difference,
     loss_of,
     parameters_of,
     train,
@@ -31,7 +25,7 @@ def not_passed_is_static(
     frozen = parameters_of(model, layers, "frozen")
     before = [each.detach().clone() for each in frozen]
     train(model, built, steps, clip=limit)
-    moved = difference_in_words(before, frozen) or "the same bits"
+    moved = difference(before, frozen) or "the same bits"
     largest = max(float(each.grad.abs().max()) for each in frozen)
     seen = f"the other parameters, before and after: {moved}, with gradients of up to {largest:.3g}"
     return moved == "the same bits", seen
@@ -47,7 +41,7 @@ def accumulate(layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -
         built.zero_grad()
         loss_of(model, step).backward()
         built.step()
-    differs = difference_in_words(sums, [each.grad for each in frozen]) or "the same bits"
+    differs = difference(sums, [each.grad for each in frozen]) or "the same bits"
     largest = max(float(each.abs().max()) for each in sums)
     seen = f"gradients, and sums over {steps} steps: {differs}; the largest is {largest:.3g}"
     return differs == "the same bits", seen
@@ -64,61 +58,53 @@ def right_gradients(
         for parameter, gradient in zip(by_hand, fresh, strict=True):
             parameter.grad = gradient
         other.step()
-    gradients = difference_in_words([p.grad for p in passed], [p.grad for p in by_hand])
-    updates = difference_in_words(passed, by_hand)
+    gradients = difference([p.grad for p in passed], [p.grad for p in by_hand])
+    updates = difference(passed, by_hand)
     seen = f"gradients: {gradients or 'the same bits'}; parameters: {updates or 'the same bits'}"
     return not gradients and not updates, seen
 
 
-_EXAMPLES = {"layers": LAYERS, "optimizer": OPTIMIZING, "steps": STEP_COUNTS, "seed": SEEDS}
+_EXAMPLES = {
+    "layers": strategies.LAYERS,
+    "optimizer": strategies.OPTIMIZING,
+    "steps": strategies.STEP_COUNTS,
+    "seed": strategies.SEEDS,
+}
 
 CLAIMS = (
     Claim(
         "not-passed-is-static",
-        (
-            Quote(
-                "third question", "the parameters I didn't pass to the optimizer are indeed static"
-            ),
-            Quote(
-                "second answer",
-                "In the 2nd case weights aren't updated because they haven't been passed to the "
-                "optimizer.",
-            ),
-        ),
+        {
+            "third question": "the parameters I didn't pass to the optimizer are indeed static",
+            "second answer": "In the 2nd case weights aren't updated because they haven't been "
+            "passed to the optimizer.",
+        },
         "A parameter that the optimizer does not have keeps its bits, whatever its gradient is.",
-        st.fixed_dictionaries({**_EXAMPLES, "limit": LIMITS}),
+        {**_EXAMPLES, "limit": strategies.LIMITS},
         not_passed_is_static,
     ),
     Claim(
         "accumulate",
-        (
-            Quote(
-                "first answer",
-                "you aren't zeroing gradients for the other layers but accumulating them as they "
-                "arent affected by optimizer.zero_grad()",
-            ),
-            Quote(
-                "third answer",
-                "the non-frozen parameters will accumulate the gradients (without an update in "
-                "your use case)",
-            ),
-        ),
+        {
+            "first answer": "you aren't zeroing gradients for the other layers but accumulating "
+            "them as they arent affected by optimizer.zero_grad()",
+            "third answer": "the non-frozen parameters will accumulate the gradients (without an "
+            "update in your use case)",
+        },
         "In B the gradient of a parameter that is not passed to the optimizer is the sum of the "
         "gradients of all steps, added in order, bit for bit.",
-        st.fixed_dictionaries({**_EXAMPLES, "steps": st.integers(2, 4)}),
+        {**_EXAMPLES, "steps": st.integers(2, 4)},
         accumulate,
     ),
     Claim(
         "right-gradients",
-        (
-            Quote(
-                "third answer",
-                "The passed parameters will get the right gradients and will be updated properly.",
-            ),
-        ),
+        {
+            "third answer": "The passed parameters will get the right gradients and will be "
+            "updated properly.",
+        },
         "In B the passed parameters get the gradients and updates that they get in a model in "
         "which no other parameter ever has a gradient.",
-        st.fixed_dictionaries(_EXAMPLES),
+        _EXAMPLES,
         right_gradients,
     ),
 )

@@ -6,18 +6,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.leftovers import train_b
-from frostproof.applications.forum_claims.strategies import (
-    CLIP_EPSILON,
-    LAYERS,
-    SEEDS,
-    SIGN_OR_SIZE,
-    UNLIMITED_OR,
-)
 from frostproof.applications.forum_claims.training import (
     build,
-    difference_in_words,
+    difference,
     parameters_of,
     train,
 )
@@ -29,21 +23,21 @@ def zeroing_suffices(
     a, built = build("A", layers, optimizer, seed)
     norms_a = train(a, built, steps, clip)
     b, _, norms_b = train_b(zero, layers, optimizer, steps, seed, clip)
-    differs = difference_in_words(parameters_of(a, layers, "trained"), b)
+    differs = difference(parameters_of(a, layers, "trained"), b)
     norms = f"; the largest norms are {max(norms_a):.3g} and {max(norms_b):.3g}" if clip else ""
     return not differs, f"the trained parameters of A and B: {differs or 'the same bits'}{norms}"
 
 
 def _never_over_the_limit_if_zeroed(clip: Any, optimizer: Any, **example: Any) -> bool:
     *_, norms = train_b(clip=clip, optimizer=optimizer, **example)
-    return optimizer[0] == "Rprop" or all(clip >= norm + CLIP_EPSILON for norm in norms)
+    return optimizer[0] == "Rprop" or all(clip >= norm + strategies.CLIP_EPSILON for norm in norms)
 
 
 def zeroing_matters(clip: Any, **example: Any) -> tuple[bool, str]:
     (b, _, norms), (other, _, zeroed) = (
         train_b(zero, clip=clip, **example) for zero in ("its own", "all")
     )
-    differs = difference_in_words(b, other)
+    differs = difference(b, other)
     last = f"; the last norms are {norms[-1]:.3g} and {zeroed[-1]:.3g}" if clip else ""
     return bool(differs), f"B without zeroing and with it: {differs or 'the same bits'}{last}"
 
@@ -53,30 +47,27 @@ def _over_the_limit_later(clip: Any, optimizer: Any, **example: Any) -> bool:
         train_b(zero, clip=clip, optimizer=optimizer, **example)[2] for zero in ("its own", "all")
     ]
     later = [norm for norms in both for norm in norms[1:]]
-    return optimizer[0] != "Rprop" and any(clip < norm + CLIP_EPSILON for norm in later)
+    return optimizer[0] != "Rprop" and any(clip < norm + strategies.CLIP_EPSILON for norm in later)
 
 
 _EXAMPLES = {
-    "layers": LAYERS,
-    "optimizer": SIGN_OR_SIZE,
+    "layers": strategies.LAYERS,
+    "optimizer": strategies.SIGN_OR_SIZE,
     "steps": st.integers(1, 3),
-    "clip": UNLIMITED_OR,
-    "seed": SEEDS,
+    "clip": strategies.UNLIMITED_OR,
+    "seed": strategies.SEEDS,
 }
 
 CLAIMS = (
     Claim(
         "zeroing-suffices",
-        (
-            Quote(
-                "first answer",
-                "You can follow your approach if you set to zero gradients (either manually or "
-                "using a second optimizer).",
-            ),
-        ),
+        {
+            "first answer": "You can follow your approach if you set to zero gradients (either "
+            "manually or using a second optimizer).",
+        },
         "B trains to the same bits as A if every gradient is zeroed before each step, by hand or "
         "by a second optimizer.",
-        st.fixed_dictionaries({**_EXAMPLES, "zero": st.sampled_from(("second", "all"))}),
+        {**_EXAMPLES, "zero": st.sampled_from(("second", "all"))},
         zeroing_suffices,
         "no norm over all parameters of B exceeds its clipping limit (the norm includes the frozen "
         "gradients of the current step), or the optimizer reads only the signs of gradients "
@@ -85,9 +76,11 @@ CLAIMS = (
     ),
     Claim(
         "zeroing-matters",
-        (Quote("first answer", "Otherwise, the first approach is the proper one."),),
+        {
+            "first answer": "Otherwise, the first approach is the proper one.",
+        },
         "B without such zeroing trains differently from B with it.",
-        st.fixed_dictionaries(_EXAMPLES),
+        _EXAMPLES,
         zeroing_matters,
         "the norm over all parameters is clipped and exceeds the limit at a step after the first, "
         "and the optimizer reads more than the signs of gradients (Rprop does not)",

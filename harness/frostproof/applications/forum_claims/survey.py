@@ -87,7 +87,8 @@ def settle_claim(claim: Claim, examples: int, seed: int) -> SettledClaim:
     text = claim_script(claim, found.shown[0].example)
     doubt = _doubt(claim.id, found.shown[0], text)
     word: Word = "undecided" if doubt else found.word
-    words = (claim.id, claim.quotes, claim.statement, claim.only_if)
+    quotes = tuple(Quote(post, words) for post, words in claim.quotes.items())
+    words = (claim.id, quotes, claim.statement, claim.only_if)
     return SettledClaim(*words, word, found.counts, found.shown, text, doubt)
 
 

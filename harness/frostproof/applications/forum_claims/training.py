@@ -58,7 +58,7 @@ def train(
     return norms
 
 
-def difference_in_words(left: Iterable[Any], right: Iterable[Any]) -> str:
+def difference(left: Iterable[Any], right: Iterable[Any]) -> str:
     """The largest difference between two lists of tensors, as text; "" if all bits are the same."""
     pairs = list(zip(left, right, strict=True))
     # The repr tells -0.0 from 0.0, and is the same for every NaN.

@@ -10,6 +10,7 @@ from typing import Literal
 import hypothesis
 import msgspec
 from hypothesis import Phase, given
+from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims.claim import Claim, ClaimExample
 from frostproof.process.fence import fenced
@@ -122,4 +123,4 @@ def _search(
     """Call `each` with examples that depend only on the seed. The first example at which it raises
     is shrunk, and the smallest such example is the last to be passed."""
     settings = hypothesis.settings(hypothesis_settings(examples), phases=phases)
-    hypothesis.seed(seed)(settings(given(claim.examples)(each)))()
+    hypothesis.seed(seed)(settings(given(st.fixed_dictionaries(claim.examples))(each)))()
