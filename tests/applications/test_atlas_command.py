@@ -77,7 +77,7 @@ def test_the_command_from_another_folder(tmp_path: Path) -> None:
         (["mylib:Plain", "--family", "recurrent", "--seed", "-1"], "-1 is not in the range x>=0"),
         (["--examples", "0"], "0 is not in the range x>=1"),
         (["--markdown", "no/such/folder/a.md"], "make its folder first"),
-        (["--cases", "/dev/null/x"], "name another folder"),
+        (["--cases", "/dev/null/x"], "name one that can be made"),
     ],
 )
 def test_wrong_usage_is_one_line(

@@ -12,11 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostproof.applications.costs.chart import backward_products_a, backward_products_b
 from frostproof.applications.costs.counting import count_costs
-from frostproof.applications.costs.recommending import (
-    cheapest_way,
-    cost_remarks,
-    estimate_ways,
-)
+from frostproof.applications.costs.recommending import cheapest_way, cost_remarks, estimate_ways
 from frostproof.applications.costs.task import mean_square_loss
 from frostproof.applications.costs.ways import MODEL_WAYS, A, B
 from frostproof.approaches.approach import Approaches

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims import CLAIMS, CLAIMS_BY_ID
+from frostproof.applications.forum_claims import CLAIMS
 from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.script import claim_script
 from frostproof.applications.forum_claims.survey import ClaimSurvey, settle_claim
@@ -27,6 +27,7 @@ from tests.helpers import other_torch
 from tests.helpers.other_torch import Plant
 
 ROOT = Path(__file__).parents[2]
+CLAIMS_BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def _claim(holds: Callable[[int], bool], condition: Callable[[int], bool] | None = None) -> Claim:

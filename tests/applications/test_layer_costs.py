@@ -8,21 +8,11 @@ from torch import Tensor, nn
 
 from frostproof.applications.costs.counting import count_costs
 from frostproof.applications.costs.explaining import layer_costs
-from frostproof.applications.costs.recommending import (
-    cost_remarks,
-    drifting_modules,
-    estimate_ways,
-)
+from frostproof.applications.costs.recommending import cost_remarks, drifting_modules, estimate_ways
 from frostproof.applications.costs.task import CostTask
 from frostproof.applications.costs.ways import A
 from tests.helpers import models
-from tests.helpers.cost_tasks import (
-    REAL,
-    WIDTH,
-    Segments,
-    mlp,
-    task_freezing,
-)
+from tests.helpers.cost_tasks import REAL, WIDTH, Segments, mlp, task_freezing
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -434,25 +434,22 @@ def claims(
 
     Exit code 0, whatever the verdicts are; 2: wrong usage.
     """
-    from frostproof.report.files import write_file
+    from frostproof.report.files import make_folder, write_file
 
     _writable(json, markdown)
     with quiet():
         from frostproof.applications.forum_claims import CLAIMS
         from frostproof.applications.forum_claims.document import claims_markdown
-        from frostproof.applications.forum_claims.survey import (
-            make_folder,
-            make_survey,
-            settle_claim,
-        )
+        from frostproof.applications.forum_claims.survey import make_survey, settle_claim
         from frostproof.applications.forum_claims.words import claim_lines, totals_line
-    folder = None if cases is None else make_folder(cases)
+    if cases is not None:
+        make_folder(cases)
     rows = []
     for claim in CLAIMS:
         rows.append(settle_claim(claim, examples, seed))
         click.echo("\n".join(claim_lines(rows[-1])))
-        if folder is not None:
-            write_file(folder / f"claim-{claim.id}.py", rows[-1].script.encode())
+        if cases is not None:
+            write_file(cases / f"claim-{claim.id}.py", rows[-1].script.encode())
     found = make_survey(rows, examples, seed)
     if json is not None:
         write_file(json, found.to_json())

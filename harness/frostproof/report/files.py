@@ -49,6 +49,16 @@ def write_file(path: Path, content: bytes) -> None:
         ) from None
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder if it does not exist. Raises UsageError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot make the folder {str(folder)!r} ({error.strerror}): name one that can be made"
+        ) from None
+
+
 def _append(path: Path, results: Results, baseline: Results | None) -> None:
     """Add to the step summary of GitHub, which loses all of it if it grows over its limit."""
     try:

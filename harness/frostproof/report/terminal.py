@@ -63,7 +63,7 @@ def _lines(rows: list[SubjectRow], width: int) -> Iterable[str]:
         if row.status == "crashed":
             text = "!" * len(INVARIANTS)
         numbers = f"{row.device:{device}} {row.trials:>{trials}}"
-        yield f"{_end_of(row.name, name):{name}} {numbers} {_in_fives(text)}".rstrip()
+        yield f"{end_of_name(row.name, name):{name}} {numbers} {_in_fives(text)}".rstrip()
 
 
 def _names_by_module(rows: Iterable[SubjectRow]) -> Iterable[str]:
@@ -91,7 +91,7 @@ def _in_fives(marks: str) -> str:
     return " ".join(marks[i : i + 5] for i in range(0, len(marks), 5))
 
 
-def _end_of(name: str, longest: int) -> str:
+def end_of_name(name: str, longest: int) -> str:
     """A name that is too long loses its beginning, because its end tells it from others."""
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
 from frostproof.applications.atlas.classes import classes_by_target
 from frostproof.applications.atlas.comparison import EQUIVALENT
 from frostproof.applications.atlas.explore import explore_optimizer
@@ -20,6 +22,7 @@ from frostproof.errors import UsageError
 from frostproof.optimizers.targets import resolve, torch_optimizers
 from frostproof.process.isolated_tasks import LostError, each_alone
 from frostproof.process.quiet import quiet
+from frostproof.report.files import make_folder, write_file
 from frostproof.results.rows import environment
 from frostproof.spec.subject import Subject
 
@@ -104,17 +107,12 @@ def write_scripts(atlas: Atlas, folder: Path) -> Atlas:
 
     Raises UsageError.
     """
+    make_folder(folder)
     cells = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for cell in atlas.cells:
-            if cell.script is not None:
-                name = f"{cell.target.replace(':', '_')}-{cell.family}-{cell.left}-{cell.right}.py"
-                (folder / name).write_text(cell.script, encoding="utf-8")
-                cell = cell.replaced(reproducer=str(folder / name))
-            cells.append(cell)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {str(folder)!r} ({error.strerror}): name another folder with --cases"
-        ) from None
-    return Atlas(atlas.environment, atlas.ways, cells, atlas.lost, atlas.seconds)
+    for cell in atlas.cells:
+        if cell.script is not None:
+            name = f"{cell.target.replace(':', '_')}-{cell.family}-{cell.left}-{cell.right}.py"
+            write_file(folder / name, cell.script.encode())
+            cell = cell.replaced(reproducer=str(folder / name))
+        cells.append(cell)
+    return msgspec.structs.replace(atlas, cells=cells)

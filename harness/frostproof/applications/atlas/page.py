@@ -21,7 +21,6 @@ from frostproof.applications.atlas.summary import trait_words
 from frostproof.applications.atlas.traits import TRAITS
 from frostproof.applications.costs.chart import savings_chart
 from frostproof.report.html.page import render_template
-from frostproof.results.rows import Environment
 
 
 class MatrixCell(NamedTuple):
@@ -31,16 +30,6 @@ class MatrixCell(NamedTuple):
     sign: str
     anchor: str
     title: str
-
-
-class CauseDetails(NamedTuple):
-    """A cause, the cases in which two ways differ for it, and the smallest of them."""
-
-    text: str
-    where: str
-    message: str
-    script: str | None
-    doubt: str | None
 
 
 class PairDetails(NamedTuple):
@@ -54,34 +43,8 @@ class PairDetails(NamedTuple):
     sign: str
     rows: list[tuple[str, list[tuple[str, str, str]]]]
     """For each optimizer a CSS class, a sign and a title for each family."""
-    causes: list[CauseDetails]
-
-
-class WayRow(NamedTuple):
-    name: str
-    does: str
-    traits: list[str]
-    raises: str
-
-
-class AtlasPageContext(NamedTuple):
-    """The values of the template."""
-
-    environment: Environment
-    headline: str
-    numbers: str
-    targets: list[str]
-    families: list[str]
-    ways: list[WayRow]
-    traits: list[str]
-    cells: list[list[MatrixCell]]
-    pairs: list[PairDetails]
-    data: Markup
-    """The verdicts of every optimizer and family as JSON, in the order of `pairs`."""
-    depth: int
-    """Layers of the network in the chart."""
-    chart: Markup
-    lost: list[str]
+    causes: list[tuple[str, str, AtlasCell]]
+    """For each cause its text, the optimizers, and the cell with the smallest case."""
 
 
 def atlas_page(atlas: Atlas, depth: int = 8) -> str:
@@ -93,26 +56,23 @@ def atlas_page(atlas: Atlas, depth: int = 8) -> str:
     families = list(dict.fromkeys(cell.family for cell in atlas.cells))
     compared = sum(cell.compared for cell in atlas.cells)
     numbers = (f"{len(targets)} optimizers", f"{len(families)} families of networks")
-    pairs = list(combinations(names, 2))
-    context = AtlasPageContext(
-        environment=atlas.environment,
+    return render_template(
+        "atlas.html",
+        "atlas.js",
+        atlas=atlas,
         headline=f"{same} of {len(verdicts)} pairs of ways to freeze train to the same bits",
         numbers=" · ".join((*numbers, f"{compared:,} comparisons", f"{atlas.seconds:,.0f} s")),
         targets=targets,
         families=families,
-        ways=[
-            WayRow(way.name, way.does, trait_words(way), str(way.traits.get("raises", "")))
-            for way in atlas.ways
-        ],
-        traits=list(TRAITS.values()),
+        traits=TRAITS,
+        trait_words=trait_words,
         cells=[[_matrix_cell(row, column, verdicts, names) for column in names] for row in names],
-        pairs=[_pair(left, right, atlas.cells, targets, families) for left, right in pairs],
-        data=_data(names, atlas.cells, targets, families),
+        pairs=[_pair(*pair, atlas.cells, targets, families) for pair in combinations(names, 2)],
+        # In a script element, only `<` could end it.
+        data=Markup(_data(names, atlas.cells, targets, families).replace("<", "\\u003c")),
         depth=depth,
         chart=Markup(savings_chart(depth)),
-        lost=[f"{lost.target}: {lost.reason}" for lost in atlas.lost],
     )
-    return render_template("atlas.html", "atlas.js", view=context)
 
 
 def _matrix_cell(
@@ -161,17 +121,10 @@ def _small_cell(cell: AtlasCell | None) -> tuple[str, str, str]:
     return look.style, look.sign, f"{title}, {cell.ulp:g} ulp" if cell.ulp else title
 
 
-def _causes(cells: Collection[AtlasCell]) -> Iterator[CauseDetails]:
+def _causes(cells: Collection[AtlasCell]) -> Iterator[tuple[str, str, AtlasCell]]:
     for text, members in (*cells_by_cause(cells), *cells_by_cause(cells, "doubtful")):
-        example = smallest_example(members)
         where = ", ".join(dict.fromkeys(cell.target.partition(":")[2] for cell in members))
-        yield CauseDetails(
-            text,
-            f"{where}; here {example.target}, {example.family}",
-            example.message or "",
-            example.script,
-            example.doubt,
-        )
+        yield text, where, smallest_example(members)
 
 
 def _data(
@@ -179,7 +132,8 @@ def _data(
     cells: Sequence[AtlasCell],
     targets: Sequence[str],
     families: Sequence[str],
-) -> Markup:
+) -> str:
+    """The verdicts of every optimizer and family as JSON, in the order of pairs."""
     verdicts = {(cell.target, cell.family, cell.left, cell.right): cell.verdict for cell in cells}
     regions = []
     for target in targets:
@@ -187,5 +141,4 @@ def _data(
             found = (verdicts.get((target, family, *pair)) for pair in combinations(names, 2))
             letters = "".join(APPEARANCES[verdict].letter for verdict in found)
             regions.append({"target": target, "family": family, "verdicts": letters})
-    # In a script element, only `<` could end it.
-    return Markup(json.dumps({"names": names, "regions": regions}).replace("<", "\\u003c"))
+    return json.dumps({"names": names, "regions": regions})

@@ -12,6 +12,7 @@ from frostproof.applications.costs.recommending import WayEstimate
 from frostproof.applications.costs.report import CostReport
 from frostproof.applications.costs.ways import A, B
 from frostproof.errors import one_line
+from frostproof.report.terminal import end_of_name
 
 WIDTH = 120
 """Columns of a line."""
@@ -185,7 +186,7 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
 def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
     """Columns with two spaces between them. A name that is too long loses its beginning, because
     its end tells it from others."""
-    cut = [[_end_of(row[0]), *row[1:]] for row in rows]
+    cut = [[end_of_name(row[0], LONGEST_NAME), *row[1:]] for row in rows]
     widths = [max(len(row[place]) for row in cut) for place in range(len(cut[0]))]
     for row in cut:
         cells = [
@@ -195,10 +196,6 @@ def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterat
         text = "  ".join(cells).rstrip()
         line = "".join(c if c.isprintable() else "?" for c in text)  # names may contain anything
         yield line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
-
-
-def _end_of(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
 
 
 def wrap_text(text: str) -> list[str]:

@@ -128,10 +128,7 @@ A = ModelWay(
     RequiresGrad(),
 )
 B = ModelWay(
-    "B: optimizer subset",
-    "only trainable parameters to the optimizer",
-    _SUBSET,
-    owns_all=False,
+    "B: optimizer subset", "only trainable parameters to the optimizer", _SUBSET, owns_all=False
 )
 MODEL_WAYS: tuple[ModelWay, ...] = (
     A,

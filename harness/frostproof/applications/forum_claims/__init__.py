@@ -24,4 +24,3 @@ CLAIMS: tuple[Claim, ...] = (
     *no_grad.CLAIMS,
     *graphs.CLAIMS,
 )
-CLAIMS_BY_ID = {claim.id: claim for claim in CLAIMS}

@@ -92,7 +92,7 @@ CLAIMS = (
         "significant-overhead",
         {
             "second question": "So with my method I have a significant overhead, since the "
-            "gradients are calculated anyways",
+            "gradients are calculated anyways"
         },
         "The backward pass takes more FLOPs in B than in A.",
         _EXAMPLES,
@@ -102,7 +102,7 @@ CLAIMS = (
         "trained-layers-alone",
         {
             "second question": "whereas with the first approach only calculates the gradients for "
-            "the layer I want to train?",
+            "the layer I want to train?"
         },
         "The backward pass of A computes the gradients of trained weights and no other matrix "
         "product.",
@@ -116,7 +116,7 @@ CLAIMS = (
         "earlier-gradients-left-out",
         {
             "third answer": "If you only need to update the last layer, all previous gradients "
-            "won't be calculated, if they are not needed.",
+            "won't be calculated, if they are not needed."
         },
         "If only the last layer is trained, the backward pass computes its gradients and nothing "
         "else.",
@@ -135,10 +135,7 @@ CLAIMS = (
     ),
     Claim(
         "best-practice",
-        {
-            "first post": "Is the first method an agreed upon best practice or can I use my "
-            "method?",
-        },
+        {"first post": "Is the first method an agreed upon best practice or can I use my method?"},
         "A takes fewer FLOPs in its backward pass than B, needs less memory for gradients, and "
         "never saves more for the backward pass.",
         _EXAMPLES,
@@ -148,7 +145,7 @@ CLAIMS = (
         "freezing-saves-memory",
         {
             "third answer": "I would recommend to freeze the unwanted parameters to potentially "
-            "save memory and computation.",
+            "save memory and computation."
         },
         "A saves fewer bytes for the backward pass than B, without counting parameters.",
         _EXAMPLES,

@@ -86,9 +86,7 @@ def equivalent_to_freezing(
 CLAIMS = (
     Claim(
         "same-results",
-        {
-            "first post": "I ran some simple tests and both methods yield the same results.",
-        },
+        {"first post": "I ran some simple tests and both methods yield the same results."},
         "A plain loop of zero_grad, forward, backward and step gives all parameters and buffers "
         "the same bits in A and B.",
         {
@@ -102,9 +100,7 @@ CLAIMS = (
     ),
     Claim(
         "functionally-equivalent",
-        {
-            "first post": "Is my method functionally equivalent or did I miss something important?",
-        },
+        {"first post": "Is my method functionally equivalent or did I miss something important?"},
         "The trained parameters have the same bits in A and B, whatever the loop does to gradients "
         "between backward and step.",
         {
@@ -125,7 +121,7 @@ CLAIMS = (
         {
             "first answer": "if you only pass the desired parameter into the optimizer but nothing "
             "else, you are only pdating that parameter which is, indeed, equivalent to freeze that "
-            "layer",
+            "layer"
         },
         "Layers whose parameters are not passed to the optimizer keep every bit of their weights.",
         {

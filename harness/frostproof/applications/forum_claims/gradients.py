@@ -10,12 +10,7 @@ from torch import nn
 
 from frostproof.applications.forum_claims import strategies
 from frostproof.applications.forum_claims.claim import Claim
-from frostproof.applications.forum_claims.training import (
-    build,
-    difference,
-    loss_of,
-    parameters_of,
-)
+from frostproof.applications.forum_claims.training import build, difference, loss_of, parameters_of
 
 
 def optimizer_checks_requires_grad(optimizer: Any, gradient: float) -> tuple[bool, str]:
@@ -71,7 +66,7 @@ CLAIMS = (
         "optimizer-checks-requires-grad",
         {
             "second answer": "In the 1st case weights aren't updated because optimizer checks "
-            "requires_grad in order to whether update them or not.",
+            "requires_grad in order to whether update them or not."
         },
         "A step does not change a parameter with requires_grad=False, even if it has a gradient.",
         {
@@ -84,7 +79,7 @@ CLAIMS = (
         "frozen-gradients-zeroed",
         {
             "second answer": "However, gradients are zeroed as they have been passed to the "
-            "optimizer.",
+            "optimizer."
         },
         "In A the frozen parameters have gradients, and the optimizer's zero_grad clears them.",
         {
@@ -100,9 +95,7 @@ CLAIMS = (
     ),
     Claim(
         "both-calculate-gradients",
-        {
-            "second answer": "Both calculate gradients.",
-        },
+        {"second answer": "Both calculate gradients."},
         "Frozen parameters get gradients in A and in B.",
         {"layers": strategies.LAYERS, "seed": strategies.SEEDS},
         both_calculate_gradients,
@@ -112,7 +105,7 @@ CLAIMS = (
         {
             "second answer": "even if you set requires_grad = False, you may need those gradients "
             "to backprop through previous trainable layers. That is why gradients are computed in "
-            "both cases.",
+            "both cases."
         },
         "Trained layers before a frozen layer get their gradients only if the gradients of the "
         "frozen parameters are computed too.",

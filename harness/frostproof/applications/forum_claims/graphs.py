@@ -70,7 +70,7 @@ CLAIMS = (
         {
             "last post": "if all leaves nodes (which are usually parameters and inputs) have "
             "requires_grad=False, then all intermediate nodes will have requires_grad=False and "
-            "therefore, the intermediate nodes are also considered leaves as well.",
+            "therefore, the intermediate nodes are also considered leaves as well."
         },
         "All intermediate nodes are leaves that do not require grad if and only if no parameter "
         "and no input requires grad.",
@@ -82,7 +82,7 @@ CLAIMS = (
         {
             "last post": "even if some nodes have requires_grad = True, only the gradient is "
             "computed for the necessary intermediate nodes that are connected to the nodes with "
-            "requires_grad = True.",
+            "requires_grad = True."
         },
         "An intermediate node gets a gradient if and only if it is computed from a leaf that "
         "requires grad.",
@@ -95,7 +95,7 @@ CLAIMS = (
         "frozen-leaves-get-nothing",
         {
             "last post": "in many models (at least sequential ones) no gradient is computed if "
-            "requires_grad=False for weights and inputs.",
+            "requires_grad=False for weights and inputs."
         },
         "A backward pass leaves gradients if and only if a parameter or the input requires grad.",
         _EXAMPLES,

@@ -78,7 +78,7 @@ CLAIMS = (
         "wrong-after-the-first-step",
         {
             "third question": "the gradient update of the trainable parameters will get wrong "
-            "after the initial step, since its never been cleared?",
+            "after the initial step, since its never been cleared?"
         },
         "In B the trained parameters differ from those of a training that clears all gradients "
         "before each step.",
@@ -89,7 +89,7 @@ CLAIMS = (
         "previous-layers-affected",
         {
             "second answer": "This is ok if you don't have previous trainable parameters, "
-            "otherwise they will be affected by this gradient accumulation.",
+            "otherwise they will be affected by this gradient accumulation."
         },
         "In B the gradients that accumulate in a layer change the gradients of trained layers "
         "before it.",
@@ -100,7 +100,7 @@ CLAIMS = (
         "edge-case",
         {
             "third answer": "Should you change the optimizer and suddenly want to update all "
-            "parameters, this update might be wrong. Note that this is an edge case.",
+            "parameters, this update might be wrong. Note that this is an edge case."
         },
         "After B, a new optimizer that has all parameters makes a first update that differs from "
         "the one with fresh gradients alone.",

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from frostproof.applications.forum_claims import strategies
 from frostproof.applications.forum_claims.claim import Claim
-from frostproof.applications.forum_claims.training import (
-    build,
-    difference,
-    loss_of,
-    train,
-)
+from frostproof.applications.forum_claims.training import build, difference, loss_of, train
 
 
 def no_grad_raises(
@@ -53,7 +48,7 @@ CLAIMS = (
         "no-grad-raises",
         {
             "fourth answer": "you can wrap the forward pass into a with torch.no_grad() block, "
-            "which would raise an error, if you try to call backward() on the loss.",
+            "which would raise an error, if you try to call backward() on the loss."
         },
         "After a forward pass that runs entirely under no_grad there is no graph, and backward "
         "raises RuntimeError.",

@@ -100,7 +100,7 @@ CLAIMS = (
         "right-gradients",
         {
             "third answer": "The passed parameters will get the right gradients and will be "
-            "updated properly.",
+            "updated properly."
         },
         "In B the passed parameters get the gradients and updates that they get in a model in "
         "which no other parameter ever has a gradient.",

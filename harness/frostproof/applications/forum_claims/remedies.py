@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 from frostproof.applications.forum_claims import strategies
 from frostproof.applications.forum_claims.claim import Claim
 from frostproof.applications.forum_claims.leftovers import train_b
-from frostproof.applications.forum_claims.training import (
-    build,
-    difference,
-    parameters_of,
-    train,
-)
+from frostproof.applications.forum_claims.training import build, difference, parameters_of, train
 
 
 def zeroing_suffices(
@@ -63,7 +58,7 @@ CLAIMS = (
         "zeroing-suffices",
         {
             "first answer": "You can follow your approach if you set to zero gradients (either "
-            "manually or using a second optimizer).",
+            "manually or using a second optimizer)."
         },
         "B trains to the same bits as A if every gradient is zeroed before each step, by hand or "
         "by a second optimizer.",
@@ -76,9 +71,7 @@ CLAIMS = (
     ),
     Claim(
         "zeroing-matters",
-        {
-            "first answer": "Otherwise, the first approach is the proper one.",
-        },
+        {"first answer": "Otherwise, the first approach is the proper one."},
         "B without such zeroing trains differently from B with it.",
         _EXAMPLES,
         zeroing_matters,

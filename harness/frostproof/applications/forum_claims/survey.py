@@ -20,7 +20,6 @@ from frostproof.applications.forum_claims.verdict import (
     decide_claim,
 )
 from frostproof.counterexamples.execution import reproduces
-from frostproof.errors import UsageError
 
 
 class SettledClaim(msgspec.Struct, frozen=True):
@@ -68,17 +67,6 @@ def make_survey(claims: Sequence[SettledClaim], examples: int, seed: int) -> Cla
         seed,
         tuple(claims),
     )
-
-
-def make_folder(folder: Path) -> Path:
-    """Make the folder if it does not exist, and return it. Raises UsageError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot make the folder {str(folder)!r} ({error.strerror}): name one that can be made"
-        ) from None
-    return folder
 
 
 def settle_claim(claim: Claim, examples: int, seed: int) -> SettledClaim:

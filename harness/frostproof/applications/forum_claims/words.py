@@ -19,11 +19,7 @@ def claim_lines(row: SettledClaim) -> Iterator[str]:
     quotes = (f'{each.post}: "{each.words}"' for each in row.quotes)
     for text in (*quotes, *_findings(row)):
         yield textwrap.fill(
-            text,
-            WIDTH,
-            initial_indent=margin,
-            subsequent_indent=hanging,
-            break_on_hyphens=False,
+            text, WIDTH, initial_indent=margin, subsequent_indent=hanging, break_on_hyphens=False
         )
 
 
