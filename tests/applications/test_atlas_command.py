@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from frostproof.applications.atlas.record import Atlas, AtlasCell
 from frostproof.applications.atlas.summary import atlas_markdown, atlas_totals
-from frostproof.doors.command import main
+from frostproof.doors.command.main import main
 from tests.helpers.consumer import PLAIN, clean
 
 OWN = """

@@ -25,7 +25,7 @@ from frostproof.applications.costs.table import (
     number_text,
     share_text,
 )
-from frostproof.doors.command import main
+from frostproof.doors.command.main import main
 from tests.helpers.consumer import clean
 
 MODELS = """

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frostproof.errors import one_line
-from frostproof.invariants.invariant import Violation
+from frostproof.errors import ViolationError, one_line
 from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
 from frostproof.spec.casefile import path_of
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def only_violations(error: BaseException | None) -> bool:
-    """Whether the exception is a Violation, or a group of nothing but Violations."""
-    if isinstance(error, Violation):
+    """Whether the exception is a ViolationError, or a group of nothing but ViolationErrors."""
+    if isinstance(error, ViolationError):
         return True
     return type(error) is ExceptionGroup and all(map(only_violations, error.exceptions))
 

@@ -18,9 +18,9 @@ from frostproof.applications.atlas.record import Atlas, AtlasCell, LostOptimizer
 from frostproof.applications.atlas.traits import observe_traits
 from frostproof.approaches.others import WAYS
 from frostproof.counterexamples.execution import reproduces
-from frostproof.errors import UsageError
+from frostproof.errors import LostError, UsageError
 from frostproof.optimizers.targets import resolve, torch_optimizers
-from frostproof.process.isolated_tasks import LostError, each_alone
+from frostproof.process.isolated_tasks import run_isolated
 from frostproof.process.quiet import quiet
 from frostproof.report.files import make_folder, write_file
 from frostproof.results.rows import environment
@@ -55,7 +55,7 @@ def build_atlas(
     jobs = jobs or os.cpu_count() or 1
     preload = "frostproof.applications.atlas.preloaded"
     # Scripts run as children of this process, whose fork server imports torch once for all of them.
-    answers = each_alone(_explore, tasks, jobs, OPTIMIZER_TIMEOUT_S, preload, rerun_scripts)
+    answers = run_isolated(_explore, tasks, jobs, OPTIMIZER_TIMEOUT_S, preload, rerun_scripts)
     for subject, answer in zip(subjects.values(), answers, strict=True):
         if isinstance(answer, LostError):
             lost.append(LostOptimizer(subject.target, subject.variant, str(answer)))

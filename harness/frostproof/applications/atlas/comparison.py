@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from frostproof.approaches.approach import Alone, Approach, Approaches
+from frostproof.errors import UnprintableError
 from frostproof.invariants.breach import HELD, RAISES, Breach, Judgement, Shown
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.messages import at, change
@@ -13,7 +14,6 @@ from frostproof.invariants.tolerance import rounding
 from frostproof.spec.case import Case, Positions
 from frostproof.spec.program import Step
 from frostproof.spec.subject import Subject
-from frostproof.training.naming import Unprintable
 from frostproof.training.observation import Bits, Grads, Moment, Trial, picker
 from frostproof.trial.lockstep import run_trial
 
@@ -149,14 +149,14 @@ def reproduce_difference(
 ) -> Shown:
     """Run the two ways in one trial, and return its difference, of which a script can be made.
 
-    Raises Unprintable if this trial shows no difference.
+    Raises UnprintableError if this trial shows no difference.
     """
     outcome = run_trial(case, subject, device, (EQUIVALENT,), Approaches(a=left, b=right))
     if EQUIVALENT in outcome.violated:
         return outcome.violated[EQUIVALENT]
     crash, names = outcome.trial.crash, outcome.trial.names
     if crash is None:
-        raise Unprintable("the same case, run once more, shows no difference")
+        raise UnprintableError("the same case, run once more, shows no difference")
     other = names["b" if crash.role == "a" else "a"]
     expected = f"freezing the same parameters by {other} does not raise"
     breach = Breach(RAISES, (crash.role,), crash.index, expected=expected)

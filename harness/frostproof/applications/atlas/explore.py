@@ -26,11 +26,11 @@ from frostproof.applications.atlas.record import AtlasCell, Sameness
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.approaches.others import WAYS
 from frostproof.counterexamples.script import script
+from frostproof.errors import UnprintableError
 from frostproof.optimizers.probe import probe
 from frostproof.process.fence import fenced
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
-from frostproof.training.naming import Unprintable
 from frostproof.training.observation import Trial
 
 SHRINKING_TRIALS = 16
@@ -94,7 +94,7 @@ def explore_optimizer(
 ) -> list[AtlasCell]:
     """One optimizer's cells, in these network families or in all. No script has been run yet.
 
-    Raises Unusable if the optimizer cannot be run.
+    Raises UnusableError if the optimizer cannot be run.
     """
     found = []
     with fenced(device, fused_attention=True):
@@ -136,7 +136,7 @@ def _is_small(case: Case | None) -> bool:
     return case is not None and len(case.architecture.places) <= 2 and len(case.program) <= 2
 
 
-class EnoughError(BaseException):
+class _EnoughError(BaseException):
     """Ends a search, which Hypothesis itself would end only after hundreds of cases. It is not an
     Exception, so that no handler of a test catches it."""
 
@@ -149,13 +149,13 @@ def _smallest_case(region: RegionSearch, pair: WayPlaces, seed: int) -> Case | N
     def differ(case: Case) -> bool:
         if case not in known:
             if len(known) == SHRINKING_TRIALS:
-                raise EnoughError
+                raise _EnoughError
             known[case] = pair in region.survey(case, pair)
         return known[case]
 
     limit = settings(_SETTINGS, max_examples=SHRINKING_TRIALS)
     cases = family_cases(region.subject, region.family)
-    with suppress(NoSuchExample, EnoughError):
+    with suppress(NoSuchExample, _EnoughError):
         hypothesis.find(cases, differ, settings=limit, random=random.Random(seed))
     found = (case for case, differs in known.items() if differs)
     return min(found, key=lambda case: case.size, default=None)
@@ -185,6 +185,6 @@ def _cell(region: RegionSearch, pair: WayPlaces, tally: PairTally) -> AtlasCell:
     try:
         found = reproduce_difference(tally.case, region.subject, region.device, left, right)
         text = script(found, region.subject, Approaches(a=left, b=right))
-    except Unprintable as unprintable:
+    except UnprintableError as unprintable:
         return cell.replaced(verdict="doubtful", doubt=str(unprintable))
     return cell.replaced(script=text)

@@ -52,7 +52,7 @@ class ClaimVerdict(msgspec.Struct, frozen=True):
     and one on which the claim held."""
 
 
-class ExampleFoundError(Exception):
+class _ExampleFoundError(Exception):
     """Raised at an example of the kind that is searched for, so that Hypothesis shrinks it."""
 
 
@@ -83,9 +83,9 @@ def decide_claim(claim: Claim, examples: int = 200, seed: int = 0) -> ClaimVerdi
         def look(example: ClaimExample) -> None:
             if is_of_kind(try_example(example)):
                 found[:] = [try_example(example)]
-                raise ExampleFoundError
+                raise _ExampleFoundError
 
-        with suppress(ExampleFoundError):
+        with suppress(_ExampleFoundError):
             _search(claim, look, examples, seed, Phase.generate, Phase.shrink)
         return found[0]
 
