@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 
 from frostproof.applications.costs.explaining import LayerCost
 from frostproof.applications.costs.table import (
+    LINE_WIDTH,
     MOST_MODULES,
-    WIDTH,
     bytes_text,
     condense_layers,
     number_text,
@@ -152,7 +152,7 @@ def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
         "Note: module backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
     )
     assert "no_grad prefix: does not apply: the model is not an nn.Sequential" in done.stdout
-    assert max(map(len, lines)) <= WIDTH
+    assert max(map(len, lines)) <= LINE_WIDTH
     found = json.loads((folder / "out.json").read_text())
     assert (found["format"], found["version"], found["optimizer"]) == (
         "frostproof-costs",
@@ -190,7 +190,7 @@ def test_other_ways_to_name_a_model_and_what_is_frozen(arguments: str, says: str
     assert done.exit_code == 0, done.output
     assert says in done.output
     assert "\x1b" not in done.output
-    assert max(map(len, done.output.splitlines())) <= WIDTH
+    assert max(map(len, done.output.splitlines())) <= LINE_WIDTH
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from frostproof.applications.atlas.record import Atlas, WayRecord
 from frostproof.applications.atlas.traits import TRAITS
 from frostproof.report.markdown import code_span
 
-HEAD = """\
+ATLAS_HEAD = """\
 # The atlas of freezing
 
 Which ways to freeze the same layers train to the same bits? Each random network, with a random
@@ -34,7 +34,7 @@ FOLDER` writes a script for every difference.
 
 def atlas_markdown(atlas: Atlas) -> str:
     """The whole document."""
-    lines = [HEAD, *_numbers(atlas), *_ways(atlas), *_matrix(atlas), *_optimizers(atlas)]
+    lines = [ATLAS_HEAD, *_numbers(atlas), *_ways(atlas), *_matrix(atlas), *_optimizers(atlas)]
     return "\n".join([*lines, *_causes(atlas)]) + "\n"
 
 

@@ -14,7 +14,7 @@ from frostproof.applications.costs.ways import A, B
 from frostproof.errors import one_line
 from frostproof.report.terminal import end_of_name
 
-WIDTH = 120
+LINE_WIDTH = 120
 """Columns of a line."""
 LONGEST_NAME = 34
 """Columns of a module's name."""
@@ -126,7 +126,7 @@ def _ways(report: CostReport) -> Iterator[str]:
     yield from align_columns(rows, right=(1, 2, 3, 4, 5, 6))
     for each in report.ways:
         if each.costs is None:
-            yield one_line(f"{each.way}: {each.reason}", WIDTH)
+            yield one_line(f"{each.way}: {each.reason}", LINE_WIDTH)
     yield ""
 
 
@@ -195,10 +195,10 @@ def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterat
         ]
         text = "  ".join(cells).rstrip()
         line = "".join(c if c.isprintable() else "?" for c in text)  # names may contain anything
-        yield line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+        yield line if len(line) <= LINE_WIDTH else f"{line[: LINE_WIDTH - 1]}…"
 
 
 def wrap_text(text: str) -> list[str]:
     return textwrap.wrap(
-        one_line(text, 1000), WIDTH, subsequent_indent="  ", break_on_hyphens=False
+        one_line(text, 1000), LINE_WIDTH, subsequent_indent="  ", break_on_hyphens=False
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from frostproof.applications.forum_claims.survey import ClaimSurvey, SettledClaim
 from frostproof.applications.forum_claims.words import totals_line, verdict_reason
 
-HEAD = """\
+CLAIMS_HEAD = """\
 # What the forum thread claims
 
 `frostproof claims --markdown docs/claims.md` writes this page, and the test suite settles each
@@ -43,7 +43,7 @@ Some optimizers are left out:
 
 def claims_markdown(found: ClaimSurvey) -> str:
     """The table of verdicts, and a section for each claim, whose anchor is the claim's id."""
-    lines = [HEAD, f"{totals_line(found)}.", ""]
+    lines = [CLAIMS_HEAD, f"{totals_line(found)}.", ""]
     lines += ["| verdict | claim | post |", "| --- | --- | --- |"]
     for row in found.claims:
         posts = ", ".join(dict.fromkeys(each.post for each in row.quotes))

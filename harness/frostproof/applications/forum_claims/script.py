@@ -14,7 +14,7 @@ from frostproof.applications.forum_claims.claim import Claim, ClaimExample
 from frostproof.counterexamples.network import plain
 from frostproof.training.source import WIDTH, folded
 
-PACKAGE = __name__.rpartition(".")[0]
+FORUM_CLAIMS = __name__.rpartition(".")[0]
 APPROACHES = "A: requires_grad=False on frozen layers. B: only trained layers in the optimizer."
 
 
@@ -40,7 +40,7 @@ def _gather(function: Any, found: dict[str, FunctionType]) -> None:
     """Add the functions of this package that the function calls, and then the function itself."""
     for name in sorted(_names(_source(function))):
         value = function.__globals__.get(name)
-        is_ours = isinstance(value, FunctionType) and value.__module__.startswith(PACKAGE)
+        is_ours = isinstance(value, FunctionType) and value.__module__.startswith(FORUM_CLAIMS)
         if is_ours and name not in found:
             _gather(value, found)
     found[function.__name__] = function
@@ -65,7 +65,7 @@ def _imports(functions: dict[str, FunctionType], sources: dict[str, str]) -> lis
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.Import):
                 plain_imports |= {each.name for each in node.names} & needed
-            elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith(PACKAGE):
+            elif isinstance(node, ast.ImportFrom) and not str(node.module).startswith(FORUM_CLAIMS):
                 members[str(node.module)] |= {each.name for each in node.names} & needed
     lines = [f"import {name}" for name in sorted(plain_imports)]
     for module_name, names in sorted(members.items()):

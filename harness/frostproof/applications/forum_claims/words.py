@@ -9,17 +9,21 @@ from collections.abc import Iterator
 from frostproof.applications.forum_claims.survey import ClaimSurvey, SettledClaim
 from frostproof.errors import one_line
 
-WIDTH, COLUMN = 100, 14
+MARGIN = 14
 
 
 def claim_lines(row: SettledClaim) -> Iterator[str]:
     """The verdict and the id, the quotes, and the reason for the verdict."""
-    yield f"{row.verdict:{COLUMN}}{row.id}"
-    margin, hanging = " " * COLUMN, " " * (COLUMN + 2)
+    yield f"{row.verdict:{MARGIN}}{row.id}"
+    margin, hanging = " " * MARGIN, " " * (MARGIN + 2)
     quotes = (f'{each.post}: "{each.words}"' for each in row.quotes)
     for text in (*quotes, *_findings(row)):
         yield textwrap.fill(
-            text, WIDTH, initial_indent=margin, subsequent_indent=hanging, break_on_hyphens=False
+            text,
+            100,
+            initial_indent=margin,
+            subsequent_indent=hanging,
+            break_on_hyphens=False,
         )
 
 
