@@ -47,8 +47,12 @@ class PairDetails(NamedTuple):
     """For each cause its text, the optimizers, and the cell with the smallest case."""
 
 
-def atlas_page(atlas: Atlas, depth: int = 8) -> str:
-    """The page. The network in its chart of costs has `depth` layers."""
+CHART_LAYERS = 8
+"""Layers of the network in the chart of costs."""
+
+
+def atlas_page(atlas: Atlas) -> str:
+    """The whole page, as HTML."""
     names = [way.name for way in atlas.ways]
     verdicts = worst_verdicts(atlas.cells)
     same = sum(verdict == "equivalent" for verdict in verdicts.values())
@@ -70,8 +74,8 @@ def atlas_page(atlas: Atlas, depth: int = 8) -> str:
         pairs=[_pair(*pair, atlas.cells, targets, families) for pair in combinations(names, 2)],
         # In a script element, only `<` could end it.
         data=Markup(_data(names, atlas.cells, targets, families).replace("<", "\\u003c")),
-        depth=depth,
-        chart=Markup(savings_chart(depth)),
+        depth=CHART_LAYERS,
+        chart=Markup(savings_chart(CHART_LAYERS)),
     )
 
 

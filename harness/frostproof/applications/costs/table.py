@@ -47,20 +47,9 @@ def _modules(layers: Sequence[LayerCost]) -> Iterator[str]:
     ]
     for each in condense_layers(layers, MOST_MODULES):
         frozen = "frozen" if each.frozen == each.weights else "partly" if each.frozen else "trains"
-        numbers = [
-            number_text(flops)
-            for flops in (each.forward_flops, each.weight_flops, each.input_flops)
-        ]
-        rows.append(
-            (
-                each.path or "(itself)",
-                each.kind,
-                number_text(each.weights),
-                frozen if each.weights else "",
-                *numbers,
-                each.why,
-            )
-        )
+        words = (each.path or "(itself)", each.kind, number_text(each.weights))
+        flops = map(number_text, (each.forward_flops, each.weight_flops, each.input_flops))
+        rows.append((*words, frozen if each.weights else "", *flops, each.why))
     yield from align_columns(rows, right=(2, 4, 5, 6))
     yield ""
 
@@ -109,20 +98,10 @@ def _ways(report: CostReport) -> Iterator[str]:
     for each in report.ways:
         if (costs := each.costs) is not None:
             share = share_text(costs.backward_flops, bound) if bound else ""
-            sizes = [
-                bytes_text(costs.saved_bytes + costs.input_bytes),
-                bytes_text(costs.gradient_bytes),
-                bytes_text(costs.state_bytes or 0),
-            ]
-            rows.append(
-                (
-                    each.way,
-                    number_text(costs.forward_flops),
-                    number_text(costs.backward_flops),
-                    share,
-                    *sizes,
-                )
-            )
+            flops = map(number_text, (costs.forward_flops, costs.backward_flops))
+            saved = costs.saved_bytes + costs.input_bytes
+            sizes = map(bytes_text, (saved, costs.gradient_bytes, costs.state_bytes or 0))
+            rows.append((each.way, *flops, share, *sizes))
     yield from align_columns(rows, right=(1, 2, 3, 4, 5, 6))
     for each in report.ways:
         if each.costs is None:
