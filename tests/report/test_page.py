@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from frostproof.applications.atlas.page import atlas_page as atlas_page
+from frostproof.applications.atlas.page import atlas_page
 from frostproof.applications.atlas.record import Atlas, AtlasCell, LostOptimizer, WayRecord
 from frostproof.report.html.page import results_page as rendered
 from frostproof.results.rows import Results

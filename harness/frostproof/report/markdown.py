@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 
 from frostproof.errors import one_line
@@ -85,6 +86,18 @@ def _changes(results: Results, baseline: Results) -> Iterator[str]:
             if each == change:
                 name = names[target, variant, device]
                 yield f"| **{change}** | {name} | {code_span(device)} | {code_span(identity)} |"
+
+
+def paragraph(text: str, margin: str = "") -> str:
+    """The text in lines of at most 100 columns, each after the margin."""
+    return textwrap.fill(
+        text,
+        100,
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def code_span(text: str, longest: int = 400) -> str:

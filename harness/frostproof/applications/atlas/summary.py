@@ -15,7 +15,7 @@ from frostproof.applications.atlas.classes import (
 )
 from frostproof.applications.atlas.record import Atlas, WayRecord
 from frostproof.applications.atlas.traits import TRAITS
-from frostproof.report.markdown import code_span
+from frostproof.report.markdown import code_span, paragraph
 
 ATLAS_HEAD = """\
 # The atlas of freezing
@@ -53,22 +53,24 @@ def atlas_totals(atlas: Atlas) -> str:
 
 
 def _numbers(atlas: Atlas) -> Iterator[str]:
-    yield f"torch {atlas.environment.torch}, seed {atlas.environment.seed}: {atlas_totals(atlas)}."
+    run = f"torch {atlas.environment.torch}, seed {atlas.environment.seed}"
+    yield paragraph(f"{run}: {atlas_totals(atlas)}.")
     yield ""
-    yield (
+    yield paragraph(
         "Every difference was shown again by its script, in a process of its own, with torch and "
         "the optimizer's library alone. A pair is doubtful if its script does not show the "
         "difference."
     )
     for lost in atlas.lost:
-        yield f"\n{code_span(lost.target)} is not included: {lost.reason}."
+        yield ""
+        yield paragraph(f"{code_span(lost.target)} is not included: {lost.reason}.")
     yield ""
 
 
 def _ways(atlas: Atlas) -> Iterator[str]:
     yield "## The ways, and what each entails"
     yield ""
-    yield (
+    yield paragraph(
         "Observed in one step of AdamW with weight decay, on a network of three layers, of which "
         "only the last trains."
     )
@@ -99,7 +101,7 @@ def _matrix(atlas: Atlas) -> Iterator[str]:
             numbers[pair].append(number)
     yield "## Every way against every other"
     yield ""
-    yield (
+    yield paragraph(
         "Over all optimizers and families: `=` the same bits in every case, `≈` rounding at most, "
         "`?` doubtful, `≠` different in at least one case, with the numbers of the causes below."
     )
@@ -116,7 +118,7 @@ def _matrix(atlas: Atlas) -> Iterator[str]:
 def _optimizers(atlas: Atlas) -> Iterator[str]:
     yield "## By optimizer"
     yield ""
-    yield (
+    yield paragraph(
         "Ways inside the same braces gave the same results up to rounding, in every network family "
         "that both can freeze. Ways that are not listed cannot freeze with that optimizer."
     )
@@ -135,9 +137,9 @@ def _causes(atlas: Atlas) -> Iterator[str]:
         targets = dict.fromkeys(cell.target.partition(":")[2] for cell in cells)
         families = dict.fromkeys(cell.family for cell in cells)
         yield from ("", f"### {number}. {cause}", "")
-        yield f"{len(cells):,} pairs. Optimizers: {', '.join(targets)}."
-        yield f"Networks: {', '.join(families)}."
-        yield (
+        yield paragraph(
+            f"{len(cells):,} pairs. Optimizers: {', '.join(targets)}. "
+            f"Networks: {', '.join(families)}. "
             f"The smallest case, with {code_span(example.target)} and a network of the family "
             f"{example.family}: {code_span(example.message or '')}."
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from frostproof.applications.forum_claims.survey import ClaimSurvey, SettledClaim
 from frostproof.applications.forum_claims.words import totals_line, verdict_reason
+from frostproof.report.markdown import paragraph
 
 CLAIMS_HEAD = """\
 # What the forum thread claims
@@ -56,12 +57,12 @@ def claims_markdown(found: ClaimSurvey) -> str:
 def _section(row: SettledClaim) -> Iterator[str]:
     yield from ("", f"## {row.id}", "")
     for quote in row.quotes:
-        yield from (f"> {quote.words} ({quote.post})", "")
-    yield from (row.statement, "")
+        yield from (paragraph(f"{quote.words} ({quote.post})", "> "), "")
+    yield from (paragraph(row.statement), "")
     condition = f" {row.only_if}" if row.verdict == "true only if" else ""
     reason = verdict_reason(row)
     reason = reason[0].upper() + reason[1:]
-    yield from (f"**{row.verdict.capitalize()}**{condition}. {reason}.", "")
+    yield from (paragraph(f"**{row.verdict.capitalize()}**{condition}. {reason}."), "")
     yield from ("| | example | seen |", "| --- | --- | --- |")
     for each in row.shown:
         example = ", ".join(f"{key}={value!r}" for key, value in each.example.items())
