@@ -271,40 +271,15 @@ def test_without_scripts_the_details_still_open(browser: Any, file: Path) -> Non
 @pytest.fixture(scope="module")
 def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small atlas with names that would like to be markup."""
-    case = made_up.example(0)
+    case, script = made_up.example(0), made_up.SCRIPT
+    of_a, of_b = ((target, "default", "linear") for target in (NAMES[0], NAMES[2]))
+    markup = ("a </script><b>cause</b>", "0.5 -> 0.4", case, script)
+    clipping = ("clipping", "1 -> 2", case, script)
     cells = [
-        AtlasCell(
-            NAMES[0],
-            "default",
-            "linear",
-            "A",
-            "B",
-            "different",
-            7,
-            3,
-            0.0,
-            "a </script><b>cause</b>",
-            "0.5 -> 0.4",
-            case,
-            made_up.SCRIPT,
-        ),
-        AtlasCell(NAMES[0], "default", "linear", "A", "B-second", "equivalent", 7),
-        AtlasCell(
-            NAMES[0],
-            "default",
-            "linear",
-            "B",
-            "B-second",
-            "different",
-            7,
-            1,
-            0.0,
-            "clipping",
-            "1 -> 2",
-            case,
-            made_up.SCRIPT,
-        ),
-        AtlasCell(NAMES[2], "default", "linear", "A", "B", "equivalent", 5),
+        AtlasCell(*of_a, "A", "B", "different", 7, 3, 0.0, *markup),
+        AtlasCell(*of_a, "A", "B-second", "equivalent", 7),
+        AtlasCell(*of_a, "B", "B-second", "different", 7, 1, 0.0, *clipping),
+        AtlasCell(*of_b, "A", "B", "equivalent", 5),
         AtlasCell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
     ]
     ways = [
