@@ -11,7 +11,7 @@ import pytest
 
 from frostproof.doors.pytest_plugin.item_runner import failing_doubts
 from frostproof.invariants.registry import BY_ID
-from frostproof.report.failure_text import short
+from frostproof.report.failure_text import failure_text
 from frostproof.report.terminal import LEGEND
 from frostproof.verification.item_report import Finding, doubted
 from tests.doors.test_nights import row
@@ -95,10 +95,10 @@ def test_a_failure_in_short_is_of_what_its_script_shows() -> None:
     verification: Any = SimpleNamespace(
         invariants=(THAW, JOIN), tallies=tallies, fails=lambda invariant: True
     )
-    assert short(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
-    lines = short(verification, Path(), {THAW.id}).splitlines()
+    assert failure_text(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
+    lines = failure_text(verification, Path(), {THAW.id}).splitlines()
     assert lines[0] == f"{JOIN.id}: {JOIN.statement}"
-    assert lines[-1] == f"  it breaks too: {THAW.id} (doubtful)"
+    assert lines[-1] == f"  also violated: {THAW.id} (doubtful)"
 
 
 def test_the_legend_fits_a_terminal() -> None:

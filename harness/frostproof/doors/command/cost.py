@@ -47,11 +47,11 @@ def cost_command(
     check_writable(json)
     import_from_here()
     with quiet():
-        from frostproof.applications.costs.report import report
-        from frostproof.applications.costs.table import table
-        from frostproof.report.files import put
+        from frostproof.applications.costs.report import cost_report
+        from frostproof.applications.costs.table import cost_table
+        from frostproof.report.files import write_file
 
-        found = report(model, freeze, shape, optimizer)
+        found = cost_report(model, freeze, shape, optimizer)
     if json is not None:
-        put(json, msgspec.json.encode(found))
-    click.echo(table(found), nl=False)
+        write_file(json, msgspec.json.encode(found))
+    click.echo(cost_table(found), nl=False)

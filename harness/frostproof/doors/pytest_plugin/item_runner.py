@@ -202,10 +202,10 @@ class ItemRunner:
         verification = verification_of(item) if is_ours(item) else None
         if verification is None or self.config.get_verbosity() > 0:
             return report
-        from frostproof.report.failure_text import is_violation, short
+        from frostproof.report.failure_text import failure_text, only_violations
 
-        if is_violation(call.excinfo.value):
-            text = short(verification, Path(self.run.cases), self.doubtful)
+        if only_violations(call.excinfo.value):
+            text = failure_text(verification, Path(self.run.cases), self.doubtful)
             first, _, rest = text.partition("\n")
             if first:
                 # Two parts, because pytest repeats the first in its summary, in CI all of it.
