@@ -8,7 +8,6 @@ every violation found of them, in the environment as it is.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -27,10 +26,8 @@ from frostproof.training.naming import Unprintable
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import BUGS
 from tests.helpers.planted_programs import PROGRAM_BUGS
-from tests.helpers.script_runs import corrected
+from tests.helpers.script_runs import corrected, lay_out
 from tests.helpers.search import shrunk
-
-ROOT = Path(__file__).parent.parent
 
 
 class Sought(NamedTuple):
@@ -58,14 +55,6 @@ def searched(sought: Sought, seed: int) -> Verification:
     return verification
 
 
-def clean(folder: Path) -> None:
-    """Put what scripts import into the folder, and a frostproof that cannot be imported."""
-    (folder / "tests").mkdir()
-    for name in ("__init__.py", "broken.py", "broken_programs.py"):
-        shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
-    (folder / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")
-
-
 def main() -> None:
     words = sys.argv[1:]
     seeds = range(int(words.pop(0)) if words and words[0].isdigit() else 1)
@@ -79,7 +68,7 @@ def main() -> None:
         if words:
             folder = Path.cwd()
         else:
-            clean(folder)
+            lay_out(folder)
         for sought in targets:
             for seed in seeds:
                 try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,10 +54,9 @@ from tests.helpers.broken import DecaysEverything, ReadsMissingGradient, Sound
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
 from tests.helpers.protocols import PROTOCOLS
-from tests.helpers.script_runs import corrected, run_here
+from tests.helpers.script_runs import corrected, lay_out, run_here
 from tests.helpers.search import search
 
-ROOT = Path(__file__).parents[2]
 PLANTED = [*BUGS, *PROGRAM_BUGS]
 
 
@@ -120,10 +118,7 @@ def script_of(case: Case, subject: Subject, invariant: str) -> str:
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
     """A folder with the broken optimizers, in which importing frostproof fails."""
-    (tmp_path / "tests").mkdir()
-    for name in ("__init__.py", "broken.py", "broken_programs.py"):
-        shutil.copy(ROOT / "tests" / name, tmp_path / "tests" / name)
-    (tmp_path / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")
+    lay_out(tmp_path)
     return tmp_path
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import runpy
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -34,18 +35,13 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
             "def freeze(model, frozen):\n    pass\n"  # it is B's, which only leaves it out of the optimizer
         )
     heavy = "HeavyInBothModes" if "optimizer.train()" in script else "Heavy"
-    script = re.sub(
-        r"^from tests\.broken import (\w+)$",
-        r"from tests.helpers.broken import Sound as \1",
-        script,
-        flags=re.M,
-    )
-    script = re.sub(
-        r"^from tests\.broken_programs import (\w+)$",
-        rf"from tests.helpers.broken_programs import {heavy} as \1",
-        script,
-        flags=re.M,
-    )
+    for module, twin in (("broken", "Sound"), ("broken_programs", heavy)):
+        script = re.sub(
+            rf"^from tests\.helpers\.{module} import (\w+)$",
+            rf"from tests.helpers.{module} import {twin} as \1",
+            script,
+            flags=re.M,
+        )
     for name, source in correct.items():
         start, head, rest = script.partition(f"\ndef {name}(")
         if head:
@@ -68,3 +64,14 @@ def run_here(path: Path, invariant: str) -> Execution:
             code = 1
             traceback.print_exc()
     return verdict(code, errors.getvalue(), invariant)
+
+
+def lay_out(folder: Path) -> None:
+    """Put what scripts import into the folder, and a frostproof that cannot be imported."""
+    helpers = folder / "tests" / "helpers"
+    helpers.mkdir(parents=True)
+    for path in (helpers.parent, helpers):
+        (path / "__init__.py").touch()
+    for name in ("broken.py", "broken_programs.py"):
+        shutil.copy(Path(__file__).with_name(name), helpers)
+    (folder / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")
