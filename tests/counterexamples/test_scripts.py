@@ -331,10 +331,14 @@ ROLES = ("a", "b", "cleared", "second", "rebuilt", "resumed", "resumed-b")
 
 def ends(case: Case, subject: Subject) -> None:
     """Every role's script, run by itself, ends at the weights at which the trial ended."""
+    extras = (*dict.fromkeys((*case.extras, "again")),)
     with fenced("cpu"):
-        trial = run_trial(case, subject, "cpu", (), Approaches()).trial
+        trial = run_trial(case.replaced(extras=extras), subject, "cpu", (), Approaches()).trial
     if trial.crash is not None:
         return
+    last = trial.moments[-1].seen
+    if last["again"].weights != last["a"].weights:
+        return  # some kernels of torch read memory that nothing has written, in bfloat16 at least
     for role in trial.names:
         if role == "again":
             continue
