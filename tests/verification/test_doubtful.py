@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,17 +18,7 @@ from frostproof.report.terminal import LEGEND
 from frostproof.verification.item_report import Finding, doubted
 from tests.doors.test_nights import row
 from tests.helpers import consumer
-from tests.helpers.consumer import PLAIN
-
-SHY = f"""
-import sys
-{PLAIN}
-
-class Shy(Leaky):
-    # Leaks where it is looked at, and not in a script.
-    def step(self, closure=None):
-        return super().step(closure) if "frostproof" in sys.modules else Plain.step(self, closure)
-"""
+from tests.helpers.consumer import SHY, clean
 
 THAW, JOIN = BY_ID["thaw-resumes"], BY_ID["group-added-trains"]
 DOUBT, OTHER = THAW.broken("m", "here"), JOIN.broken("stuck", "here")
@@ -34,6 +26,53 @@ DOUBT, OTHER = THAW.broken("m", "here"), JOIN.broken("stuck", "here")
 
 def check(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return consumer.check(project, "--max-examples", "20", "--seed", "0", "--jobs", "0", *arguments)
+
+
+OWN = """
+import frostproof
+import mylib
+
+OPTIONS = {"devices": ["cpu"], "max_examples": 20, "seed": 0}
+
+@frostproof.parametrize(mylib.Shy, **OPTIONS)
+def test_decorated(check):
+    check()
+
+def test_python():
+    report = frostproof.check_optimizer(mylib.Shy, **OPTIONS)
+    assert not report.ok
+    assert report.rows[0].status == "doubtful"
+    assert not any(each.status == "violated" for each in report.rows[0].invariants)
+"""
+
+
+def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python module, run in the project."""
+    words = [sys.executable, "-m", *arguments]
+    return subprocess.run(
+        words, cwd=project, env=clean(), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_a_divergence_between_run_and_script_fails_at_every_door(tmp_path: Path) -> None:
+    """Through pytest, the decorator, Python and replay; tests/doors/test_nights.py: the command."""
+    (tmp_path / "mylib.py").write_text(SHY)
+    (tmp_path / "test_own.py").write_text(OWN)
+    names = {"optimizer": "mylib:Shy", "device": "cpu", "max-examples": "20", "seed": "0"}
+    given = [f"--frostproof-{name}={value}" for name, value in names.items()]
+    suite = ["-n0", "-q", "-rA", "--pyargs", "frostproof_properties", "test_own.py"]
+    done = run(tmp_path, "pytest", *suite, *given, "--frostproof-json=out.json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    outcomes = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "PASSED"))]
+    assert [line for line in outcomes if line.startswith("PASSED") and "test_python" in line]
+    for door in ("test_optimizer[mylib:Shy", "test_decorated[Shy@cpu-frozen]"):
+        assert [line for line in outcomes if line.startswith("FAILED") and door in line], outcomes
+    assert "mylib:Shy on cpu: frozen-weights-unchanged is doubtful" in done.stdout
+    (row,) = json.loads((tmp_path / "out.json").read_text())["subjects"]
+    assert row["status"] == "doubtful"
+    saved = next(each["case"] for each in row["invariants"] if each["status"] == "doubtful")
+    again = run(tmp_path, "frostproof", "replay", saved)
+    assert (again.returncode, again.stdout.split(" ")[0]) == (4, "DOUBTFUL"), again.stderr
 
 
 def test_a_test_that_fails_otherwise_is_worse_than_a_doubt(tmp_path: Path) -> None:
