@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from frostproof.doors.pytest_plugin.gatherer import Gatherer
 from frostproof.doors.pytest_plugin.item_runner import doubts
+from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.invariants.registry import BY_ID
 from frostproof.report.failure_text import short
 from frostproof.report.terminal import LEGEND
@@ -19,6 +21,7 @@ from frostproof.verification.item_report import Finding, doubted
 from tests.doors.test_nights import row
 from tests.helpers import consumer
 from tests.helpers.consumer import SHY, clean
+from tests.helpers.made_up import example
 
 THAW, JOIN = BY_ID["thaw-resumes"], BY_ID["group-added-trains"]
 DOUBT, OTHER = THAW.broken("m", "here"), JOIN.broken("stuck", "here")
@@ -112,6 +115,29 @@ def test_an_item_fails_for_its_doubts_where_nothing_else_is_raised(
     sent = Finding(row("doubtful", severity=severity), {})
     assert [each.id for each in doubts(sent, raised, strict)] == (["thaw-resumes"] if fails else [])
     assert not doubts(Finding(row("held"), {}), raised, strict)
+
+
+def test_an_item_that_has_ended_counts_for_more_than_what_it_sent_before(tmp_path: Path) -> None:
+    """Before its script is run, a violation is not known to be doubtful, and may be as small."""
+    run: Any = SimpleNamespace(cases=str(tmp_path), strict=False)
+    gatherer = Gatherer(run)
+    sent: list[tuple[Any, str, dict[str, str]]] = [
+        ("setup", "violated", {}),
+        ("call", "doubtful", {THAW.id: "1"}),
+    ]
+    for when, status, scripts in sent:
+        sizes: dict[str, tuple[int, ...]] = {THAW.id: example(0).size}
+        found = Finding(row(status), {THAW.id: example(0)}, scripts, sizes)
+        properties = [(FINDING, encode(found))]
+        gatherer.receive(
+            pytest.TestReport(
+                "item", ("", 0, ""), {}, "passed", None, when, user_properties=properties
+            )
+        )
+    (merged,) = gatherer.merge()
+    (each,) = merged.invariants
+    assert each.status == "doubtful"
+    assert Path(str(each.reproducer)).read_text() == "1"
 
 
 def test_doubts_are_told_in_one_line() -> None:

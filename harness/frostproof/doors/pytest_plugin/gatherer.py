@@ -48,16 +48,16 @@ class Gatherer:
             if name == WARNING:
                 self.warn(str(value))
             elif name == FINDING and report.when == "setup":
-                self.interim[report.nodeid] = self._row(str(value))
+                self.interim[report.nodeid] = self._row(str(value), interim=True)
             elif name == FINDING:
                 self.interim.pop(report.nodeid, None)
-                self.rows.append(self._row(str(value)))
+                self.rows.append(self._row(str(value), interim=False))
 
     def add_crash(self, row: SubjectRow) -> None:
         self._failures.add(False)
         self.rows.append(row)
 
-    def _row(self, text: str) -> SubjectRow:
+    def _row(self, text: str, *, interim: bool) -> SubjectRow:
         """Decode the row of a finding, and write its counterexamples to the folder of cases."""
         import msgspec
 
@@ -81,6 +81,7 @@ class Gatherer:
                 "parameters": parameters,
             }
             script, size = data["scripts"].get(broken.id), data["sizes"][broken.id]
+            size = [interim, broken.status == "doubtful", script is None, *size]
             self._keep_smallest(row, broken, msgspec.convert(fields, CaseFile), script, size)
         return row
 
@@ -94,11 +95,11 @@ class Gatherer:
     ) -> None:
         """Save a counterexample, unless one that is smaller was saved for the same invariant.
 
-        One whose script shows the violation comes before any that is doubtful or has no script.
+        One whose script shows the violation comes before any that is doubtful or has no script,
+        and those of items that have ended before all others, whose scripts have not been run yet.
         """
         from frostproof.spec.casefile import save
 
-        size = [broken.status == "doubtful", script is None, *size]
         key = row.key, broken.id
         if key in self._smallest and size > self._smallest[key][0]:
             return
