@@ -276,9 +276,9 @@ def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     markup = ("a </script><b>cause</b>", "0.5 -> 0.4", case, script)
     clipping = ("clipping", "1 -> 2", case, script)
     cells = [
-        AtlasCell(*of_a, "A", "B", "different", 7, 3, 0.0, *markup),
+        AtlasCell(*of_a, "A", "B", "different", 7, 3, 0.0, *markup),  # type: ignore[arg-type]
         AtlasCell(*of_a, "A", "B-second", "equivalent", 7),
-        AtlasCell(*of_a, "B", "B-second", "different", 7, 1, 0.0, *clipping),
+        AtlasCell(*of_a, "B", "B-second", "different", 7, 1, 0.0, *clipping),  # type: ignore[arg-type]
         AtlasCell(*of_b, "A", "B", "equivalent", 5),
         AtlasCell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
     ]
