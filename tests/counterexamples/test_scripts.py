@@ -348,9 +348,9 @@ def ends(case: Case, subject: Subject) -> None:
             names: dict[str, Any] = {"__name__": "script"}
             exec(text, names)
             model: Any = names["model"]
-            assert tuple(map(bits, model.parameters())) == trial.moments[-1].seen[role].weights, (
-                role
-            )
+            assert (
+                tuple(map(bits, model.parameters())) == trial.records[-1].observations[role].weights
+            ), role
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

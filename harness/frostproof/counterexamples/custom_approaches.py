@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from frostproof.counterexamples.network import untyped, without_underscore
-from frostproof.training.lowering import HOOKS
+from frostproof.training.hooks import HOOKS
 
 
 @cache

@@ -12,16 +12,15 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.network import adapters, plain
-from frostproof.invariants import Shown
+from frostproof.invariants import ShownBreach
 from frostproof.invariants.breach import Assertion
-from frostproof.invariants.pairs import labels
 from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
 from frostproof.spec.case import Case, parameters
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
-from frostproof.training.lowering import Plan, accumulates, lowered
+from frostproof.training.lowering import Plan, accumulates, lower
 from frostproof.training.marks import PHASES
 from frostproof.training.naming import Naming, Unprintable, compiles, draws
 from frostproof.training.observation import Trial
@@ -37,7 +36,7 @@ from frostproof.training.source import (
 )
 
 
-def script(shown: Shown, subject: Subject, approaches: Approaches | None = None) -> str:
+def script(shown: ShownBreach, subject: Subject, approaches: Approaches | None = None) -> str:
     """Python source that exits 1 with one line while `subject` breaks an invariant as was shown, and 0 once it no longer does.
 
     Raises Unprintable, with the reason.
@@ -76,7 +75,7 @@ def training(
         subject,
         device,
         approaches or Approaches(),
-        Assertion(""),
+        Assertion(),
         None,
     ).text()
 
@@ -94,7 +93,7 @@ class _Script:
         device: str,
         approaches: Approaches,
         assertion: Assertion,
-        shown: Shown | None,
+        shown: ShownBreach | None,
     ) -> None:
         self.trial, self.case, self.subject, self.device, self.assertion, self.shown = (
             trial,
@@ -116,7 +115,7 @@ class _Script:
 
     def _plan(self, role: str) -> Plan:
         resumes = role.startswith("resumed")
-        return lowered(
+        return lower(
             self.case, self.subject, self.ways[role], self.device, self.naming, resumes=resumes
         )
 
@@ -128,7 +127,7 @@ class _Script:
         ]
         if len(self.plans) == 2:
             assert self.shown is not None
-            left, right = labels(self.trial, self.roles)
+            left, right = self.shown.left, self.shown.right
             way = ("way", f'"{left}"')
             start = [*merged(built[0], built[1], *way), *self._filled(right)]
             steps = _looped([merged(each[0], each[1], *way) for each in events])
@@ -165,7 +164,7 @@ class _Script:
             if event == number
         }
         undone = (
-            self.trial.undone.get(number, ())
+            self.trial.restored.get(number, ())
             if self.shown is not None and number < self.shown.breach.event
             else ()
         )
@@ -243,12 +242,12 @@ class _Script:
     def _draws(self, seed: int) -> bool:
         """Whether something draws random numbers in the event with this seed, as far as the trial has shown."""
         number = seed - self.case.seed * 1000 - 1
-        if number >= len(self.trial.moments):
+        if number >= len(self.trial.records):
             return True
         drawn = torch.Generator().manual_seed(seed).get_state()
         return any(
-            not seen.generators.startswith(bits(drawn))
-            for seen in self.trial.moments[number].seen.values()
+            not seen.rng_state.startswith(bits(drawn))
+            for seen in self.trial.records[number].observations.values()
         )
 
     def _filled(self, right: str) -> Iterator[str]:
@@ -348,9 +347,9 @@ class _Script:
     def _redraws(self) -> list[str]:
         """Seeds again what draws after the batch: a layer, or the optimizer."""
         steps = [
-            self.case.seed * 1000 + moment.number + 1
-            for moment in self.trial.moments
-            if isinstance(moment.event, Step)
+            self.case.seed * 1000 + record.number + 1
+            for record in self.trial.records
+            if isinstance(record.event, Step)
         ]
         if (
             steps and not self._others and not any(map(self._draws, steps))
@@ -394,7 +393,7 @@ class _Script:
             breaks = f"{self.subject.name}{version} breaks this, and 0 once it holds"
             if self.shown.invariant == "equivalent":
                 breaks = f"they differ under {self.subject.name}{version}, and 0 once they do not"
-            text = f"{self.shown.invariant}: {self.assertion.expected}. Exits 1 while {breaks}."
+            text = f"{self.shown.invariant}: {self.shown.must_hold}. Exits 1 while {breaks}."
         return textwrap.wrap(
             " ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# "
         )

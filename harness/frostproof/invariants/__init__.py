@@ -23,7 +23,14 @@ from frostproof.invariants import (
     trainable_updates_match,
     zero_grad_clears,
 )
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Shown
+from frostproof.invariants.breach import (
+    HELD,
+    NOT_JUDGED,
+    Breach,
+    Judgement,
+    Judgements,
+    ShownBreach,
+)
 from frostproof.invariants.invariant import Invariant, Severity, Violation
 
 INVARIANTS: tuple[Invariant, ...] = (
@@ -89,7 +96,8 @@ __all__ = [
     "Breach",
     "Invariant",
     "Judgement",
+    "Judgements",
     "Severity",
-    "Shown",
+    "ShownBreach",
     "Violation",
 ]

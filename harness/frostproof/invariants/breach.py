@@ -1,96 +1,149 @@
-"""A breach: what a judge found, as a value. Its message and the assertion of a script are made from it."""
+"""A breach: what a judge found, as a value.
+
+Its message and the assertion of its script are made from it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import prod
 from typing import Any, Literal
 
-from frostproof.invariants.messages import at, change
+from frostproof.invariants.messages import at, change, numbers
 from frostproof.spec.architecture import expression
-from frostproof.spec.case import Case, Positions
-from frostproof.spec.program import Step
-from frostproof.training.observation import Moment, Observation, Trial
-from frostproof.training.source import Block, Statement, block
+from frostproof.spec.case import Positions, Role
+from frostproof.training.observation import Crash, EventRecord, Observation, Trial
+from frostproof.training.source import Block, Statement
 
-FEW = 4
-"""As many numbers are shown all; of more, the pair that differs most."""
+LABELS = {
+    ("a", "again"): ("once", "again"),
+    ("a", "resumed"): ("straight", "resumed"),
+    ("b", "resumed-b"): ("straight", "resumed"),
+    ("b", "cleared"): ("B", "cleared"),
+    ("b", "second"): ("B", "second"),
+    ("b", "rebuilt"): ("B", "rebuilt"),
+}
+"""Two roles that are compared -> what people and scripts call them, as identifiers."""
+
+CALLS = {
+    "build": "the constructor",
+    "zero_grad": "zero_grad()",
+    "step": "step()",
+    "train": "train()",
+    "eval": "eval()",
+    "load": "load_state_dict()",
+    "regroup": "add_param_group()",
+}
+"""Phase of a training -> the call of the optimizer that can raise in it."""
 
 INTEGERS = {"float32": "int32", "float64": "int64", "bfloat16": "int16"}
+"""dtype -> the integers of the same size, which compare its bits."""
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
     """A way in which an invariant can be broken: what to say of it, and what a script asserts.
 
-    `stuck`: something does not move. `raises`: the training ended with an exception. `aside`: it changes nothing of the training.
+    Texts are templates, in which each `{word}` is an attribute of the ShownBreach.
     """
 
     id: str
-    message: Callable[[Shown], str]
-    assertion: Callable[[Shown], Assertion]
+    message: str
+    """What a person reads."""
+    expected: str
+    """What must hold, for the head of the script."""
+    assertion: Callable[[ShownBreach], Assertion]
     stuck: bool = False
+    """Whether something does not move."""
     raises: bool = False
+    """Whether the training ended with an exception."""
     aside: bool = False
+    """Whether the breach changes nothing of the training."""
 
     def __repr__(self) -> str:
         return self.id
 
+    def breach(
+        self,
+        record: EventRecord,
+        roles: Role | tuple[Role, Role],
+        i: int | None = None,
+        expected: Any = None,
+        found: Any = None,
+        since: int | None = None,
+    ) -> Breach:
+        """A breach of this kind at parameter `i`, if it is about one."""
+        roles = (roles,) if isinstance(roles, str) else roles
+        positions = () if i is None else (i,)
+        return Breach(self, roles, record.number, positions, expected, found, since)
+
 
 @dataclass(frozen=True)
 class Breach:
-    """What is broken, by which roles, at which event, at which parameters; and what was expected and found there.
-
-    `roles`: one, or the two that are compared. `event`: its number, -1 before the first. `since`: the number of an earlier event
-    at which it began. Tensors are bits, as in an Observation.
-    """
+    """What is broken, where, and what was expected and found there. Tensors are bits."""
 
     kind: Kind
-    roles: tuple[str, ...]
+    roles: tuple[Role, ...]
+    """One role, or the two that are compared."""
     event: int
+    """The number of the event; -1 before the first."""
     parameters: Positions = ()
     expected: Any = None
     found: Any = None
     since: int | None = None
+    """The number of the event at which it began."""
 
 
 @dataclass
 class Assertion:
-    """What a script asserts. `expected` says what must hold.
+    """What a script asserts."""
 
-    `notes`: statements within the training, by event and mark (see `frostproof.training.marks`). `setup`: before the first event.
-    `returns`: of two trainings that are compared, each a call of a function, what that returns. `verdict`: statements behind the
-    training, which exit where it failed. `guard`: the statements of this phase are those that raise, and what catches it.
-    """
-
-    expected: str
     notes: dict[tuple[int, str], list[Statement]] = field(default_factory=dict)
+    """Statements within the training, by event and mark (see `frostproof.training.marks`)."""
     setup: list[Statement] = field(default_factory=list)
+    """Statements before the first event."""
     returns: str = ""
+    """What each of two compared trainings, a call of a function, returns."""
     verdict: list[Statement] = field(default_factory=list)
+    """Statements behind the training, which exit where the assertion fails."""
     guard: tuple[str, Block] | None = None
+    """The phase whose statements raise, and the block that catches the exception."""
 
 
 HELD: Literal["held"] = "held"
 NOT_JUDGED = None
-"""Nothing at this moment to judge."""
+"""There was nothing to judge at this event."""
 
 Judgement = Breach | Literal["held"] | None
+Judgements = Iterator[Breach | Literal["held"]]
+"""What a judge finds at one event, item by item; it is not asked for more after a breach."""
 
 
-class Shown:
-    """A breach in the trial that showed it, with the words to say so to a person and in a script."""
+class ShownBreach:
+    """A breach in the trial that showed it, with the words for people and for scripts."""
 
     def __init__(self, trial: Trial, breach: Breach, invariant: str, device: str = "cpu") -> None:
         self.trial, self.breach, self.invariant, self.device = trial, breach, invariant, device
-        self.case: Case = trial.case
+        self.case = trial.case
+        self.expected, self.found, self.since = breach.expected, breach.found, breach.since
+
+    def __getitem__(self, word: str) -> Any:
+        return getattr(self, word)
+
+    def fill(self, template: str) -> str:
+        """The template with its words filled in."""
+        return template.format_map(self)
 
     @property
     def message(self) -> str:
         """The breach in one line: which parameter, by how much, under which approach."""
-        return self.breach.kind.message(self)
+        return self.fill(self.breach.kind.message)
+
+    @property
+    def must_hold(self) -> str:
+        """What a script says must hold."""
+        return self.fill(self.breach.kind.expected)
 
     @property
     def assertion(self) -> Assertion:
@@ -99,17 +152,32 @@ class Shown:
     # Words for people
 
     @cached_property
-    def moment(self) -> Moment:
-        return self.trial.moments[self.breach.event]
-
-    @property
-    def role(self) -> str:
-        return self.breach.roles[0]
+    def record(self) -> EventRecord:
+        return self.trial.records[self.breach.event]
 
     @property
     def observation(self) -> Observation:
-        """What was seen of the first role at the event."""
-        return self.moment.seen[self.role]
+        """What was observed of the first role at the event."""
+        return self.record.observations[self.breach.roles[0]]
+
+    @property
+    def crash(self) -> Crash:
+        assert self.trial.crash is not None
+        return self.trial.crash
+
+    @property
+    def crash_at(self) -> str:
+        index = self.crash.index
+        return (
+            f"at event {index} ({self.case.program[index]!r})"
+            if index >= 0
+            else "in the constructor"
+        )
+
+    @property
+    def call(self) -> str:
+        """The call that raised."""
+        return CALLS.get(self.crash.phase, self.crash.phase)
 
     @property
     def parameter(self) -> int:
@@ -123,12 +191,12 @@ class Shown:
 
     @property
     def approach(self) -> str:
-        return self.trial.names[self.role]
+        return self.trial.names[self.breach.roles[0]]
 
     @property
     def at(self) -> str:
         """The event."""
-        return at(self.moment)
+        return at(self.record)
 
     @property
     def where(self) -> str:
@@ -138,114 +206,52 @@ class Shown:
     @property
     def change(self) -> str:
         """How the first parameter changed, with numbers."""
-        return change(self.trial, self.parameter, self.breach.expected, self.breach.found)
+        return change(self.trial, self.parameter, self.expected, self.found)
+
+    @property
+    def events(self) -> int:
+        """The number of events so far."""
+        return len(self.trial.records)
+
+    @property
+    def found_at(self) -> str:
+        """The event whose number was found."""
+        return at(self.trial.records[self.found])
+
+    @property
+    def numbers(self) -> str:
+        """How a value changed, with numbers."""
+        return numbers(self.case.dtype, self.expected, self.found)
 
     # Words for scripts
 
     @property
     def tensor(self) -> str:
-        """The expression of the first parameter."""
+        """An expression for the first parameter."""
         return expression(self.name)
 
-    def leave(self, text: str) -> str:
-        """The statement that ends the script with a message; `text` is the inside of an f-string."""
-        quote = "'" if '"' in text else '"'
-        prefix = "f" if "{" in text else ""
-        return f"sys.exit({prefix}{quote}{self.invariant}: {text}{quote})"
+    @property
+    def integer(self) -> str:
+        """The integers with which a script compares the bits of tensors."""
+        return INTEGERS[self.case.dtype]
 
-    def copy(self, name: str = "before") -> str:
-        return f"{name} = {self.tensor}.detach().clone()"
+    @property
+    def state(self) -> str:
+        """An expression for the optimizer's state of the first parameter, as plain values."""
+        items = f"optimizer.state.get({self.tensor}, {{}}).items()"
+        return f"{{key: str(v.tolist() if torch.is_tensor(v) else v) for key, v in {items}}}"
 
-    def unlike(self, left: str, right: str) -> str:
-        """A condition: the two tensors differ in some bit."""
-        kind = INTEGERS[self.case.dtype]
-        return f"not torch.equal({left}.view(torch.{kind}), {right}.view(torch.{kind}))"
+    @property
+    def left(self) -> str:
+        """What the first of two compared trainings is called: A by the name of its approach."""
+        return self._labels[0]
 
-    def differ(self, left: str, right: str, text: str) -> Statement:
-        """Exits where two tensors, of the first parameter, differ in some bit."""
-        if prod(self.case.parameters[self.parameter].shape) <= FEW:
-            return block(
-                f"if {self.unlike(left, right)}:  # bitwise",
-                self.leave(f"{text} {self.name}: {{{left}.tolist()}} -> {{{right}.tolist()}}"),
-            )
-        numbers = f"{{{left}.flatten()[i]:.9g}} -> {{{right}.flatten()[i]:.9g}}"
-        return block(
-            f"if {self.unlike(left, right)}:  # bitwise",
-            f"i = ({right} - {left}).abs().argmax()",
-            self.leave(f"{text} {self.name}[{{i}}]: {numbers}"),
-        )
+    @property
+    def right(self) -> str:
+        """What the second of two compared trainings is called."""
+        return self._labels[1]
 
-    def noted(self, expected: str, point: str, *statements: Statement) -> Assertion:
-        """An assertion that is made within the training, at this mark of the event."""
-        return Assertion(expected, {(self.breach.event, point): [*statements]})
-
-    def exits_if(self, condition: str, text: str) -> Block:
-        return block(f"if {condition}:", self.leave(text))
-
-    def keeps(self, expected: str, text: str) -> Assertion:
-        """The first parameter must not move in the event; in its step, where the forward pass or a switch of modes rewrites weights."""
-        found = Assertion(
-            expected,
-            verdict=[f"after = {self.tensor}.detach()", self.differ("before", "after", text)],
-        )
-        event = self.breach.event
-        if self.observation.weights_at_step is None:
-            found.notes[event, "before"] = [self.copy()]
-        elif not any(parameter.renormed for parameter in self.case.parameters):
-            found.notes[event, "switched"] = [self.copy()]
-        elif (
-            isinstance(self.moment.event, Step) and self.moment.event.closure
-        ):  # which has names of its own
-            found.notes[event, "before"] = ["kept = []"]
-            found.notes[event, "handed"] = [f"kept[:] = [{self.tensor}.detach().clone()]"]
-            found.verdict.insert(0, "(before,) = kept")
-        else:
-            found.notes[event, "step" if self.observation.stepped else "handed"] = [self.copy()]
-        return found
-
-    def moves(self, expected: str, text: str) -> Assertion:
-        """The first parameter must have moved since an event."""
-        since = self.breach.since or 0
-        same = self.unlike("before", f"{self.tensor}.detach()").removeprefix("not ")
-        return Assertion(
-            expected, {(since, "before"): [self.copy()]}, verdict=[self.exits_if(same, text)]
-        )
-
-
-def raised(shown: Shown) -> str:
-    """What a crash says, and why it is freezing that made it."""
-    crash = shown.trial.crash
-    assert crash is not None
-    where = (
-        f"at event {crash.index} ({shown.case.program[crash.index]!r})"
-        if crash.index >= 0
-        else "in the constructor"
-    )
-    return (
-        f"{crash.phase} raised {crash} {where}, approach {shown.approach}; {shown.breach.expected}"
-    )
-
-
-def caught(shown: Shown) -> Assertion:
-    crash = shown.trial.crash
-    assert crash is not None
-    call = CALLS.get(crash.phase, crash.phase)
-    leave = shown.leave(f"{call} raised {{error!r:.200}}")
-    return Assertion(
-        f"{shown.breach.expected}, and so {call} must not raise here",
-        guard=(crash.phase, block(f"except {crash.caught} as error:", leave)),
-    )
-
-
-CALLS = {
-    "build": "the constructor",
-    "zero_grad": "zero_grad()",
-    "step": "step()",
-    "train": "train()",
-    "eval": "eval()",
-    "load": "load_state_dict()",
-    "regroup": "add_param_group()",
-}
-
-RAISES = Kind("raises", raised, caught, raises=True)
-"""The training ended with an exception; `expected` says where it does not."""
+    @property
+    def _labels(self) -> tuple[str, ...]:
+        names = tuple(self.trial.names[role].replace("-", "_") for role in self.breach.roles)
+        return LABELS.get(self.breach.roles, names)  # type: ignore[call-overload, no-any-return]

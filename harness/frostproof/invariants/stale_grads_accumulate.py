@@ -1,114 +1,98 @@
-"""What B leaves behind is exactly known: the sum of the steps' gradients, in order."""
+"""B's leftover gradients are known exactly: the sum of the steps' gradients, in order."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
+from frostproof.invariants.assertions import check
+from frostproof.invariants.breach import HELD, Assertion, Judgements, Kind, ShownBreach
 from frostproof.invariants.invariant import Invariant
 from frostproof.spec.program import Step
-from frostproof.training.observation import Bits, Grads, Moment, Trial
+from frostproof.training.observation import Bits, EventRecord, Grads, Trial
 
 EXPECTED = "the gradient that B leaves on what is frozen is the sum of the steps', until cleared"
 
 
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    event = moment.event
-    if "cleared" not in moment.seen or not isinstance(event, Step):
-        return NOT_JUDGED
-    case, during = trial.case, moment.frozen
-    dense = [i for i in during.forward if i in during.backward and not case.parameters[i].sparse]
-    b, cleared = moment.seen["b"], moment.seen["cleared"]
-    if not dense or b.cleared is None or b.gradients is None or ("b", "cleared") in trial.parted:
-        return NOT_JUDGED
-    if event.zeroed_by == "optimizer":
-        left = _left_before(trial, moment)
-        for i in dense:
-            if left is not None and left[i] != b.cleared[i]:
-                return Breach(TOUCHED, ("b",), moment.number, (i,), left[i], b.cleared[i])
-    due = b.cleared
-    for fresh in cleared.passes:
-        due = _added(trial, dense, due, fresh)
-    for i in dense:
-        if b.gradients[i] != due[i]:
-            return Breach(
-                NOT_THE_SUM, ("b", "cleared"), moment.number, (i,), due[i], b.gradients[i]
-            )
-    return HELD
-
-
-def _left_before(trial: Trial, moment: Moment) -> Grads | None:
-    """The gradients of B as its last step was handed them, where nothing else can have changed them since."""
-    if moment.number == 0 or not isinstance(trial.case.program[moment.number - 1], Step):
-        return None
-    seen = trial.moments[moment.number - 1].seen["b"]
-    return None if seen.evaluations > 1 else seen.handed
-
-
-def _added(trial: Trial, positions: list[int], old: Grads, fresh: Grads) -> Grads:
-    """The gradients of before plus the fresh ones, added in the parameters' dtype as autograd does."""
-    from frostproof.training.bits import added
-
-    due: list[Bits | None] = [None] * len(fresh)
-    for i in positions:
-        left, right = old[i], fresh[i]
-        due[i] = (
-            right
-            if left is None
-            else left
-            if right is None
-            else added(left, right, trial.case.dtype)
-        )
-    return tuple(due)
-
-
-def _untouched(shown: Shown) -> Assertion:
-    grad = f"{shown.tensor}.grad"
-    text = f"the gradient that B left on {shown.name} was touched before backward"
+def _untouched(shown: ShownBreach) -> Assertion:
     # A list, as this may be inside a closure.
-    found = shown.noted(
-        EXPECTED,
+    found = check(
+        "{tensor}.grad is None or not torch.equal(kept[-1], {tensor}.grad)",
+        "the gradient that B left on {name} was touched before backward",
         "cleared",
-        shown.exits_if(f"{grad} is None or not torch.equal(kept[-1], {grad})", text),
-    )
-    found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({grad}.clone())"]
-    found.setup = ["kept = []"]
+        setup="kept = []",
+    )(shown)
+    found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({shown.tensor}.grad.clone())"]
     return found
 
 
-def _summed(shown: Shown) -> Assertion:
-    grad = f"{shown.tensor}.grad"
-    found = shown.noted(
-        EXPECTED, "cleared", f"grads.append(0 if {grad} is None else {grad}.clone())"
-    )
-    found.notes[shown.breach.event, "pass"] = [f"grads.append({grad}.clone())"]
-    found.setup, found.returns = ["grads = []"], "grads"
-    text = f"the gradient that B leaves on {shown.name} is {{left[-1].tolist()}}, and the sum {{due.tolist()}}"
-    found.verdict = [
-        'left, fresh = train("B"), train("cleared")',
-        "due = sum(fresh[1:], left[0])",
-        shown.exits_if("not torch.equal(left[-1], due)", text),
-    ]
-    return found
+_SUMMED = check(
+    "not torch.equal({left}[-1], due)",
+    "the gradient that B leaves on {name} is {{{left}[-1].tolist()}}, and the sum {{due.tolist()}}",
+    after=["due = sum({right}[1:], {left}[0])"],
+    setup="grads = []",
+    returns="grads",
+    notes={
+        "cleared": "grads.append(0 if {tensor}.grad is None else {tensor}.grad.clone())",
+        "pass": "grads.append({tensor}.grad.clone())",
+    },
+)
 
 
 TOUCHED = Kind(
     "touched",
-    lambda shown: (
-        f"the gradient that B left was touched before backward {shown.at}: {shown.change}"
-    ),
+    "the gradient that B left was touched before backward {at}: {change}",
+    EXPECTED,
     _untouched,
 )
 NOT_THE_SUM = Kind(
     "not-the-sum",
-    lambda shown: (
-        f"the gradient that B leaves is not the sum of the steps' {shown.at} (due -> found): {shown.change}"
-    ),
-    _summed,
+    "the gradient that B leaves is not the sum of the steps' {at} (due -> found): {change}",
+    EXPECTED,
+    _SUMMED,
 )
 
+
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    event, mask = record.event, record.mask
+    if "cleared" not in record.observations or ("b", "cleared") in trial.diverged:
+        return
+    b, cleared = record.observations["b"], record.observations["cleared"]
+    if not isinstance(event, Step) or not b.grads_after_zero_grad or not b.grads_after_backward:
+        return
+    frozen = [i for i in mask.forward if i in mask.backward]
+    left = _left_before(trial, record) if event.zeroed_by == "optimizer" else None
+    dense = [i for i in frozen if not trial.case.parameters[i].sparse]
+    for i in dense if left is not None else ():
+        if left[i] != b.grads_after_zero_grad[i]:
+            yield TOUCHED.breach(record, "b", i, left[i], b.grads_after_zero_grad[i])
+    for i in dense:
+        due = b.grads_after_zero_grad[i]
+        for fresh in cleared.grads_after_each_pass:
+            due = _added(due, fresh[i], trial.case.dtype)
+        if b.grads_after_backward[i] != due:
+            found = b.grads_after_backward[i]
+            yield NOT_THE_SUM.breach(record, ("b", "cleared"), i, due, found)
+        yield HELD
+
+
+def _left_before(trial: Trial, record: EventRecord) -> Grads | None:
+    """B's gradients at its last step, where nothing else can have changed them since."""
+    if record.number == 0 or not isinstance(trial.case.program[record.number - 1], Step):
+        return None
+    before = record.observations["b"].before
+    return None if before.evaluations > 1 else before.grads_at_step
+
+
+def _added(left: Bits | None, right: Bits | None, dtype: str) -> Bits | None:
+    """The sum of two gradients, added in the parameters' dtype as autograd does."""
+    from frostproof.training.bits import added
+
+    if left is None or right is None:
+        return right if left is None else left
+    return added(left, right, dtype)
+
+
 INVARIANT = Invariant(
-    id="stale-grads-accumulate",
-    statement="B: p.grad of frozen p is the in-order sum of the steps' gradients, bitwise, until cleared",
-    severity="wrong",
-    source="https://discuss.pytorch.org/t/58156",
-    judge=judge,
+    "stale-grads-accumulate",
+    "B: p.grad of frozen p is the in-order sum of the steps' gradients, bitwise, until cleared",
+    judge,
+    "https://discuss.pytorch.org/t/58156",
     compares=True,
     needs_optimizer=False,
 )

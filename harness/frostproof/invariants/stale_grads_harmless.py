@@ -1,40 +1,35 @@
-"""B leaves gradients behind on what it does not own. They change nothing for what it trains."""
+"""B's leftover gradients, of parameters that its optimizer does not own, change no training."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
+from frostproof.invariants.breach import HELD, Judgements
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.pairs import Comparison
+from frostproof.spec.case import Role
 from frostproof.spec.program import Step
-from frostproof.training.observation import Moment, Trial
+from frostproof.training.observation import EventRecord, Trial
 
 CLEARING = Comparison(
     "leftover gradients change what B trains: {left} and {right} differ",
     "gradients left on what the optimizer does not own change nothing for what it trains",
 )
+ROLES: tuple[Role, ...] = ("cleared", "second", "rebuilt")
 
 
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    trainable = moment.frozen.trainable
-    if not trainable or not moment.frozen.step or not isinstance(moment.event, Step):
-        return NOT_JUDGED
-    judgement: Judgement = NOT_JUDGED
-    for role in ("cleared", "second", "rebuilt"):
-        if role not in moment.seen or ("b", role) in trial.parted:
-            continue
-        found = CLEARING.differing(trial, moment, ("b", role), ("weights",), trainable)
-        if found is not None:
-            return found
-        judgement = HELD
-    return judgement
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    mask = record.mask
+    if not mask.trainable or not mask.step or not isinstance(record.event, Step):
+        return
+    for role in ROLES:
+        if role in record.observations and ("b", role) not in trial.diverged:
+            roles = ("b", role)
+            yield CLEARING.difference(trial, record, roles, ("weights",), mask.trainable) or HELD
 
 
 INVARIANT = Invariant(
-    id="stale-grads-harmless",
-    statement=(
-        "B, B with every grad cleared each step, B with a second optimizer that only zeroes what is frozen, and B with a new "
-        "optimizer for each mask until that forgets something: same bits on trainable p"
-    ),
-    severity="wrong",
-    source="https://discuss.pytorch.org/t/58156",
-    judge=judge,
+    "stale-grads-harmless",
+    "B, B with every grad cleared each step, B with a second optimizer that only zeroes what is "
+    "frozen, and B with a new optimizer for each mask until that forgets something: same bits on "
+    "trainable p",
+    judge,
+    "https://discuss.pytorch.org/t/58156",
     compares=True,
 )

@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy, just
 
 from frostproof.approaches.approach import Approaches
 from frostproof.generation.cases import cases
-from frostproof.invariants import INVARIANTS, Invariant, Shown, Violation
+from frostproof.invariants import INVARIANTS, Invariant, ShownBreach, Violation
 from frostproof.optimizers.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
@@ -34,7 +34,7 @@ class Tally:
     crashed: bool = False
     message: str = ""
     case: Case | None = None
-    shown: Shown | None = None
+    shown: ShownBreach | None = None
 
 
 class Verification:
@@ -214,7 +214,7 @@ class Verification:
         self,
         outcome: Outcome,
         explained: list[tuple[Invariant, str]],
-        left: Mapping[Invariant, Shown],
+        left: Mapping[Invariant, ShownBreach],
     ) -> None:
         for invariant, reason in explained:
             if invariant.id in self.tallies:
@@ -223,11 +223,15 @@ class Verification:
                 outcome.judged.remove(invariant)
 
     def _counted(
-        self, case: Case, outcome: Outcome, fresh: Mapping[Invariant, Shown], known: list[Invariant]
+        self,
+        case: Case,
+        outcome: Outcome,
+        fresh: Mapping[Invariant, ShownBreach],
+        known: list[Invariant],
     ) -> Mapping[Invariant, str]:
         self.trials += 1
         self.rounding = max(self.rounding, outcome.trial.rounding)
-        self.partings.update(set(outcome.trial.parted.values()))
+        self.partings.update(set(outcome.trial.diverged.values()))
         if outcome.trial.moved_on_zero_grad is not None:
             self.moves_on_zero_grad = (
                 bool(self.moves_on_zero_grad) or outcome.trial.moved_on_zero_grad
@@ -256,11 +260,11 @@ class Verification:
 
 def _nan_in(trial: Trial) -> bool:
     """Whether there is a NaN in what was last seen of any twin."""
-    seen = [each for moment in trial.moments[-1:] for each in moment.seen.values()]
+    seen = [each for record in trial.records[-1:] for each in record.observations.values()]
     tensors = [
         data
         for each in seen
-        for data in (*each.weights, *(each.gradients or ()), *each.losses, *each.buffers)
+        for data in (*each.weights, *(each.grads_after_backward or ()), *each.losses, *each.buffers)
         if data
     ]
     return any(has_nan(data, trial.case.dtype) for data in tensors)

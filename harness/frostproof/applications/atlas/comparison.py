@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from frostproof.approaches.approach import Alone, Approach, Approaches
-from frostproof.invariants import HELD, Breach, Invariant, Judgement, Shown
-from frostproof.invariants.breach import RAISES
+from frostproof.invariants import HELD, Breach, Invariant, Judgements, ShownBreach
+from frostproof.invariants.assertions import RAISES
 from frostproof.invariants.messages import at, change
 from frostproof.invariants.pairs import Comparison
 from frostproof.invariants.tolerance import rounding
@@ -14,7 +14,7 @@ from frostproof.spec.case import Case, Positions
 from frostproof.spec.program import Step
 from frostproof.spec.subject import Subject
 from frostproof.training.naming import Unprintable
-from frostproof.training.observation import Bits, Grads, Moment, Trial, picker
+from frostproof.training.observation import Bits, Grads, EventRecord, Trial, picker
 from frostproof.trial.lockstep import run_trial
 
 
@@ -40,7 +40,7 @@ def difference(one: Trial, other: Trial) -> Difference | None:
     ]
     found = [
         _at(one, other, left, right)
-        for left, right in zip(one.moments, other.moments, strict=False)
+        for left, right in zip(one.records, other.records, strict=False)
     ]
     differences = [each for each in found if each is not None]
     if grave := next((each for each in differences if each.ulp is None), None):
@@ -68,8 +68,8 @@ def difference(one: Trial, other: Trial) -> Difference | None:
     return None
 
 
-def _at(one: Trial, other: Trial, left: Moment, right: Moment) -> Difference | None:
-    a, b = left.seen["a"], right.seen["a"]
+def _at(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> Difference | None:
+    a, b = left.observations["a"], right.observations["a"]
     if (a.weights, a.losses, a.buffers) == (b.weights, b.losses, b.buffers):
         return None
     pairs = [
@@ -89,32 +89,36 @@ def _rounded(left: Bits, right: Bits, dtype: str) -> float | None:
     return rounding(left, right, dtype) if len(left) == len(right) else None
 
 
-def _message(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
-    a, b = left.seen["a"], right.seen["a"]
+def _message(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> str:
+    a, b = left.observations["a"], right.observations["a"]
     names = f"{one.names['a']} -> {other.names['a']}"
-    for i in (*left.frozen.step, *left.frozen.trainable):
+    for i in (*left.mask.step, *left.mask.trainable):
         if a.weights[i] != b.weights[i]:
-            kind = "frozen" if i in left.frozen.step else "trainable"
+            kind = "frozen" if i in left.mask.step else "trainable"
             return f"a {kind} parameter differs {at(left)} ({names}): {change(one, i, a.weights[i], b.weights[i])}"
     return (
         f"the {'loss differs' if a.losses != b.losses else 'buffers differ'} {at(left)} ({names})"
     )
 
 
-def _cause(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
+def _cause(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> str:
     """The first in the order of a training step at which the two are not the same."""
-    a, b = left.seen["a"], right.seen["a"]
-    for trial, moment in ((one, left), (other, right)):
-        for i in moment.frozen.step:
-            if moment.seen["a"].weights[i] != trial.starts["a"].weights[i]:
-                return f"{trial.names['a']} moves what is frozen: {_handed(trial, moment, i)}"
-    trainable = left.frozen.trainable
+    a, b = left.observations["a"], right.observations["a"]
+    for trial, record in ((one, left), (other, right)):
+        for i in record.mask.step:
+            if record.observations["a"].weights[i] != trial.starts["a"].weights[i]:
+                return f"{trial.names['a']} moves what is frozen: {_handed(trial, record, i)}"
+    trainable = left.mask.trainable
     alike = [
-        _alike(one, x, y, trainable) for x, y in ((a.gradients, b.gradients), (a.handed, b.handed))
+        _alike(one, x, y, trainable)
+        for x, y in (
+            (a.grads_after_backward, b.grads_after_backward),
+            (a.grads_at_step, b.grads_at_step),
+        )
     ]
     if isinstance(left.event, Step) and left.event.clips and alike == [True, False]:
         return "clipping counts the gradients of what is frozen"
-    if picker(trainable)(a.handed or ()) == picker(trainable)(b.handed or ()):
+    if picker(trainable)(a.grads_at_step or ()) == picker(trainable)(b.grads_at_step or ()):
         return "the optimizer looks at more than the gradients of what trains"
     if a.losses[:1] != b.losses[:1]:
         return "the forward pass chooses other kernels by requires_grad"
@@ -132,8 +136,8 @@ def _alike(trial: Trial, left: Grads | None, right: Grads | None, positions: Pos
     )
 
 
-def _handed(trial: Trial, moment: Moment, i: int) -> str:
-    handed = moment.seen["a"].handed
+def _handed(trial: Trial, record: EventRecord, i: int) -> str:
+    handed = record.observations["a"].grads_at_step
     if handed is None or handed[i] is None:
         return "the optimizer moves it without a gradient"
     if not any(handed[i] or b""):
@@ -143,7 +147,7 @@ def _handed(trial: Trial, moment: Moment, i: int) -> str:
 
 def difference_shown(
     case: Case, subject: Subject, device: str, left: Approach, right: Approach
-) -> Shown:
+) -> ShownBreach:
     """The same comparison for two ways in one trial, as a script is made from. Raises Unprintable where it shows nothing."""
     outcome = run_trial(case, subject, device, (EQUIVALENT,), Approaches(a=left, b=right))
     if EQUIVALENT in outcome.violated:
@@ -152,7 +156,7 @@ def difference_shown(
     if crash is None:
         raise Unprintable("the same case, run once more, shows no difference")
     expected = f"freezing the same by {names['b' if crash.role == 'a' else 'a']} it does not raise"
-    return Shown(
+    return ShownBreach(
         outcome.trial,
         Breach(RAISES, (crash.role,), crash.index, expected=expected),
         EQUIVALENT.id,
@@ -166,15 +170,14 @@ _WAYS = Comparison(
 )
 
 
-def _judge(trial: Trial, moment: Moment) -> Judgement:
-    return _WAYS.differing(trial, moment, ("a", "b"), ("weights", "losses", "buffers")) or HELD
+def _judge(trial: Trial, record: EventRecord) -> Judgements:
+    yield _WAYS.difference(trial, record, ("a", "b")) or HELD
 
 
 EQUIVALENT = Invariant(
     id="equivalent",
     statement="two ways to freeze the same layers leave every weight, loss and buffer with the same bits",
-    severity="wrong",
     source="https://discuss.pytorch.org/t/58156",
-    judge=_judge,
+    judgements=_judge,
 )
 """Not an invariant of an optimizer, which cannot help it: what a script asserts of two ways to freeze."""
