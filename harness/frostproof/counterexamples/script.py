@@ -12,8 +12,7 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.network import adapters, plain
-from frostproof.invariants import ShownBreach
-from frostproof.invariants.breach import Assertion
+from frostproof.invariants.breach import Assertion, ShownBreach
 from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
 from frostproof.spec.case import Case, parameters
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules

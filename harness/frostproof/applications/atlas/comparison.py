@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from frostproof.approaches.approach import Alone, Approach, Approaches
-from frostproof.invariants import HELD, Breach, Invariant, Judgements, ShownBreach
 from frostproof.invariants.assertions import RAISES
+from frostproof.invariants.breach import HELD, Breach, Judgements, ShownBreach
+from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.messages import at, change
 from frostproof.invariants.pairs import Comparison
 from frostproof.invariants.tolerance import rounding
