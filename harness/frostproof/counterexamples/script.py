@@ -12,7 +12,7 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.network import adapters, plain
-from frostproof.invariants.breach import Assertion, ShownBreach
+from frostproof.invariants.invariant import Assertion, ShownBreach
 from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
 from frostproof.spec.case import Case, parameters
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
@@ -377,7 +377,7 @@ class _Script:
         if compiles(self.subject):
             yield 'torch.compiler.set_stance("force_eager")  # what torch.compile makes of it is another question'
         layers = [place.layer for place in self.case.architecture.places]
-        if not (self.shown is not None and self.shown.invariant == "equivalent") and any(
+        if not (self.shown is not None and self.shown.invariant.id == "equivalent") and any(
             isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers
         ):
             yield "torch.backends.mha.set_fastpath_enabled(False)  # it rounds otherwise, by requires_grad"
@@ -390,9 +390,9 @@ class _Script:
         text = f"A training of {self.subject.name}{version}."
         if self.shown is not None:
             breaks = f"{self.subject.name}{version} breaks this, and 0 once it holds"
-            if self.shown.invariant == "equivalent":
+            if self.shown.invariant.id == "equivalent":
                 breaks = f"they differ under {self.subject.name}{version}, and 0 once they do not"
-            text = f"{self.shown.invariant}: {self.shown.must_hold}. Exits 1 while {breaks}."
+            text = f"{self.shown.invariant.id}: {self.shown.invariant.statement}. Exits 1 while {breaks}."
         return textwrap.wrap(
             " ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# "
         )

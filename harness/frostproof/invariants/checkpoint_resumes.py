@@ -1,16 +1,12 @@
 """A checkpoint holds all that training needs: with the same mask, it goes on as if uninterrupted."""
 
-from frostproof.invariants.breach import HELD, Judgements
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import HELD, Invariant, Judgements
 from frostproof.invariants.pairs import TRAINED, Comparison
 from frostproof.spec.case import Role
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.training.observation import EventRecord, Trial
 
-RESUMED = Comparison(
-    "approach {approach}, resumed from its checkpoint of event {since}, differs",
-    "a new model and optimizer that load the checkpoint go on bit for bit as without it",
-)
+RESUMED = Comparison("approach {approach}, resumed from its checkpoint of event {since}, differs")
 PAIRS: tuple[tuple[Role, Role], ...] = (("a", "resumed"), ("b", "resumed-b"))
 
 
@@ -21,18 +17,15 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     saved = isinstance(record.event, SaveLoad)
     parts = (*TRAINED, "states") if saved else TRAINED
     for roles in PAIRS:
-        if roles[1] in record.observations and roles not in trial.diverged:
-            breach = RESUMED.difference(trial, record, roles, parts, since=saves[-1])
-            if breach is not None:
-                yield breach
+        yield from RESUMED.breaches(trial, record, roles, parts, since=saves[-1])
     if not saved and record.observations["a"].optimizer_called and PAIRS[0] not in trial.diverged:
         yield HELD
 
 
 INVARIANT = Invariant(
     "checkpoint-resumes",
-    "state_dict into a new optimizer with the same mask, frozen parameters included: "
-    "continues bitwise",
+    "a new model and a new optimizer that load a checkpoint, with the same frozen parameters, "
+    "continue with the same bits as training without the interruption",
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.load_state_dict.html",
     compares=True,

@@ -3,17 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from frostproof.invariants.assertions import check
-from frostproof.invariants.breach import HELD, Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.spec.layers import GRU, Embedding, Layer
 from frostproof.spec.program import Step
 from frostproof.training.observation import EventRecord, Trial
 from frostproof.training.source import Statement, block
 
-EXPECTED = (
-    "freezing by requires_grad spares work in backward and memory for it, and never takes more"
-)
 COUNT_FLOPS: list[Statement] = [
     "from torch.utils.flop_counter import FlopCounterMode",
     "flops = FlopCounterMode(display=False)",
@@ -39,21 +34,23 @@ COUNT_BYTES: list[Statement] = [
 ]
 
 
-def _costs(id: str, message: str, what: str, notes: dict[str, list[Statement]]) -> Kind:
-    text = f"{{{{{{left}}}}}} {what} in {{left}}, {{{{{{right}}}}}} in {{right}}"
-    asserts = check("{left} > {right}", text, returns="spent[0]", setup="spent = []", notes=notes)
-    return Kind(id, f"A {message} {{at}}, and B only {{expected}}", EXPECTED, asserts)
+def _costs(id: str, text: str, notes: dict[str, list[Statement]]) -> Kind:
+    return Kind(
+        id,
+        text,
+        "{left} > {right}",
+        where=": {found}, and in B only {expected}, {at}",
+        shows=": {{{left}}} in {left}, and {{{right}}} in {right}",
+        notes=notes,
+        setup="spent = []",
+        returns="spent[0]",
+    )
 
 
 FLOPS = _costs(
-    "flops",
-    "spends {found} FLOPs in backward",
-    "FLOPs in backward",
-    {"before": COUNT_FLOPS, "pass": [KEEP_FLOPS]},
+    "flops", "A spends more FLOPs in backward", {"before": COUNT_FLOPS, "pass": [KEEP_FLOPS]}
 )
-BYTES = _costs(
-    "bytes", "saves {found} bytes for backward", "bytes saved for backward", {"before": COUNT_BYTES}
-)
+BYTES = _costs("bytes", "A saves more bytes for backward", {"before": COUNT_BYTES})
 
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
@@ -92,8 +89,8 @@ def _within(layer: Layer) -> Iterator[Layer]:
 
 INVARIANT = Invariant(
     "cost-bounded",
-    "backward FLOPs and saved-for-backward bytes of A never exceed B's (bytes: but under "
-    "autocast, which casts a frozen weight anew at each use)",
+    "A never spends more FLOPs in backward than B, and never saves more bytes for it "
+    "(except under autocast, which casts a frozen weight anew at each use)",
     judge,
     "https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
     "cost",

@@ -1,29 +1,19 @@
 """A parameter that is frozen after it has trained stays, and so does its optimizer state."""
 
-from frostproof.invariants.assertions import check, stays
-from frostproof.invariants.breach import HELD, Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.assertions import moved
+from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.invariants.movement import unmoved
 from frostproof.spec.program import BackwardUnderNoGrad, Freeze, Step, ZeroGrad
 from frostproof.training.observation import EventRecord, Trial
 
-EXPECTED = "frozen midway, with no gradient: its weights, and what the optimizer knows of it, stay"
-MOVED = Kind(
-    "moved",
-    "a parameter that was frozen midway, and has no gradient, moved {where}: {change}",
-    EXPECTED,
-    stays("moved, though it was frozen midway and has no gradient,"),
-)
+MOVED = moved("a parameter that was frozen midway, and has no gradient, moved")
 STATE = Kind(
     "state",
-    "the optimizer's state of {name}, frozen midway, changed {where}",
-    EXPECTED,
-    check(
-        "known != after",
-        "the state of {name}, frozen midway, changed: {{known}} -> {{after}}",
-        notes={"before": "known = {state}"},
-        after=["after = {state}"],
-    ),
+    "the optimizer's state of {name}, frozen midway, changed",
+    "known != after",
+    notes={"before": "known = {state}"},
+    after=["after = {state}"],
+    shows=": {{known}} -> {{after}}",
 )
 
 
@@ -41,9 +31,9 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
             for judgement in unmoved(MOVED, record, role, (i,)):
                 if judgement is not HELD or observed.optimizer_called:
                     yield judgement
-            state = observed.before.states.get(i)
-            # State may alias a weight.
-            kept = case.parameters[i].renormed or state in (None, observed.states.get(i))
+            # State may alias a weight that the forward pass rewrites.
+            state = None if case.parameters[i].renormed else observed.before.states.get(i)
+            kept = state in (None, observed.states.get(i))
             if observed.optimizer_called and keeps_state and not kept:
                 yield STATE.breach(record, role, i)
 
@@ -59,7 +49,8 @@ def _warm(trial: Trial, record: EventRecord, i: int) -> bool:
 
 INVARIANT = Invariant(
     "freeze-midway-holds",
-    "frozen after k steps with warm state (flag off, grad None): bits and state stay from then on",
+    "a parameter that is frozen after it has trained, and has no gradient, keeps its bits and its "
+    "optimizer state from then on",
     judge,
     "https://discuss.pytorch.org/t/153740",
 )

@@ -1,17 +1,11 @@
 """Frozen parameters stay, bit for bit, whichever way they were frozen."""
 
-from frostproof.invariants.assertions import stays
-from frostproof.invariants.breach import Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.assertions import moved
+from frostproof.invariants.invariant import Invariant, Judgements
 from frostproof.invariants.movement import unmoved
 from frostproof.training.observation import EventRecord, Trial
 
-MOVED = Kind(
-    "moved",
-    "approach {approach} moved a frozen parameter {at}: {change}",
-    "{name} is frozen throughout, so no bit of it may change",
-    stays("moved the frozen"),
-)
+MOVED = moved("approach {approach} moved a frozen parameter", " {at}: {change}")
 
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
@@ -21,7 +15,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 
 INVARIANT = Invariant(
     "frozen-weights-unchanged",
-    "for all p frozen from the start, all steps, in A and B: bits(p) stay",
+    "a parameter that is frozen from the start keeps its bits in every event, in A and in B",
     judge,
     "https://discuss.pytorch.org/t/58156",
 )

@@ -1,34 +1,27 @@
 """No gradient, no step: without this, requires_grad=False would not freeze anything."""
 
-from frostproof.invariants.assertions import check, stays
-from frostproof.invariants.breach import Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.assertions import moved
+from frostproof.invariants.invariant import Invariant, Judgements, Kind
 from frostproof.invariants.movement import unmoved
 from frostproof.training.observation import EventRecord, Trial
 
 NO_INF_CHECKS = "No inf checks were recorded"
 """What GradScaler says where an optimizer has no gradient at all."""
 
-EXPECTED = "a parameter whose grad is None is left alone by step()"
-MOVED = Kind(
-    "moved",
-    "step() moved a parameter whose grad is None {where}: {change}",
-    EXPECTED,
-    stays("step() moved, though its grad is None,"),
-)
+MOVED = moved("step() moved a parameter whose grad is None")
 ALLOCATED = Kind(
     "allocated",
-    "step() allocated a gradient for {name}, whose grad was None, {where}",
-    EXPECTED,
-    check("{tensor}.grad is not None", "step() allocated a gradient for {name}"),
+    "step() allocated a gradient for {name}, whose grad was None",
+    "{grad} is not None",
+    where=", {where}",
 )
 SCALER = Kind(
     "scaler",
-    "GradScaler raised {found!r} {at}, and not {expected!r}",
-    EXPECTED,
-    check(
-        f'"{NO_INF_CHECKS}" not in str(error)', "GradScaler raised {{error!r:.200}}", at="refused"
-    ),
+    "GradScaler raised another error than {expected!r}",
+    '"{expected}" not in str(error)',
+    "refused",
+    where=" {at}: {found!r}",
+    shows=": {{error!r:.200}}",
 )
 
 
@@ -48,7 +41,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 
 INVARIANT = Invariant(
     "gradless-step-is-noop",
-    "some or all grads None: step() does not raise, moves nothing without a grad, allocates no grad",
+    "where the gradients of some or all parameters are None, step() does not raise, moves none of "
+    "these parameters, and allocates no gradient",
     judge,
     "https://github.com/pytorch/pytorch/issues/116471",
     needs_values=False,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from frostproof.invariants.breach import HELD, Judgements, Kind
+from frostproof.invariants.invariant import HELD, Judgements, Kind
 from frostproof.spec.case import Positions, Role
 from frostproof.spec.program import Step
 from frostproof.training.observation import Bits, EventRecord, Trial

@@ -1,26 +1,22 @@
 """requires_grad=False costs no gradient: backward leaves `.grad` of a frozen parameter None."""
 
-from frostproof.invariants.assertions import check
-from frostproof.invariants.breach import HELD, Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.training.observation import EventRecord, Trial
 
-
-def _kind(verb: str, condition: str, notes: dict[str, str]) -> Kind:
-    text = f"backward {verb} the gradient of {{name}}, which is frozen"
-    return Kind(
-        verb,
-        text + " by requires_grad=False, {at}",
-        "{name} has requires_grad=False, so backward leaves its .grad alone",
-        check(condition, text, "gradients", notes=notes),
-    )
-
-
-ALLOCATED = _kind("allocated", "{tensor}.grad is not None", {})
-CHANGED = _kind(
+ALLOCATED = Kind(
+    "allocated",
+    "backward allocated the gradient of {name}, which is frozen by requires_grad=False",
+    "{grad} is not None",
+    "gradients",
+    where=", {at}",
+)
+CHANGED = Kind(
     "changed",
-    "not torch.equal(before, {tensor}.grad)",
-    {"cleared": "before = {tensor}.grad.clone()"},
+    "backward changed the gradient of {name}, which is frozen by requires_grad=False",
+    "not torch.equal(before, {grad})",
+    "gradients",
+    where=", {at}",
+    notes={"cleared": "before = {grad}.clone()"},
 )
 
 
@@ -38,7 +34,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 
 INVARIANT = Invariant(
     "no-grad-allocated",
-    "A: backward allocates no p.grad for any p frozen before it, and changes none that was left",
+    "in A, backward allocates no gradient of a parameter that was frozen before it, and changes "
+    "none that was left",
     judge,
     "https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
     needs_values=False,

@@ -1,19 +1,14 @@
 """Freezing saves the optimizer's memory: no state for a parameter that never had a gradient."""
 
-from frostproof.invariants.assertions import check
-from frostproof.invariants.breach import HELD, Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.training.observation import EventRecord, Trial
 
 HAS_STATE = Kind(
     "has-state",
-    "the optimizer holds state for {name}, which never had a gradient, {at}",
-    "{name} never had a gradient, so the optimizer needs no state for it",
-    check(
-        "optimizer.state.get({tensor})",
-        "the optimizer holds {{list(optimizer.state.get({tensor}))}} for {name}, "
-        "which never had a gradient",
-    ),
+    "the optimizer holds state for {name}, which never had a gradient",
+    "optimizer.state.get({tensor})",
+    where=", {at}",
+    shows=": {{list(optimizer.state.get({tensor}))}}",
 )
 
 
@@ -27,7 +22,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 
 INVARIANT = Invariant(
     "no-state-for-frozen",
-    "no non-empty state for a parameter that never had a gradient",
+    "an optimizer keeps no state for a parameter that never had a gradient",
     judge,
     "https://docs.pytorch.org/docs/stable/optim.html",
     "cost",

@@ -1,54 +1,51 @@
 """B's leftover gradients are known exactly: the sum of the steps' gradients, in order."""
 
-from frostproof.invariants.assertions import check
-from frostproof.invariants.breach import HELD, Assertion, Judgements, Kind, ShownBreach
-from frostproof.invariants.invariant import Invariant
-from frostproof.spec.program import Step
-from frostproof.training.observation import Bits, EventRecord, Grads, Trial
-
-EXPECTED = "the gradient that B leaves on what is frozen is the sum of the steps', until cleared"
-
-
-def _untouched(shown: ShownBreach) -> Assertion:
-    # A list, as this may be inside a closure.
-    found = check(
-        "{tensor}.grad is None or not torch.equal(kept[-1], {tensor}.grad)",
-        "the gradient that B left on {name} was touched before backward",
-        "cleared",
-        setup="kept = []",
-    )(shown)
-    found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({shown.tensor}.grad.clone())"]
-    return found
-
-
-_SUMMED = check(
-    "not torch.equal({left}[-1], due)",
-    "the gradient that B leaves on {name} is {{{left}[-1].tolist()}}, and the sum {{due.tolist()}}",
-    after=["due = sum({right}[1:], {left}[0])"],
-    setup="grads = []",
-    returns="grads",
-    notes={
-        "cleared": "grads.append(0 if {tensor}.grad is None else {tensor}.grad.clone())",
-        "pass": "grads.append({tensor}.grad.clone())",
-    },
+from frostproof.invariants.invariant import (
+    HELD,
+    Assertion,
+    Invariant,
+    Judgements,
+    Kind,
+    ShownBreach,
 )
+from frostproof.spec.program import Step
+from frostproof.training.observation import EventRecord, Grads, Trial
 
 
-TOUCHED = Kind(
+class _Touched(Kind):
+    def assertion(self, shown: ShownBreach) -> Assertion:
+        found = super().assertion(shown)
+        found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({shown.grad}.clone())"]
+        return found
+
+
+TOUCHED = _Touched(
     "touched",
-    "the gradient that B left was touched before backward {at}: {change}",
-    EXPECTED,
-    _untouched,
+    "the gradient that B left on {name} was touched before backward",
+    "{grad} is None or not torch.equal(kept[-1], {grad})",
+    "cleared",
+    where=" {at}: {change}",
+    setup="kept = []",  # a list, as this may be inside a closure
 )
 NOT_THE_SUM = Kind(
     "not-the-sum",
-    "the gradient that B leaves is not the sum of the steps' {at} (due -> found): {change}",
-    EXPECTED,
-    _SUMMED,
+    "the gradient that B leaves on {name} is not the sum of the steps'",
+    "not torch.equal({left}[-1], due)",
+    where=" {at} (due -> found): {change}",
+    shows=": {{{left}[-1].tolist()}}, and the sum {{due.tolist()}}",
+    notes={
+        "cleared": "grads.append(0 if {grad} is None else {grad}.clone())",
+        "pass": "grads.append({grad}.clone())",
+    },
+    after=["due = sum({right}[1:], {left}[0])"],
+    setup="grads = []",
+    returns="grads",
 )
 
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
+    from frostproof.training.bits import added
+
     event, mask = record.event, record.mask
     if "cleared" not in record.observations or ("b", "cleared") in trial.diverged:
         return
@@ -56,17 +53,20 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     if not isinstance(event, Step) or not b.grads_after_zero_grad or not b.grads_after_backward:
         return
     frozen = [i for i in mask.forward if i in mask.backward]
-    left = _left_before(trial, record) if event.zeroed_by == "optimizer" else None
     dense = [i for i in frozen if not trial.case.parameters[i].sparse]
-    for i in dense if left is not None else ():
+    left = _left_before(trial, record) if event.zeroed_by == "optimizer" else None
+    for i in dense if left else ():
         if left[i] != b.grads_after_zero_grad[i]:
             yield TOUCHED.breach(record, "b", i, left[i], b.grads_after_zero_grad[i])
     for i in dense:
         due = b.grads_after_zero_grad[i]
-        for fresh in cleared.grads_after_each_pass:
-            due = _added(due, fresh[i], trial.case.dtype)
-        if b.grads_after_backward[i] != due:
-            found = b.grads_after_backward[i]
+        for fresh in (grads[i] for grads in cleared.grads_after_each_pass):
+            if due is None or fresh is None:
+                due = fresh if due is None else due
+            else:
+                due = added(due, fresh, trial.case.dtype)
+        found = b.grads_after_backward[i]
+        if found != due:
             yield NOT_THE_SUM.breach(record, ("b", "cleared"), i, due, found)
         yield HELD
 
@@ -79,18 +79,10 @@ def _left_before(trial: Trial, record: EventRecord) -> Grads | None:
     return None if before.evaluations > 1 else before.grads_at_step
 
 
-def _added(left: Bits | None, right: Bits | None, dtype: str) -> Bits | None:
-    """The sum of two gradients, added in the parameters' dtype as autograd does."""
-    from frostproof.training.bits import added
-
-    if left is None or right is None:
-        return right if left is None else left
-    return added(left, right, dtype)
-
-
 INVARIANT = Invariant(
     "stale-grads-accumulate",
-    "B: p.grad of frozen p is the in-order sum of the steps' gradients, bitwise, until cleared",
+    "in B, the gradient of a frozen parameter is bit for bit the sum of the steps' gradients, in "
+    "their order, until it is cleared",
     judge,
     "https://discuss.pytorch.org/t/58156",
     compares=True,

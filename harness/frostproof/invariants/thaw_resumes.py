@@ -1,19 +1,14 @@
 """A parameter that is unfrozen trains: with the optimizer state that it had, or with none."""
 
-from frostproof.invariants.assertions import moves
-from frostproof.invariants.breach import Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.assertions import stuck
+from frostproof.invariants.invariant import Invariant, Judgements
 from frostproof.invariants.movement import trains
 from frostproof.spec.program import Thaw, changes
 from frostproof.training.observation import EventRecord, Trial
 
-STUCK = Kind(
-    "stuck",
+STUCK = stuck(
     "{name}, thawed at event {since}, does not train in approach {approach}: "
-    "it had a gradient {found_at}, and has not moved since it was thawed",
-    "once thawed, a parameter with a gradient trains again",
-    moves("{name} was thawed, had a gradient, and has not moved since"),
-    stuck=True,
+    "it had a gradient {found_at}, and has not moved since it was thawed"
 )
 
 
@@ -34,7 +29,7 @@ def _trains_since(trial: Trial, number: int, i: int) -> bool:
 
 INVARIANT = Invariant(
     "thaw-resumes",
-    "unfrozen later: step() does not raise, and the parameter trains again",
+    "after a parameter is unfrozen, step() does not raise, and the parameter trains again",
     judge,
     "https://discuss.pytorch.org/t/71917",
 )

@@ -2,18 +2,13 @@
 
 from collections import Counter
 
-from frostproof.invariants.assertions import moves
-from frostproof.invariants.breach import HELD, Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.assertions import stuck
+from frostproof.invariants.invariant import HELD, Invariant, Judgements
 from frostproof.invariants.movement import due, poisoned
 from frostproof.training.observation import EventRecord, Trial, picker
 
-STUCK = Kind(
-    "stuck",
-    "no trainable parameter moved in {events} events, though {name} had a gradient at event {found}",
-    "{name} is trainable and gets a gradient, so it moves",
-    moves("{name} had a gradient, and nothing that is trainable has moved"),
-    stuck=True,
+STUCK = stuck(
+    "no trainable parameter moved in {events} events, though {name} had a gradient at event {found}"
 )
 
 
@@ -39,7 +34,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 
 INVARIANT = Invariant(
     "trainable-moves",
-    "some trainable element with a non-zero gradient moves",
+    "some element of a trainable parameter that has a non-zero gradient moves",
     judge,
     "a trial in which nothing trains proves nothing",
 )

@@ -1,26 +1,17 @@
 """zero_grad clears every parameter that the optimizer owns, whether it requires grad or not."""
 
-from frostproof.invariants.assertions import check
-from frostproof.invariants.breach import HELD, Judgements, Kind
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.spec.program import Step, ZeroGrad
 from frostproof.training.observation import EventRecord, Trial
 
-EXPECTED = "zero_grad clears what the optimizer owns, frozen or not, and allocates nothing"
-
-
-def _left(condition: str) -> Kind:
-    text = "{expected} left a gradient on {name}"
-    return Kind("left", text + " {where}", EXPECTED, check(condition, text, "cleared"))
-
-
-LEFT = _left("{tensor}.grad is not None")
-NOT_ZERO = _left("{tensor}.grad is not None and {tensor}.grad.count_nonzero()")
+LEFT_TEXT = "{expected} left a gradient on {name}"
+LEFT = Kind("left", LEFT_TEXT, "{grad} is not None", "cleared")
+NOT_ZERO = Kind("left", LEFT_TEXT, "{grad} is not None and {grad}.count_nonzero()", "cleared")
 ALLOCATED = Kind(
     "allocated",
-    "{expected} allocated a gradient, where there was none, for {name} {where}",
-    EXPECTED,
-    check("{tensor}.grad is not None", "{expected} allocated a gradient for {name}", "cleared"),
+    "{expected} allocated a gradient, where there was none, for {name}",
+    "{grad} is not None",
+    "cleared",
 )
 
 
@@ -33,18 +24,17 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     for role, observed in record.observations.items():
         cleared = observed.grads_after_zero_grad or ()
         for i in observed.owned_at_zero_grad:
-            gradient = cleared[i]
             had = isinstance(event, ZeroGrad) or observed.before.has_gradient[i]
-            if gradient is not None and (not had or to_none or any(gradient)):
+            if cleared[i] is not None and (not had or to_none or any(cleared[i] or ())):
                 kind = ALLOCATED if not had else LEFT if to_none else NOT_ZERO
-                yield kind.breach(record, role, i, expected=call)
+                yield kind.breach(record, role, i, call)
             yield HELD
 
 
 INVARIANT = Invariant(
     "zero-grad-clears",
-    "zero_grad leaves None (or zeros, as asked) on every owned parameter, frozen ones included, "
-    "and allocates nothing",
+    "zero_grad leaves None (or zeros, as asked) on every parameter that the optimizer owns, frozen "
+    "ones included, and allocates nothing",
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html",
     needs_values=False,

@@ -17,7 +17,17 @@ from frostproof.training.naming import Naming
 from frostproof.training.ownership import Groups
 from frostproof.training.source import Statement, block
 
-_SAME_NAME = ["freeze", "thaw", "clear", "between_passes", "forward", "backward", "begin", "after_backward", "end"]
+_SAME_NAME = [
+    "freeze",
+    "thaw",
+    "clear",
+    "between_passes",
+    "forward",
+    "backward",
+    "begin",
+    "after_backward",
+    "end",
+]
 HOOKS = {**{name: name for name in _SAME_NAME}, "companion": "second"}
 """Hook of an approach -> the function that the statements call where it is overridden."""
 

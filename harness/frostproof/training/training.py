@@ -94,8 +94,13 @@ class Training:
         self.plan = lower(case, subject, approach, device, naming, resumes=resumes)
         self.names: dict[str, Any] = {
             **naming.bound,
-            "__builtins__": builtins, "torch": torch, "nn": nn, "io": io,
-            "inspect": inspect, "contextlib": contextlib, "only": modules.only,
+            "__builtins__": builtins,
+            "torch": torch,
+            "nn": nn,
+            "io": io,
+            "inspect": inspect,
+            "contextlib": contextlib,
+            "only": modules.only,
             "network": self._network,
             "batch": lambda seed: self.batches.draw(seed)[0],
             "draw": self.batches.draw,

@@ -13,8 +13,7 @@ from functools import partial
 import torch
 
 from frostproof.approaches.approach import Approaches
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, ShownBreach
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import HELD, NOT_JUDGED, Breach, Invariant, ShownBreach
 from frostproof.process.allocator import filled
 from frostproof.process.interruption import passes
 from frostproof.spec.case import Case, Positions, Role
@@ -78,7 +77,7 @@ def run_trial(
             judged.add(invariant.id)
             if judgement is not HELD:
                 assert isinstance(judgement, Breach)
-                shown = ShownBreach(lockstep.trial, judgement, invariant.id, device)
+                shown = ShownBreach(lockstep.trial, judgement, invariant, device)
                 outcome.violated.setdefault(invariant, shown)
                 if invariant.id in muted:
                     known.append(shown)

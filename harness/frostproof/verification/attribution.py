@@ -19,8 +19,7 @@ from frostproof.approaches.approach import (
 )
 from frostproof.generation.cases import late
 from frostproof.invariants.assertions import RAISES
-from frostproof.invariants.breach import Breach, ShownBreach
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import Breach, Invariant, ShownBreach
 from frostproof.invariants.movement import moves
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
@@ -380,18 +379,17 @@ def _crash_breach(reruns: Reruns) -> tuple[Invariant, ShownBreach]:
         and reruns.device != "meta"
         and reruns.control_without_closure.trial.crash is None
     ):
-        # ShownBreach in the control, where nothing is frozen that might have to do with it.
+        # Shown in the control, where nothing is frozen that might have to do with it.
         breach = Breach(
             RAISES, (control.role,), control.index, expected="without a closure it does not raise"
         )
-        return BY_ID["closure-is-honoured"], ShownBreach(
-            reruns.control.trial, breach, "closure-is-honoured", reruns.device
-        )
-    identity = "gradless-step-is-noop" if control is not None else reruns.blamed
+        honoured = BY_ID["closure-is-honoured"]
+        return honoured, ShownBreach(reruns.control.trial, breach, honoured, reruns.device)
+    invariant = BY_ID["gradless-step-is-noop" if control is not None else reruns.blamed]
     breach = Breach(
         RAISES,
         (crash.role,),
         crash.index,
         expected="with nothing frozen and every gradient there it does not raise",
     )
-    return BY_ID[identity], ShownBreach(trial, breach, identity, reruns.device)
+    return invariant, ShownBreach(trial, breach, invariant, reruns.device)
