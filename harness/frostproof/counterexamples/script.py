@@ -12,16 +12,17 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.network import adapters, plain
+from frostproof.errors import UnprintableError
 from frostproof.invariants.invariant import Assertion, ShownBreach
-from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
-from frostproof.spec.case import Case, parameters
+from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
+from frostproof.spec.case import Case, Role, parameters
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
 from frostproof.training.lowering import Plan, accumulates, lower
 from frostproof.training.marks import PHASES
-from frostproof.training.naming import Naming, Unprintable, compiles, draws
+from frostproof.training.naming import Naming, compiles, draws
 from frostproof.training.observation import Trial
 from frostproof.training.source import (
     WIDTH,
@@ -38,7 +39,7 @@ from frostproof.training.source import (
 def script(shown: ShownBreach, subject: Subject, approaches: Approaches | None = None) -> str:
     """Python source that exits 1 with one line while `subject` breaks an invariant as was shown, and 0 once it no longer does.
 
-    Raises Unprintable, with the reason.
+    Raises UnprintableError, with the reason.
     """
     breach, case = shown.breach, shown.case
     # An exception ends the training within its event, or before the first.
@@ -60,11 +61,11 @@ def script(shown: ShownBreach, subject: Subject, approaches: Approaches | None =
 def training(
     case: Case,
     subject: Subject,
-    role: str,
+    role: Role,
     device: str = "cpu",
     approaches: Approaches | None = None,
 ) -> str:
-    """The source of the whole training of one role, which asserts nothing. Raises Unprintable."""
+    """The source of the whole training of one role, which asserts nothing. Raises UnprintableError."""
     trial = Trial(case, {}, subject)
     return _Script(
         trial,
@@ -87,7 +88,7 @@ class _Script:
         trial: Trial,
         case: Case,
         events: int,
-        roles: Sequence[str],
+        roles: Sequence[Role],
         subject: Subject,
         device: str,
         approaches: Approaches,
@@ -104,15 +105,15 @@ class _Script:
         )
         self.count, self.roles = events, roles
         self.ways = {
-            role: approach for role, approach in approaches.of(trial.case).items() if role in roles
+            role: approach for role, approach in approaches.roles_for(trial.case).items() if role in roles
         }
         self.resumes = any(role.startswith("resumed") for role in roles) and case.has(SaveLoad)
         self.naming = Naming()
         self.plans = [self._plan(role) for role in roles]
         if self.naming.unprintable:
-            raise Unprintable(self.naming.unprintable)
+            raise UnprintableError(self.naming.unprintable)
 
-    def _plan(self, role: str) -> Plan:
+    def _plan(self, role: Role) -> Plan:
         resumes = role.startswith("resumed")
         return lower(
             self.case, self.subject, self.ways[role], self.device, self.naming, resumes=resumes
@@ -253,7 +254,7 @@ class _Script:
         """What was in new memory before: NaN on the right, whatever it is on the left."""
         if self._fills:
             yield f'torch.utils.deterministic.fill_uninitialized_memory = way == "{right}"  # with NaN'
-            if self.subject.factory is None and fills_all():
+            if self.subject.factory is None and can_fill_kernel_memory():
                 value = f'{FILLER:#x} if way == "{right}" else 0'
                 yield f"ctypes.CDLL(None).mallopt({M_PERTURB}, {value})  # M_PERTURB: kernels, too"
 

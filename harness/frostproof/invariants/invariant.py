@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from frostproof.errors import ViolationError
 from frostproof.invariants.messages import at, change, numbers
 from frostproof.spec.architecture import expression
 from frostproof.spec.case import Positions, Role, parameters
@@ -17,7 +18,7 @@ HELD: Literal["held"] = "held"
 NOT_JUDGED = None
 """There was nothing to judge at this event."""
 
-LABELS = {
+LABELS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("a", "again"): ("once", "again"),
     ("a", "resumed"): ("straight", "resumed"),
     ("b", "resumed-b"): ("straight", "resumed"),
@@ -77,17 +78,17 @@ class Kind:
         since: int | None = None,
     ) -> Breach:
         """A breach of this kind at parameter `i`, if it is about one."""
-        roles = (roles,) if isinstance(roles, str) else roles
+        both = (roles,) if isinstance(roles, str) else roles
         positions = () if i is None else (i,)
-        return Breach(self, roles, record.number, positions, expected, found, since)
+        return Breach(self, both, record.number, positions, expected, found, since)
 
     def assertion(self, shown: ShownBreach) -> Assertion:
         """What a script asserts of a breach of this kind."""
         event, test = shown.breach.event, [*map(shown.fill, self.after), self.test(shown)]
         found = Assertion(returns=shown.fill(self.returns), setup=[self.setup] * bool(self.setup))
         for point, notes in self.notes.items():
-            filled = [shown.fill(notes)] if isinstance(notes, str) else [*notes]
-            found.notes[event, point] = filled
+            filled = (shown.fill(notes),) if isinstance(notes, str) else notes
+            found.notes[event, point] = [*filled]
         if self.returns:
             test.insert(0, shown.train_both)
         if self.at:
@@ -138,10 +139,6 @@ Judgements = Iterator[Breach | Literal["held"]]
 """What a judge finds at one event, item by item; it is not asked for more after a breach."""
 
 
-class Violation(AssertionError):
-    """Raised by a property. Each invariant has a subclass, so that Hypothesis shrinks each bug."""
-
-
 @dataclass(frozen=True)
 class Invariant:
     """A statement that must hold, and the function that judges an event of a trial."""
@@ -164,13 +161,13 @@ class Invariant:
     """Whether it compares two runs, which means nothing where a run does not repeat itself."""
     freezing: bool = True
     """Whether it is about freezing, so that a breach with nothing frozen has another cause."""
-    violation: type[Violation] = field(init=False)
+    violation: type[ViolationError] = field(init=False)
     """The exception for its violations."""
 
     def __post_init__(self) -> None:
         name = "".join(word.capitalize() for word in self.id.split("-"))
         attributes = {"__module__": __name__, "__doc__": self.statement}
-        object.__setattr__(self, "violation", type(name, (Violation,), attributes))
+        object.__setattr__(self, "violation", type(name, (ViolationError,), attributes))
 
     def judge(self, trial: Trial, record: EventRecord) -> Judgement:
         """The first breach at this event; else HELD, or NOT_JUDGED where it judges nothing."""
@@ -180,7 +177,7 @@ class Invariant:
                 break
         return judgement
 
-    def broken(self, message: str, where: str) -> Violation:
+    def broken(self, message: str, where: str) -> ViolationError:
         """What to raise where it is violated; `where`: the optimizer, and its device."""
         return self.violation(f"{self.id}: {message}\n{where}; it must hold that {self.statement}")
 
@@ -346,4 +343,4 @@ class ShownBreach:
     @property
     def _labels(self) -> tuple[str, ...]:
         names = tuple(self.trial.names[role].replace("-", "_") for role in self.breach.roles)
-        return LABELS.get(self.breach.roles, names)  # type: ignore[call-overload, no-any-return]
+        return LABELS.get(self.breach.roles, names)

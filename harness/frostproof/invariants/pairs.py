@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from frostproof.invariants.assertions import UNLIKE, differ
 from frostproof.invariants.invariant import HELD, Assertion, Breach, Judgements, Kind, ShownBreach
@@ -20,26 +20,35 @@ TRAINED: tuple[PartName, ...] = ("weights", "evaluations", "losses", "buffers")
 """Everything that two trainings which train alike have in common."""
 
 
-class _Difference(Kind):
-    """Two trainings differ; a script says only how."""
+@dataclass(frozen=True, eq=False, repr=False)
+class _Part(Kind):
+    """Something in which two trainings may differ. A script prints only `shows`."""
+
+    values: Callable[[Observation], Any] = lambda observed: None
+    """Values by position; None where there are none to compare."""
+    by_parameter: bool = False
+    """Whether a position is that of a parameter."""
+    rounds: Callable[[Trial, Any, Any], bool] = lambda trial, left, right: False
+    """Whether a difference may pass where the subject states that it rounds differently."""
 
     def test(self, shown: ShownBreach) -> Statement:
         return shown.exits_if(self.condition, self.shows)
 
 
-class _Weights(_Difference):
+class _Weights(_Part):
     def assertion(self, shown: ShownBreach) -> Assertion:
-        left, right = shown.left, shown.right
-        found = Assertion(returns=f"{shown.tensor}.detach()", verdict=[shown.train_both])
+        found, (left, right) = super().assertion(shown), (shown.left, shown.right)
         if shown.breach.roles[1] == "again":
             # A second model in the place of the first would hide a dependence on addresses.
             found.returns += ", model"
-            found.verdict = [f'({left}, _), ({right}, _) = train("{left}"), train("{right}")']
-        found.verdict.append(differ(shown, left, right, self.shows))
+            found.verdict[0] = f'({left}, _), ({right}, _) = train("{left}"), train("{right}")'
         return found
 
+    def test(self, shown: ShownBreach) -> Statement:
+        return differ(shown, shown.left, shown.right, self.shows)
 
-class _Gradients(_Difference):
+
+class _Gradients(_Part):
     def assertion(self, shown: ShownBreach) -> Assertion:
         # In a list, since a closure has names of its own; the first counts.
         found = super().assertion(shown)
@@ -52,112 +61,80 @@ class _Gradients(_Difference):
         return found
 
 
-class _Buffers(_Difference):
+class _Buffers(_Part):
     def test(self, shown: ShownBreach) -> Statement:
         return block(f"for old, new in zip({shown.left}, {shown.right}):", super().test(shown))
 
 
-class Part(NamedTuple):
-    """Something in which two trainings may differ."""
-
-    values: Callable[[Observation], Any]
-    """Values by position; None where there are none to compare."""
-    message: str
-    """What a person reads of a difference, a template."""
-    kind: Kind
-    by_parameter: bool = False
-    """Whether a position is that of a parameter."""
-    rounds: Callable[[Trial, Any, Any], bool] = lambda trial, left, right: False
-    """Whether a difference may pass where the subject states that it rounds differently."""
-
-
-PARTS: dict[PartName, Part] = {
-    "weights": Part(
-        lambda observed: observed.weights,
+PARTS: dict[PartName, _Part] = {
+    "weights": _Weights(
+        "weights-differ",
         "{change}",
-        _Weights("weights-differ", "", shows="{left} -> {right} differ in"),
-        True,
-        is_rounding,
-    ),
-    "evaluations": Part(
-        lambda observed: (len(observed.losses),),
-        "the loss is evaluated {expected} times, and {found} times",
-        _Difference(
-            "evaluations-differ",
-            "",
-            "{left} != {right}",
-            shows="{left} evaluated the loss {{{left}}} times, {right} {{{right}}} times",
-            returns="len(losses)",
-            setup="losses = []",
-            notes={"loss": "losses.append(loss)"},
-        ),
-    ),
-    "losses": Part(
-        lambda observed: observed.losses,
-        "loss{numbers}",
-        _Difference(
-            "losses-differ",
-            "",
-            UNLIKE,
-            shows="the losses differ: {{{left}.tolist()}} in {left}, "
-            "{{{right}.tolist()}} in {right}",
-            returns="torch.stack(losses)",
-            setup="losses = []",
-            notes={"loss": "losses.append(loss.detach())"},
-        ),
+        shows="{left} -> {right} differ in",
+        returns="{tensor}.detach()",
+        values=lambda observed: observed.weights,
+        by_parameter=True,
         rounds=is_rounding,
     ),
-    "gradients": Part(
-        lambda observed: observed.grads_after_backward,
-        "the gradient of {change}",
-        _Gradients(
-            "gradients-differ",
-            "",
-            "{left} != {right}",
-            shows="whether {name} has a gradient differs: "
-            "{{{left}}} in {left}, {{{right}}} in {right}",
-            returns="grads[0] is not None",
-            setup="grads = []",
-            notes={"gradients": "grads.append({grad})"},
-        ),
-        True,
-        is_rounding,
+    "evaluations": _Part(
+        "evaluations-differ",
+        "the loss is evaluated {expected} times, and {found} times",
+        "{left} != {right}",
+        shows="{left} evaluated the loss {{{left}}} times, {right} {{{right}}} times",
+        returns="len(losses)",
+        setup="losses = []",
+        notes={"loss": "losses.append(loss)"},
+        values=lambda observed: (len(observed.losses),),
     ),
-    "buffers": Part(
-        lambda observed: (observed.buffers,),
+    "losses": _Part(
+        "losses-differ",
+        "loss{numbers}",
+        UNLIKE,
+        shows="the losses differ: {{{left}.tolist()}} in {left}, {{{right}.tolist()}} in {right}",
+        returns="torch.stack(losses)",
+        setup="losses = []",
+        notes={"loss": "losses.append(loss.detach())"},
+        values=lambda observed: observed.losses,
+        rounds=is_rounding,
+    ),
+    "gradients": _Gradients(
+        "gradients-differ",
+        "the gradient of {change}",
+        "{left} != {right}",
+        shows="whether {name} has a gradient differs: {{{left}}} in {left}, {{{right}}} in {right}",
+        returns="grads[0] is not None",
+        setup="grads = []",
+        notes={"gradients": "grads.append({grad})"},
+        values=lambda observed: observed.grads_after_backward,
+        by_parameter=True,
+        rounds=is_rounding,
+    ),
+    "buffers": _Buffers(
+        "buffers-differ",
         "a buffer of the model",
-        _Buffers(
-            "buffers-differ",
-            "",
-            "not torch.equal(old, new)",
-            shows="buffers differ: {{old.tolist()}} -> {{new.tolist()}}",
-            returns="[buffer.clone() for buffer in model.buffers()]",
-        ),
+        "not torch.equal(old, new)",
+        shows="buffers differ: {{old.tolist()}} -> {{new.tolist()}}",
+        returns="[buffer.clone() for buffer in model.buffers()]",
+        values=lambda observed: (observed.buffers,),
         rounds=lambda trial, left, right: trial.allows_rounding,
     ),
-    "states": Part(
-        lambda observed: tuple(map(observed.states.get, range(len(observed.weights)))),
+    "states": _Part(
+        "states-differ",
         "the optimizer's state of {name}",
-        _Difference(
-            "states-differ",
-            "",
-            "{left} != {right}",
-            shows="the state of {name} differs: {{{left}}} -> {{{right}}}",
-            returns="{state}",
-        ),
-        True,
+        "{left} != {right}",
+        shows="the state of {name} differs: {{{left}}} -> {{{right}}}",
+        returns="{state}",
+        values=lambda observed: tuple(map(observed.states.get, range(len(observed.weights)))),
+        by_parameter=True,
     ),
-    "generators": Part(
-        lambda observed: (observed.rng_state,),
+    "generators": _Part(
+        "generators-differ",
         "the state of the random number generators",
-        _Difference(
-            "generators-differ",
-            "",
-            "not torch.equal({left}, {right})",
-            shows="{left} and {right} leave the random number generator in different states: "
-            "one draws where the other does not",
-            returns="torch.get_rng_state()",
-        ),
+        "not torch.equal({left}, {right})",
+        shows="{left} and {right} leave the random number generator in different states: "
+        "one draws where the other does not",
+        returns="torch.get_rng_state()",
+        values=lambda observed: (observed.rng_state,),
     ),
 }
 
@@ -171,11 +148,9 @@ class Comparison:
         `exact`: whether not even a subject's stated rounding is allowed.
         """
         self.exact = exact
-        where = " {at} ({left} -> {right}): "
-        self.kinds = {
-            name: replace(part.kind, text=text, where=where + part.message)
-            for name, part in PARTS.items()
-        }
+        text += " {at} ({left} -> {right}): "
+        parts = PARTS.items()
+        self.parts = {name: replace(part, text=text + part.text, where="") for name, part in parts}
 
     def compare(
         self,
@@ -207,7 +182,7 @@ class Comparison:
             return
         one, other = (record.observations[role] for role in roles)
         for name in parts:
-            part = PARTS[name]
+            part = self.parts[name]
             left, right = part.values(one), part.values(other)
             if left == right or left is None or right is None:
                 continue
@@ -216,4 +191,4 @@ class Comparison:
                 x, y = left[i], right[i]
                 if x != y and (self.exact or not part.rounds(trial, x, y)):
                     position = i if part.by_parameter else None
-                    yield self.kinds[name].breach(record, roles, position, x, y, since)
+                    yield part.breach(record, roles, position, x, y, since)

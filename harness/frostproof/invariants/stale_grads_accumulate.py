@@ -50,24 +50,24 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     if "cleared" not in record.observations or ("b", "cleared") in trial.diverged:
         return
     b, cleared = record.observations["b"], record.observations["cleared"]
-    if not isinstance(event, Step) or not b.grads_after_zero_grad or not b.grads_after_backward:
+    before, after = b.grads_after_zero_grad, b.grads_after_backward
+    if not isinstance(event, Step) or before is None or after is None:
         return
     frozen = [i for i in mask.forward if i in mask.backward]
     dense = [i for i in frozen if not trial.case.parameters[i].sparse]
     left = _left_before(trial, record) if event.zeroed_by == "optimizer" else None
-    for i in dense if left else ():
-        if left[i] != b.grads_after_zero_grad[i]:
-            yield TOUCHED.breach(record, "b", i, left[i], b.grads_after_zero_grad[i])
     for i in dense:
-        due = b.grads_after_zero_grad[i]
+        if left is not None and left[i] != before[i]:
+            yield TOUCHED.breach(record, "b", i, left[i], before[i])
+    for i in dense:
+        due = before[i]
         for fresh in (grads[i] for grads in cleared.grads_after_each_pass):
             if due is None or fresh is None:
                 due = fresh if due is None else due
             else:
                 due = added(due, fresh, trial.case.dtype)
-        found = b.grads_after_backward[i]
-        if found != due:
-            yield NOT_THE_SUM.breach(record, ("b", "cleared"), i, due, found)
+        if after[i] != due:
+            yield NOT_THE_SUM.breach(record, ("b", "cleared"), i, due, after[i])
         yield HELD
 
 

@@ -20,6 +20,7 @@ from hypothesis import find, settings
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.approaches.approach import Alone, RequiresGrad
+from frostproof.errors import UnusableError
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.registry import BY_ID
 from frostproof.invariants.tolerance import rounding
@@ -84,21 +85,17 @@ class Fault(NamedTuple):
     still: bool = False
 
 
-class Unusable(Exception):
-    """The optimizer cannot be judged on this device; the message is the reason, one line."""
-
-
 class _ProcessGroupError(Exception):
     """What the optimizer raised speaks of a process group, and it had none."""
 
 
 @cache
 def probe(subject: Subject, device: str) -> Subject:
-    """`subject` with its capabilities as found on `device`. Raises Unusable."""
+    """`subject` with its capabilities as found on `device`. Raises UnusableError."""
     if subject.factory is None:
         return subject
     if subject.needs:
-        raise Unusable(
+        raise UnusableError(
             f"needs {', '.join(subject.needs)}: register a Subject (see docs/subjects.md)"
         )
     try:
@@ -108,7 +105,7 @@ def probe(subject: Subject, device: str) -> Subject:
 
 
 def _probed(subject: Subject, device: str) -> Subject:
-    """The same of a subject that can be run. Raises Unusable, and _ProcessGroupError where that is another way to try."""
+    """The same of a subject that can be run. Raises UnusableError, and _ProcessGroupError where that is another way to try."""
     plain = (
         replace(subject, space=()) if subject.discovered else subject
     )  # what is drawn may not suit it
@@ -154,7 +151,7 @@ def _probed(subject: Subject, device: str) -> Subject:
 
 
 def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
-    """The first way that works, with what its steps show. Raises Unusable with the fault of the way that got farthest, which says
+    """The first way that works, with what its steps show. Raises UnusableError with the fault of the way that got farthest, which says
     best what is missing."""
     faults: list[tuple[Subject, Fault]] = []
     for way in ways:
@@ -168,7 +165,7 @@ def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
         if fault is None:
             return found
         faults.append((way, fault))
-    raise Unusable(max((fault for _, fault in faults), key=lambda each: each.reached).text)
+    raise UnusableError(max((fault for _, fault in faults), key=lambda each: each.reached).text)
 
 
 def _ways(subject: Subject, space: Space) -> Iterator[Subject]:
@@ -212,7 +209,7 @@ def _candidates(subject: Subject, space: Space) -> Iterator[Subject]:
 def _candidates_on_meta(plain: Subject, subject: Subject) -> Iterator[Subject]:
     """As it is stated, or as it is used on the CPU: without values there is nothing to tell other ways apart."""
     yield plain
-    with suppress(Unusable):
+    with suppress(UnusableError):
         yield replace(probe(subject, "cpu"), space=plain.space)
 
 

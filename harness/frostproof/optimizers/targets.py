@@ -13,11 +13,19 @@ from torch.optim import Optimizer
 from frostproof.errors import UsageError
 from frostproof.optimizers import registry
 from frostproof.optimizers.discovery import subjects
+from frostproof.process.device import is_accelerator
 from frostproof.spec.subject import Subject
 
 ONLY_ON = {"capturable": "accelerators", "differentiable": "cpu"}
 """Implementations that are looked at on some devices alone: captured graphs exist on accelerators, and what a
 differentiable optimizer can step does not depend on the device."""
+
+
+def exists_on(subject: Subject, device: str) -> bool:
+    """Whether this implementation of an optimizer is verified on `device`."""
+    enabled = (argument for argument, value in subject.arguments.items() if value)
+    where = next((ONLY_ON[argument] for argument in enabled if argument in ONLY_ON), None)
+    return where is None or where == device or (where == "accelerators" and is_accelerator(device))
 
 
 def resolve(targets: Iterable[str]) -> list[Subject]:

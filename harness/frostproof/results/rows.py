@@ -99,7 +99,7 @@ class Results(msgspec.Struct):
 
         Version 2 brought the status `doubtful`. Its other new fields are ignored by readers of version 1.
         """
-        statuses = {row.status for row in self.subjects}
+        statuses: set[str] = {row.status for row in self.subjects}
         statuses |= {each.status for row in self.subjects for each in row.invariants}
         lowest = msgspec.structs.replace(self, version=2 if "doubtful" in statuses else 1)
         return msgspec.json.format(msgspec.json.encode(lowest), indent=1)

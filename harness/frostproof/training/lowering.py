@@ -106,7 +106,8 @@ class Lowering(Checkpoints):
         ]
 
     def _backward_under_no_grad(self) -> list[Statement]:
-        call = "optimizer.step(lambda: loss)" if self.subject.needs_closure else "optimizer.step()"
+        closure = "lambda: loss" if self.subject.needs_closure else ""
+        steps: list[Statement] = [At("step"), f"optimizer.step({closure})"]
         return [
             *self.clear(True),
             At("cleared"),
@@ -114,7 +115,7 @@ class Lowering(Checkpoints):
             At("backward", "loss"),
             block("if loss.requires_grad:", self.backward("loss")),
             At("handed"),
-            *([At("step"), call] if self.stepping and not self.fused else []),
+            *(steps if self.stepping and not self.fused else []),
         ]
 
     def _schedule(self, event: program.Schedule) -> list[Statement]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import msgspec
 
@@ -40,9 +40,9 @@ class Passes(Construction):
         if self.stepping and event.closure:
             first = self._compute(event) if self.subject.closure == "after-backward" else []
             loss = "total" if event.micro_batches > 1 else "loss"
-            body = [At("called"), *self._compute(event), At("returning", loss), f"return {loss}"]
-            call = ["returned = optimizer.step(closure)", At("returned", "returned")]
-            called = [*first, block("def closure():", *body), At("step"), *call]
+            body = (At("called"), *self._compute(event), At("returning", loss), f"return {loss}")
+            called = [*first, block("def closure():", *body), At("step")]
+            called += ["returned = optimizer.step(closure)", At("returned", "returned")]
         else:
             called = self._compute(event)
             if not self.stepping:
@@ -137,7 +137,7 @@ class Passes(Construction):
         wanted = '"lr" in inspect.signature(optimizer.fused_backward).parameters'
         return f', **({{"lr": {rate}}} if {wanted} else {{}})'
 
-    def _frozen_by_flag(self) -> Iterable[int]:
+    def _frozen_by_flag(self) -> Collection[int]:
         return self.frozen if self.overrides("freeze") else ()
 
     def _surely_has_graph(self) -> bool:

@@ -14,8 +14,8 @@ import torch
 
 from frostproof.approaches.approach import Approaches
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Breach, Invariant, ShownBreach
-from frostproof.process.allocator import filled
-from frostproof.process.interruption import passes
+from frostproof.process.allocator import filled_memory
+from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.program import AnyEvent, Step
 from frostproof.spec.subject import Subject
@@ -96,7 +96,7 @@ class _Lockstep:
         self, case: Case, subject: Subject, device: str, approaches: Approaches, watched: Positions
     ) -> None:
         self.case, self.subject, self.device = case, subject, device
-        roles = approaches.of(case)
+        roles = approaches.roles_for(case)
         self.trial = Trial(case, {role: approach.name for role, approach in roles.items()}, subject)
         self.trainings: dict[Role, tuple[Training, Recorder]] = {}
         self.counted: set[Positions] = {()}
@@ -137,7 +137,7 @@ class _Lockstep:
         observations: dict[Role, Observation] = {}
         for role, (training, recorder) in self.trainings.items():
             recorder.begin(event, trace=trace and role == "a", count=count and role in ("a", "b"))
-            with filled() if role == "again" else nullcontext():
+            with filled_memory() if role == "again" else nullcontext():
                 if not self._survives(role, number, partial(training.run, number)):
                     return None
                 observations[role] = recorder.end()
@@ -150,7 +150,7 @@ class _Lockstep:
         except BaseException as error:  # whatever an optimizer raises is for the caller to judge
             recorder.hooks.close()
             torch.set_grad_enabled(True)
-            if passes(error):
+            if comes_from_outside(error):
                 raise
             groups = getattr(training.optimizer, "param_groups", ())
             found = (group.get("lr") for group in groups)

@@ -17,11 +17,10 @@ from pathlib import Path
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.execution import started, verdict
 from frostproof.counterexamples.script import training
-from frostproof.errors import FrostproofError
+from frostproof.errors import FrostproofError, UnprintableError
 from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile, load
 from frostproof.spec.subject import Subject
-from frostproof.training.naming import Unprintable
 from frostproof.training.source import WIDTH
 from frostproof.verification.replay import probed
 
@@ -51,11 +50,11 @@ if sys.argv[1:] != ["train"]:
 def found(saved: CaseFile, folder: Path) -> str | None:
     """The first script, of one role after the other, in which a new process dies, run from `folder`; None where none does."""
     subject, ways = probed(saved), Approaches()
-    for role in ways.of(saved.case):
+    for role in ways.roles_for(saved.case):
         try:
             with fenced(saved.device):
                 text = launched(training(saved.case, subject, role, saved.device, ways), subject)
-        except Unprintable:
+        except UnprintableError:
             continue
         if shows(text, folder):
             return text

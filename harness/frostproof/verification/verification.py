@@ -12,10 +12,11 @@ import msgspec
 from hypothesis.strategies import SearchStrategy, just
 
 from frostproof.approaches.approach import Approaches
+from frostproof.errors import UnusableError, ViolationError
 from frostproof.generation.cases import cases
-from frostproof.invariants.invariant import Invariant, ShownBreach, Violation
+from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import INVARIANTS
-from frostproof.optimizers.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
+from frostproof.optimizers.probe import depends_on_order, moves_on_zero_grad, probe
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import has_nan, nans_alike
@@ -88,10 +89,10 @@ class Verification:
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
-        """Probe the subject, and find the `cases` to draw for it. Raises Unusable, with the reason kept for the report."""
+        """Probe the subject, and find the `cases` to draw for it. Raises UnusableError, with the reason kept for the report."""
         try:
             self.subject = probe(self.subject, self.place)
-        except Unusable as unusable:
+        except UnusableError as unusable:
             self.reason = str(unusable)
             raise
         self.cases = cases(self.subject)
@@ -158,7 +159,7 @@ class Verification:
             self.failing[key] = violated
         return violated
 
-    def violations(self) -> list[Violation]:
+    def violations(self) -> list[ViolationError]:
         """The violations that fail the property, each at its smallest case, in the order of the registry."""
         seen = [
             i
@@ -167,7 +168,7 @@ class Verification:
         ]
         return [self.stated(invariant, self.tallies[invariant.id].message) for invariant in seen]
 
-    def stated(self, invariant: Invariant, message: str) -> Violation:
+    def stated(self, invariant: Invariant, message: str) -> ViolationError:
         """What to raise for a violation with this message."""
         return invariant.broken(message, f"{self.subject.name} on {self.device}")
 
