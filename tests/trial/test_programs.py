@@ -208,7 +208,10 @@ def test_a_sound_optimizer_goes_through_every_event(
 def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_needed(
     program: tuple[AnyEvent, ...], mask: tuple[str, ...], blamed: str | None
 ) -> None:
-    """SGD(fused=True) keeps no momentum buffer where there was no gradient, and raises once others of the group have one."""
+    """SGD(fused=True) keeps no momentum buffer of a parameter that never had a gradient.
+
+    It raises once other parameters of the group have one.
+    """
     fused = next(subject for subject in subjects(SGD) if subject.variant == "fused")
     names = tuple(parameter.name for parameter in TWO.parameters)
     case = case_of(*program, mask=mask).replaced(

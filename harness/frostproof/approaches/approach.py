@@ -126,7 +126,7 @@ class RequiresGradReversed(RequiresGrad):
 
 @dataclass(frozen=True)
 class RequiresGradNudged(RequiresGrad):
-    """A with gradients off by up to four units in the last place, as by another order of summing."""
+    """A with gradients that differ by up to four units in the last place."""
 
     name: str = "A-nudged"
     seed: int = 0
@@ -184,7 +184,7 @@ class SubsetRebuilt(OptimizerSubset):
 
 @dataclass(frozen=True)
 class GradualUnfreezing(RequiresGrad):
-    """requires_grad=False on frozen parameters; the optimizer gets them, still frozen, to thaw them."""
+    """requires_grad=False on frozen parameters, which the optimizer gets before they are thawed."""
 
     name: str = "gradual"
     follows: Follows = "edit"
@@ -216,10 +216,13 @@ class Approaches:
         parameter that was frozen from the start.
         """
         roles: dict[Role, Approach] = {"a": self.a, "b": self.b}
-        extras = {"cleared": self.cleared, "second": self.second, "rebuilt": self.rebuilt}
-        for role, approach in {**extras, "again": self.a}.items():
-            if role in case.extras:
-                roles[role] = approach
+        extras: dict[Extra, Approach] = {
+            "cleared": self.cleared,
+            "second": self.second,
+            "rebuilt": self.rebuilt,
+        }
+        extras["again"] = self.a
+        roles |= {role: extras[role] for role in extras if role in case.extras}
         if not {*case.frozen}.isdisjoint(case.thawed):
             roles["gradual"] = self.gradual
         if case.has(SaveLoad):

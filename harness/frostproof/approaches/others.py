@@ -1,6 +1,7 @@
 """The ways in which people freeze layers, as approaches of the one trial.
 
-Each freezes the same parameters for a whole training. Their methods are what a script prints, so they are plain torch.
+Each freezes the same parameters for a whole training. A script prints their methods, so these are
+plain torch. Their docstrings are shown to people, in scripts and in the atlas.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from frostproof.spec.subject import Subject
 
 @dataclass(frozen=True)
 class RequiresGradLate(RequiresGrad):
-    """requires_grad=False on what is frozen, once the optimizer has been built with all parameters"""
+    """requires_grad=False on what is frozen, once the optimizer has been built with all
+    parameters"""
 
     name: str = "A-late"
     late: bool = True
@@ -47,7 +49,8 @@ class Prefix(AllOwned):
 
 @dataclass(frozen=True)
 class NoGradPrefix(Prefix):
-    """the layers before the first that trains under `torch.no_grad()`, all parameters to the optimizer"""
+    """the layers before the first that trains under `torch.no_grad()`, all parameters to the
+    optimizer"""
 
     name: str = "no-grad-prefix"
 
@@ -61,7 +64,8 @@ class NoGradPrefix(Prefix):
 
 @dataclass(frozen=True)
 class DetachedPrefix(Prefix):
-    """`detach()` on what comes out of the layers before the first that trains, all parameters to the optimizer"""
+    """`detach()` on what comes out of the layers before the first that trains, all parameters to
+    the optimizer"""
 
     name: str = "detach"
 
@@ -73,7 +77,8 @@ class DetachedPrefix(Prefix):
 
 @dataclass(frozen=True)
 class InferencePrefix(Prefix):
-    """the layers before the first that trains under `torch.inference_mode()`, all parameters to the optimizer"""
+    """the layers before the first that trains under `torch.inference_mode()`, all parameters to
+    the optimizer"""
 
     name: str = "inference-prefix"
 
@@ -108,7 +113,8 @@ class ZeroRate(AllOwned):
 
 @dataclass(frozen=True)
 class ZeroingHook(AllOwned):
-    """a hook on each frozen parameter that turns its gradient into zeros, all parameters to the optimizer"""
+    """a hook on each frozen parameter that turns its gradient into zeros, all parameters to the
+    optimizer"""
 
     name: str = "hook-zeros"
 
@@ -119,7 +125,8 @@ class ZeroingHook(AllOwned):
 
 @dataclass(frozen=True)
 class GradientsDropped(AllOwned):
-    """the gradients of what is frozen set to None after backward, all parameters to the optimizer"""
+    """the gradients of what is frozen set to None after backward, all parameters to the
+    optimizer"""
 
     name: str = "grad-none"
 
@@ -130,7 +137,8 @@ class GradientsDropped(AllOwned):
 
 @dataclass(frozen=True)
 class WeightsRestored(AllOwned):
-    """the old values of what is frozen copied back after each step, all parameters to the optimizer"""
+    """the old values of what is frozen copied back after each step, all parameters to the
+    optimizer"""
 
     name: str = "restore"
 
@@ -155,7 +163,8 @@ class BackwardInputs(AllOwned):
 
 @dataclass(frozen=True)
 class Functional(AllOwned):
-    """torch.func, differentiating by the trainable parameters alone, all parameters to the optimizer"""
+    """torch.func, differentiating by the trainable parameters alone, all parameters to the
+    optimizer"""
 
     name: str = "func"
 
@@ -182,7 +191,8 @@ class Functional(AllOwned):
 
 @dataclass(frozen=True)
 class Buffers(OptimizerSubset):
-    """what is frozen registered as buffers in place of parameters, all that is left to the optimizer"""
+    """what is frozen registered as buffers in place of parameters, all that is left to the
+    optimizer"""
 
     name: str = "buffers"
 
@@ -211,4 +221,5 @@ WAYS: tuple[Approach, ...] = (
     ZeroRate(),
     ZeroingHook(),
 )
-"""In the order in which the atlas shows them: what hands the optimizer no gradient of what is frozen, and what does."""
+"""In the order in which the atlas shows them: first the ways in which the optimizer receives no
+gradients of frozen parameters."""

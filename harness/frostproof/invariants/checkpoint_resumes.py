@@ -1,4 +1,4 @@
-"""A checkpoint holds all that training needs: with the same mask, it goes on as if uninterrupted."""
+"""A checkpoint holds all that training needs: it goes on as if it was never interrupted."""
 
 from frostproof.invariants.invariant import HELD, Invariant, Judgements
 from frostproof.invariants.pairs import TRAINED, Comparison

@@ -1,4 +1,4 @@
-"""Freezing everything stops training loudly: there is nothing to differentiate, and torch raises."""
+"""Freezing everything stops training loudly: with nothing to differentiate, torch raises."""
 
 from frostproof.invariants.assertions import moved
 from frostproof.invariants.invariant import (

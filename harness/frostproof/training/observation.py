@@ -150,7 +150,7 @@ class Observation:
 
     @property
     def weights_before(self) -> tuple[Bits, ...]:
-        """The weights before the event; before its step, where the forward pass rewrites weights."""
+        """The weights before the event, or before its step where the forward pass rewrites them."""
         return self.before.weights if self.weights_at_step is None else self.weights_at_step
 
 
@@ -200,7 +200,7 @@ class EventRecord(NamedTuple):
 
 
 class Trial:
-    """One run of a case under the approaches, in lockstep, as far as it went without a violation."""
+    """One run of a case under all its approaches, up to the first violation."""
 
     def __init__(self, case: Case, names: dict[Role, str], subject: Subject) -> None:
         self.case = case

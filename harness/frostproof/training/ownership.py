@@ -1,4 +1,4 @@
-"""The parameters that are frozen, and those that the optimizer owns, at each point of a training."""
+"""The frozen parameters, and those that the optimizer owns, at each point of a training."""
 
 from __future__ import annotations
 

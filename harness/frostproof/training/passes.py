@@ -1,4 +1,4 @@
-"""The statements of one step: clear gradients, forward, backward, clip, and the optimizer's step."""
+"""The statements of one step: clear gradients, forward, backward, clip, step."""
 
 from __future__ import annotations
 

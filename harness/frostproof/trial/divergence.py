@@ -30,7 +30,7 @@ KNOWN_VIOLATION = "known-violation"
 
 
 def note_divergence(trial: Trial, record: EventRecord) -> None:
-    """Note in `trial.diverged` the pairs of roles that diverge from this event on, with the cause."""
+    """Note in `trial.diverged` the pairs of roles that diverge from now on, with the cause."""
     for left, right in PAIRS:
         if right in record.observations and (left, right) not in trial.diverged:
             for identity, is_observed in CAUSES.items():
