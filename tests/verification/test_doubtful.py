@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.item_runner import doubts
+from frostproof.doors.pytest_plugin.item_runner import failing_doubts
 from frostproof.invariants.registry import BY_ID
 from frostproof.report.failure_text import failure_text
 from frostproof.report.terminal import LEGEND
@@ -71,8 +71,10 @@ def test_an_item_fails_for_its_doubts_where_nothing_else_is_raised(
     raised: BaseException | None, severity: str, strict: bool, fails: bool
 ) -> None:
     sent = Finding(row("doubtful", severity=severity), {})
-    assert [each.id for each in doubts(sent, raised, strict)] == (["thaw-resumes"] if fails else [])
-    assert not doubts(Finding(row("held"), {}), raised, strict)
+    assert [each.id for each in failing_doubts(sent, raised, strict)] == (
+        ["thaw-resumes"] if fails else []
+    )
+    assert not failing_doubts(Finding(row("held"), {}), raised, strict)
 
 
 def test_doubts_are_told_in_one_line() -> None:

@@ -19,7 +19,7 @@ from frostproof.doors.output_files import check_writable
 from frostproof.process.quiet import quiet
 
 
-@click.command(epilog="Without a TARGET: all of torch.optim.")
+@click.command("atlas", epilog="Without a TARGET: all of torch.optim.")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option(
     "--family",
@@ -42,7 +42,7 @@ from frostproof.process.quiet import quiet
 @markdown_option
 @html_option
 @path_option("--cases", "Folder for the script of every difference.", "FOLDER")
-def atlas(
+def atlas_command(
     targets: tuple[str, ...],
     family: tuple[str, ...],
     examples: int,

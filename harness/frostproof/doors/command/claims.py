@@ -16,7 +16,7 @@ from frostproof.doors.output_files import check_writable
 from frostproof.process.quiet import quiet
 
 
-@click.command()
+@click.command("claims")
 @click.option(
     "--examples",
     type=click.IntRange(1),
@@ -28,7 +28,7 @@ from frostproof.process.quiet import quiet
 @json_option
 @markdown_option
 @path_option("--cases", "Folder for the script of every claim.", "FOLDER")
-def claims(
+def claims_command(
     examples: int, seed: int, json: Path | None, markdown: Path | None, cases: Path | None
 ) -> None:
     """Settle what the forum thread on freezing claims.

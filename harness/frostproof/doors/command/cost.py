@@ -11,7 +11,7 @@ from frostproof.doors.output_files import check_writable
 from frostproof.process.quiet import quiet
 
 
-@click.command()
+@click.command("cost")
 @click.argument("model", metavar="MODULE:FACTORY")
 @click.option(
     "--freeze",
@@ -33,7 +33,7 @@ from frostproof.process.quiet import quiet
     metavar="NAME",
 )
 @json_option
-def cost(
+def cost_command(
     model: str, freeze: tuple[str, ...], shape: str | None, optimizer: str, json: Path | None
 ) -> None:
     """Count what each way to freeze a part of your model costs, and recommend one.

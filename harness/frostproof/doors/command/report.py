@@ -15,7 +15,7 @@ from frostproof.doors.command.parameters import (
 from frostproof.doors.output_files import check_writable
 
 
-@click.command()
+@click.command("report")
 @click.argument(
     "files", nargs=-1, required=True, metavar="RESULTS.json...", type=click.Path(path_type=Path)
 )
@@ -28,7 +28,7 @@ from frostproof.doors.output_files import check_writable
     is_flag=True,
     help="Exit with code 1 if something is violated or doubtful that was not in the baseline.",
 )
-def report(
+def report_command(
     files: tuple[Path, ...],
     html: Path | None,
     markdown: Path | None,

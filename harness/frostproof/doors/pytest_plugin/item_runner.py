@@ -89,7 +89,7 @@ class ItemRunner:
         finally:
             finding = self.report(item, verification)
         self.doubtful = {row.id for row in finding.row.invariants if row.status == "doubtful"}
-        if failing := doubts(finding, violation, verification.strict):
+        if failing := failing_doubts(finding, violation, verification.strict):
             item.user_properties.append((DOUBTFUL, ""))
             pytest.fail(doubted(failing), pytrace=False)
         if violation is not None:
@@ -229,7 +229,9 @@ def _as_one(
     return violations[0] if violations else None
 
 
-def doubts(finding: Finding, raised: BaseException | None, strict: bool) -> list[InvariantRow]:
+def failing_doubts(
+    finding: Finding, raised: BaseException | None, strict: bool
+) -> list[InvariantRow]:
     """Return the doubtful rows for which an item fails; none if it fails for something else too."""
     doubtful = [row for row in finding.row.invariants if row.status == "doubtful"]
     if raised is None:
