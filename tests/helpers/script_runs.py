@@ -35,13 +35,13 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
         )
     heavy = "HeavyInBothModes" if "optimizer.train()" in script else "Heavy"
     script = re.sub(
-        r"^from tests\.broken import (\w+)$",
+        r"^from tests\.helpers\.broken import (\w+)$",
         r"from tests.helpers.broken import Sound as \1",
         script,
         flags=re.M,
     )
     script = re.sub(
-        r"^from tests\.broken_programs import (\w+)$",
+        r"^from tests\.helpers\.broken_programs import (\w+)$",
         rf"from tests.helpers.broken_programs import {heavy} as \1",
         script,
         flags=re.M,
