@@ -175,6 +175,7 @@ def _judge(trial: Trial, record: EventRecord) -> Judgements:
 EQUIVALENT = Invariant(
     id="equivalent",
     statement="two ways to freeze the same layers give every weight, loss and buffer the same bits",
+    severity="wrong",
     source="https://discuss.pytorch.org/t/58156",
     judgements=_judge,
 )
