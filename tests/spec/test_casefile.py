@@ -120,7 +120,7 @@ def test_a_spoiled_file_is_refused_in_one_line_or_is_a_case(data: bytes, file: P
     found = loaded(data, file)
     if found is not None:
         assert drawing(found.case, Focus()).boxes
-        assert network(found.case.architecture, found.case.frozen)
+        assert network(found.case.architecture, found.case.initially_frozen)
 
 
 @settings(max_examples=25, deadline=None, database=None)

@@ -215,7 +215,7 @@ class Approaches:
         chosen = {
             role: approach for role, approach in roles.items() if role in ("a", "b", *case.extras)
         }
-        if not {*case.frozen}.isdisjoint(case.thawed):
+        if not {*case.initially_frozen}.isdisjoint(case.thawed):
             chosen["gradual"] = self.gradual
         return {**chosen, "resumed": self.a, "resumed-b": self.b} if case.has(SaveLoad) else chosen
 

@@ -16,24 +16,24 @@ from hypothesis import strategies as st
 
 from frostproof.generation import masks
 from frostproof.generation.networks import (
+    DRAWN_MAX_LAYERS,
     GENES,
     INPUTS_OF,
-    MAX_LAYERS,
     layers_from,
     menus_of,
     nested,
 )
 from frostproof.generation.programs import (
+    DRAWN_MAX_EVENTS,
     EVENT_END,
     EVENT_GENES,
-    MAX_EVENTS,
     by_layer,
     program_from,
 )
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import ParameterSpec
-from frostproof.spec.program import Program, Thaw, changes
+from frostproof.spec.program import Program, Thaw, mask_changes
 from frostproof.spec.subject import Kind, Options, Space, Subject
 
 Choices = tuple[Any, tuple[Any, ...]]
@@ -112,7 +112,7 @@ def late(groups: Sequence[Group], mask: Sequence[str], program: Program) -> tupl
     """
     thawed: dict[str, int] = {}
     for number, event in enumerate(program):
-        for each in changes(event):
+        for each in mask_changes(event):
             if isinstance(each, Thaw):
                 thawed |= {
                     name: number for name in each.names if name in mask and name not in thawed
@@ -165,7 +165,10 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
     layers = layers_from(
-        [gene for (gene,) in listed(MAX_LAYERS, GENES, END)], given.shape, first, menus_of(kind)
+        [gene for (gene,) in listed(DRAWN_MAX_LAYERS, GENES, END)],
+        given.shape,
+        first,
+        menus_of(kind),
     )
     aspect = dict(zip(ASPECTS, varied(list(ASPECTS.values()), pick), strict=True))
     architecture = Architecture(given, nested(layers, aspect["nesting"]))
@@ -174,7 +177,9 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
 
     mask_kind, whole = MASKS[pick(len(MASKS))]
     frozen = set(
-        masks.frozen(mask_kind, by_layer(names) if whole else [[name] for name in names], pick(256))
+        masks.frozen_members(
+            mask_kind, by_layer(names) if whole else [[name] for name in names], pick(256)
+        )
     )
     mask = tuple(
         parameter.name
@@ -185,7 +190,7 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     unfit = frozenset(parameter.name for parameter in parameters if _unfit(parameter, kind))
     fit = [name for name in names if name not in unfit]
     program = program_from(
-        listed(MAX_EVENTS, EVENT_GENES, EVENT_END, 2), architecture, fit, mask, subject
+        listed(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2), architecture, fit, mask, subject
     )
     seed = pick(1 << 16)
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.

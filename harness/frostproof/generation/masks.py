@@ -22,10 +22,10 @@ KINDS: dict[str, Callable[[int, int], list[bool]]] = {
 """Mask kind -> which of n units are frozen; `bits` is a drawn integer, for the kinds that need one."""
 
 
-def frozen(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[T, ...]:
+def frozen_members(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[T, ...]:
     """The members of the frozen units: units are layers with their parameters, or single parameters.
 
-    >>> frozen("last", [["0.weight", "0.bias"], ["2.weight"]], 0)
+    >>> frozen_members("last", [["0.weight", "0.bias"], ["2.weight"]], 0)
     ('2.weight',)
     """
     chosen = KINDS[kind](len(units), bits)

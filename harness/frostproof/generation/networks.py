@@ -177,7 +177,7 @@ INPUTS_OF: dict[Kind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
     "sparse": SPARSE_INPUTS,
 }
 
-MAX_LAYERS = 8
+DRAWN_MAX_LAYERS = 8
 
 
 def layers_from(
@@ -211,7 +211,7 @@ def layers_from(
         add(drawn)
     if not any(layer.parameters(shape) for layer, shape in zip(layers, received, strict=True)):
         layers.insert(0, Linear(2, bias=False))
-    return tuple(layers[:MAX_LAYERS])  # type: ignore[arg-type]
+    return tuple(layers[:DRAWN_MAX_LAYERS])  # type: ignore[arg-type]
 
 
 def _resolved(

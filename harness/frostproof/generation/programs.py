@@ -28,13 +28,11 @@ from frostproof.spec.program import (
     Thaw,
     Train,
     ZeroGrad,
-)
-from frostproof.spec.program import (
-    masks as course,
+    frozen_names,
 )
 from frostproof.spec.subject import Subject
 
-MAX_EVENTS = 6
+DRAWN_MAX_EVENTS = 6
 EVENT_GENES = 128  # from larger ranges, Hypothesis prefers small numbers
 EVENT_END = EVENT_GENES // 9
 
@@ -172,7 +170,7 @@ def program_from(
             subject,
             architecture,
         )
-        frozen = course((event,), frozen)[0].step
+        frozen = frozen_names((event,), frozen)[0].step
         events.append(event)
     if not isinstance(events[-1], Step):
         events.append(able(Step(), subject, architecture))
@@ -207,7 +205,7 @@ def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEv
         event = msgspec.structs.replace(event, drop="none")
     if event.after_forward and architecture.recomputes:
         event = msgspec.structs.replace(event, after_forward=())
-    if event.changes and subject.backward == "create-graph":
+    if event.mask_changes and subject.backward == "create-graph":
         # The optimizer goes through the graph once more, and through that of leftover gradients, which is gone.
         event = msgspec.structs.replace(event, after_forward=(), after_backward=event.clips)
     if ("scaler" if event.scaled else event.amp) in subject.unable or not architecture.autocasts:

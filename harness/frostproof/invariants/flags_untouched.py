@@ -3,7 +3,7 @@
 from frostproof.invariants.breach import HELD, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
 from frostproof.spec.case import parameters
-from frostproof.spec.program import changes
+from frostproof.spec.program import mask_changes
 from frostproof.training.observation import Moment, Trial
 from frostproof.training.source import block
 
@@ -71,7 +71,9 @@ def _groups_kept(shown: Shown) -> Assertion:
             expected, verdict=[f"order = {order}", block(f"if order != {HELD_BY_GROUPS}:", text)]
         )
     found = shown.noted(
-        expected, "handed" if changes(shown.moment.event) else "before", f"order = {HELD_BY_GROUPS}"
+        expected,
+        "handed" if mask_changes(shown.moment.event) else "before",
+        f"order = {HELD_BY_GROUPS}",
     )
     found.verdict = [block(f"if order != {HELD_BY_GROUPS}:", text)]
     return found

@@ -14,7 +14,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED  # an optimizer may legitimately swap weights when its mode changes
     case = trial.case
     judgement: Judgement = NOT_JUDGED
-    midway = [i for i in case.frozen_midway if i in moment.frozen.step and _warm(trial, moment, i)]
+    midway = [i for i in case.frozen_midway if i in moment.mask.at_step and _warm(trial, moment, i)]
     for role, seen in moment.seen.items():
         before = trial.weights_before(moment, role)
         states = (
@@ -42,7 +42,7 @@ def _warm(trial: Trial, moment: Moment, i: int) -> bool:
     handed = [
         each.seen["a"].handed
         for each in trial.moments[: moment.number]
-        if i not in each.frozen.step
+        if i not in each.mask.at_step
     ]
     return any(gradients is not None and gradients[i] is not None for gradients in handed)
 

@@ -15,7 +15,7 @@ MOVED = Kind(
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    frozen = moment.frozen.never
+    frozen = moment.mask.frozen_so_far
     if not frozen:
         return NOT_JUDGED
     take = picker(frozen)

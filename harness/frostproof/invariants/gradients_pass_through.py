@@ -14,9 +14,9 @@ AB = Comparison(
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     a, b = moment.seen["a"].gradients, moment.seen["b"].gradients
-    during = moment.frozen
+    during = moment.mask
     trained = tuple(
-        i for i in during.trainable if i not in during.forward and i not in during.backward
+        i for i in during.trainable if i not in during.in_forward and i not in during.in_backward
     )
     if a is None or b is None or not trained or ("a", "b") in trial.parted:
         return NOT_JUDGED

@@ -27,7 +27,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED
     if isinstance(moment.event, Step) and ("a", "b") not in trial.parted:
         differing = AB.differing(
-            trial, moment, ("a", "b"), ("weights",), moment.frozen.trainable, since=earlier.number
+            trial, moment, ("a", "b"), ("weights",), moment.mask.trainable, since=earlier.number
         )
         if differing is not None:
             return differing
@@ -36,7 +36,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     added = tuple(
         i
         for i in earlier.seen["b"].added
-        if all(i in each.frozen.trainable for each in trial.moments[earlier.number :])
+        if all(i in each.mask.trainable for each in trial.moments[earlier.number :])
     )
     found = stuck(trial, "b", earlier.number, added)
     if found is not None:

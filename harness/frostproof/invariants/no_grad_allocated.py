@@ -31,9 +31,9 @@ ALLOCATED, CHANGED = _said("allocated"), _said("changed")
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     seen = moment.seen["a"]
-    if seen.gradients is None or seen.cleared is None or not moment.frozen.backward:
+    if seen.gradients is None or seen.cleared is None or not moment.mask.in_backward:
         return NOT_JUDGED
-    for i in moment.frozen.backward:
+    for i in moment.mask.in_backward:
         if seen.gradients[i] != seen.cleared[i]:
             kind = ALLOCATED if seen.cleared[i] is None else CHANGED
             return Breach(kind, ("a",), moment.number, (i,), seen.cleared[i], seen.gradients[i])

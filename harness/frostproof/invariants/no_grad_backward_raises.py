@@ -34,7 +34,9 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
 
 def _reaches_something(trial: Trial, moment: Moment) -> bool:
     """Whether A's loss has a graph: a trainable leaf, or samples that require grad, upstream of it."""
-    return trial.case.architecture.graph(moment.frozen.forward, trial.case.differentiable_input)[-1]
+    return trial.case.architecture.graph(moment.mask.in_forward, trial.case.differentiable_input)[
+        -1
+    ]
 
 
 def _why(shown: Shown) -> str:

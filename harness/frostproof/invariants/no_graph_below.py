@@ -12,7 +12,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     if activations is None:
         return NOT_JUDGED
     architecture = trial.case.architecture
-    graph = architecture.graph(moment.frozen.forward, trial.case.differentiable_input)
+    graph = architecture.graph(moment.mask.in_forward, trial.case.differentiable_input)
     for place, activation, upstream in zip(architecture.places, activations, graph, strict=True):
         kind = None
         if activation.requires_grad != upstream:

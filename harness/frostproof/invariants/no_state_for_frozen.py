@@ -7,9 +7,9 @@ from frostproof.training.observation import Moment, Trial
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
     seen = moment.seen["a"]
-    if not moment.frozen.never or not seen.owned:
+    if not moment.mask.frozen_so_far or not seen.owned:
         return NOT_JUDGED
-    for i in moment.frozen.never:
+    for i in moment.mask.frozen_so_far:
         if i in seen.stateful:
             return Breach(HAS_STATE, ("a",), moment.number, (i,))
     return HELD

@@ -12,8 +12,10 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     event = moment.event
     if "cleared" not in moment.seen or not isinstance(event, Step):
         return NOT_JUDGED
-    case, during = trial.case, moment.frozen
-    dense = [i for i in during.forward if i in during.backward and not case.parameters[i].sparse]
+    case, during = trial.case, moment.mask
+    dense = [
+        i for i in during.in_forward if i in during.in_backward and not case.parameters[i].sparse
+    ]
     b, cleared = moment.seen["b"], moment.seen["cleared"]
     if not dense or b.cleared is None or b.gradients is None or ("b", "cleared") in trial.parted:
         return NOT_JUDGED

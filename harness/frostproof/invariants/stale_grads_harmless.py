@@ -13,8 +13,8 @@ CLEARING = Comparison(
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    trainable = moment.frozen.trainable
-    if not trainable or not moment.frozen.step or not isinstance(moment.event, Step):
+    trainable = moment.mask.trainable
+    if not trainable or not moment.mask.at_step or not isinstance(moment.event, Step):
         return NOT_JUDGED
     judgement: Judgement = NOT_JUDGED
     for role in ("cleared", "second", "rebuilt"):

@@ -4,7 +4,7 @@ from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Ki
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.messages import at
 from frostproof.invariants.movement import moved, stuck
-from frostproof.spec.program import Thaw, changes
+from frostproof.spec.program import Thaw, mask_changes
 from frostproof.training.observation import Moment, Trial
 
 
@@ -14,7 +14,10 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     judgement: Judgement = NOT_JUDGED
     for earlier in trial.moments:
         names = [
-            name for each in changes(earlier.event) if isinstance(each, Thaw) for name in each.names
+            name
+            for each in mask_changes(earlier.event)
+            if isinstance(each, Thaw)
+            for name in each.names
         ]
         thawed = tuple(
             i
@@ -35,8 +38,10 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
 
 def _trains_since(trial: Trial, number: int, i: int) -> bool:
     """Whether parameter `i` was frozen before the event with this number, and is trainable from then to the end."""
-    frozen = trial.case.frozen if number == 0 else trial.case.course[number - 1].step
-    return i in frozen and all(i in moment.frozen.trainable for moment in trial.moments[number:])
+    frozen = (
+        trial.case.initially_frozen if number == 0 else trial.case.mask_timeline[number - 1].at_step
+    )
+    return i in frozen and all(i in moment.mask.trainable for moment in trial.moments[number:])
 
 
 def _said(shown: Shown) -> str:

@@ -13,7 +13,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
         return NOT_JUDGED
     # Any moment, and not the end alone: steps of one size may lead back to the start.
     for each in reversed(trial.moments):
-        take = picker(each.frozen.trainable)
+        take = picker(each.mask.trainable)
         if take(each.seen["a"].weights) != take(trial.weights_before(each, "a")):
             return HELD
     stepped = [each for each in trial.moments if each.seen["a"].stepped]
@@ -21,7 +21,7 @@ def judge(trial: Trial, moment: Moment) -> Judgement:
     for earlier in stepped:
         if earlier.seen["a"].closure is not None and earlier is not stepped[0]:
             continue  # what it remembers may tell a line search to stay
-        for i in earlier.frozen.trainable:
+        for i in earlier.mask.trainable:
             missed[i] += due(trial, earlier, "a", i)
             if missed[i] >= trial.subject.patience and not poisoned(trial, "a", i):
                 return Breach(STUCK, ("a",), moment.number, (i,), found=earlier.number)

@@ -14,7 +14,7 @@ AB = Comparison(
 
 
 def judge(trial: Trial, moment: Moment) -> Judgement:
-    trainable = moment.frozen.trainable
+    trainable = moment.mask.trainable
     if not trainable or not isinstance(moment.event, Step) or ("a", "b") in trial.parted:
         return NOT_JUDGED
     if trial.first_added("b"):

@@ -41,7 +41,7 @@ def short(verification: Verification, folder: Path, doubtful: Collection[str] = 
     if tally.case is not None:
         case = tally.case
         event = tally.shown.breach.event if tally.shown is not None else -1
-        frozen = case.course[event].step if event >= 0 else case.frozen
+        frozen = case.mask_timeline[event].at_step if event >= 0 else case.initially_frozen
         lines += [
             "",
             *(f"    {line}" for line in network(case.architecture, frozen).splitlines()),

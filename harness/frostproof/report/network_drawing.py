@@ -63,7 +63,11 @@ class Drawing(NamedTuple):
 
 def drawing(case: Case, focus: Focus) -> Drawing:
     """The network of a case, with what is frozen at the event on which the focus lies, or at first."""
-    frozen = frozenset(case.course[focus.event].step if focus.event is not None else case.frozen)
+    frozen = frozenset(
+        case.mask_timeline[focus.event].at_step
+        if focus.event is not None
+        else case.initially_frozen
+    )
     places = case.architecture.places
     flows = case.architecture.graph(frozen, case.differentiable_input)
     named = [

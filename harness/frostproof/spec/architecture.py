@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-MAX_LAYERS, MAX_DEPTH = 256, 16
-MAX_SCALARS = 1_000_000
+FILE_MAX_LAYERS, FILE_MAX_DEPTH = 256, 16
+FILE_MAX_SCALARS = 1_000_000
 """Bounds on what a case from a file may ask for, far above what is ever drawn: layers, nesting, weights."""
 
 
@@ -144,9 +144,11 @@ class Architecture(
             raise CaseError(
                 "the architecture has no parameter: add a layer that has one, such as Linear(1)"
             )
-        if (scalars := sum(prod(parameter.shape) for parameter in self.parameters)) > MAX_SCALARS:
+        if (
+            scalars := sum(prod(parameter.shape) for parameter in self.parameters)
+        ) > FILE_MAX_SCALARS:
             raise CaseError(
-                f"the architecture has {scalars:,} weights: at most {MAX_SCALARS:,} are allowed"
+                f"the architecture has {scalars:,} weights: at most {FILE_MAX_SCALARS:,} are allowed"
             )
         for place in self.places:
             tokens = place is self.places[0] and self.input.vocabulary > 0
@@ -161,9 +163,9 @@ class Architecture(
         count = depth = 0
         while level:
             count, depth = count + len(level), depth + 1
-            if count > MAX_LAYERS or depth > MAX_DEPTH:
+            if count > FILE_MAX_LAYERS or depth > FILE_MAX_DEPTH:
                 raise CaseError(
-                    f"the architecture is too large: at most {MAX_LAYERS} layers are allowed, nested at most {MAX_DEPTH} deep"
+                    f"the architecture is too large: at most {FILE_MAX_LAYERS} layers are allowed, nested at most {FILE_MAX_DEPTH} deep"
                 )
             level = [inner for layer in level for inner in getattr(layer, "layers", ())]
 

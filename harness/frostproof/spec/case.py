@@ -20,17 +20,17 @@ from frostproof.spec.program import (
     Program,
     Step,
     Thaw,
-    changes,
-    masks,
+    frozen_names,
+    mask_changes,
 )
 
 Value = bool | int | float | str | tuple[float, ...] | None
 DType = Literal["float32", "float64", "bfloat16"]
 Extra = Literal["cleared", "second", "again", "rebuilt"]
 Positions = tuple[int, ...]
-MAX_EVENTS = 256
-MAX_WORK = 100_000_000
-MAX_INTEGER = 1_000_000
+FILE_MAX_EVENTS = 256
+FILE_MAX_WORK = 100_000_000
+FILE_MAX_INTEGER = 1_000_000
 """Bounds on what a case from a file may ask for, far above what is ever drawn: events, multiplications in all forward passes of
 the program, and integers among the hyperparameters, which may be numbers of iterations."""
 
@@ -42,18 +42,23 @@ class Group(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown
     options: tuple[tuple[str, Value], ...] = ()
 
 
-class Frozen(NamedTuple):
-    """Positions of the parameters that are frozen in the course of one event, and of those that are not.
+class MaskState(NamedTuple):
+    """The frozen and the trainable parameters during one event, by their positions."""
 
-    `forward`, `backward` and `step`: at that point of a step; the last holds after the event too. `trainable`: the rest at
-    the step. `never`: frozen during all events so far, this one included.
-    """
+    in_forward: Positions
+    """Frozen in the forward pass."""
 
-    forward: Positions
-    backward: Positions
-    step: Positions
+    in_backward: Positions
+    """Frozen in the backward pass."""
+
+    at_step: Positions
+    """Frozen when the optimizer steps, and after the event."""
+
     trainable: Positions
-    never: Positions
+    """Not frozen when the optimizer steps."""
+
+    frozen_so_far: Positions
+    """Frozen during every event so far, this one included."""
 
 
 class Case(
@@ -83,28 +88,28 @@ class Case(
         return {parameter.name: i for i, parameter in enumerate(self.parameters)}
 
     @cached_property
-    def frozen(self) -> Positions:
+    def initially_frozen(self) -> Positions:
         """Positions of what is frozen at first."""
         return self._at(self.mask)
 
     @cached_property
-    def trainable(self) -> Positions:
+    def initially_trainable(self) -> Positions:
         """Positions of what is trainable at first."""
-        frozen = set(self.frozen)
+        frozen = set(self.initially_frozen)
         return tuple(i for i in range(len(self.parameters)) if i not in frozen)
 
     @cached_property
-    def course(self) -> tuple[Frozen, ...]:
-        """What is frozen during each event of the program."""
-        found, never = [], set(self.frozen)
-        everything = range(len(self.parameters))
-        for mask in masks(self.program, self.mask):
-            forward, backward, step = map(self._at, mask)
-            never &= {*forward} & {*backward} & {*step}
-            frozen = set(step)
-            trainable = tuple(i for i in everything if i not in frozen)
-            found.append(Frozen(forward, backward, step, trainable, tuple(sorted(never))))
-        return tuple(found)
+    def mask_timeline(self) -> tuple[MaskState, ...]:
+        """The mask during each event of the program."""
+        timeline, frozen_so_far = [], set(self.initially_frozen)
+        for names in frozen_names(self.program, self.mask):
+            forward, backward, step = map(self._at, names)
+            frozen_so_far &= {*forward} & {*backward} & {*step}
+            trainable = tuple(i for i in range(len(self.parameters)) if i not in step)
+            timeline.append(
+                MaskState(forward, backward, step, trainable, tuple(sorted(frozen_so_far)))
+            )
+        return tuple(timeline)
 
     @cached_property
     def frozen_midway(self) -> Positions:
@@ -113,7 +118,7 @@ class Case(
             {
                 name
                 for event in self.program
-                for each in changes(event)
+                for each in mask_changes(event)
                 if isinstance(each, Freeze)
                 for name in each.names
             }
@@ -126,7 +131,7 @@ class Case(
             {
                 name
                 for event in self.program
-                for each in changes(event)
+                for each in mask_changes(event)
                 if isinstance(each, Thaw)
                 for name in each.names
             }
@@ -152,7 +157,7 @@ class Case(
     def size(self) -> tuple[int, ...]:
         """Smaller is simpler: layers, events, scalar parameters, groups, ways to run beside A and B, seed."""
         scalars = sum(prod(parameter.shape) for parameter in self.parameters)
-        events = sum(1 + len(changes(event)) for event in self.program)
+        events = sum(1 + len(mask_changes(event)) for event in self.program)
         return (
             len(self.architecture.places),
             len(self.program),
@@ -215,7 +220,7 @@ class Case(
         named += [
             (name, repr(event))
             for event in self.program
-            for each in changes(event)
+            for each in mask_changes(event)
             for name in each.names
         ]
         for name, where in named:
@@ -227,7 +232,7 @@ class Case(
             raise CaseError("the program is empty: add a Step()")
         self._check_size()
         for event in self.program:
-            if isinstance(event, Step) and event.closure and (changes(event) or event.scaled):
+            if isinstance(event, Step) and event.closure and (mask_changes(event) or event.scaled):
                 raise CaseError(
                     f"{event!r}: a step through a closure freezes and thaws nothing, and takes no GradScaler: set closure=False"
                 )
@@ -237,25 +242,25 @@ class Case(
             )
 
     def _check_size(self) -> None:
-        if len(self.program) > MAX_EVENTS:
+        if len(self.program) > FILE_MAX_EVENTS:
             raise CaseError(
-                f"the program has {len(self.program):,} events: at most {MAX_EVENTS} are allowed"
+                f"the program has {len(self.program):,} events: at most {FILE_MAX_EVENTS} are allowed"
             )
         passes = sum(
             event.micro_batches if isinstance(event, Step) else 1 for event in self.program
         )
-        if self.architecture.work * self.batch * passes > MAX_WORK:
+        if self.architecture.work * self.batch * passes > FILE_MAX_WORK:
             raise CaseError(
-                f"the case takes more than {MAX_WORK:,} multiplications: make its layers, samples or batches smaller"
+                f"the case takes more than {FILE_MAX_WORK:,} multiplications: make its layers, samples or batches smaller"
             )
         for name, value in [option for group in self.groups for option in group.options]:
             if not name.isidentifier() or name == "params":
                 raise CaseError(
                     f"{name!r} is no name of a hyperparameter: give one that the optimizer's constructor takes"
                 )
-            if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            if isinstance(value, int) and abs(value) > FILE_MAX_INTEGER:
                 raise CaseError(
-                    f"the hyperparameter {name} is too large: give an integer of at most {MAX_INTEGER:,}"
+                    f"the hyperparameter {name} is too large: give an integer of at most {FILE_MAX_INTEGER:,}"
                 )
 
 

@@ -69,7 +69,7 @@ class Step(Event, frozen=True):
         return tuple(each for each in self.after_backward if isinstance(each, Clip))
 
     @property
-    def changes(self) -> tuple[Freeze | Thaw, ...]:
+    def mask_changes(self) -> tuple[Freeze | Thaw, ...]:
         """What it freezes and thaws."""
         return (
             *self.after_forward,
@@ -133,7 +133,7 @@ AnyEvent = (
 Program = tuple[AnyEvent, ...]
 
 
-class Masks(NamedTuple):
+class FrozenNames(NamedTuple):
     """Names of what is frozen in the course of one event: in the forward pass, in the backward pass, at the step and after."""
 
     forward: frozenset[str]
@@ -141,10 +141,10 @@ class Masks(NamedTuple):
     step: frozenset[str]
 
 
-def masks(program: Program, mask: Iterable[str]) -> tuple[Masks, ...]:
+def frozen_names(program: Program, mask: Iterable[str]) -> tuple[FrozenNames, ...]:
     """What is frozen during each event of `program`, beginning with `mask`.
 
-    >>> [sorted(each.step) for each in masks((Step(), Freeze(("0.weight",)), Step()), ())]
+    >>> [sorted(each.step) for each in frozen_names((Step(), Freeze(("0.weight",)), Step()), ())]
     [[], ['0.weight'], ['0.weight']]
     """
     found, frozen = [], frozenset(mask)
@@ -153,15 +153,15 @@ def masks(program: Program, mask: Iterable[str]) -> tuple[Masks, ...]:
         if isinstance(event, Step):
             backward = _changed(forward, event.after_forward)
             frozen = _changed(backward, event.after_backward)
-        found.append(Masks(forward, backward, frozen))
+        found.append(FrozenNames(forward, backward, frozen))
     return tuple(found)
 
 
-def changes(event: AnyEvent) -> tuple[Freeze | Thaw, ...]:
+def mask_changes(event: AnyEvent) -> tuple[Freeze | Thaw, ...]:
     """The freezing and thawing in an event, inside a step too."""
     if isinstance(event, Freeze | Thaw):
         return (event,)
-    return event.changes if isinstance(event, Step) else ()
+    return event.mask_changes if isinstance(event, Step) else ()
 
 
 def _changed(frozen: frozenset[str], events: Iterable[Event]) -> frozenset[str]:

@@ -153,7 +153,7 @@ class _Lowering:
             resumes,
         )
         self.kind = device.partition(":")[0]
-        self.frozen = set(case.frozen)
+        self.frozen = set(case.initially_frozen)
         self.optimizer = False  # whether there is one
         self.rates: list[float] = []  # what SetLr multiplied by, for groups that come later
         self.schedulers: list[Scheduler] = []
@@ -737,7 +737,7 @@ class _Lowering:
                 getattr(type(self.approach), hook).__module__ != Approach.__module__
                 for hook in hooks
             )
-            or event.changes
+            or event.mask_changes
         ):
             return False
         flagged = self.frozen if type(self.approach).freeze is not Approach.freeze else ()

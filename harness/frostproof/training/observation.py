@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frostproof.spec.case import Case, Frozen, Positions
+from frostproof.spec.case import Case, MaskState, Positions
 from frostproof.spec.program import AnyEvent
 from frostproof.training.marks import Phase
 
@@ -160,7 +160,7 @@ class Moment(NamedTuple):
 
     number: int
     event: AnyEvent
-    frozen: Frozen
+    mask: MaskState
     last: bool
     seen: dict[str, Observation]
     before: dict[str, Observation] | None

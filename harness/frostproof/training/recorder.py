@@ -20,7 +20,7 @@ from frostproof.spec.program import (
     SetLr,
     Step,
     Thaw,
-    changes,
+    mask_changes,
 )
 from frostproof.training.bits import bits, bits_of, fingerprint, gradient_bits, tensors_in
 from frostproof.training.flops import Flops
@@ -46,7 +46,7 @@ class Recorder:
         self.watched = watched
         self.drops = type(approach).after_backward is not Approach.after_backward
         self.rated = case.has(SetLr, Schedule)
-        self.followed = any(map(changes, case.program))
+        self.followed = any(map(mask_changes, case.program))
         self.renormed = any(parameter.renormed for parameter in case.parameters)
         self.seen = Observation()
         self.event: AnyEvent = Step()

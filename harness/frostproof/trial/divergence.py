@@ -41,7 +41,7 @@ def _kept_gradient(trial: Trial, moment: Moment, left: str, right: str) -> bool:
         if (
             seen.handed is not None
             and seen.stepped
-            and any(seen.handed[i] is not None for i in moment.frozen.step if i in seen.owned)
+            and any(seen.handed[i] is not None for i in moment.mask.at_step if i in seen.owned)
         ):
             return True
     return False
@@ -52,7 +52,7 @@ def _thawed_within(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     event = moment.event
     if not isinstance(event, Step):
         return False
-    names = {name for each in event.changes if isinstance(each, Thaw) for name in each.names}
+    names = {name for each in event.mask_changes if isinstance(each, Thaw) for name in each.names}
     one, other = moment.seen[left], moment.seen[right]
     positions = [trial.case.positions[name] for name in names]
     without = (left != "a") or all(
@@ -64,7 +64,7 @@ def _thawed_within(trial: Trial, moment: Moment, left: str, right: str) -> bool:
 
 
 def _stale(trial: Trial, moment: Moment, i: int) -> bool:
-    return i in moment.frozen.forward or i in moment.frozen.backward
+    return i in moment.mask.in_forward or i in moment.mask.in_backward
 
 
 def _clipped_by_leftovers(trial: Trial, moment: Moment, left: str, right: str) -> bool:
@@ -73,7 +73,7 @@ def _clipped_by_leftovers(trial: Trial, moment: Moment, left: str, right: str) -
     if not isinstance(event, Step) or not any(clip.over == "all" for clip in event.clips):
         return False
     one, other = moment.seen[left], moment.seen[right]
-    take = picker(moment.frozen.trainable)
+    take = picker(moment.mask.trainable)
     if (
         one.handed is None
         or other.handed is None
@@ -94,10 +94,10 @@ def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     case = trial.case
     if not isinstance(moment.event, Step) or left != "a" or not case.architecture.cuts:
         return False
-    reached = case.architecture.reached(moment.frozen.forward, case.differentiable_input)
+    reached = case.architecture.reached(moment.mask.in_forward, case.differentiable_input)
     everything = case.architecture.reached((), case.differentiable_input)
     one, other = moment.seen[left], moment.seen[right]
-    cut = [i for i in moment.frozen.trainable if i in everything - reached]
+    cut = [i for i in moment.mask.trainable if i in everything - reached]
     if trial.subject.backward == "fused":
         return bool(
             cut
@@ -114,14 +114,14 @@ def _left_alone(seen: Observation, i: int) -> bool:
 def _rates_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """A scheduler knows nothing of a group, or an optimizer, that came after it: the learning rates are no longer the same."""
     one, other = moment.seen[left].rates, moment.seen[right].rates
-    take = picker(moment.frozen.trainable)
+    take = picker(moment.mask.trainable)
     return _came_late(trial, left, right) and bool(one and other) and take(one) != take(other)
 
 
 def _counts_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
     """An optimizer keeps count in its groups, or in itself, of the steps that it took: what came late has another count."""
     one, other = moment.seen[left].counts, moment.seen[right].counts
-    take = picker(moment.frozen.trainable)
+    take = picker(moment.mask.trainable)
     return _came_late(trial, left, right) and bool(one and other) and take(one) != take(other)
 
 
@@ -161,7 +161,7 @@ def _zeroed_in_place(trial: Trial, moment: Moment, left: str, right: str) -> boo
     ):
         return False
     zeroed = [
-        i for i in moment.frozen.trainable if (one.cleared[i] is None) != (other.cleared[i] is None)
+        i for i in moment.mask.trainable if (one.cleared[i] is None) != (other.cleared[i] is None)
     ]
     # Before any is dropped: the gradients differ even where step() sees none of them.
     pairs = [(one.gradients[i], other.gradients[i]) for i in zeroed]

@@ -107,7 +107,7 @@ class _Lockstep:
         before: dict[str, Observation] | None = None
         for index, event in enumerate(self.case.program):
             trace = self.subject.factory is None and isinstance(event, Step)
-            frozen = self.case.course[index].forward
+            frozen = self.case.mask_timeline[index].in_forward
             count = (
                 trace and frozen not in counted
             )  # once is enough: the costs depend on what is frozen
@@ -125,7 +125,7 @@ class _Lockstep:
             moment = Moment(
                 index,
                 event,
-                self.case.course[index],
+                self.case.mask_timeline[index],
                 index == len(self.case.program) - 1,
                 seen,
                 before,
@@ -179,7 +179,7 @@ class _Lockstep:
             still = [
                 i
                 for i in range(len(before))
-                if (handed[i] is None if handed is not None else i in moment.frozen.step)
+                if (handed[i] is None if handed is not None else i in moment.mask.at_step)
             ]
             moved = [i for i in still if seen.weights[i] != before[i]]
             with torch.no_grad():

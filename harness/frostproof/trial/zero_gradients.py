@@ -16,7 +16,7 @@ def note(trial: Trial, moment: Moment) -> None:
         or not seen.stepped
     ):
         return
-    for i in moment.frozen.step:
+    for i in moment.mask.at_step:
         gradient = seen.handed[i]
         if gradient and _zero(gradient, trial.case.dtype):
             moved = seen.weights[i] != trial.weights_before(moment, "a")[i]

@@ -92,9 +92,9 @@ def _rounded(left: Bits, right: Bits, dtype: str) -> float | None:
 def _message(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
     a, b = left.seen["a"], right.seen["a"]
     names = f"{one.names['a']} -> {other.names['a']}"
-    for i in (*left.frozen.step, *left.frozen.trainable):
+    for i in (*left.mask.at_step, *left.mask.trainable):
         if a.weights[i] != b.weights[i]:
-            kind = "frozen" if i in left.frozen.step else "trainable"
+            kind = "frozen" if i in left.mask.at_step else "trainable"
             return f"a {kind} parameter differs {at(left)} ({names}): {change(one, i, a.weights[i], b.weights[i])}"
     return (
         f"the {'loss differs' if a.losses != b.losses else 'buffers differ'} {at(left)} ({names})"
@@ -105,10 +105,10 @@ def _cause(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
     """The first in the order of a training step at which the two are not the same."""
     a, b = left.seen["a"], right.seen["a"]
     for trial, moment in ((one, left), (other, right)):
-        for i in moment.frozen.step:
+        for i in moment.mask.at_step:
             if moment.seen["a"].weights[i] != trial.starts["a"].weights[i]:
                 return f"{trial.names['a']} moves what is frozen: {_handed(trial, moment, i)}"
-    trainable = left.frozen.trainable
+    trainable = left.mask.trainable
     alike = [
         _alike(one, x, y, trainable) for x, y in ((a.gradients, b.gradients), (a.handed, b.handed))
     ]

@@ -162,7 +162,7 @@ def cases(
     ]
     kind, whole = draw(_MASKS)
     units = by_layer(fit) if whole else [[each] for each in fit]
-    frozen = set(masks.frozen(kind, units, draw(_BITS))) if len(units) > 1 else set()
+    frozen = set(masks.frozen_members(kind, units, draw(_BITS))) if len(units) > 1 else set()
     frozen |= {each for each in names if each not in fit}
     return Case(
         architecture,

@@ -18,8 +18,7 @@ from frostproof.report.network_drawing import Drawing, Focus, drawing
 from frostproof.report.terminal import reasons
 from frostproof.results.baseline import Change, Key, changes
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
-from frostproof.spec.program import Freeze, Thaw
-from frostproof.spec.program import changes as changes_of
+from frostproof.spec.program import Freeze, Thaw, mask_changes
 
 STATUSES = {
     "violated": "violated",
@@ -330,20 +329,27 @@ def _shown(found: Evidence, row: InvariantRow) -> Shown | None:
         found.case.event if fits else None,
         tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters)),
     )
-    frozen = case.course[focus.event].step if focus.event is not None else case.frozen
+    frozen = (
+        case.mask_timeline[focus.event].at_step
+        if focus.event is not None
+        else case.initially_frozen
+    )
     timeline = tuple(
         Moment(
             repr(event),
             tuple(
                 name
-                for each in changes_of(event)
+                for each in mask_changes(event)
                 if isinstance(each, Freeze)
                 for name in each.names
             ),
             tuple(
-                name for each in changes_of(event) if isinstance(each, Thaw) for name in each.names
+                name
+                for each in mask_changes(event)
+                if isinstance(each, Thaw)
+                for name in each.names
             ),
-            len(case.course[number].step),
+            len(case.mask_timeline[number].at_step),
             number == focus.event,
             focus.event is not None and number > focus.event,
         )
