@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from frostproof.invariants import BY_ID
-from frostproof.results.files import load
+from frostproof.results.files import load_results
 from frostproof.results.rows import InvariantRow, SubjectRow
 
 
 def page(path: Path, remark: str = "") -> str:
-    results = load(path)
+    results = load_results(path)
     rows = sorted(
         (row for row in results.subjects if row.target != "torch.autograd"),
         key=lambda row: (row.target.lower(), row.variant),

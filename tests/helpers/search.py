@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 
 from frostproof.process.fence import fenced
 from frostproof.verification.profiles import PROFILES
-from frostproof.verification.search import searched
+from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import Planted
 
@@ -32,7 +32,7 @@ def shrunk(verification: Verification, seed: int) -> float:
     with fenced("cpu"):
         verification.prepare()
         started = time.perf_counter()
-        searched(verification, PROFILES["dev"], seed)
+        search_violations(verification, PROFILES["dev"], seed)
         return time.perf_counter() - started
 
 

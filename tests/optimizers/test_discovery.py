@@ -393,11 +393,11 @@ def test_dependence_on_order_is_told_apart() -> None:
                         parameter.add_(parameter.grad, alpha=-0.1 * place)
             return loss
 
-    from frostproof.verification.item_report import finding
+    from frostproof.verification.item_report import item_report
 
     verification = Verification(subjects(ByPlace)[0], "cpu")
     search(verification, seed=1, wanted="trainable-updates-match")
-    row = finding(verification).row
+    row = item_report(verification).row
     assert row.facts["depends-on-order"] is True
     assert any(
         "depend on the order" in (each.message or "")

@@ -21,7 +21,7 @@ from frostproof.optimizers.targets import resolve
 from frostproof.process.allocator import FILLER, KEPT, filled, fills_all
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD
-from frostproof.verification.item_report import finding
+from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.trial.test_lockstep import CASE
 
@@ -87,7 +87,7 @@ def test_kernels_that_read_stray_memory_are_no_fault_of_the_optimizer(
     verification.prepare()
     with fenced("cpu"):
         verification.judge(CASE)
-    assert finding(verification).row.status == "held"
+    assert item_report(verification).row.status == "held"
     explained = [tally.explained for tally in verification.tallies.values() if tally.explained]
     assert explained
     assert all(set(each) == {"nondeterministic-kernels"} for each in explained)

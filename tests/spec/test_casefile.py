@@ -26,7 +26,7 @@ from frostproof.report.network_code import network
 from frostproof.report.network_drawing import Focus, drawing
 from frostproof.results.rows import InvariantRow, SubjectRow
 from frostproof.spec.architecture import Architecture, Input
-from frostproof.spec.casefile import LARGEST, CaseFile, load, save
+from frostproof.spec.casefile import LARGEST, CaseFile, load_case, save
 from frostproof.spec.layers import Embedding
 from frostproof.verification.replay import replay
 from tests.helpers.models import batch
@@ -45,7 +45,7 @@ ROW = InvariantRow(
 )
 QUIET = settings(max_examples=150, deadline=None, database=None)
 
-load(OLD)  # the first decoding of a type reads its annotations, which are code of ours
+load_case(OLD)  # the first decoding of a type reads its annotations, which are code of ours
 watching = False
 executed: list[str] = []
 
@@ -84,7 +84,7 @@ def loaded(data: bytes, path: Path) -> CaseFile | None:
     said = ""
     with nothing_executed():
         try:
-            return load(path)
+            return load_case(path)
         except CaseError as error:
             said = str(error)
     assert said.isprintable()
@@ -105,7 +105,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @QUIET
 @given(case=cases(ADAM))
 def test_what_was_saved_is_loaded(case: Any, file: Path) -> None:
-    found = load(save(file.parent, SGD, ROW, case))
+    found = load_case(save(file.parent, SGD, ROW, case))
     assert found.case == case
     assert (found.target, found.variant, found.device, found.invariant, found.message) == (
         *SGD.key,
@@ -257,11 +257,11 @@ def test_what_is_no_file_gets_one_line(tmp_path: Path) -> None:
         tmp_path / ("x" * 5000),
     ):
         with pytest.raises(CaseError, match="name a case file"):
-            load(path)
+            load_case(path)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(CaseError, match="name a case file"):
-            load(tmp_path / "pipe")
+            load_case(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_replay_tells_what_is_fixed_from_what_is_not(tmp_path: Path) -> None:
 
 
 def test_what_breaks_another_invariant_instead_is_not_fixed() -> None:
-    found = msgspec.structs.replace(load(OLD), invariant="closure-is-honoured")
+    found = msgspec.structs.replace(load_case(OLD), invariant="closure-is-honoured")
     verdict = replay(found)
     assert verdict.outcome == "STILL VIOLATED"
     assert "in place of closure-is-honoured" in verdict.text
@@ -340,6 +340,6 @@ def test_long_names_of_optimizers_make_names_of_files(tmp_path: Path) -> None:
     other = SubjectRow(
         f"library:{'é' * 401}", "default", "cpu", "", "held", None, 0, 0, 0.0, {}, []
     )
-    case = load(OLD).case
+    case = load_case(OLD).case
     assert save(tmp_path, row, ROW, case) != save(tmp_path, other, ROW, case)
     assert len(list(tmp_path.iterdir())) == 2

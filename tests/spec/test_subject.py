@@ -127,15 +127,15 @@ def test_entry_points_bring_subjects_and_one_that_fails_is_named(
     ]
     (info / "entry_points.txt").write_text("[frostproof.subjects]\n" + "\n".join(points) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
-    registry.brought.cache_clear()
+    registry.entry_point_subjects.cache_clear()
     try:
-        found, failures = registry.brought()
+        found, failures = registry.entry_point_subjects()
         assert sorted(found) == ["brought:Made", "brought:Sound"]
         assert [failure.split("'")[1] for failure in failures] == ["bad", "odd"]
         assert "OSError: no such library" in failures[0]
-        assert registry.registered("brought:Sound")[0].arguments == {"lr": 0.1}
+        assert registry.registered_subjects("brought:Sound")[0].arguments == {"lr": 0.1}
     finally:
-        registry.brought.cache_clear()
+        registry.entry_point_subjects.cache_clear()
 
 
 def test_a_report_in_a_notebook_escapes_what_it_shows() -> None:

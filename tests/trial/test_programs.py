@@ -45,7 +45,7 @@ from frostproof.spec.program import (
     mask_changes,
 )
 from frostproof.trial.lockstep import Outcome, run_trial
-from frostproof.verification.item_report import finding
+from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.helpers.broken_programs import Heavy
 from tests.helpers.search import search
@@ -366,13 +366,13 @@ def test_the_fact_is_known_of_every_optimizer(optimizer: type[Optimizer]) -> Non
     verification = Verification(subjects(optimizer)[0], "cpu")
     with fenced("cpu"):
         verification.prepare()
-    assert finding(verification).row.facts["moves-on-zero-grad"] is (optimizer is LBFGS)
+    assert item_report(verification).row.facts["moves-on-zero-grad"] is (optimizer is LBFGS)
 
 
 def test_the_fact_is_in_the_results() -> None:
     verification = Verification(subjects(Heavy)[0], "cpu")
     search(verification, seed=0)
-    facts = finding(verification).row.facts
+    facts = item_report(verification).row.facts
     assert facts["moves-on-zero-grad"] is True
     assert set(facts["partings"]) >= {
         "a frozen parameter still has a gradient",

@@ -13,13 +13,13 @@ import pytest
 from frostproof.optimizers.targets import resolve
 from frostproof.process.case_notes import Notes
 from frostproof.results.rows import InvariantRow, SubjectRow
-from frostproof.spec.casefile import CRASHED, CaseFile, load
+from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.verification import death_script as death
 from frostproof.verification import replay as replaying
 from frostproof.verification.deaths import Deaths, Search
 from frostproof.verification.replay import ending, replay
 
-OLD = load(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json")
+OLD = load_case(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json")
 NODE = "test_optimizers.py::test_optimizer[mylib:Dies-default@cpu]"
 DIES = """
 import os, time
@@ -89,7 +89,7 @@ def test_what_is_noted_is_saved_as_a_case(deaths: Deaths) -> None:
     folder = deaths.folder
     deaths.close()
     assert not folder.exists()
-    found = load(Path(str(one.case)))
+    found = load_case(Path(str(one.case)))
     assert (found.invariant, found.case, found.message) == (CRASHED, OLD.case, one.reason)
 
 
@@ -125,7 +125,7 @@ def test_a_script_that_was_found_stands_beside_its_case(deaths: Deaths) -> None:
 
 
 def test_a_launcher_stands_before_the_training() -> None:
-    text = death.launched(
+    text = death.with_launcher(
         "# nothing\n\nimport sys\n\nimport torch\n\ntorch.ones(1)\n",
         resolve(["torch.optim:Adagrad"])[0],
     )
@@ -148,7 +148,9 @@ def test_a_script_shows_a_death_and_no_mere_exception(
     tmp_path: Path, training: str, shown: bool
 ) -> None:
     assert (
-        death.shows(death.launched(training, resolve(["torch.optim:Adagrad"])[0]), tmp_path)
+        death.shows_death(
+            death.with_launcher(training, resolve(["torch.optim:Adagrad"])[0]), tmp_path
+        )
         is shown
     )
 

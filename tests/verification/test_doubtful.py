@@ -13,7 +13,7 @@ from frostproof.doors.pytest_plugin.worker import doubts
 from frostproof.invariants import BY_ID
 from frostproof.report.failure_text import short
 from frostproof.report.terminal import LEGEND
-from frostproof.verification.item_report import Finding, doubted
+from frostproof.verification.item_report import ItemReport, doubt_message
 from tests.doors.test_nights import row
 from tests.helpers import consumer
 from tests.helpers.consumer import PLAIN
@@ -70,17 +70,17 @@ def test_a_test_that_fails_otherwise_is_worse_than_a_doubt(tmp_path: Path) -> No
 def test_an_item_fails_for_its_doubts_where_nothing_else_is_raised(
     raised: BaseException | None, severity: str, strict: bool, fails: bool
 ) -> None:
-    sent = Finding(row("doubtful", severity=severity), {})
+    sent = ItemReport(row("doubtful", severity=severity), {})
     assert [each.id for each in doubts(sent, raised, strict)] == (["thaw-resumes"] if fails else [])
-    assert not doubts(Finding(row("held"), {}), raised, strict)
+    assert not doubts(ItemReport(row("held"), {}), raised, strict)
 
 
 def test_doubts_are_told_in_one_line() -> None:
     (doubt,) = row("doubtful").invariants
     doubt.message = "moved\nit exits 0"
-    assert doubted([doubt]) == "thaw-resumes is doubtful: moved it exits 0"
+    assert doubt_message([doubt]) == "thaw-resumes is doubtful: moved it exits 0"
     assert (
-        doubted([doubt, doubt])
+        doubt_message([doubt, doubt])
         == "thaw-resumes is doubtful: moved it exits 0; doubtful too: thaw-resumes"
     )
 

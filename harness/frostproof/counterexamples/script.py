@@ -16,7 +16,7 @@ from frostproof.invariants import Shown
 from frostproof.invariants.breach import Assertion
 from frostproof.invariants.pairs import labels
 from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
-from frostproof.spec.case import Case, parameters
+from frostproof.spec.case import Case, parameters_expression
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.spec.subject import Subject
@@ -170,7 +170,7 @@ class _Script:
             else ()
         )
         if undone:  # it has a script of its own
-            listed = parameters(self.case, undone)
+            listed = parameters_expression(self.case, undone)
             notes["before"] = [
                 f"known = [p.detach().clone() for p in {listed}]",
                 *notes.get("before", ()),

@@ -15,7 +15,7 @@ from frostproof.verification.profiles import PROFILES
 
 if TYPE_CHECKING:
     from frostproof.spec.casefile import CaseFile
-    from frostproof.verification.replay import Verdict
+    from frostproof.verification.replay import ReplayVerdict
 
 EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
 """pytest's exit code -> ours: 0 everything held, 1 something violated, crashed or doubtful, 2 wrong usage, 3 an error of pytest or its
@@ -198,11 +198,14 @@ def _zoo() -> list[str]:
     with quiet():
         from frostproof.optimizers import zoo
 
-    targets = zoo.targets()
+    targets = zoo.installed_targets()
     if not targets:
         raise click.UsageError("nothing of the zoo is installed: pip install 'frostproof[zoo]'")
-    if zoo.missing():
-        click.echo(f"frostproof: not installed, and left out: {', '.join(zoo.missing())}", err=True)
+    if zoo.missing_libraries():
+        click.echo(
+            f"frostproof: not installed, and left out: {', '.join(zoo.missing_libraries())}",
+            err=True,
+        )
     return targets
 
 
@@ -236,10 +239,10 @@ def again(files: tuple[Path, ...]) -> int:
     return next(code for code in (1, 2, 4, 5, 0) if code in codes)
 
 
-def _replayed(path: Path) -> tuple[CaseFile, Verdict]:
-    from frostproof.spec.casefile import load
+def _replayed(path: Path) -> tuple[CaseFile, ReplayVerdict]:
+    from frostproof.spec.casefile import load_case
 
-    saved = load(path)
+    saved = load_case(path)
     with quiet():
         from frostproof.verification.replay import replay
     try:
@@ -296,18 +299,18 @@ def report(
     from frostproof.report.attachments import located
     from frostproof.report.files import write
     from frostproof.report.terminal import counted
-    from frostproof.results.baseline import grave, told
-    from frostproof.results.files import load, together
+    from frostproof.results.baseline import comparison_lines, has_new_failure
+    from frostproof.results.files import load_results, merge_results
 
     _writable(html, markdown, json)
-    old = load(baseline) if baseline is not None else None
-    results = together([located(load(path), path.parent) for path in files])
+    old = load_results(baseline) if baseline is not None else None
+    results = merge_results([located(load_results(path), path.parent) for path in files])
     folders = (Path(), *dict.fromkeys(path.parent for path in files))
     write(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
     click.echo(f"{results.totals.subjects} subjects, {counted(results.totals)}")
     if old is not None:
-        click.echo("\n".join(told(results, old)))
-    return int(fail_on_new and grave(results, old))
+        click.echo("\n".join(comparison_lines(results, old)))
+    return int(fail_on_new and has_new_failure(results, old))
 
 
 def _writable(*paths: Path | None) -> None:
@@ -525,8 +528,12 @@ def listing(what: str) -> None:
 
         for subject in [
             *torch_optimizers(),
-            *(each for target in registry.targets() for each in registry.registered(target)),
+            *(
+                each
+                for target in registry.registered_targets()
+                for each in registry.registered_subjects(target)
+            ),
         ]:
             click.echo(f"{subject.target:28} {subject.variant}")
-        for failure in registry.brought()[1]:
+        for failure in registry.entry_point_subjects()[1]:
             click.echo(f"frostproof: {failure}", err=True)

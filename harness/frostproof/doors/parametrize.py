@@ -15,7 +15,7 @@ from frostproof.invariants import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.device import chosen
 from frostproof.spec.subject import Subject, faults_of_expected
-from frostproof.verification.item_report import doubted
+from frostproof.verification.item_report import doubt_message
 
 
 class Run:
@@ -54,7 +54,7 @@ class Check:
             if each.status == "violated":
                 raise BY_ID[each.id].broken(str(each.message), where)
         if doubts := [each for each in grave if each.status == "doubtful"]:
-            pytest.fail(f"{where}: {doubted(doubts)}", pytrace=False)
+            pytest.fail(f"{where}: {doubt_message(doubts)}", pytrace=False)
         if not any(each.judged for each in rows):
             pytest.skip(f"{where}: no case reached {', '.join(GROUPS[self.group])}")
         return report

@@ -17,9 +17,9 @@ from frostproof.process.fence import fenced
 from frostproof.results import rows as results
 from frostproof.spec.subject import faults_of_expected
 from frostproof.verification import profiles
-from frostproof.verification.item_report import finding
+from frostproof.verification.item_report import item_report
 from frostproof.verification.reproduction import Reproduction, reproductions
-from frostproof.verification.search import searched
+from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 
 
@@ -89,8 +89,8 @@ def check_optimizer(
                     ),
                     seed,
                 )
-                rows.append(finding(each, found).row)
-    return Report(results.merged(rows), time.perf_counter() - started)
+                rows.append(item_report(each, found).row)
+    return Report(results.merge_rows(rows), time.perf_counter() - started)
 
 
 def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
@@ -100,5 +100,5 @@ def _run(verification: Verification, examples: int, seed: int | None) -> dict[st
             verification.prepare()
         except Unusable:
             return {}
-        searched(verification, examples, seed)
+        search_violations(verification, examples, seed)
     return reproductions(verification, Path.cwd())

@@ -21,13 +21,13 @@ from frostproof.generation.networks import (
     INPUTS_OF,
     layers_from,
     menus_of,
-    nested,
+    nest_layers,
 )
 from frostproof.generation.programs import (
     DRAWN_MAX_EVENTS,
     EVENT_END,
     EVENT_GENES,
-    by_layer,
+    group_by_layer,
     program_from,
 )
 from frostproof.spec.architecture import Architecture
@@ -90,7 +90,7 @@ ASPECTS: dict[str, Choices] = {
 """What is beside the point of most cases: the simplest value, and the others."""
 
 
-def groups_of(
+def split_into_groups(
     names: Sequence[str], options: Sequence[Options], interleaved: bool
 ) -> tuple[Group, ...]:
     """A parameter group for each of `options`: every n-th parameter, or the n-th stretch of them."""
@@ -105,7 +105,9 @@ def groups_of(
     )
 
 
-def late(groups: Sequence[Group], mask: Sequence[str], program: Program) -> tuple[Group, ...]:
+def with_late_groups(
+    groups: Sequence[Group], mask: Sequence[str], program: Program
+) -> tuple[Group, ...]:
     """The groups, with what is frozen at first and thawed later in groups of its own behind them, in the order of thawing.
 
     B adds such a group when it is thawed; A then has it from the start, and both have the same groups in the same order.
@@ -170,15 +172,15 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         first,
         menus_of(kind),
     )
-    aspect = dict(zip(ASPECTS, varied(list(ASPECTS.values()), pick), strict=True))
-    architecture = Architecture(given, nested(layers, aspect["nesting"]))
+    aspect = dict(zip(ASPECTS, pick_values(list(ASPECTS.values()), pick), strict=True))
+    architecture = Architecture(given, nest_layers(layers, aspect["nesting"]))
     parameters = architecture.parameters
     names = [parameter.name for parameter in parameters]
 
     mask_kind, whole = MASKS[pick(len(MASKS))]
     frozen = set(
         masks.frozen_members(
-            mask_kind, by_layer(names) if whole else [[name] for name in names], pick(256)
+            mask_kind, group_by_layer(names) if whole else [[name] for name in names], pick(256)
         )
     )
     mask = tuple(
@@ -196,12 +198,12 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
     count = min(count, len(names))
-    options = [options_of(draw, subject.space, pick) for _ in range(count if unlike else 1)]
-    groups = groups_of(names, options if unlike else options * count, interleaved)
+    options = [draw_options(draw, subject.space, pick) for _ in range(count if unlike else 1)]
+    groups = split_into_groups(names, options if unlike else options * count, interleaved)
     return Case(
         architecture,
         mask,
-        late(groups, mask, program) if aspect["late"] and subject.groups else groups,
+        with_late_groups(groups, mask, program) if aspect["late"] and subject.groups else groups,
         program,
         dtype=subject.dtypes[min(aspect["dtype"], len(subject.dtypes) - 1)],
         batch=(2 if any(place.layer.needs_many for place in architecture.places) else 1)
@@ -213,11 +215,11 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     )
 
 
-def options_of(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> Options:
+def draw_options(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> Options:
     """Hyperparameters for one group; `pick(n)` draws an integer below n."""
     if isinstance(space, st.SearchStrategy):
         return tuple(draw(space).items())
-    return sum(varied([(choice[0], choice[1:] or choice) for choice in space], pick), ())
+    return sum(pick_values([(choice[0], choice[1:] or choice) for choice in space], pick), ())
 
 
 def _stretched(gene: int, end: int, genes: int) -> int:
@@ -226,7 +228,7 @@ def _stretched(gene: int, end: int, genes: int) -> int:
     return max(gene - end, 0) * genes // (genes - end)
 
 
-def varied(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:
+def pick_values(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:
     """For each choice its simplest value or another, in two draws whatever comes out.
 
     The first draw has a bit per choice, set where the value is another; the second says which other, in mixed radix.

@@ -71,7 +71,7 @@ def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
     found: list[Choice] = []
     for joint, choice in JOINT:
         if joint <= left.keys() and all(
-            _alike(default, left[name]) for options in choice for name, default in options
+            _same_kind(default, left[name]) for options in choice for name, default in options
         ):
             found.append(choice)
             left = {name: default for name, default in left.items() if name not in joint}
@@ -79,12 +79,12 @@ def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
         choice = tuple(
             ((name, _as_long_as(default, value)),) for ((_, value),) in SINGLE.get(name, ())
         )
-        if choice and all(_alike(value, default) for ((_, value),) in choice):
+        if choice and all(_same_kind(value, default) for ((_, value),) in choice):
             found.append(choice)
     return tuple(found)
 
 
-def _alike(value: Value, default: Any) -> bool:
+def _same_kind(value: Value, default: Any) -> bool:
     """Whether a value is of the kind of an argument's default: what is a switch here may be a number there."""
     return default in (None, inspect.Parameter.empty) or isinstance(value, bool) == isinstance(
         default, bool

@@ -203,7 +203,7 @@ def layers_from(
         menu = menus[len(shape)]
         drawn: Layer = menu[gene * len(menu) // GENES].fitted(shape)
         if isinstance(drawn, TiedLinear):
-            drawn = _resolved(drawn, shape, layers, received)
+            drawn = _tied_layer(drawn, shape, layers, received)
         if isinstance(drawn, ReLU) and drawn.inplace and not overwritable:
             drawn = ReLU()
         if drawn.overwritable is not None:
@@ -214,7 +214,7 @@ def layers_from(
     return tuple(layers[:DRAWN_MAX_LAYERS])  # type: ignore[arg-type]
 
 
-def _resolved(
+def _tied_layer(
     drawn: TiedLinear, shape: Shape, layers: Sequence[Layer], received: Sequence[Shape]
 ) -> Layer:
     """`drawn` with the weight of the last of `layers` that has one for `shape`, or else a Linear with a weight of its own."""
@@ -229,10 +229,10 @@ def _resolved(
 @cache
 def menus_of(kind: Kind) -> Mapping[int, Sequence[AnyLayer]]:
     """For each rank of a sample the layers whose parameters a subject of `kind` can train."""
-    return {rank: fitting(menu, rank, kind) for rank, menu in MENUS.items()}
+    return {rank: trainable_layers(menu, rank, kind) for rank, menu in MENUS.items()}
 
 
-def fitting(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, ...]:
+def trainable_layers(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, ...]:
     """Of a menu for samples of `rank` the layers whose parameters a subject of `kind` can train."""
     shape = (2,) * rank
     largest = {"any": 9, "sparse": 9, "up-to-2d": 2, "matrices": 2}[kind]
@@ -244,7 +244,7 @@ def fitting(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, 
     )
 
 
-def nested(layers: tuple[AnyLayer, ...], nesting: str) -> tuple[AnyLayer, ...]:
+def nest_layers(layers: tuple[AnyLayer, ...], nesting: str) -> tuple[AnyLayer, ...]:
     """The same layers with some of them inside Sequentials."""
     if nesting == "flat" or len(layers) < 2:
         return layers

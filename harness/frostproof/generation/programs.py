@@ -82,19 +82,19 @@ class Drafting:
     def __init__(self, fit: Sequence[str], frozen: Iterable[str]) -> None:
         self.fit, self.frozen = fit, frozenset(frozen)
 
-    def chosen(self, frozen: bool, gene: int) -> tuple[str, ...]:
+    def names(self, frozen: bool, gene: int) -> tuple[str, ...]:
         """Some of what is frozen, or of what is not; nothing where there is nothing."""
         names = [name for name in self.fit if (name in self.frozen) == frozen]
         gene, by_parameter = divmod(gene, 2)
         gene, which = divmod(gene, len(WHICH))
-        units = [[name] for name in names] if by_parameter else by_layer(names)
+        units = [[name] for name in names] if by_parameter else group_by_layer(names)
         chosen = masks.KINDS[WHICH[which]](len(units), gene)
         return tuple(
             name for unit, taken in zip(units, chosen, strict=True) if taken for name in unit
         )
 
 
-def by_layer(names: Iterable[str]) -> list[list[str]]:
+def group_by_layer(names: Iterable[str]) -> list[list[str]]:
     """The names of parameters, those of one module together."""
     layers: dict[str, list[str]] = {}
     for name in names:
@@ -104,21 +104,21 @@ def by_layer(names: Iterable[str]) -> list[list[str]]:
 
 def _freezing(gradient: Literal["none", "left", "zeros"] = "none", within: Within = "") -> Draft:
     def draft(gene: int, now: Drafting) -> AnyEvent:
-        names = now.chosen(False, gene)
-        return _placed(Freeze(names, gradient), within) if names else Step()
+        names = now.names(False, gene)
+        return _place_in_step(Freeze(names, gradient), within) if names else Step()
 
     return draft
 
 
 def _thawing(within: Within = "") -> Draft:
     def draft(gene: int, now: Drafting) -> AnyEvent:
-        names = now.chosen(True, gene)
-        return _placed(Thaw(names), within) if names else Step()
+        names = now.names(True, gene)
+        return _place_in_step(Thaw(names), within) if names else Step()
 
     return draft
 
 
-def _placed(event: Freeze | Thaw, within: Within) -> AnyEvent:
+def _place_in_step(event: Freeze | Thaw, within: Within) -> AnyEvent:
     """The event by itself, or inside a step after its forward or backward pass."""
     if within == "forward":
         return Step(after_forward=(event,))
@@ -165,7 +165,7 @@ def program_from(
     events: list[AnyEvent] = []
     frozen = frozenset(mask)
     for which, detail in genes:
-        event = able(
+        event = adapt_event(
             MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen)),
             subject,
             architecture,
@@ -173,15 +173,17 @@ def program_from(
         frozen = frozen_names((event,), frozen)[0].step
         events.append(event)
     if not isinstance(events[-1], Step):
-        events.append(able(Step(), subject, architecture))
+        events.append(adapt_event(Step(), subject, architecture))
     return tuple(events)
 
 
-def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEvent:
+def adapt_event(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEvent:
     """The event, or the nearest to it that the subject and the network can do."""
     if not isinstance(event, Step):
         return (
-            able(Step(), subject, architecture) if type(event).__name__ in subject.unable else event
+            adapt_event(Step(), subject, architecture)
+            if type(event).__name__ in subject.unable
+            else event
         )
     if subject.backward == "fused":
         return Step(set_to_none=event.set_to_none, zeroed_by=event.zeroed_by)

@@ -2,7 +2,7 @@
 
 from frostproof.invariants.breach import HELD, Assertion, Breach, Judgement, Kind, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.spec.case import parameters
+from frostproof.spec.case import parameters_expression
 from frostproof.spec.program import mask_changes
 from frostproof.training.observation import Moment, Trial
 from frostproof.training.source import block
@@ -66,7 +66,7 @@ def _groups_kept(shown: Shown) -> Assertion:
     text = shown.leave("the optimizer replaced, dropped or reordered parameters in param_groups")
     expected = "an optimizer keeps the parameters that it received, in their order"
     if shown.breach.expected is not None:
-        order = f"[id(p) for p in {parameters(shown.case, shown.breach.expected)}]"
+        order = f"[id(p) for p in {parameters_expression(shown.case, shown.breach.expected)}]"
         return Assertion(
             expected, verdict=[f"order = {order}", block(f"if order != {HELD_BY_GROUPS}:", text)]
         )

@@ -16,7 +16,7 @@ from torch.optim.optimizer import required
 
 from frostproof.errors import UsageError
 from frostproof.generation.hyperparameters import space_of
-from frostproof.optimizers.known_failures import FINDINGS
+from frostproof.optimizers.known_failures import KNOWN_FAILURES
 from frostproof.spec.subject import Closure, Subject
 
 IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
@@ -182,7 +182,7 @@ def sane_in_place_of_none(factory: Any) -> dict[str, Any]:
 def _known(found: Any, variant: str | None) -> dict[str, Any]:
     """What is on record of this optimizer, as fields of its Subject."""
     name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    return FINDINGS.get((name, variant), {})
+    return KNOWN_FAILURES.get((name, variant), {})
 
 
 def _arguments(factory: Any) -> tuple[str, dict[str, Any]]:

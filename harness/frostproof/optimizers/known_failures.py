@@ -22,7 +22,7 @@ _LBFGS = {
     "no-state-for-frozen": "the state of the whole optimizer is kept under its first parameter, frozen or not (torch 2.13)",
 }
 
-FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
+KNOWN_FAILURES: dict[tuple[str, str | None], dict[str, Any]] = {
     ("torch.optim.adagrad.Adagrad", None): {
         "expected_failures": {
             "no-state-for-frozen": "the constructor allocates `sum` and `step` for every parameter, frozen ones too (torch 2.13)",
@@ -70,7 +70,7 @@ FINDINGS: dict[tuple[str, str | None], dict[str, Any]] = {
     },
 }
 
-AUTOGRAD_FINDINGS: dict[str, Any] = {
+AUTOGRAD_KNOWN_FAILURES: dict[str, Any] = {
     "expected_failures": {
         "repeats-itself": (
             "in bfloat16, oneDNN's kernel for the weight gradient of a convolution with a stride, over an input of 1 by 1, never writes "

@@ -31,18 +31,20 @@ def register(*subjects: Subject) -> None:
         _REGISTERED[subject.target] = [*others, subject]
 
 
-def registered(target: str) -> list[Subject]:
+def registered_subjects(target: str) -> list[Subject]:
     """The subjects that stand for a target; none where it is not registered."""
-    return _REGISTERED.get(target) or brought()[0].get(target) or zoo.subjects_of(target)
+    return (
+        _REGISTERED.get(target) or entry_point_subjects()[0].get(target) or zoo.subjects_of(target)
+    )
 
 
-def targets() -> list[str]:
+def registered_targets() -> list[str]:
     """The targets that are registered, sorted."""
-    return sorted({*_REGISTERED, *brought()[0]})
+    return sorted({*_REGISTERED, *entry_point_subjects()[0]})
 
 
 @cache
-def brought() -> tuple[dict[str, list[Subject]], list[str]]:
+def entry_point_subjects() -> tuple[dict[str, list[Subject]], list[str]]:
     """What installed distributions bring, by target, and a line for each entry point that fails."""
     found: dict[str, list[Subject]] = {}
     failures = []

@@ -22,7 +22,7 @@ differentiable optimizer can step does not depend on the device."""
 
 def resolve(targets: Iterable[str]) -> list[Subject]:
     """The subjects that `targets` name, each implementation by itself. Raises UsageError, one line, where one cannot be had."""
-    return [subject for target in targets for subject in _subjects(target)]
+    return [subject for target in targets for subject in _subjects_of(target)]
 
 
 def torch_optimizers() -> list[Subject]:
@@ -30,13 +30,13 @@ def torch_optimizers() -> list[Subject]:
     return resolve(["torch.optim:*"])
 
 
-def _subjects(target: str) -> list[Subject]:
+def _subjects_of(target: str) -> list[Subject]:
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
         raise UsageError(
             f"malformed target {target!r}: write module:Name, or 'module:*' for every optimizer class of the module"
         )
-    module = imported(module_name, target)
+    module = import_for_target(module_name, target)
     if name == "*":
         classes = _exported(module)
         if not classes:
@@ -47,7 +47,7 @@ def _subjects(target: str) -> list[Subject]:
         return [
             subject
             for each, optimizer in found.items()
-            for subject in registry.registered(each) or subjects(optimizer, each)
+            for subject in registry.registered_subjects(each) or subjects(optimizer, each)
         ]
     if not hasattr(module, name):
         candidates = _exported(module) or [
@@ -56,11 +56,11 @@ def _subjects(target: str) -> list[Subject]:
         has = (
             f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
         )
-        raise UsageError(f"unknown optimizer {target!r}: {has}.{nearest(name, candidates)}")
-    return registry.registered(target) or subjects(getattr(module, name), target)
+        raise UsageError(f"unknown optimizer {target!r}: {has}.{did_you_mean(name, candidates)}")
+    return registry.registered_subjects(target) or subjects(getattr(module, name), target)
 
 
-def imported(name: str, target: str) -> ModuleType:
+def import_for_target(name: str, target: str) -> ModuleType:
     """The module that a target names. Raises UsageError where there is none, or it cannot be imported."""
     try:
         return importlib.import_module(name)
@@ -80,7 +80,7 @@ def imported(name: str, target: str) -> ModuleType:
         ) from None
 
 
-def nearest(name: str, candidates: Sequence[str]) -> str:
+def did_you_mean(name: str, candidates: Sequence[str]) -> str:
     """A question whether the most similar of the candidates was meant; empty where none is similar."""
     near = difflib.get_close_matches(name, candidates, n=1)
     return f" Did you mean {near[0]}?" if near else ""

@@ -26,14 +26,14 @@ LIBRARIES = {
 """Package -> the module that exports its optimizers."""
 
 
-def targets() -> list[str]:
+def installed_targets() -> list[str]:
     """A target for each library of the zoo that is installed."""
     return [
         f"{module}:*" for package, module in LIBRARIES.items() if find_spec(package) is not None
     ]
 
 
-def missing() -> list[str]:
+def missing_libraries() -> list[str]:
     """The libraries of the zoo that are not installed."""
     return [package for package in LIBRARIES if find_spec(package) is None]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from frostproof.errors import CaseError
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
-from frostproof.spec.casefile import CaseFile, bounded, load
+from frostproof.spec.casefile import CaseFile, load_case, read_bounded
 
 LARGEST = 1 << 18
 
@@ -43,7 +43,7 @@ def evidence(subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]) ->
     path, case = _inside(row.case, ".json", folders), None
     if path is not None:
         try:
-            case = load(path)
+            case = load_case(path)
         except CaseError:
             path = None
     if case is not None and (*subject.key, row.id, row.message) != (
@@ -61,7 +61,7 @@ def evidence_of_crash(subject: SubjectRow, folders: Sequence[Path]) -> Evidence:
     """The case and the script that the row of a subject that crashed names, where they can be read."""
     path = _inside(subject.case, ".json", folders)
     try:
-        case = None if path is None else load(path)
+        case = None if path is None else load_case(path)
     except CaseError:
         case = None
     if case is None or subject.key != (case.target, case.variant, case.device):
@@ -72,7 +72,11 @@ def evidence_of_crash(subject: SubjectRow, folders: Sequence[Path]) -> Evidence:
 def _script(name: str | None, folders: Sequence[Path]) -> str | None:
     file = _inside(name, ".py", folders)
     try:
-        return None if file is None else bounded(file, LARGEST, "script").decode("utf-8", "replace")
+        return (
+            None
+            if file is None
+            else read_bounded(file, LARGEST, "script").decode("utf-8", "replace")
+        )
     except CaseError:
         return None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from frostproof.errors import one_line
-from frostproof.results.baseline import changes
+from frostproof.results.baseline import compare
 from frostproof.results.rows import Results
 
 LARGEST = 1 << 20
@@ -79,7 +79,7 @@ def _rows(results: Results) -> Iterator[str]:
 
 def _changed(results: Results, baseline: Results) -> Iterator[str]:
     names = {row.key: code(row.name) for row in results.subjects}
-    found = changes(results, baseline)
+    found = compare(results, baseline)
     for change in ("new", "fixed", "still"):
         for (*key, identity), each in found.items():
             if each == change:

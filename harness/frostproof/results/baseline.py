@@ -13,13 +13,13 @@ Key = tuple[str, str, str, str]
 """Target, variant, device, and the id of an invariant; or `crashed`, of a subject that ended its process."""
 
 
-def changes(now: Results, before: Results) -> dict[Key, Change]:
+def compare(now: Results, before: Results) -> dict[Key, Change]:
     """What is violated now and was not before, the other way round, and both times. What is doubtful counts as violated.
 
     What is no longer judged is not fixed; nor is what was not seen again in a subject that is still violated, as a search
     ends at the first that it finds.
 
-    >>> changes(now, before)  # doctest: +SKIP
+    >>> compare(now, before)  # doctest: +SKIP
     {('mylib:Lion', 'default', 'cpu', 'thaw-resumes'): 'new'}
     """
     found, old = _verdicts(now), _verdicts(before)
@@ -34,9 +34,9 @@ def changes(now: Results, before: Results) -> dict[Key, Change]:
     return result
 
 
-def told(now: Results, before: Results) -> Iterator[str]:
+def comparison_lines(now: Results, before: Results) -> Iterator[str]:
     """The same in lines: how many there are of each, and what is new or fixed by its name."""
-    found, names = changes(now, before), {row.key: row.name for row in now.subjects}
+    found, names = compare(now, before), {row.key: row.name for row in now.subjects}
     counts = Counter(found.values())
     doubtful = {
         (*row.key, each.id)
@@ -52,7 +52,7 @@ def told(now: Results, before: Results) -> Iterator[str]:
                 yield f"  {change}: {names[key[:3]]} on {key[2]}: {key[3]}{' (doubtful)' if key in doubtful else ''}"
 
 
-def grave(now: Results, before: Results | None) -> bool:
+def has_new_failure(now: Results, before: Results | None) -> bool:
     """Whether anything is new that is wrong, doubtful or crashes; without results from before, all is new."""
     costs = {
         (*row.key, each.id)
@@ -61,7 +61,7 @@ def grave(now: Results, before: Results | None) -> bool:
         if each.severity == "cost"
     }
     old = Results(now.environment, [], now.totals) if before is None else before
-    return any(change == "new" and key not in costs for key, change in changes(now, old).items())
+    return any(change == "new" and key not in costs for key, change in compare(now, old).items())
 
 
 def _verdicts(results: Results) -> Mapping[Key, bool]:

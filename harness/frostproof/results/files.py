@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from frostproof.errors import CaseError, UsageError, one_line
-from frostproof.results.rows import Environment, Results, merged, totals
-from frostproof.spec.casefile import bounded
+from frostproof.results.rows import Environment, Results, merge_rows, totals
+from frostproof.spec.casefile import read_bounded
 
 FORMAT = "frostproof-results"
 VERSION: Literal[2] = 2
@@ -25,10 +25,10 @@ class _Envelope(msgspec.Struct):
     version: int
 
 
-def load(path: Path) -> Results:
+def load_results(path: Path) -> Results:
     """The results at `path`, in the newest version of the format. Raises UsageError, one line that says what to do, on anything else."""
     try:
-        data = bounded(path, LARGEST, "results")
+        data = read_bounded(path, LARGEST, "results")
         envelope = msgspec.json.decode(data, type=_Envelope)
         if envelope.format == FORMAT and envelope.version > VERSION:
             raise CaseError(
@@ -47,9 +47,9 @@ def load(path: Path) -> Results:
     return found
 
 
-def together(parts: Sequence[Results]) -> Results:
+def merge_results(parts: Sequence[Results]) -> Results:
     """The results of several shards or machines as one: counts add up, and so does the time."""
-    rows = merged(row for part in parts for row in part.subjects)
+    rows = merge_rows(row for part in parts for row in part.subjects)
     return Results(
         _environment([part.environment for part in parts]),
         rows,

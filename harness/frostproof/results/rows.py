@@ -98,7 +98,7 @@ class Results(msgspec.Struct):
         return msgspec.json.format(msgspec.json.encode(self), indent=1)
 
 
-def merged(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
+def merge_rows(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
     """Rows of one subject on one device become one: counts add up, the worst status stays.
 
     Sorted, so that a file does not say which worker was the first to answer.

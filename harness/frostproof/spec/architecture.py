@@ -197,7 +197,7 @@ class Architecture(
 
     def build(self, device: str, dtype: str) -> nn.Sequential:
         """The network, built by these statements."""
-        return built(self.source(device, dtype))
+        return build_network(self.source(device, dtype))
 
     def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
         """Expressions that draw `size` random samples and their regression targets: (size, *input.shape), (size, *output).
@@ -229,7 +229,7 @@ def _compiled(source: tuple[str, ...]) -> CodeType:
     return compile("\n".join(source), "<network>", "exec")
 
 
-def built(source: tuple[str, ...]) -> nn.Sequential:
+def build_network(source: tuple[str, ...]) -> nn.Sequential:
     """The `model` that these statements build."""
     import torch
     from torch import nn

@@ -264,7 +264,7 @@ class Case(
                 )
 
 
-def parameters(case: Case, positions: Iterable[int]) -> str:
+def parameters_expression(case: Case, positions: Iterable[int]) -> str:
     """An expression for the parameters at `positions`, in this order."""
     wanted = list(positions)
     if wanted == list(range(len(case.parameters))):

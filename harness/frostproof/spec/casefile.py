@@ -92,15 +92,15 @@ def path_of(folder: Path, target: str, variant: str, device: str, invariant: str
     return folder / f"{name}.json"
 
 
-def load(path: Path) -> CaseFile:
+def load_case(path: Path) -> CaseFile:
     """The case file at `path`. Raises CaseError, one line that says what to do, on anything that is none."""
     try:
-        return _decoded(bounded(path, LARGEST, "case"))
+        return _decoded(read_bounded(path, LARGEST, "case"))
     except CaseError as error:
         raise CaseError(one_line(f"{one_line(str(path), 160)}: {error}")) from None
 
 
-def bounded(path: Path, largest: int, what: str) -> bytes:
+def read_bounded(path: Path, largest: int, what: str) -> bytes:
     """The bytes of a file of at most `largest` bytes. Raises CaseError where there is none, or a larger one, unread."""
     try:
         if not path.is_file():

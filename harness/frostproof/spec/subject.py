@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy
 from frostproof.errors import CaseError, UsageError
 from frostproof.invariants import BY_ID
 from frostproof.spec.case import Case, DType, Value
-from frostproof.spec.casefile import load
+from frostproof.spec.casefile import load_case
 
 Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
 Takes = Literal["parameters", "named-parameters", "model", "optimizer", "two-lists"]
@@ -194,7 +194,7 @@ _CHOICES = {
 @cache
 def _case_at(path: str | Path) -> Case:
     """Read once, as a subject is looked at again with each field that is replaced. Raises CaseError."""
-    return load(Path(path)).case
+    return load_case(Path(path)).case
 
 
 def faults_of_expected(expected: Mapping[str, str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ import msgspec
 
 from frostproof.approaches.approach import Approach
 from frostproof.spec.architecture import expression
-from frostproof.spec.case import Case, Positions, parameters
+from frostproof.spec.case import Case, Positions, parameters_expression
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer
 from frostproof.spec.program import (
     AnyEvent,
@@ -252,7 +252,7 @@ class _Lowering:
         return expression(self.case.parameters[i].name)
 
     def _list(self, positions: Iterable[int]) -> str:
-        return parameters(self.case, positions)
+        return parameters_expression(self.case, positions)
 
     def _some(self, positions: Iterable[int]) -> str:
         """A list of these parameters, for a function that may go through it more than once."""

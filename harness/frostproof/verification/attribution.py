@@ -17,7 +17,7 @@ from frostproof.approaches.approach import (
     RequiresGradNudged,
     RequiresGradReversed,
 )
-from frostproof.generation.cases import late
+from frostproof.generation.cases import with_late_groups
 from frostproof.invariants import BY_ID, INVARIANTS, Breach, Invariant, Shown
 from frostproof.invariants.breach import RAISES
 from frostproof.invariants.movement import moves
@@ -117,7 +117,7 @@ class Reruns:
     def depends_on_grouping(self) -> bool:
         """Whether, with nothing frozen, the optimizer trains otherwise where what is thawed later has groups of its own."""
         grouped = self.case.replaced(
-            groups=late(self.case.groups, self.case.mask, self.case.program)
+            groups=with_late_groups(self.case.groups, self.case.mask, self.case.program)
         )
         if grouped.groups == self.case.groups:
             return False
@@ -333,7 +333,7 @@ EXPLANATIONS = (
 """In the order in which they are tried; the first that holds explains a breach."""
 
 
-def attributed(
+def attribute(
     reruns: Reruns, violated: dict[Invariant, Shown]
 ) -> tuple[dict[Invariant, Shown], list[tuple[Invariant, str]]]:
     """What is left of these breaches, a crash among them as what it breaks; and what was explained away, with the explanation's id."""

@@ -19,11 +19,11 @@ from frostproof.counterexamples.execution import started, verdict
 from frostproof.counterexamples.script import training
 from frostproof.errors import FrostproofError
 from frostproof.process.fence import fenced
-from frostproof.spec.casefile import CRASHED, CaseFile, load
+from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.spec.subject import Subject
 from frostproof.training.naming import Unprintable
 from frostproof.training.source import WIDTH
-from frostproof.verification.replay import probed
+from frostproof.verification.replay import probed_subject
 
 HUNG = 45
 """Seconds after which a training hangs: the longest takes a few."""
@@ -48,21 +48,23 @@ if sys.argv[1:] != ["train"]:
 """
 
 
-def found(saved: CaseFile, folder: Path) -> str | None:
+def find_death_script(saved: CaseFile, folder: Path) -> str | None:
     """The first script, of one role after the other, in which a new process dies, run from `folder`; None where none does."""
-    subject, ways = probed(saved), Approaches()
+    subject, ways = probed_subject(saved), Approaches()
     for role in ways.of(saved.case):
         try:
             with fenced(saved.device):
-                text = launched(training(saved.case, subject, role, saved.device, ways), subject)
+                text = with_launcher(
+                    training(saved.case, subject, role, saved.device, ways), subject
+                )
         except Unprintable:
             continue
-        if shows(text, folder):
+        if shows_death(text, folder):
             return text
     return None
 
 
-def launched(text: str, subject: Subject) -> str:
+def with_launcher(text: str, subject: Subject) -> str:
     """The script of a training, behind what runs it in a process of its own."""
     lines = [
         line for line in text.splitlines(keepends=True) if line != "import sys\n"
@@ -72,7 +74,7 @@ def launched(text: str, subject: Subject) -> str:
     return "\n".join([*_header(subject), "", LAUNCHER, ""]) + "".join(lines).lstrip("\n")
 
 
-def shows(text: str, folder: Path) -> bool:
+def shows_death(text: str, folder: Path) -> bool:
     """Whether the script tells of a death."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "death.py"
@@ -93,7 +95,7 @@ def _header(subject: Subject) -> Iterator[str]:
 def main(path: str) -> int:
     try:
         with redirect_stdout(sys.stderr):  # whatever an optimizer prints as it is tried
-            text = found(load(Path(path)), Path.cwd())
+            text = find_death_script(load_case(Path(path)), Path.cwd())
     except FrostproofError as error:
         print(error, file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ ORDER = (
 DOUBTFUL = "the fault may be frostproof's, so please open an issue with the case file"
 
 
-class Finding(msgspec.Struct):
+class ItemReport(msgspec.Struct):
     """What one test item reports: a subject's row, with the cases of its violations, their sizes, their scripts, and the event and
     the parameters at which each shows."""
 
@@ -35,7 +35,7 @@ class Finding(msgspec.Struct):
     places: dict[str, tuple[int, tuple[int, ...]]] = {}
 
 
-def used_as(subject: Subject) -> str:
+def usage(subject: Subject) -> str:
     """How the probe found that an optimizer can be used, in one line."""
     parts = [
         f"takes {subject.takes}" + ("" if subject.keys is None else " with keys of their own"),
@@ -62,9 +62,9 @@ def _drawn(subject: Subject) -> str:
     return ", ".join(names) or "no hyperparameters"
 
 
-def finding(
+def item_report(
     verification: Verification, reproduced: Mapping[str, Reproduction] | None = None
-) -> Finding:
+) -> ItemReport:
     """What a verification has found so far. A violation that its own script does not show is doubtful."""
     reproduced = reproduced or {}
     rows = [
@@ -72,7 +72,7 @@ def finding(
         for invariant in INVARIANTS
         if (row := _row(verification, invariant)) is not None
     ]
-    rows = [with_script(row, reproduced.get(row.id)) for row in rows]
+    rows = [add_reproduction(row, reproduced.get(row.id)) for row in rows]
     cases = {row.id: case for row in rows if (case := _case(verification, row)) is not None}
     scripts = {
         row.id: script.text
@@ -86,7 +86,7 @@ def finding(
         for identity, each in shown.items()
         if each is not None
     }
-    return Finding(_subject_row(verification, rows), cases, scripts, sizes, places)
+    return ItemReport(_subject_row(verification, rows), cases, scripts, sizes, places)
 
 
 def invariant_row(
@@ -119,7 +119,7 @@ def _status(tally: Tally, *, expected: bool, sought: bool, cut_short: bool) -> R
     return "violated" if sought else "held"
 
 
-def with_script(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
+def add_reproduction(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
     """The row of a violation, with what its script said of it."""
     if script is None:
         return row
@@ -131,7 +131,7 @@ def with_script(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
     return row
 
 
-def doubted(rows: Sequence[InvariantRow]) -> str:
+def doubt_message(rows: Sequence[InvariantRow]) -> str:
     """What a test says, in one line, that fails for nothing but doubtful rows: the first of them, and the names of the others."""
     first, *others = rows
     too = f"; doubtful too: {', '.join(row.id for row in others)}" if others else ""
@@ -213,7 +213,7 @@ def _facts(verification: Verification) -> dict[str, Any]:
     subject = verification.subject
     facts: dict[str, Any] = {}
     if verification.reason is None and subject.factory is not None:
-        facts["used-as"] = used_as(subject)
+        facts["used-as"] = usage(subject)
     if verification.moves_on_zero_grad is not None:
         facts["moves-on-zero-grad"] = verification.moves_on_zero_grad
     if verification.partings:

@@ -33,7 +33,7 @@ SURVIVED = "frostproof: this process has survived "
 """Begins the last line of a process that has run such a case; what it then violates follows."""
 
 
-class Verdict(NamedTuple):
+class ReplayVerdict(NamedTuple):
     """What a replay showed, and in words what is violated, or why nothing could be judged.
 
     A violation is DOUBTFUL where its script, run in a process of its own, does not show it.
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
     text: str = ""
 
 
-def replay(saved: CaseFile) -> Verdict:
+def replay(saved: CaseFile) -> ReplayVerdict:
     """Run the case again. Raises UsageError where its optimizer, device or invariant is not there, CaseError where the case is
     not for this optimizer.
 
@@ -72,7 +72,7 @@ def replay(saved: CaseFile) -> Verdict:
         try:
             violation = _judged(verification, saved)
         except Unusable as unusable:
-            return Verdict("NOT JUDGED", str(unusable))
+            return ReplayVerdict("NOT JUDGED", str(unusable))
         if violation is not None:
             doubts = [
                 each.said
@@ -81,12 +81,12 @@ def replay(saved: CaseFile) -> Verdict:
             ]
             text = str(violation).partition("\n")[0] + instead
             return (
-                Verdict("DOUBTFUL", f"{text}; its script does not show it: {doubts[0]}")
+                ReplayVerdict("DOUBTFUL", f"{text}; its script does not show it: {doubts[0]}")
                 if doubts
-                else Verdict("STILL VIOLATED", text)
+                else ReplayVerdict("STILL VIOLATED", text)
             )
         rejection = verification.rejection
-    return Verdict("NOT JUDGED", rejection) if rejection else Verdict("FIXED")
+    return ReplayVerdict("NOT JUDGED", rejection) if rejection else ReplayVerdict("FIXED")
 
 
 def _whole(subject: Subject, saved: CaseFile) -> Verification:
@@ -99,7 +99,7 @@ def _whole(subject: Subject, saved: CaseFile) -> Verification:
     )
 
 
-def probed(saved: CaseFile) -> Subject:
+def probed_subject(saved: CaseFile) -> Subject:
     """The subject that the file names, as a run finds it before its first trial. Raises UsageError."""
     chosen([saved.device])
     subject = _subject(saved)
@@ -108,7 +108,7 @@ def probed(saved: CaseFile) -> Subject:
     return subject
 
 
-def _survived(saved: CaseFile) -> Verdict:
+def _survived(saved: CaseFile) -> ReplayVerdict:
     """Run the case in a process of its own, which may die."""
     chosen([saved.device])
     _subject(saved)  # what is wrong with the file is told by this process
@@ -127,11 +127,11 @@ def _survived(saved: CaseFile) -> Verdict:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Verdict("STILL VIOLATED", f"the process hung for {LIMIT:g} s")
+        return ReplayVerdict("STILL VIOLATED", f"the process hung for {LIMIT:g} s")
     _, survived, text = done.stdout.decode(errors="replace").rpartition(SURVIVED)
     if done.returncode or not survived:
-        return Verdict("STILL VIOLATED", f"the process {ending(done.returncode)}")
-    return Verdict("FIXED", text.strip())
+        return ReplayVerdict("STILL VIOLATED", f"the process {ending(done.returncode)}")
+    return ReplayVerdict("FIXED", text.strip())
 
 
 def ending(code: int) -> str:
@@ -153,7 +153,7 @@ def main() -> None:
     saved = msgspec.json.decode(sys.stdin.buffer.read(), type=CaseFile)
     try:
         violation = _judged(
-            Verification(probed(saved), saved.device, place=placed(saved.device, 0)), saved
+            Verification(probed_subject(saved), saved.device, place=placed(saved.device, 0)), saved
         )
         text = "" if violation is None else str(violation).partition("\n")[0]
     except (CaseError, Unusable) as error:
@@ -189,7 +189,7 @@ def _subject(saved: CaseFile) -> Subject:
         raise CaseError(
             f"the target is {saved.target!r}: a case belongs to one optimizer, so name it as module:Name"
         )
-    found = _resolved(saved.target)
+    found = _subjects_of(saved.target)
     subject = next((each for each in found if each.variant == saved.variant), None)
     if subject is None:
         raise CaseError(
@@ -210,7 +210,7 @@ def _subject(saved: CaseFile) -> Subject:
 
 
 @cache
-def _resolved(target: str) -> list[Subject]:
+def _subjects_of(target: str) -> list[Subject]:
     try:
         return resolve([target])
     except UsageError:

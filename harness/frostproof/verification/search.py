@@ -35,7 +35,7 @@ Remembered = Callable[[str], "ExampleDatabase | None"]
 """The id of an invariant -> where its failures are kept."""
 
 
-def searched(
+def search_violations(
     verification: Verification,
     examples: int,
     seed: int | None,
@@ -59,7 +59,7 @@ def searched(
     return search.shrunk()
 
 
-def derived(seed: int, shard: int, batch: int) -> int:
+def batch_seed(seed: int, shard: int, batch: int) -> int:
     """The seed of one batch of one shard; that of the run for the first."""
     return random.Random(f"{seed} {shard} {batch}").getrandbits(32) if shard or batch else seed
 
@@ -146,7 +146,7 @@ class _Search:
         given: Any = hypothesis.given(data=st.data())(test)
         if number is not None:
             # In this order: a seed takes the database away.
-            given = hypothesis.seed(derived(self.seed, self.shard, number))(given)
+            given = hypothesis.seed(batch_seed(self.seed, self.shard, number))(given)
         # Where nothing is remembered, Hypothesis skips the test.
         with suppress(SkipTest):
             try:

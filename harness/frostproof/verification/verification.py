@@ -20,7 +20,7 @@ from frostproof.spec.subject import Subject
 from frostproof.training.bits import has_nan, nans_alike
 from frostproof.training.observation import Trial
 from frostproof.trial.lockstep import Outcome, run_trial
-from frostproof.verification.attribution import Reruns, attributed
+from frostproof.verification.attribution import Reruns, attribute
 
 
 @dataclass(slots=True)
@@ -202,7 +202,7 @@ class Verification:
                         if invariant.id not in muted
                     }
                 reruns = Reruns(outcome, self.subject, self.place, self.approaches, muted)
-                fresh, explained = attributed(reruns, fresh)
+                fresh, explained = attribute(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
             if outcome.trial.crash is not None and not fresh and not known:
                 self.rejected += 1

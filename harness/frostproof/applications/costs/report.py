@@ -15,7 +15,7 @@ from frostproof.applications.costs.model import EXAMPLE, batch, frozen_by, loade
 from frostproof.applications.costs.recommending import Estimate, estimated, recommended, remarks
 from frostproof.applications.costs.task import Task
 from frostproof.errors import UsageError, one_line
-from frostproof.optimizers.targets import imported, nearest
+from frostproof.optimizers.targets import did_you_mean, import_for_target
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ def report(
 def _optimizing(name: str) -> Optimizing:
     """What builds this optimizer, of torch.optim or as module:Name, and takes a step. Raises UsageError."""
     module_name, _, attribute = name.rpartition(":")
-    module: Any = imported(module_name, name) if module_name else torch.optim
+    module: Any = import_for_target(module_name, name) if module_name else torch.optim
     found = getattr(module, attribute, None)
     if not callable(found):
         known = [
@@ -83,7 +83,7 @@ def _optimizing(name: str) -> Optimizing:
             if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
         ]
         raise UsageError(
-            f"unknown optimizer {name!r}: give one of {', '.join(known[:20])}.{nearest(attribute, known)}"
+            f"unknown optimizer {name!r}: give one of {', '.join(known[:20])}.{did_you_mean(attribute, known)}"
         )
 
     def step(groups: list[dict[str, Any]]) -> Optimizer:

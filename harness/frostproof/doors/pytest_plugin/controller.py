@@ -130,12 +130,12 @@ class Guest:
         )
         if self.run.baseline is None and last is None:
             return None
-        from frostproof.results.files import load
+        from frostproof.results.files import load_results
 
         if last is None or self.run.baseline is not None:
-            return load(Path(str(self.run.baseline)))
+            return load_results(Path(str(self.run.baseline)))
         try:
-            return load(Path(last))
+            return load_results(Path(last))
         except FrostproofError as error:
             self.warn(f"the last results cannot be read: {error}")
             return None
@@ -249,7 +249,7 @@ class Guest:
     def _header(self, devices: list[str]) -> list[str]:
         from importlib.metadata import version
 
-        from frostproof.optimizers.registry import brought
+        from frostproof.optimizers.registry import entry_point_subjects
         from frostproof.process.device import settings_of
 
         torch, hypothesis = version("torch"), version("hypothesis")
@@ -258,7 +258,7 @@ class Guest:
             f"dtypes float32, float64, bfloat16",
             f"frostproof: profile {self.run.profile}, {', '.join(self._extent())}, seed {self.seed}",
             *([f"frostproof: {text}" for text in settings_of(devices)]),
-            *(f"frostproof: {failure}; it is left out" for failure in brought()[1]),
+            *(f"frostproof: {failure}; it is left out" for failure in entry_point_subjects()[1]),
         ]
 
     def _extent(self) -> list[str]:
@@ -423,7 +423,7 @@ class Guest:
         """What these parts of the run have found, as one."""
         from frostproof.results import rows as results
 
-        rows = results.merged(parts)
+        rows = results.merge_rows(parts)
         for row in rows:
             for each in row.invariants:
                 if (
@@ -480,9 +480,11 @@ class Guest:
                     terminalreporter.write_line(line)
             terminalreporter.write(table(self.rows, self.results.totals))
             if self.baseline is not None:
-                from frostproof.results.baseline import told
+                from frostproof.results.baseline import comparison_lines
 
-                terminalreporter.write_line("\n".join(told(self.results, self.baseline)))
+                terminalreporter.write_line(
+                    "\n".join(comparison_lines(self.results, self.baseline))
+                )
             for warning in self.warnings.values():
                 terminalreporter.write_line(f"frostproof: warning: {warning}", yellow=True)
 

@@ -12,7 +12,7 @@ import pytest
 
 from frostproof.doors.pytest_plugin.options import Run
 from frostproof.invariants import Violation
-from frostproof.optimizers.known_failures import AUTOGRAD_FINDINGS
+from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES
 from frostproof.optimizers.targets import ONLY_ON, resolve, torch_optimizers
 from frostproof.process.allocator import fills_all
 from frostproof.process.device import chosen, is_accelerator, placed
@@ -20,7 +20,7 @@ from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.verification.verification import Verification
 
-RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_FINDINGS)
+RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_KNOWN_FAILURES)
 
 NOT_HERE = "the kernels of this machine do not show it"
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hypothesis.database import ExampleDatabase
 
     from frostproof.results.rows import InvariantRow, SubjectRow
-    from frostproof.verification.item_report import Finding
+    from frostproof.verification.item_report import ItemReport
     from frostproof.verification.verification import Verification
 
 FINDING, WARNING = "frostproof", "frostproof-warning"
@@ -71,7 +71,7 @@ class Runner:
 
         from frostproof.invariants import Violation
         from frostproof.optimizers.probe import Unusable
-        from frostproof.verification.item_report import doubted, finding
+        from frostproof.verification.item_report import doubt_message, item_report
         from frostproof.verification.reproduction import reproductions
 
         self._watch()
@@ -110,7 +110,7 @@ class Runner:
                 if interrupted
                 else reproductions(verification, Path(self.config.invocation_params.dir))
             )
-            sent = finding(verification, found)
+            sent = item_report(verification, found)
             item.user_properties += [
                 (FINDING, encoded(sent)),
                 *((WARNING, text) for text in self.warnings),
@@ -123,7 +123,7 @@ class Runner:
         self.doubtful = {row.id for row in sent.row.invariants if row.status == "doubtful"}
         if failing := doubts(sent, raised, verification.strict):
             item.user_properties.append((DOUBTFUL, ""))
-            pytest.fail(doubted(failing), pytrace=False)
+            pytest.fail(doubt_message(failing), pytrace=False)
         if raised is not None:
             raise raised
         if spent and (verification.sought is not None or not verification.trials):
@@ -141,7 +141,7 @@ class Runner:
             return None
         from frostproof.doors.pytest_plugin.example_database import Keyed
         from frostproof.verification.profiles import budget
-        from frostproof.verification.search import searched
+        from frostproof.verification.search import search_violations
 
         meta, sought = verification.device == "meta", verification.sought
         count = budget(
@@ -161,7 +161,9 @@ class Runner:
         def remembered(identity: str) -> ExampleDatabase | None:
             return None if self.memory is None else Keyed(self.memory, f"{key} {identity}")
 
-        found = searched(verification, count, self.seed, verification.shard or 0, remembered)
+        found = search_violations(
+            verification, count, self.seed, verification.shard or 0, remembered
+        )
         if len(found) == 1:
             raise found[0]
         if found:
@@ -192,9 +194,9 @@ class Runner:
             if deadline is not None and now >= deadline and verification.trials >= LEAST:
                 raise Spent
             if self.in_worker and now >= due:
-                from frostproof.verification.item_report import finding
+                from frostproof.verification.item_report import item_report
 
-                self._send_interim(item, finding(verification))
+                self._send_interim(item, item_report(verification))
                 due = now + INTERIM
 
         return look
@@ -218,7 +220,7 @@ class Runner:
             else functools.partial(self.notes.write, item.nodeid)
         )
 
-    def _send_interim(self, item: pytest.Item, found: Finding) -> None:
+    def _send_interim(self, item: pytest.Item, found: ItemReport) -> None:
         """A report of what there is so far, which pytest takes for that of a set-up, and passes over."""
         carried = [(FINDING, encoded(found))]
         report = pytest.TestReport(
@@ -275,7 +277,7 @@ def verification_of(item: pytest.Item) -> Any:
     return item.callspec.params.get("verification") if hasattr(item, "callspec") else None
 
 
-def doubts(sent: Finding, raised: BaseException | None, strict: bool) -> list[InvariantRow]:
+def doubts(sent: ItemReport, raised: BaseException | None, strict: bool) -> list[InvariantRow]:
     """The doubtful rows for which an item fails; none where it fails for more than them."""
     found = [row for row in sent.row.invariants if row.status == "doubtful"]
     if raised is None:
@@ -292,7 +294,7 @@ def _stands(error: BaseException, doubtful: set[str]) -> bool:
     return type(error) not in {BY_ID[identity].violation for identity in doubtful}
 
 
-def encoded(sent: Finding) -> str:
+def encoded(sent: ItemReport) -> str:
     """A finding on its way to the process that reports."""
     import msgspec
 
@@ -301,6 +303,6 @@ def encoded(sent: Finding) -> str:
 
 def bare(row: SubjectRow) -> str:
     """The same of a row without any cases."""
-    from frostproof.verification.item_report import Finding
+    from frostproof.verification.item_report import ItemReport
 
-    return encoded(Finding(row, {}))
+    return encoded(ItemReport(row, {}))

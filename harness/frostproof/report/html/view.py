@@ -16,7 +16,7 @@ from frostproof.report.attachments import Evidence, evidence, evidence_of_crash
 from frostproof.report.network_code import conditions, hyperparameters, network
 from frostproof.report.network_drawing import Drawing, Focus, drawing
 from frostproof.report.terminal import reasons
-from frostproof.results.baseline import Change, Key, changes
+from frostproof.results.baseline import Change, Key, compare
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
 from frostproof.spec.program import Freeze, Thaw, mask_changes
 
@@ -131,7 +131,7 @@ class View(NamedTuple):
 
 
 def view(results: Results, folders: Sequence[Path], baseline: Results | None) -> View:
-    since = changes(results, baseline) if baseline is not None else {}
+    since = compare(results, baseline) if baseline is not None else {}
     found = {each.id for row in results.subjects for each in row.invariants}
     identities = [*BY_ID, *sorted(found - BY_ID.keys())]
     worst = {"crashed": 0, "violated": 0, "doubtful": 1, "held": 2, "unusable": 3}
