@@ -17,7 +17,9 @@ from tests.helpers.search import shrunk
 
 def smallest(bug: Planted, seed: int) -> tuple[Case | None, float]:
     """The counterexample to the invariant that the bug breaks, where the search found one, and the seconds that it took."""
-    verification = Verification(bug.subject, "cpu", sought=bug.invariant, approaches=bug.approaches)
+    verification = Verification(
+        bug.subject, "cpu", only_invariant=bug.invariant, approaches=bug.approaches
+    )
     seconds = shrunk(verification, seed)
     return verification.tallies[bug.invariant].case, seconds
 

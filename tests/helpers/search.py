@@ -73,7 +73,7 @@ def _search(verification: Verification, seed: int, wanted: str | None, examples:
         found = [
             identity for identity, tally in verification.tallies.items() if tally.case is not None
         ]
-        verification.look(case, [*verification.known_failures, *found])
+        verification.find_violations(case, [*verification.known_failures, *found])
         if wanted is not None and verification.tallies[wanted].violated:
             raise Found
 

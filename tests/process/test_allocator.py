@@ -114,8 +114,8 @@ def test_the_script_of_what_kernels_do_shows_it(tmp_path: Path) -> None:
     case = suite.RECORDED_AUTOGRAD.known_case("repeats-itself")
     assert case is not None
     with fenced("cpu"):
-        verification = Verification(AUTOGRAD, "cpu", sought="repeats-itself")
-        verification.look(case)
+        verification = Verification(AUTOGRAD, "cpu", only_invariant="repeats-itself")
+        verification.find_violations(case)
         shown = verification.tallies["repeats-itself"].shown
         assert shown is not None
         text = script(shown, AUTOGRAD)

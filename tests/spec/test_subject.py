@@ -70,7 +70,7 @@ def test_a_wrong_field_is_one_line(fields: dict[str, Any], says: str) -> None:
 
 def test_a_known_case_is_tried_first_and_is_all_that_it_takes() -> None:
     subject = next(each for each in resolve(["torch.optim:LBFGS"]) if each.variant == "default")
-    verification = Verification(subject, "cpu", sought="frozen-weights-unchanged")
+    verification = Verification(subject, "cpu", only_invariant="frozen-weights-unchanged")
     search(verification, seed=0, wanted="frozen-weights-unchanged")
     assert (
         verification.trials == verification.tallies["frozen-weights-unchanged"].violated
@@ -93,7 +93,7 @@ def test_hyperparameters_are_drawn_from_a_strategy() -> None:
     def noting(case: bytes) -> None:
         seen.extend(dict(group.options) for group in frostproof.Case.from_json(case).groups)
 
-    verification.noting = noting
+    verification.note_case = noting
     search(verification, seed=0)
     assert {options["lr"] for options in seen} == {0.25, 0.125}
     assert all(0.0 <= options["momentum"] <= 0.5 for options in seen)

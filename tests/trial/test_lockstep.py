@@ -194,7 +194,7 @@ def test_known_findings_shrink_to_few_parameters_and_events(
         "frostproof.verification.search.SHRINKING", 120.0
     )  # a slow machine is no matter here
     subject = next(subject for subject in resolve([target]) if subject.variant == variant)
-    verification = Verification(subject, "cpu", sought=invariant)
+    verification = Verification(subject, "cpu", only_invariant=invariant)
     with fenced("cpu"):
         verification.prepare()
         (violation,) = search_violations(verification, SEARCH, seed=1)
@@ -209,7 +209,7 @@ def test_known_findings_shrink_to_few_parameters_and_events(
 
 def test_an_expected_failure_that_holds_after_all_is_a_failure() -> None:
     subject = replace(subjects(Sound)[0], expected_failures={"no-state-for-frozen": "was mended"})
-    verification = Verification(subject, "cpu", sought="no-state-for-frozen")
+    verification = Verification(subject, "cpu", only_invariant="no-state-for-frozen")
     search(verification, seed=0)
     row = item_report(verification).row
     assert row.status in ("held", "violated")

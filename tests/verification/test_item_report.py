@@ -49,17 +49,17 @@ def test_it_needs_no_torch() -> None:
         (tally(), {"expected": "by design"}, "held", None),
         (
             tally(),
-            {"expected": "by design", "sought": True},
+            {"expected": "by design", "searched_alone": True},
             "violated",
             "expected to fail (by design), but held in 5 trials: drop the",
         ),
         (
             tally(),
-            {"expected": "by design", "sought": True, "cut_short": "interrupted"},
+            {"expected": "by design", "searched_alone": True, "cut_short": "interrupted"},
             "unreached",
             None,
         ),
-        (tally(0), {"expected": "by design", "sought": True}, "unreached", None),
+        (tally(0), {"expected": "by design", "searched_alone": True}, "unreached", None),
     ],
 )
 def test_what_was_counted_has_a_status(

@@ -46,7 +46,7 @@ def test_a_correct_optimizer_is_never_flagged(optimizer: type[Optimizer]) -> Non
         search(verification, seed)
         assert not flagged(verification), f"seed {seed}"
         assert verification.trials > 50
-        assert not verification.rejected
+        assert not verification.rejected_cases
 
 
 def test_what_an_overflow_left_behind_is_not_held_against_the_optimizer() -> None:

@@ -63,4 +63,4 @@ def test_each_of_two_bugs_is_shrunk_to_a_case_of_its_own() -> None:
 def test_all_examples_are_tried_whatever_is_found() -> None:
     verification = Verification(subjects(broken_pairs.DecaysAndLoadsInOrder)[0], "cpu")
     search(verification, 0)
-    assert verification.trials + verification.rejected == 100
+    assert verification.trials + verification.rejected_cases == 100

@@ -77,7 +77,7 @@ def check_optimizer(
                 replace(subject, expected_failures=known), device, strict=strict
             )
             sought = [
-                verification.seeking(identity)
+                verification.searching_for(identity)
                 for identity in known
                 if identity in verification.tallies and device != "meta"
             ]
@@ -85,7 +85,9 @@ def check_optimizer(
                 found = _run(
                     each,
                     profiles.budget(
-                        examples, meta=device == "meta", sought=each.sought is not None
+                        examples,
+                        meta=device == "meta",
+                        known_failure=each.only_invariant is not None,
                     ),
                     seed,
                 )
@@ -95,7 +97,7 @@ def check_optimizer(
 
 def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
     """Search, and run the scripts of what was found, which stays in the verification."""
-    with fenced(verification.place):
+    with fenced(verification.indexed_device):
         try:
             verification.prepare()
         except Unusable:

@@ -95,28 +95,33 @@ def invariant_row(
     severity: str,
     *,
     expected: str | None = None,
-    sought: bool = False,
+    searched_alone: bool = False,
     cut_short: str = "",
 ) -> InvariantRow:
-    """What was counted of an invariant. `expected`: why it is to fail; `sought`: whether this was a search for that alone."""
+    """What was counted of an invariant. `expected`: why it is to fail; `searched_alone`: whether this was a search for that alone."""
     message = tally.message or None
     if tally.violated and expected is not None:
         message = f"expected: {expected}; {tally.message}"
-    elif sought and not tally.violated and tally.judged and not cut_short:
+    elif searched_alone and not tally.violated and tally.judged and not cut_short:
         message = f"expected to fail ({expected}), but held in {tally.judged} trials: drop the expectation"
-    status = _status(tally, expected=expected is not None, sought=sought, cut_short=bool(cut_short))
+    status = _status(
+        tally,
+        expected=expected is not None,
+        searched_alone=searched_alone,
+        cut_short=bool(cut_short),
+    )
     explained = dict(tally.explained)
     return InvariantRow(
         invariant.id, status, severity, tally.judged, tally.violated, message, explained=explained
     )
 
 
-def _status(tally: Tally, *, expected: bool, sought: bool, cut_short: bool) -> RowStatus:
+def _status(tally: Tally, *, expected: bool, searched_alone: bool, cut_short: bool) -> RowStatus:
     if tally.violated:
         return "expected" if expected else "violated"
-    if not tally.judged or (sought and cut_short):
+    if not tally.judged or (searched_alone and cut_short):
         return "unreached"
-    return "violated" if sought else "held"
+    return "violated" if searched_alone else "held"
 
 
 def add_reproduction(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
@@ -149,8 +154,8 @@ def subject_status(rows: Iterable[InvariantRow], reason: str | None, *, strict: 
 def _row(verification: Verification, invariant: Invariant) -> InvariantRow | None:
     """The row of an invariant; None where another search or another kind of subject has it."""
     subject, tally = verification.subject, verification.tallies.get(invariant.id)
-    if tally is None or verification.reason is not None:
-        says_nothing = subject.factory is not None and verification.sought is None
+    if tally is None or verification.unusable_reason is not None:
+        says_nothing = subject.factory is not None and verification.only_invariant is None
         return (
             InvariantRow(invariant.id, "not-applicable", invariant.severity)
             if says_nothing
@@ -161,8 +166,8 @@ def _row(verification: Verification, invariant: Invariant) -> InvariantRow | Non
         tally,
         verification.severity(invariant),
         expected=subject.expected_failures.get(invariant.id),
-        sought=verification.sought is not None,
-        cut_short=verification.cut_short,
+        searched_alone=verification.only_invariant is not None,
+        cut_short=verification.cut_short_reason,
     )
 
 
@@ -183,16 +188,19 @@ def _case(verification: Verification, row: InvariantRow) -> Case | None:
     """The case of a violation, unless the search for this expected failure has a smaller one."""
     return (
         verification.tallies[row.id].case
-        if row.violated and not verification.leaves(row.id)
+        if row.violated and not verification.has_own_search(row.id)
         else None
     )
 
 
 def _subject_row(verification: Verification, rows: list[InvariantRow]) -> SubjectRow:
-    subject, reason = verification.subject, verification.reason
+    subject, reason = verification.subject, verification.unusable_reason
     judgements = sum(row.judged for row in rows)
     if reason is None and not judgements:
-        reason = verification.cut_short or f"no case could be judged: {verification.rejection}"
+        reason = (
+            verification.cut_short_reason
+            or f"no case could be judged: {verification.rejection_reason}"
+        )
     return SubjectRow(
         subject.target,
         subject.variant,
@@ -212,20 +220,20 @@ def _facts(verification: Verification) -> dict[str, Any]:
     """What is known of a subject beside its verdicts, as far as there is anything to say."""
     subject = verification.subject
     facts: dict[str, Any] = {}
-    if verification.reason is None and subject.factory is not None:
+    if verification.unusable_reason is None and subject.factory is not None:
         facts["used-as"] = usage(subject)
     if verification.moves_on_zero_grad is not None:
         facts["moves-on-zero-grad"] = verification.moves_on_zero_grad
-    if verification.partings:
-        facts["partings"] = dict(sorted(verification.partings.items()))
+    if verification.divergence_counts:
+        facts["partings"] = dict(sorted(verification.divergence_counts.items()))
     if subject.unable:
         facts["unable"] = list(subject.unable)
-    if verification.cut_short:
-        facts["cut-short"] = verification.cut_short
-    if verification.rejected:
-        facts["rejected-cases"] = verification.rejected
+    if verification.cut_short_reason:
+        facts["cut-short"] = verification.cut_short_reason
+    if verification.rejected_cases:
+        facts["rejected-cases"] = verification.rejected_cases
     if verification.depends_on_order:
         facts["depends-on-order"] = True
-    if subject.rounding is not None or verification.rounding:
-        facts["rounding-ulp"] = verification.rounding
+    if subject.rounding is not None or verification.largest_rounding:
+        facts["rounding-ulp"] = verification.largest_rounding
     return facts

@@ -43,7 +43,7 @@ def budget(
     count: int,
     *,
     meta: bool = False,
-    sought: bool = False,
+    known_failure: bool = False,
     shard: int | None = None,
     shards: int = 1,
 ) -> int:
@@ -51,7 +51,7 @@ def budget(
 
     Of several shards, the first take what does not divide.
     """
-    if sought:
+    if known_failure:
         return max(count, SEARCH)
     if meta:
         return for_meta(count)

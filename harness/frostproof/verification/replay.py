@@ -59,7 +59,10 @@ def replay(saved: CaseFile) -> ReplayVerdict:
     chosen([saved.device])
     subject = _subject(saved)
     sought = Verification(
-        subject, saved.device, place=placed(saved.device, 0), sought=saved.invariant
+        subject,
+        saved.device,
+        indexed_device=placed(saved.device, 0),
+        only_invariant=saved.invariant,
     )
     if not sought.tallies:
         raise CaseError(
@@ -85,7 +88,7 @@ def replay(saved: CaseFile) -> ReplayVerdict:
                 if doubts
                 else ReplayVerdict("STILL VIOLATED", text)
             )
-        rejection = verification.rejection
+        rejection = verification.rejection_reason
     return ReplayVerdict("NOT JUDGED", rejection) if rejection else ReplayVerdict("FIXED")
 
 
@@ -94,7 +97,7 @@ def _whole(subject: Subject, saved: CaseFile) -> Verification:
     return Verification(
         subject,
         saved.device,
-        place=placed(saved.device, 0),
+        indexed_device=placed(saved.device, 0),
         strict=BY_ID[saved.invariant].severity == "cost",
     )
 
@@ -153,7 +156,10 @@ def main() -> None:
     saved = msgspec.json.decode(sys.stdin.buffer.read(), type=CaseFile)
     try:
         violation = _judged(
-            Verification(probed_subject(saved), saved.device, place=placed(saved.device, 0)), saved
+            Verification(
+                probed_subject(saved), saved.device, indexed_device=placed(saved.device, 0)
+            ),
+            saved,
         )
         text = "" if violation is None else str(violation).partition("\n")[0]
     except (CaseError, Unusable) as error:
@@ -163,7 +169,7 @@ def main() -> None:
 
 def _judged(verification: Verification, saved: CaseFile) -> Violation | None:
     """What the case violates. Raises Unusable where the optimizer cannot be judged with nothing frozen."""
-    with fenced(verification.place):
+    with fenced(verification.indexed_device):
         try:
             verification.prepare()
             verification.judge(saved.case)

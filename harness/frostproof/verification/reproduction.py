@@ -27,10 +27,10 @@ def reproductions(verification: Verification, folder: Path) -> dict[str, Reprodu
     """Id of each invariant that was violated -> its script, which was run from `folder`."""
     found = {}
     for identity, tally in verification.tallies.items():
-        if tally.shown is None or verification.leaves(identity):
+        if tally.shown is None or verification.has_own_search(identity):
             continue
         try:
-            with fenced(verification.place):
+            with fenced(verification.indexed_device):
                 text = script(tally.shown, verification.subject, verification.approaches)
         except Unprintable as unprintable:
             found[identity] = Reproduction(None, False, str(unprintable))

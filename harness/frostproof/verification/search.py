@@ -54,7 +54,7 @@ def search_violations(
         if number:
             give_back()
         search.explore(number, count)
-        if verification.sought is not None and search.found:
+        if verification.only_invariant is not None and search.found:
             break
     return search.shrunk()
 
@@ -100,9 +100,9 @@ class _Search:
         """Draw a batch of examples, and note what is violated for the first time."""
 
         def body(case: Case) -> None:
-            if self.verification.sought is not None and self.found:
+            if self.verification.only_invariant is not None and self.found:
                 return
-            for invariant in self.verification.look(case, self._muted()):
+            for invariant in self.verification.find_violations(case, self._muted()):
                 if self.verification.fails(invariant) and invariant not in self.raised:
                     self.found.setdefault(invariant, (number, count, msgspec.json.encode(case)))
 
@@ -122,7 +122,9 @@ class _Search:
             phases = (Phase.generate, Phase.shrink)
             error = self._run(shrinking.body, number, count, phases, self.remembered(invariant.id))
             tally = self.verification.tallies[invariant.id]
-            self.raised[invariant] = error or self.verification.stated(invariant, tally.message)
+            self.raised[invariant] = error or self.verification.violation_of(
+                invariant, tally.message
+            )
         return [
             self.raised[invariant]
             for invariant in self.verification.invariants
@@ -185,7 +187,7 @@ class _Shrinking:
                 return
             self.first = None
         if key not in self.known and time.monotonic() < self.deadline:
-            self.known[key] = self.verification.look(case, self.muted)
+            self.known[key] = self.verification.find_violations(case, self.muted)
         message = self.known.get(key, {}).get(self.invariant)
         if message is not None:
-            raise self.verification.stated(self.invariant, message)
+            raise self.verification.violation_of(self.invariant, message)

@@ -51,74 +51,78 @@ class Verification:
         subject: Subject,
         device: str,
         *,
-        place: str = "",
-        sought: str | None = None,
+        indexed_device: str = "",
+        only_invariant: str | None = None,
         approaches: Approaches | None = None,
         strict: bool = False,
         shard: int | None = None,
     ) -> None:
-        self.subject, self.device, self.place = subject, device, place or device
+        self.subject, self.device, self.indexed_device = subject, device, indexed_device or device
         self.shard = shard
-        self.sought, self.approaches, self.strict = sought, approaches or Approaches(), strict
+        self.only_invariant, self.approaches, self.strict = (
+            only_invariant,
+            approaches or Approaches(),
+            strict,
+        )
         self.cases: SearchStrategy[Case]
         self.trials = 0
         self.seconds = 0.0
-        self.rounding = 0.0
+        self.largest_rounding = 0.0
         self.depends_on_order = False
-        self.rejected = 0
-        self.rejection = ""
-        self.partings: Counter[str] = Counter()
+        self.rejected_cases = 0
+        self.rejection_reason = ""
+        self.divergence_counts: Counter[str] = Counter()
         self.moves_on_zero_grad: bool | None = None
-        self.reason: str | None = None
+        self.unusable_reason: str | None = None
         self.failing: dict[
             bytes, Mapping[Invariant, str]
         ] = {}  # what is violated in the cases that failed, by their JSON
-        self.cut_short = ""
-        self.before_each: Callable[[], None] = lambda: None
-        self.noting: Callable[[bytes], None] = lambda case: None
+        self.cut_short_reason = ""
+        self.before_each_trial: Callable[[], None] = lambda: None
+        self.note_case: Callable[[bytes], None] = lambda case: None
         applicable = (
             i
             for i in INVARIANTS
             if i.applies(optimizer=subject.factory is not None, values=device != "meta")
         )
         self.invariants: tuple[Invariant, ...] = tuple(
-            i for i in applicable if sought in (None, i.id)
+            i for i in applicable if only_invariant in (None, i.id)
         )
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
         """Probe the subject, and find the `cases` to draw for it. Raises Unusable, with the reason kept for the report."""
         try:
-            self.subject = probe(self.subject, self.place)
+            self.subject = probe(self.subject, self.indexed_device)
         except Unusable as unusable:
-            self.reason = str(unusable)
+            self.unusable_reason = str(unusable)
             raise
         self.cases = cases(self.subject)
-        known = self.subject.known_case(self.sought or "")
+        known = self.subject.known_case(self.only_invariant or "")
         if known is not None:
             self.cases = just(known) | self.cases  # Hypothesis begins with the first
         if self.subject.factory is not None and self.device != "meta":
-            self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.place)
-            self.depends_on_order = depends_on_order(self.subject, self.place)
+            self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.indexed_device)
+            self.depends_on_order = depends_on_order(self.subject, self.indexed_device)
         if self.subject.closure == "never":
             self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
             self.tallies.pop("closure-is-honoured", None)
 
-    def seeking(self, identity: str) -> Verification:
+    def searching_for(self, identity: str) -> Verification:
         """A verification of the same subject that looks for one expected failure."""
         return Verification(
             self.subject,
             self.device,
-            place=self.place,
-            sought=identity,
+            indexed_device=self.indexed_device,
+            only_invariant=identity,
             approaches=self.approaches,
             strict=self.strict,
         )
 
-    def leaves(self, identity: str) -> bool:
+    def has_own_search(self, identity: str) -> bool:
         """Whether a counterexample is left to the search for this expected failure, which has the smallest."""
         return (
-            self.sought is None
+            self.only_invariant is None
             and identity in self.subject.expected_failures
             and self.device != "meta"
         )
@@ -134,23 +138,23 @@ class Verification:
 
     def judge(self, case: Case) -> None:
         """Run `case` once and judge it by every invariant. Raises the violation that comes first in the registry."""
-        for invariant, message in self.look(case, self.known_failures).items():
+        for invariant, message in self.find_violations(case, self.known_failures).items():
             if self.fails(invariant):
-                raise self.stated(invariant, message)
+                raise self.violation_of(invariant, message)
 
     @property
     def known_failures(self) -> tuple[str, ...]:
         """What is expected to fail, and so does not end a trial."""
-        return () if self.sought is not None else tuple(self.subject.expected_failures)
+        return () if self.only_invariant is not None else tuple(self.subject.expected_failures)
 
-    def look(self, case: Case, muted: Collection[str] = ()) -> Mapping[Invariant, str]:
+    def find_violations(self, case: Case, muted: Collection[str] = ()) -> Mapping[Invariant, str]:
         """Run `case` once and judge it by every invariant: what is violated, with a message. What is `muted` ends no trial."""
-        self.before_each()
+        self.before_each_trial()
         key = msgspec.json.encode(case)
-        self.noting(key)
+        self.note_case(key)
         started = time.perf_counter()
         try:
-            violated = self._look(case, muted)
+            violated = self._find_violations(case, muted)
         finally:
             self.seconds += time.perf_counter() - started
         if violated:
@@ -164,16 +168,18 @@ class Verification:
             for i in self.invariants
             if self.tallies[i.id].violated and self.tallies[i.id].case is not None and self.fails(i)
         ]
-        return [self.stated(invariant, self.tallies[invariant.id].message) for invariant in seen]
+        return [
+            self.violation_of(invariant, self.tallies[invariant.id].message) for invariant in seen
+        ]
 
-    def stated(self, invariant: Invariant, message: str) -> Violation:
+    def violation_of(self, invariant: Invariant, message: str) -> Violation:
         """What to raise for a violation with this message."""
         return invariant.broken(message, f"{self.subject.name} on {self.device}")
 
     def fails(self, invariant: Invariant) -> bool:
         """Whether a violation of it fails the property."""
-        if self.sought is not None:
-            return invariant.id == self.sought
+        if self.only_invariant is not None:
+            return invariant.id == self.only_invariant
         return invariant.id not in self.subject.expected_failures and (
             self.strict or invariant.severity != "cost"
         )
@@ -181,8 +187,8 @@ class Verification:
     def severity(self, invariant: Invariant) -> str:
         return "crash" if self.tallies[invariant.id].crashed else invariant.severity
 
-    def _look(self, case: Case, muted: Collection[str]) -> Mapping[Invariant, str]:
-        if self.sought == "repeats-itself" and "again" not in case.extras:
+    def _find_violations(self, case: Case, muted: Collection[str]) -> Mapping[Invariant, str]:
+        if self.only_invariant == "repeats-itself" and "again" not in case.extras:
             case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case, muted)
         fresh = {
@@ -201,12 +207,12 @@ class Verification:
                         for invariant, shown in outcome.violated.items()
                         if invariant.id not in muted
                     }
-                reruns = Reruns(outcome, self.subject, self.place, self.approaches, muted)
+                reruns = Reruns(outcome, self.subject, self.indexed_device, self.approaches, muted)
                 fresh, explained = attribute(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
             if outcome.trial.crash is not None and not fresh and not known:
-                self.rejected += 1
-                self.rejection = f"cannot {outcome.trial.crash.phase}, and freezing is not why: {outcome.trial.crash}"
+                self.rejected_cases += 1
+                self.rejection_reason = f"cannot {outcome.trial.crash.phase}, and freezing is not why: {outcome.trial.crash}"
                 return {}
         return self._counted(case, outcome, fresh, known)
 
@@ -226,8 +232,8 @@ class Verification:
         self, case: Case, outcome: Outcome, fresh: Mapping[Invariant, Shown], known: list[Invariant]
     ) -> Mapping[Invariant, str]:
         self.trials += 1
-        self.rounding = max(self.rounding, outcome.trial.rounding)
-        self.partings.update(set(outcome.trial.parted.values()))
+        self.largest_rounding = max(self.largest_rounding, outcome.trial.rounding)
+        self.divergence_counts.update(set(outcome.trial.parted.values()))
         if outcome.trial.moved_on_zero_grad is not None:
             self.moves_on_zero_grad = (
                 bool(self.moves_on_zero_grad) or outcome.trial.moved_on_zero_grad
@@ -250,7 +256,7 @@ class Verification:
 
     def _run(self, case: Case, muted: Collection[str] = ()) -> Outcome:
         return run_trial(
-            case, self.subject, self.place, self.invariants, self.approaches, muted=muted
+            case, self.subject, self.indexed_device, self.invariants, self.approaches, muted=muted
         )
 
 

@@ -82,7 +82,7 @@ def known_failures_of_autograd(run: Run) -> Iterator[Any]:
 def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
     for identity, reason in verification.subject.expected_failures.items():
         if identity in verification.tallies:
-            known = verification.seeking(identity)
+            known = verification.searching_for(identity)
             expected = pytest.mark.xfail(
                 strict=True, raises=Violation, reason=f"{identity}: {reason}"
             )
@@ -98,7 +98,7 @@ def kernels_show_it() -> bool:
         assert case is not None
         with fenced("cpu"):
             try:
-                Verification(AUTOGRAD, "cpu", sought=identity).judge(case)
+                Verification(AUTOGRAD, "cpu", only_invariant=identity).judge(case)
             except Violation:
                 return True
     return False
@@ -109,7 +109,11 @@ def _verifications(subject: Subject, device: str, run: Run) -> Iterator[Verifica
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     for shard in range(run.shards) if run.shards > 1 and device != "meta" else (None,):
         yield Verification(
-            subject, device, place=placed(device, int(worker)), strict=run.strict, shard=shard
+            subject,
+            device,
+            indexed_device=placed(device, int(worker)),
+            strict=run.strict,
+            shard=shard,
         )
 
 

@@ -79,9 +79,9 @@ class Runner:
         spent, result = False, None
         self.doubtful = set()
         try:
-            verification.before_each = self._before_each(item, verification)
-            verification.noting = self._noting(item)
-            with fenced(verification.place):
+            verification.before_each_trial = self._before_each(item, verification)
+            verification.note_case = self._noting(item)
+            with fenced(verification.indexed_device):
                 try:
                     verification.prepare()
                 except Unusable as unusable:
@@ -91,7 +91,7 @@ class Runner:
             raised = error
         except Spent:
             spent = True
-            verification.cut_short = "the time budget was spent"
+            verification.cut_short_reason = "the time budget was spent"
             found_so_far = verification.violations()
             raised = (
                 ExceptionGroup("in the time that there was", found_so_far)
@@ -104,7 +104,7 @@ class Runner:
                 self.budget.finish()
             interrupted = isinstance(sys.exception(), KeyboardInterrupt)
             if interrupted:
-                verification.cut_short = "interrupted"
+                verification.cut_short_reason = "interrupted"
             found = (
                 {}
                 if interrupted
@@ -126,7 +126,7 @@ class Runner:
             pytest.fail(doubt_message(failing), pytrace=False)
         if raised is not None:
             raise raised
-        if spent and (verification.sought is not None or not verification.trials):
+        if spent and (verification.only_invariant is not None or not verification.trials):
             pytest.skip(
                 "the time budget was spent"
                 + (" before it was found" if verification.trials else "")
@@ -143,11 +143,11 @@ class Runner:
         from frostproof.verification.profiles import budget
         from frostproof.verification.search import search_violations
 
-        meta, sought = verification.device == "meta", verification.sought
+        meta, sought = verification.device == "meta", verification.only_invariant
         count = budget(
             self.run.examples,
             meta=meta,
-            sought=sought is not None,
+            known_failure=sought is not None,
             shard=verification.shard,
             shards=self.run.shards,
         )
