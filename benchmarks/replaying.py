@@ -21,8 +21,7 @@ from frostproof.generation.cases import cases
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
 from frostproof.process.fence import fenced
-from frostproof.results.rows import InvariantRow, SubjectRow
-from frostproof.spec.casefile import save
+from frostproof.spec.casefile import CaseFile, save
 from frostproof.spec.subject import Subject
 
 TARGETS = ("tests.helpers.planted:DecaysEverything", "tests.helpers.planted:Sound")
@@ -33,25 +32,23 @@ def drawn(folder: Path, count: int) -> list[Path]:
     paths: list[Path] = []
     subjects = [probe(subject, "cpu") for subject in resolve(TARGETS)]
     for subject in subjects:
-        row = SubjectRow(
-            subject.target, subject.variant, "cpu", "", "violated", None, 0, 0, 0.0, {}, []
-        )
-        _keep(subject, row, folder, count // len(subjects), paths)
+        _keep(subject, folder, count // len(subjects), paths)
     return paths
 
 
-def _keep(subject: Subject, row: SubjectRow, folder: Path, count: int, paths: list[Path]) -> None:
+def _keep(subject: Subject, folder: Path, count: int, paths: list[Path]) -> None:
     @settings(max_examples=count, database=None, phases=(Phase.generate,), deadline=None)
     @given(case=cases(subject))
     def keep(case: Any) -> None:
-        paths.append(
-            save(
-                folder / str(len(paths)),
-                row,
-                InvariantRow("frozen-weights-unchanged", "violated", "wrong"),
-                case,
-            )
+        found = CaseFile(
+            target=subject.target,
+            variant=subject.variant,
+            device="cpu",
+            invariant="frozen-weights-unchanged",
+            message=None,
+            case=case,
         )
+        paths.append(save(folder / str(len(paths)), found)[0])
 
     keep()
 

@@ -6,7 +6,7 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from frostproof.invariants import BY_ID
+from frostproof.invariants.registry import BY_ID
 from frostproof.results.files import load_results
 from frostproof.results.rows import InvariantRow, SubjectRow
 

@@ -394,12 +394,12 @@ def test_wrong_usage_is_one_line(
 ) -> None:
     if "--cases" in arguments:
         empty = Atlas(
-            Any,
+            Any,  # type: ignore[arg-type]
             [],
             [Cell("a:b", "default", "linear", "A", "B", "different", 1, script="x")],
             [],
             0.0,
-        )  # type: ignore[arg-type]
+        )
         monkeypatch.setattr("frostproof.applications.atlas.build.drawn", lambda *_, **__: empty)
     done = CliRunner().invoke(main, ["atlas", *arguments])
     assert done.exit_code == 2

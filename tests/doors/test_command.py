@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner
 
 from frostproof.counterexamples.execution import reproduces
 from frostproof.doors.command import main
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants.registry import INVARIANTS
 from tests.helpers.consumer import Consumer, environment, leaky, wheel
 
 LION = """
@@ -123,9 +124,8 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
         reproduces(script, "frozen-weights-unchanged", consumer.folder / "mended").said
         == "it exits 0"
     )
-    nonsense = {
-        row["id"] for row in rows["mylib:Nonsense"]["invariants"] if row["status"] == "violated"
-    }  # type: ignore[attr-defined]
+    judged = cast(list[dict[str, Any]], rows["mylib:Nonsense"]["invariants"])
+    nonsense = {row["id"] for row in judged if row["status"] == "violated"}
     assert nonsense == {"closure-is-honoured"}
     assert "frozen-weights-unchanged" in (consumer.folder / "summary.md").read_text()
     for said in (
@@ -142,9 +142,9 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
     assert "\r" not in done.stdout
     assert lines[-1].startswith("frostproof replay frostproof-cases")
     html = (consumer.folder / "page.html").read_text()
-    assert html.count('<svg class="network"') == len(
-        [each for row in rows.values() for each in row["invariants"] if each["case"]]
-    )  # type: ignore[attr-defined]
+    found = [cast(list[dict[str, Any]], row["invariants"]) for row in rows.values()]
+    cases = [each for invariants in found for each in invariants if each["case"]]
+    assert html.count('<svg class="network"') == len(cases)
     _replays_until_it_is_mended(consumer, str(leaky["frozen-weights-unchanged"]["case"]), lines[-1])
     merged = consumer.run(
         "frostproof",

@@ -10,7 +10,7 @@ import pytest
 import frostproof
 from frostproof.doors.parametrize import Check, Run
 from frostproof.doors.python import Report
-from frostproof.invariants import GROUPS, INVARIANTS
+from frostproof.invariants.registry import GROUPS, INVARIANTS
 from frostproof.optimizers.discovery import subjects
 from frostproof.results.rows import InvariantRow, SubjectRow
 from tests.helpers.broken import Sound

@@ -8,7 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 
@@ -51,8 +51,8 @@ class Hosts(NamedTuple):
         return {
             f"{row['target']} {row['variant']}": [
                 row["status"],
-                *((each["id"], each["status"]) for each in row["invariants"]),
-            ]  # type: ignore[attr-defined]
+                *((each["id"], each["status"]) for each in cast(list[Any], row["invariants"])),
+            ]
             for row in rows
         }
 

@@ -6,11 +6,11 @@ import itertools
 import platform
 from pathlib import Path
 
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants.registry import INVARIANTS
 from frostproof.results.rows import Environment, InvariantRow, Results, SubjectRow, totals
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
-from frostproof.spec.casefile import save
+from frostproof.spec.casefile import CaseFile, save
 from frostproof.spec.layers import (
     Conv2d,
     Embedding,
@@ -70,6 +70,27 @@ def example(number: int) -> Case:
     )
 
 
+def casefile(
+    row: SubjectRow,
+    invariant: str,
+    message: str | None,
+    case: Case,
+    event: int | None = None,
+    parameters: tuple[int, ...] = (),
+) -> CaseFile:
+    """The counterexample of a row."""
+    return CaseFile(
+        target=row.target,
+        variant=row.variant,
+        device=row.device,
+        invariant=invariant,
+        message=message,
+        case=case,
+        event=event,
+        parameters=parameters,
+    )
+
+
 def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] = ()) -> Results:
     """`subjects` rows, the first of them called `names`; `examples` of their judgements are violated, their files in `folder`."""
     rows = []
@@ -104,11 +125,8 @@ def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] =
                 case = example(count)
                 each.status, each.violated = "expected" if number % 9 == 6 else "violated", 7
                 each.message = MESSAGES[place // 8].format(name=case.mask[0])
-                each.case = str(
-                    save(folder, row, each, case, where=WHERE[place // 8]).relative_to(
-                        folder.parent
-                    )
-                )
+                found = casefile(row, each.id, each.message, case, *WHERE[place // 8])
+                each.case = str(save(folder, found)[0].relative_to(folder.parent))
                 script = folder / f"{count}.py"
                 script.write_text(SCRIPT)
                 each.reproducer = str(script.relative_to(folder.parent))

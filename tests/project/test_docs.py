@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from frostproof.counterexamples.execution import reproduces
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants.registry import INVARIANTS
 from frostproof_properties.facts import OPTIMIZER_NAMES, OPTIMIZING
 
 ROOT = Path(__file__).parents[2]

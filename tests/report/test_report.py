@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from frostproof.doors.command import main
 from frostproof.errors import UsageError
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants.registry import INVARIANTS
 from frostproof.report.files import write
 from frostproof.report.html.page import page
 from frostproof.report.markdown import LARGEST, summary
@@ -23,7 +23,7 @@ from frostproof.report.notebook import html as notebook
 from frostproof.report.terminal import explained, table
 from frostproof.results.baseline import compare
 from frostproof.results.files import load_results, merge_results
-from frostproof.results.rows import InvariantRow, Results, SubjectRow, totals
+from frostproof.results.rows import Results, SubjectRow, totals
 from frostproof.spec.casefile import save
 from tests.helpers import made_up
 from tests.helpers.mutation import spoiled_bytes, spoiled_values
@@ -227,10 +227,8 @@ def doubtful(results: Results, folder: Path) -> Results:
         None,
         shown.reproducer,
     )
-    found = InvariantRow("freeze-midway-holds", "violated", "crash")
-    crashed.case = str(
-        save(folder / "frostproof-cases", crashed, found, made_up.example(0)).relative_to(folder)
-    )
+    found = made_up.casefile(crashed, "freeze-midway-holds", None, made_up.example(0))
+    crashed.case = str(save(folder / "frostproof-cases", found)[0].relative_to(folder))
     few.subjects = [first, crashed, next(row for row in few.subjects if row.status == "held")]
     few.totals = totals(few.subjects, 3.0)
     return few

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from frostproof.approaches.approach import Approaches
-from frostproof.invariants import BY_ID, INVARIANTS, Violation
+from frostproof.invariants.invariant import Violation
+from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.invariants.tolerance import rounding
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import resolve

@@ -13,7 +13,7 @@ from torch.optim import LBFGS, SGD, Adam, Optimizer, Rprop
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import CaseError
 from frostproof.generation.cases import cases
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input

@@ -12,7 +12,7 @@ import pytest
 
 from frostproof.optimizers.targets import resolve
 from frostproof.process.case_notes import Notes
-from frostproof.results.rows import InvariantRow, SubjectRow
+from frostproof.results.rows import SubjectRow
 from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.verification import death_script as death
 from frostproof.verification import replay as replaying
@@ -51,10 +51,8 @@ def row() -> SubjectRow:
 def searching(deaths: Deaths, program: str) -> Search:
     """A search of which nothing is real but its process."""
     process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
-    broken = InvariantRow(CRASHED, "violated", "crash")
-    deaths.searches[row().key] = Search(
-        process, time.monotonic(), deaths.folder / "script", row(), broken, OLD.case
-    )
+    found = msgspec.structs.replace(OLD, invariant=CRASHED)
+    deaths.searches[row().key] = Search(process, time.monotonic(), deaths.folder / "script", found)
     return deaths.searches[row().key]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from frostproof.doors.pytest_plugin.worker import doubts
-from frostproof.invariants import BY_ID
+from frostproof.invariants.registry import BY_ID
 from frostproof.report.failure_text import short
 from frostproof.report.terminal import LEGEND
 from frostproof.verification.item_report import ItemReport, doubt_message

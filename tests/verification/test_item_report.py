@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.invariants import BY_ID
+from frostproof.invariants.registry import BY_ID
 from frostproof.results.rows import InvariantRow, RowStatus
 from frostproof.verification.item_report import add_reproduction, invariant_row, subject_status
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from torch.optim import Optimizer
 
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.probe import simplest
 from frostproof.process.fence import fenced

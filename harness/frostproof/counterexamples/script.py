@@ -12,8 +12,7 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.network import adapters, plain
-from frostproof.invariants import Shown
-from frostproof.invariants.breach import Assertion
+from frostproof.invariants.breach import Assertion, Shown
 from frostproof.invariants.pairs import labels
 from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
 from frostproof.spec.case import Case, parameters_expression

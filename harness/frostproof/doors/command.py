@@ -512,7 +512,7 @@ def cost(
 def listing(what: str) -> None:
     """List the optimizers of torch.optim, the invariants, or the devices found here."""
     if what == "invariants":
-        from frostproof.invariants import INVARIANTS
+        from frostproof.invariants.registry import INVARIANTS
 
         for invariant in INVARIANTS:
             click.echo(f"{invariant.id:28} {invariant.severity:6} {invariant.statement}")

@@ -11,7 +11,7 @@ import pytest
 from frostproof.doors.pytest_plugin.suite import exists_on
 from frostproof.doors.python import Report, check_optimizer
 from frostproof.errors import UsageError
-from frostproof.invariants import BY_ID, GROUPS
+from frostproof.invariants.registry import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.device import chosen
 from frostproof.spec.subject import Subject, faults_of_expected

@@ -20,7 +20,8 @@ from hypothesis import find, settings
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.approaches.approach import Alone, RequiresGrad
-from frostproof.invariants import BY_ID, Invariant
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.registry import BY_ID
 from frostproof.invariants.tolerance import rounding
 from frostproof.optimizers.discovery import closure_of, has_modes, sane_in_place_of_none
 from frostproof.spec.architecture import Architecture, Input

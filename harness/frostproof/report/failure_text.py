@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frostproof.errors import one_line
-from frostproof.invariants import Violation
+from frostproof.invariants.invariant import Violation
 from frostproof.report.network_code import conditions, hyperparameters, network
 from frostproof.spec.casefile import path_of
 

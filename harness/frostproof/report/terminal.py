@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from frostproof.errors import one_line
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants.registry import INVARIANTS
 from frostproof.results.rows import InvariantRow, SubjectRow, Totals
 
 SYMBOLS = {

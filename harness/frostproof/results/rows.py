@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from frostproof.invariants import INVARIANTS
+from frostproof.invariants.registry import INVARIANTS
 
 Status = Literal["held", "unusable", "doubtful", "violated", "crashed"]
 """Of a subject, the worst last."""

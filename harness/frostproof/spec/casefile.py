@@ -6,12 +6,10 @@ import hashlib
 import importlib.metadata
 import re
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from frostproof.errors import CaseError, one_line
-from frostproof.results.rows import InvariantRow, SubjectRow
 from frostproof.spec.case import Case
 
 FORMAT, VERSION = "frostproof-case", 1
@@ -22,21 +20,26 @@ LARGEST = 1 << 20
 """Bytes of a case file that are read at all; what is drawn stays below 4 KiB."""
 
 
-class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A case with the subject that it was found for and the invariant that it breaks. `frostproof`: the version that saved it;
-    `event` and `parameters`: where it shows, by number and positions."""
+class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A case with the optimizer that it was found for and the invariant that it breaks."""
 
-    format: str
-    version: int
+    format: str = FORMAT
+    version: int = VERSION
+    frostproof: str = ""
+    """The version of frostproof that saved it."""
+
     target: str
     variant: str
     device: str
     invariant: str
     message: str | None
     case: Case
-    frostproof: str = ""
+
     event: int | None = None
+    """The number of the event at which it shows."""
+
     parameters: tuple[int, ...] = ()
+    """The positions of the parameters in which it shows."""
 
 
 class _Envelope(msgspec.Struct):
@@ -47,40 +50,21 @@ class _Envelope(msgspec.Struct):
     frostproof: str = ""
 
 
-def save(
-    folder: Path,
-    subject: SubjectRow,
-    invariant: InvariantRow,
-    case: Any,
-    script: str | None = None,
-    where: tuple[int | None, tuple[int, ...]] = (None, ()),
-) -> Path:
-    """Write one counterexample, and its script beside it; the files are named after the subject and the invariant, whose row
-    gets their paths. `where`: the event and the parameters at which it shows. Returns the path of the case."""
+def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path, Path | None]:
+    """Write a counterexample and, beside it, its script. Return the paths of both.
+
+    The files are named after the optimizer and the invariant. Raises OSError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path = path_of(folder, subject.target, subject.variant, subject.device, invariant.id)
-    content = {
-        "format": FORMAT,
-        "version": VERSION,
-        "frostproof": importlib.metadata.version("frostproof"),
-        "target": subject.target,
-        "variant": subject.variant,
-        "device": subject.device,
-        "invariant": invariant.id,
-        "message": invariant.message,
-        "case": case,
-        "event": where[0],
-        "parameters": where[1],
-    }
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
-    invariant.case = str(path)
+    path = path_of(folder, found.target, found.variant, found.device, found.invariant)
+    found = msgspec.structs.replace(found, frostproof=importlib.metadata.version("frostproof"))
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
     beside = path.with_suffix(".py")
     if script is None:
-        beside.unlink(missing_ok=True)  # of an earlier run, for another case
-    else:
-        beside.write_text(script, encoding="utf-8")
-        invariant.reproducer = str(beside)
-    return path
+        beside.unlink(missing_ok=True)  # an earlier run may have left one, for another case
+        return path, None
+    beside.write_text(script, encoding="utf-8")
+    return path, beside
 
 
 def path_of(folder: Path, target: str, variant: str, device: str, invariant: str) -> Path:

@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.errors import CaseError, UsageError
-from frostproof.invariants import BY_ID
 from frostproof.spec.case import Case, DType, Value
 from frostproof.spec.casefile import load_case
+from frostproof.spec.ids import IDS
 
 Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
 Takes = Literal["parameters", "named-parameters", "model", "optimizer", "two-lists"]
@@ -200,7 +200,7 @@ def _case_at(path: str | Path) -> Case:
 def faults_of_expected(expected: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with expected failures, which name an invariant and give a reason, each."""
     for identity, reason in expected.items():
-        if identity not in BY_ID:
+        if identity not in IDS:
             yield f"expected failure {identity!r} is no invariant: `frostproof list invariants` names them"
         elif not (isinstance(reason, str) and reason.strip()):
             yield f"expected failure {identity!r} has no reason: say why it fails"

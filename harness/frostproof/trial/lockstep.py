@@ -10,7 +10,8 @@ from functools import partial
 import torch
 
 from frostproof.approaches.approach import Approaches
-from frostproof.invariants import HELD, NOT_JUDGED, Breach, Invariant, Shown
+from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.process.allocator import filled
 from frostproof.process.interruption import passes
 from frostproof.spec.case import Case, Positions

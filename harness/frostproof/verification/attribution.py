@@ -18,9 +18,10 @@ from frostproof.approaches.approach import (
     RequiresGradReversed,
 )
 from frostproof.generation.cases import with_late_groups
-from frostproof.invariants import BY_ID, INVARIANTS, Breach, Invariant, Shown
-from frostproof.invariants.breach import RAISES
+from frostproof.invariants.breach import RAISES, Breach, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.movement import moves
+from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
 from frostproof.spec.program import Freeze, Step, Thaw

@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from frostproof.process.case_notes import read
 
 if TYPE_CHECKING:
-    from frostproof.results.rows import InvariantRow, SubjectRow
+    from frostproof.results.rows import SubjectRow
+    from frostproof.spec.casefile import CaseFile
 
 LIMIT = 180.0
 """Seconds that the search for one script may take."""
@@ -32,9 +33,7 @@ class Search(NamedTuple):
     process: subprocess.Popen[bytes]
     started: float
     output: Path
-    row: SubjectRow
-    broken: InvariantRow
-    case: Any
+    found: CaseFile
 
 
 class Deaths:
@@ -65,23 +64,27 @@ class Deaths:
             return
         import msgspec
 
-        from frostproof.results.rows import InvariantRow
-        from frostproof.spec.casefile import CRASHED, save
+        from frostproof.spec.case import Case
+        from frostproof.spec.casefile import CRASHED, CaseFile, save
 
-        broken, case = (
-            InvariantRow(CRASHED, "violated", "crash", message=row.reason),
-            msgspec.json.decode(self.noted[nodeid]),
+        found = CaseFile(
+            target=row.target,
+            variant=row.variant,
+            device=row.device,
+            invariant=CRASHED,
+            message=row.reason,
+            case=msgspec.json.decode(self.noted[nodeid], type=Case),
         )
         try:
-            path = save(self.cases, row, broken, case)
+            path, _ = save(self.cases, found)
         except OSError as error:
             self.warn(f"no case can be written to {self.cases}: {error.strerror}")
             return
         row.case = str(path)
         with suppress(OSError):  # which costs the script alone
-            self._search(path, row, broken, case)
+            self._search(path, row, found)
 
-    def _search(self, path: Path, row: SubjectRow, broken: InvariantRow, case: Any) -> None:
+    def _search(self, path: Path, row: SubjectRow, found: CaseFile) -> None:
         output = self.folder / f"script-{len(self.searches)}"
         with output.open("wb") as file:
             process = subprocess.Popen(
@@ -102,24 +105,24 @@ class Deaths:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # so that it is ended with all that it has started
             )
-        self.searches[row.key] = Search(process, time.monotonic(), output, row, broken, case)
+        self.searches[row.key] = Search(process, time.monotonic(), output, found)
 
     def finish(self, rows: Iterable[SubjectRow]) -> None:
         """Wait for the scripts, within their time, and name them in the rows."""
-        for search in self.searches.values():
+        if not self.searches:
+            return
+        from frostproof.spec.casefile import save
+
+        scripts = {}
+        for key, search in self.searches.items():
             with suppress(subprocess.TimeoutExpired, OSError):
                 code = search.process.wait(max(0, search.started + LIMIT - time.monotonic()))
                 text = search.output.read_text(encoding="utf-8")
                 if code == 0 and text:
-                    self._keep(search, text)
+                    scripts[key] = str(save(self.cases, search.found, text)[1])
         for row in rows:
             if row.case is not None and row.key in self.searches:
-                row.reproducer = self.searches[row.key].broken.reproducer
-
-    def _keep(self, search: Search, text: str) -> None:
-        from frostproof.spec.casefile import save
-
-        save(self.cases, search.row, search.broken, search.case, text)
+                row.reproducer = scripts.get(row.key)
 
     def close(self) -> None:
         """End what still runs, and leave nothing behind."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from frostproof.errors import one_line
-from frostproof.invariants import INVARIANTS, Invariant
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.registry import INVARIANTS
 from frostproof.results.rows import InvariantRow, RowStatus, Status, SubjectRow
 from frostproof.spec.case import Case
 

@@ -16,7 +16,8 @@ import msgspec
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.errors import CaseError, UsageError
-from frostproof.invariants import BY_ID, Violation
+from frostproof.invariants.invariant import Violation
+from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.probe import Unusable, probe
 from frostproof.optimizers.targets import resolve
 from frostproof.process.device import chosen, placed

@@ -18,7 +18,7 @@ import msgspec
 from hypothesis import Phase
 from hypothesis import strategies as st
 
-from frostproof.invariants import Invariant, Violation
+from frostproof.invariants.invariant import Invariant, Violation
 from frostproof.process.allocator import give_back
 from frostproof.spec.case import Case
 from frostproof.verification.profiles import batches, hypothesis_settings

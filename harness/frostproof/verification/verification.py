@@ -13,7 +13,9 @@ from hypothesis.strategies import SearchStrategy, just
 
 from frostproof.approaches.approach import Approaches
 from frostproof.generation.cases import cases
-from frostproof.invariants import INVARIANTS, Invariant, Shown, Violation
+from frostproof.invariants.breach import Shown
+from frostproof.invariants.invariant import Invariant, Violation
+from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject

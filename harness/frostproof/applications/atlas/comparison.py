@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from frostproof.approaches.approach import Alone, Approach, Approaches
-from frostproof.invariants import HELD, Breach, Invariant, Judgement, Shown
-from frostproof.invariants.breach import RAISES
+from frostproof.invariants.breach import HELD, RAISES, Breach, Judgement, Shown
+from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.messages import at, change
 from frostproof.invariants.pairs import Comparison
 from frostproof.invariants.tolerance import rounding

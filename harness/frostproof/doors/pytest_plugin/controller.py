@@ -338,7 +338,7 @@ class Guest:
         import msgspec
 
         from frostproof.results.rows import SubjectRow
-        from frostproof.spec.casefile import save
+        from frostproof.spec.casefile import CaseFile, save
 
         data = msgspec.json.decode(text)
         row = msgspec.convert(data["row"], SubjectRow)
@@ -354,14 +354,17 @@ class Guest:
                 continue
             self.smallest[place] = size, each
             try:
-                save(
-                    Path(self.run.cases),
-                    row,
-                    each,
-                    data["cases"][each.id],
-                    script,
-                    data["places"].get(each.id, (None, ())),
-                )
+                event, parameters = data["places"].get(each.id, (None, ()))
+                fields = {
+                    **dict(zip(("target", "variant", "device"), row.key, strict=True)),
+                    "invariant": each.id,
+                    "message": each.message,
+                    "case": data["cases"][each.id],
+                    "event": event,
+                    "parameters": parameters,
+                }
+                found = save(Path(self.run.cases), msgspec.convert(fields, CaseFile), script)
+                each.case, each.reproducer = (str(path) if path else None for path in found)
             except OSError as error:
                 self.warn(f"no case can be written to {self.run.cases}: {error.strerror}")
         return row

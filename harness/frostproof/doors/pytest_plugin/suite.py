@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from frostproof.doors.pytest_plugin.options import Run
-from frostproof.invariants import Violation
+from frostproof.invariants.invariant import Violation
 from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES
 from frostproof.optimizers.targets import ONLY_ON, resolve, torch_optimizers
 from frostproof.process.allocator import fills_all

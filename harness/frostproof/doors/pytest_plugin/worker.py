@@ -69,7 +69,7 @@ class Runner:
             with fenced("cpu"):
                 return (yield)
 
-        from frostproof.invariants import Violation
+        from frostproof.invariants.invariant import Violation
         from frostproof.optimizers.probe import Unusable
         from frostproof.verification.item_report import doubt_message, item_report
         from frostproof.verification.reproduction import reproductions
@@ -287,7 +287,7 @@ def doubts(sent: ItemReport, raised: BaseException | None, strict: bool) -> list
 
 def _stands(error: BaseException, doubtful: set[str]) -> bool:
     """Whether any part of what a test raised is more than a violation that its own script does not show."""
-    from frostproof.invariants import BY_ID
+    from frostproof.invariants.registry import BY_ID
 
     if isinstance(error, BaseExceptionGroup):
         return any(_stands(each, doubtful) for each in error.exceptions)

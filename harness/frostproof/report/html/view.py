@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from frostproof.errors import one_line
-from frostproof.invariants import BY_ID
+from frostproof.invariants.registry import BY_ID
 from frostproof.report.attachments import Evidence, evidence, evidence_of_crash
 from frostproof.report.network_code import conditions, hyperparameters, network
 from frostproof.report.network_drawing import Drawing, Focus, drawing
