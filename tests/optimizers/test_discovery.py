@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from frostproof.doors.pytest_plugin.suite import exists_on
 from frostproof.errors import UsageError
+from frostproof.optimizers import measurements
 from frostproof.optimizers import probe as probing
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.probe import Unusable, probe
@@ -171,13 +172,13 @@ def test_what_steps_without_effect_is_not_tried_in_other_dtypes(
             pass
 
     tried: list[str] = []
-    fault = probing._fault
+    fault = probing.fault_of
 
     def noted(subject: Subject, *rest: Any, **more: Any) -> Any:
         tried.append(subject.dtypes[0])
         return fault(subject, *rest, **more)
 
-    monkeypatch.setattr(probing, "_fault", noted)
+    monkeypatch.setattr(probing, "fault_of", noted)
     with pytest.raises(Unusable, match="moves no parameter in 24 steps"):
         probed(Idle)
     assert {*tried} == {"float32"}
@@ -191,15 +192,15 @@ def test_what_works_at_once_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> No
         tried.append(subject)
         return fault(subject, *rest, **more)
 
-    fault = probing._fault
-    monkeypatch.setattr(probing, "_fault", counted)
+    fault = probing.fault_of
+    for module in (probing, measurements):
+        monkeypatch.setattr(module, "fault_of", counted)
     probe.cache_clear()
     assert probed(Plain).takes == found.takes
     plain = [each for each in tried if not each.arguments and each.dtypes[0] == "float32"]
     assert len(tried) == len(plain)
-    assert (
-        len(tried) == 1 + 1 + 2 + 4
-    )  # the first way, two groups, two more dtypes, three learning rates and the simplest of all
+    # The first way, two groups, two more dtypes, three learning rates and the simplest of all.
+    assert len(tried) == 1 + 1 + 2 + 4
 
 
 def test_a_process_group_is_missed_wherever_it_is_asked_for() -> None:

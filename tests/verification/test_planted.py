@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.probe import simplest
+from frostproof.optimizers.nothing_frozen import simplest
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group

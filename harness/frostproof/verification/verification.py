@@ -16,7 +16,8 @@ from frostproof.generation.cases import cases
 from frostproof.invariants.breach import Shown
 from frostproof.invariants.invariant import Invariant, Violation
 from frostproof.invariants.registry import INVARIANTS
-from frostproof.optimizers.probe import Unusable, depends_on_order, moves_on_zero_grad, probe
+from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_grad
+from frostproof.optimizers.probe import Unusable, probe
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import has_nan, nans_alike
