@@ -16,6 +16,7 @@ from frostproof.errors import UsageError
 from frostproof.optimizers import measurements
 from frostproof.optimizers import probe as probing
 from frostproof.optimizers.discovery import subjects
+from frostproof.optimizers.nothing_frozen import fault_of
 from frostproof.optimizers.probe import Unusable, probe
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
@@ -172,11 +173,10 @@ def test_what_steps_without_effect_is_not_tried_in_other_dtypes(
             pass
 
     tried: list[str] = []
-    fault = probing.fault_of
 
     def noted(subject: Subject, *rest: Any, **more: Any) -> Any:
         tried.append(subject.dtypes[0])
-        return fault(subject, *rest, **more)
+        return fault_of(subject, *rest, **more)
 
     monkeypatch.setattr(probing, "fault_of", noted)
     with pytest.raises(Unusable, match="moves no parameter in 24 steps"):
@@ -190,9 +190,8 @@ def test_what_works_at_once_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> No
 
     def counted(subject: Subject, *rest: Any, **more: Any) -> Any:
         tried.append(subject)
-        return fault(subject, *rest, **more)
+        return fault_of(subject, *rest, **more)
 
-    fault = probing.fault_of
     for module in (probing, measurements):
         monkeypatch.setattr(module, "fault_of", counted)
     probe.cache_clear()
