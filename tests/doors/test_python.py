@@ -92,7 +92,7 @@ def test_every_implementation_is_a_row() -> None:
         ({"optimizer": Sound, "max_examples": 0}, "at least 1"),
         (
             {"optimizer": Sound, "expected_failures": {"no-such-invariant": "because"}},
-            "no invariant",
+            "not an invariant",
         ),
         ({"optimizer": Sound, "expected_failures": {"trainable-moves": " "}}, "no reason"),
     ],

@@ -354,10 +354,10 @@ def test_results_of_the_first_version_are_still_read(results: Results, tmp_path:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no results file"),
-        (b"[" * 100_000, "no results file"),
-        (b"[]", "no results file"),
-        (b'{"format": "frostproof-case", "version": 1}', "no results file"),
+        (b"", "not a results file"),
+        (b"[" * 100_000, "not a results file"),
+        (b"[]", "not a results file"),
+        (b'{"format": "frostproof-case", "version": 1}', "not a results file"),
         (b'{"format": "frostproof-results", "version": 3}', "upgrade it"),
         (None, "name a results file"),
     ],

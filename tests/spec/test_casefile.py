@@ -211,17 +211,17 @@ def overriding(case: dict[str, Any]) -> None:
 
 
 HOPELESS = {
-    "empty": (b"", "no case file"),
-    "not JSON": (b"{", "no case file"),
-    "a list": (b"[]", "no case file"),
-    "deep": (b"[" * 100_000, "no case file"),
-    "not text": (b'{"format": "\xff"}', "no case file"),
+    "empty": (b"", "not a case file"),
+    "not JSON": (b"{", "not a case file"),
+    "a list": (b"[]", "not a case file"),
+    "deep": (b"[" * 100_000, "not a case file"),
+    "not text": (b'{"format": "\xff"}', "not a case file"),
     "results": (b'{"format": "frostproof-results", "version": 1}', "its format is"),
-    "cut short": (DATA[: len(DATA) // 2], "no case file"),
-    "numbers as strings": (re.sub(rb": (\d+)", rb': "\1"', DATA), "no case file"),
+    "cut short": (DATA[: len(DATA) // 2], "not a case file"),
+    "numbers as strings": (re.sub(rb": (\d+)", rb': "\1"', DATA), "not a case file"),
     "absurd sizes": (re.sub(rb": \d+", b": 999999999999", DATA), "upgrade it"),
     "a later version": (changed(version=2), "upgrade it"),
-    "no version that ever was": (changed(version=0), "never was"),
+    "a version that never existed": (changed(version=0), "never existed"),
     "an unknown field": (changed(**{"x\x1b[31m\ny": 1}), "unknown field `x?[31m y`"),
     "code": (changed(case=CODE), "Expected `object`"),
     "too many weights": (with_case(wide), "at most 1,000,000"),
@@ -231,7 +231,7 @@ HOPELESS = {
     "too much to compute": (with_case(heavy), "multiplications"),
     "attention over too much": (with_case(attending), "multiplications"),
     "an endless loop": (with_case(endless), "at most 1,000,000"),
-    "another list of parameters": (with_case(overriding), "'params' is no name"),
+    "another list of parameters": (with_case(overriding), "'params' cannot name"),
     "100 MB": (b" " * (LARGEST + 1) + DATA, "larger than 1 MiB"),
 }
 
@@ -275,7 +275,7 @@ def test_what_is_no_file_gets_one_line(tmp_path: Path) -> None:
         ({"device": "cuda:77"}, "absent"),
         ({"device": "quantum"}, "absent"),
         ({"device": "cpu:1"}, "absent"),
-        ({"invariant": "no-such"}, "is no invariant"),
+        ({"invariant": "no-such"}, "is not an invariant"),
         ({"invariant": "frozen-weights-unchanged", "device": "meta"}, "says nothing"),
     ],
 )

@@ -361,7 +361,7 @@ def test_an_in_place_activation_raises_where_backward_needs_what_it_overwrites(
         (VECTOR, (Checkpointed((TiedLinear(3),)),), "put it outside"),
         (VECTOR, (Residual((Checkpointed((Linear(3),)),)),), "put it outside"),
         (TOKENS, (Linear(2), EmbeddingBag(5, 3)), "vocabulary"),
-        (VECTOR, (Checkpointed((Linear(2), EmbeddingBag(5, 3))),), "stand first"),
+        (VECTOR, (Checkpointed((Linear(2), EmbeddingBag(5, 3))),), "come first"),
     ],
 )
 def test_layers_that_do_not_fit_get_one_line(

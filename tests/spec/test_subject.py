@@ -45,11 +45,11 @@ def make():
             "takes='two-lists' has no groups: give groups=False and per_parameter=False",
         ),
         ({"patience": 0}, "patience is 0"),
-        ({"expected_failures": {"no-such": "why"}}, "'no-such' is no invariant"),
+        ({"expected_failures": {"no-such": "why"}}, "'no-such' is not an invariant"),
         ({"expected_failures": {"thaw-resumes": " "}}, "'thaw-resumes' has no reason"),
         (
             {"known_cases": {"thaw-resumes": "case.json"}},
-            "which is no expected failure: give its reason",
+            "which is not an expected failure: give its reason",
         ),
         (
             {

@@ -14,7 +14,7 @@ from frostproof.errors import UsageError
 from frostproof.invariants.registry import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.device import chosen
-from frostproof.spec.subject import Subject, faults_of_expected
+from frostproof.spec.subject import Subject, expected_failure_faults
 from frostproof.verification.item_report import doubt_message
 
 
@@ -71,7 +71,7 @@ def parametrize(
     Takes what `check_optimizer` takes, and raises UsageError as it does, where it decorates. The tests of one optimizer share
     one run; under xdist, `--dist loadgroup` keeps them in one process.
     """
-    for fault in faults_of_expected(options.get("expected_failures") or {}):
+    for fault in expected_failure_faults(options.get("expected_failures") or {}):
         raise UsageError(fault)
     values = []
     for device in chosen(devices):

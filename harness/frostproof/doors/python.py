@@ -15,7 +15,7 @@ from frostproof.optimizers.probe import Unusable
 from frostproof.process.device import chosen
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
-from frostproof.spec.subject import faults_of_expected
+from frostproof.spec.subject import expected_failure_faults
 from frostproof.verification import profiles
 from frostproof.verification.item_report import item_report
 from frostproof.verification.reproduction import Reproduction, reproductions
@@ -64,7 +64,7 @@ def check_optimizer(
     gives no reason.
     """
     expected = dict(expected_failures or {})
-    for fault in faults_of_expected(expected):
+    for fault in expected_failure_faults(expected):
         raise UsageError(fault)
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []

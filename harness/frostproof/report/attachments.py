@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from frostproof.errors import CaseError
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
-from frostproof.spec.casefile import CaseFile, load_case, read_bounded
+from frostproof.spec.casefile import CaseFile, load_case
+from frostproof.spec.saved_files import read_bounded
 
 LARGEST = 1 << 18
 

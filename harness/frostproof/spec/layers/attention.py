@@ -1,4 +1,4 @@
-"""Attention of a sequence to itself, alone and in a transformer's layer."""
+"""Self-attention, alone and in a transformer's encoder layer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class _Attending(Layer, frozen=True):
         return shape
 
     def work(self, shape: Shape) -> int:
-        return super().work(shape) + 2 * shape[0] ** 2 * shape[1]  # each time attends to each
+        return (
+            super().work(shape) + 2 * shape[0] ** 2 * shape[1]
+        )  # every position attends to every other
 
     def heads_for(self, shape: Shape) -> int:
         return self.num_heads if shape[-1] % self.num_heads == 0 else 1
