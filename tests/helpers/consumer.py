@@ -106,7 +106,8 @@ class Consumer(NamedTuple):
 
     def results(self, name: str) -> dict[str, dict[str, object]]:
         data = json.loads((self.folder / name).read_text())
-        assert (data["format"], data["version"]) == ("frostproof-results", 2)
+        doubtful = any(row["status"] == "doubtful" for row in data["subjects"])
+        assert (data["format"], data["version"]) == ("frostproof-results", 2 if doubtful else 1)
         return {row["target"]: row for row in data["subjects"]}
 
 

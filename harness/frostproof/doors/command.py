@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,6 +171,8 @@ def check(
             ]
     import pytest
 
+    from frostproof.doors.pytest_plugin.forked_workers import ForkedWorkers
+
     sys.path.insert(0, str(Path.cwd()))
     loud = (
         ["-v"]
@@ -181,9 +184,9 @@ def check(
     remote = any(argument.startswith("--tx") for argument in pytest_args)
     workers = ["--dist=load"] if remote else [f"--numprocesses={jobs}"]
     listener = Listener()
-    code = pytest.main(
-        [*SUITE, *loud, *options, *workers, "--maxschedchunk=1", *pytest_args], plugins=[listener]
-    )
+    arguments = [*SUITE, *loud, *options, *workers, "--maxschedchunk=1", *pytest_args]
+    with ForkedWorkers() if jobs != "0" else nullcontext() as forked:
+        code = pytest.main(arguments, plugins=[listener, *([forked] if forked else [])])
     return listener.exit_code(int(code))
 
 

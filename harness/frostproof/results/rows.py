@@ -95,7 +95,14 @@ class Results(msgspec.Struct):
     version: Literal[1, 2] = 2
 
     def to_json(self) -> bytes:
-        return msgspec.json.format(msgspec.json.encode(self), indent=1)
+        """Return the JSON, in the lowest version of the format that can hold it.
+
+        Version 2 brought the status `doubtful`. Its other new fields are ignored by readers of version 1.
+        """
+        statuses = {row.status for row in self.subjects}
+        statuses |= {each.status for row in self.subjects for each in row.invariants}
+        lowest = msgspec.structs.replace(self, version=2 if "doubtful" in statuses else 1)
+        return msgspec.json.format(msgspec.json.encode(lowest), indent=1)
 
 
 def merge_rows(rows: Iterable[SubjectRow]) -> list[SubjectRow]:

@@ -1,0 +1,48 @@
+"""Workers of pytest-xdist as forks of one process that has imported all that they need."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from frostproof.process.fork_server import ForkServer, can_fork
+from frostproof.process.quiet import quiet
+
+PRELOADED = (
+    "torch",
+    "torch._dynamo",  # the first optimizer that is built imports it
+    "xdist.remote",
+    "frostproof.doors.pytest_plugin.suite",
+    "frostproof.doors.pytest_plugin.worker",
+    "frostproof.doors.pytest_plugin.example_database",
+    "frostproof.verification.search",
+    "frostproof.verification.reproduction",
+    "frostproof.process.fence",
+)
+
+
+class ForkedWorkers:
+    """Has pytest-xdist start its local workers as forks. Use it as a context manager around `pytest.main`."""
+
+    def __init__(self) -> None:
+        self.server: ForkServer | None = None
+
+    def __enter__(self) -> ForkedWorkers:
+        with quiet():
+            for name in PRELOADED:
+                import_module(name)
+        if can_fork():
+            self.server = ForkServer()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.server is not None:
+            self.server.close()
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
+        for spec in specs:
+            if self.server is not None and spec.popen and spec.python is None:
+                spec.python = self.server.python

@@ -1,0 +1,155 @@
+"""Forks of one process that has imported torch, each of which is a new Python that is ready at once.
+
+To import torch takes seconds, and every worker of pytest-xdist would do it again. The server is forked from a process that has
+imported torch and has started no thread. It waits at a socket. `fork_client.py` stands for a Python interpreter: it hands its
+standard streams to the server, whose fork takes them over and runs what the client was told to run. The client ends as its
+fork ends. A client that is killed takes its fork with it, and the end of the first process ends them all.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import io
+import json
+import os
+import selectors
+import shlex
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+STREAMS = 3
+"""Standard input, output and error."""
+
+
+def can_fork() -> bool:
+    """Whether this process may fork although it has imported torch.
+
+    It must have one thread, as locks that another thread holds stay locked in a fork. Only Linux's libraries allow it.
+    """
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return False
+    return len(list(Path("/proc/self/task").iterdir())) == 1
+
+
+class ForkServer:
+    """The server's life, from the process that starts it. Raises OSError where it cannot be started."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="frostproof-"))  # which other users cannot enter
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.folder / "socket"))
+            listener.listen(128)
+            ours, theirs = os.pipe()
+            self.process = os.fork()
+            if self.process == 0:
+                os.close(theirs)
+                _serve(listener, ours)
+        os.close(ours)
+        self.lifeline = theirs
+
+    @property
+    def python(self) -> str:
+        """The words that stand for a Python interpreter, as a shell would read them."""
+        client = Path(__file__).with_name("fork_client.py")
+        return shlex.join([sys.executable, "-I", "-S", str(client), str(self.folder / "socket")])
+
+    def close(self) -> None:
+        """End the server and what it has forked."""
+        os.close(self.lifeline)
+        os.waitpid(self.process, 0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _serve(listener: socket.socket, lifeline: int) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started the server decides
+    gc.freeze()
+    children: dict[
+        int, tuple[int, socket.socket]
+    ] = {}  # by the descriptors of processes and of clients
+    with selectors.DefaultSelector() as selector:
+        selector.register(lifeline, selectors.EVENT_READ)
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj == lifeline:
+                    for process, _ in children.values():
+                        os.kill(process, signal.SIGKILL)
+                    os._exit(0)
+                elif key.fileobj is listener:
+                    client, _ = listener.accept()
+                    with suppress(
+                        OSError, ValueError
+                    ):  # what is not a client of ours is not served
+                        request, streams = _received(client)
+                        process = os.fork()
+                        if process == 0:
+                            _become(request, streams)
+                        for each in streams:
+                            os.close(each)
+                        client.settimeout(None)
+                        handle = os.pidfd_open(process)
+                        children[handle] = process, client
+                        selector.register(handle, selectors.EVENT_READ)
+                        selector.register(client, selectors.EVENT_READ, handle)
+                elif key.data is not None:  # the client is gone
+                    selector.unregister(key.fileobj)
+                    with suppress(ProcessLookupError):
+                        os.kill(children[key.data][0], signal.SIGKILL)
+                else:
+                    _ended(selector, int(key.fd), *children.pop(key.fd))
+
+
+def _ended(
+    selector: selectors.BaseSelector, handle: int, process: int, client: socket.socket
+) -> None:
+    selector.unregister(handle)
+    os.close(handle)
+    _, status = os.waitpid(process, 0)
+    with suppress(KeyError, ValueError):
+        selector.unregister(client)
+    with client, suppress(OSError):
+        client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return what a client asks for and its standard streams."""
+    client.settimeout(10)  # seconds; nobody else is served meanwhile
+    _, streams, _, _ = socket.recv_fds(client, 1, STREAMS)
+    with client.makefile("rb") as file:
+        return json.loads(file.readline()), list(streams)
+
+
+def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
+    """Be the new Python, to its end."""
+    code = 1
+    try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        atexit._clear()
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        sys.argv[:] = ["-c"]
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
+        sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
+        exec(request["code"], {"__name__": "__main__"})
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(BaseException):
+            atexit._run_exitfuncs()
+        os._exit(code)

@@ -1,0 +1,115 @@
+"""A fork of the server is a Python like any other: its streams, its folder, its end; nothing of it is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux forks once torch is imported"
+)
+
+START = """
+import shlex, subprocess, sys, time
+from frostproof.process.fork_server import ForkServer
+server = ForkServer()
+python = shlex.split(server.python)
+"""
+SLEEPS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+
+
+def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", START + program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def alive(process: int) -> bool:
+    """Whether a process still runs, given a moment to end."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        if Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_fork_has_streams_folder_environment_and_exit_code_of_its_client(tmp_path: Path) -> None:
+    code = "import os, sys; print(sys.stdin.readline(), os.getcwd(), os.environ['WHO'], __name__); sys.exit(3)"
+    (tmp_path / "there").mkdir()
+    program = f"""
+done = subprocess.run([*python, "-u", "-c", {code!r}], input="a line", cwd="there",
+                      env={{"WHO": "me"}}, text=True, capture_output=True)
+print(done.returncode, done.stdout, done.stderr)
+server.close()
+"""
+    done = run(program, tmp_path)
+    assert done.stdout.split() == ["3", "a", "line", str(tmp_path / "there"), "me", "__main__"]
+    assert done.stderr == ""
+
+
+def test_what_a_fork_raises_is_told_and_exits_1(tmp_path: Path) -> None:
+    program = """
+done = subprocess.run([*python, "-c", "1 / 0"], text=True, capture_output=True)
+print(done.returncode, done.stderr.splitlines()[-1])
+server.close()
+"""
+    assert run(program, tmp_path).stdout == "1 ZeroDivisionError: division by zero\n"
+
+
+@pytest.mark.parametrize(
+    "end", ["client.kill()", "server.close()", "import os; os.kill(os.getpid(), 9)"]
+)
+def test_no_fork_outlives_its_client_its_server_or_the_first_process(
+    end: str, tmp_path: Path
+) -> None:
+    program = f"""
+client = subprocess.Popen([*python, "-c", {SLEEPS!r}], text=True, stdout=subprocess.PIPE)
+print(client.stdout.readline().strip(), server.process, flush=True)
+{end}
+if "client" in {end!r}:
+    time.sleep(1)
+    server.close()
+"""
+    fork, server = map(int, run(program, tmp_path).stdout.split())
+    assert not alive(fork)
+    assert not alive(server)
+
+
+def test_a_fork_that_dies_closes_its_streams(tmp_path: Path) -> None:
+    program = f"""
+import os
+client = subprocess.Popen([*python, "-c", {SLEEPS!r}], text=True, stdout=subprocess.PIPE)
+os.kill(int(client.stdout.readline()), {int(signal.SIGKILL)})
+print(repr(client.stdout.read()), client.wait(10) != 0)
+server.close()
+"""
+    assert run(program, tmp_path).stdout == "'' True\n"
+
+
+def test_what_is_not_a_client_is_not_served(tmp_path: Path) -> None:
+    program = """
+import socket
+with socket.socket(socket.AF_UNIX) as stranger:
+    stranger.connect(python[-1])
+    stranger.sendall(b"hello\\n")
+done = subprocess.run([*python, "-c", "print('served')"], text=True, capture_output=True)
+print(done.stdout.strip())
+server.close()
+"""
+    assert run(program, tmp_path).stdout == "served\n"
