@@ -353,7 +353,7 @@ def test_only_what_version_1_cannot_say_needs_version_2(doubtful: Results, tmp_p
     path = tmp_path / "doubtful.json"
     path.write_bytes(doubtful.to_json())
     assert json.loads(path.read_bytes())["version"] == 2
-    assert load(path).subjects == doubtful.subjects
+    assert load_results(path).subjects == doubtful.subjects
 
 
 @pytest.mark.parametrize(

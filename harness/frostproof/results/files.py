@@ -38,26 +38,26 @@ def merge_results(parts: Sequence[Results]) -> Results:
     """The results of several shards or machines as one: counts and times add up."""
     rows = merge_rows(row for part in parts for row in part.subjects)
     return Results(
-        _environment([part.environment for part in parts]),
+        _merge_environments([part.environment for part in parts]),
         rows,
         totals(rows, sum(part.totals.seconds for part in parts)),
     )
 
 
-def _environment(parts: Sequence[Environment]) -> Environment:
+def _merge_environments(parts: Sequence[Environment]) -> Environment:
     """Different versions are all listed; different seeds become None."""
     seeds = {part.seed for part in parts}
     return Environment(
-        _listed(part.frostproof for part in parts),
-        _listed(part.torch for part in parts),
-        _listed(part.hypothesis for part in parts),
-        _listed(part.python for part in parts),
-        _listed(part.platform for part in parts),
+        _join_distinct(part.frostproof for part in parts),
+        _join_distinct(part.torch for part in parts),
+        _join_distinct(part.hypothesis for part in parts),
+        _join_distinct(part.python for part in parts),
+        _join_distinct(part.platform for part in parts),
         sorted({device for part in parts for device in part.devices}),
-        _listed(part.profile for part in parts),
+        _join_distinct(part.profile for part in parts),
         seeds.pop() if len(seeds) == 1 else None,
     )
 
 
-def _listed(values: Iterable[str]) -> str:
+def _join_distinct(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))
