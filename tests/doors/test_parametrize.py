@@ -91,5 +91,5 @@ def test_wrong_usage_is_refused_where_it_decorates() -> None:
         frostproof.parametrize(Sound, expected_failures={"no-such": "why"})
     with pytest.raises(frostproof.UsageError, match="absent"):
         frostproof.parametrize(Sound, devices=["cuda:77"])
-    with pytest.raises(frostproof.UsageError, match="no optimizer"):
+    with pytest.raises(frostproof.UsageError, match="not an optimizer"):
         frostproof.parametrize(3)

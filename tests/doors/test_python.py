@@ -87,7 +87,7 @@ def test_every_implementation_is_a_row() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"optimizer": int}, "no optimizer"),
+        ({"optimizer": int}, "not an optimizer"),
         ({"optimizer": Sound, "devices": ["cuda:77"]}, "absent"),
         ({"optimizer": Sound, "max_examples": 0}, "at least 1"),
         (

@@ -1,4 +1,4 @@
-"""Targets: what a user names, `module:Name`, resolved to subjects that have yet to be probed."""
+"""Targets: what a user names, `module:Name`, resolved to subjects that are not probed yet."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from frostproof.optimizers.discovery import subjects
 from frostproof.spec.subject import Subject
 
 ONLY_ON = {"capturable": "accelerators", "differentiable": "cpu"}
-"""Implementations that are looked at on some devices alone: captured graphs exist on accelerators, and what a
-differentiable optimizer can step does not depend on the device."""
+"""Variants that are tested on some devices only.
+
+Captured graphs exist on accelerators only; a differentiable optimizer is the same on every device.
+"""
 
 
 def resolve(targets: Iterable[str]) -> list[Subject]:
-    """The subjects that `targets` name, each implementation by itself. Raises UsageError, one line, where one cannot be had."""
+    """The subjects of `targets`, one per implementation. Raises UsageError, one line."""
     return [subject for target in targets for subject in _subjects_of(target)]
 
 
 def torch_optimizers() -> list[Subject]:
-    """Every optimizer class of torch.optim, found by looking, in each of its implementations."""
+    """The subjects of every optimizer class that torch.optim exports."""
     return resolve(["torch.optim:*"])
 
 
@@ -34,7 +36,8 @@ def _subjects_of(target: str) -> list[Subject]:
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
         raise UsageError(
-            f"malformed target {target!r}: write module:Name, or 'module:*' for every optimizer class of the module"
+            f"malformed target {target!r}: write module:Name, "
+            "or 'module:*' for every optimizer class of the module"
         )
     module = import_for_target(module_name, target)
     if name == "*":
@@ -61,7 +64,7 @@ def _subjects_of(target: str) -> list[Subject]:
 
 
 def import_for_target(name: str, target: str) -> ModuleType:
-    """The module that a target names. Raises UsageError where there is none, or it cannot be imported."""
+    """The module of a target. Raises UsageError if it is missing or cannot be imported."""
     try:
         return importlib.import_module(name)
     except Exception as error:
@@ -71,7 +74,8 @@ def import_for_target(name: str, target: str) -> ModuleType:
             and (name == error.name or name.startswith(f"{error.name}."))
         ):
             raise UsageError(
-                f"unknown module {name!r} in target {target!r}: install it, or run where it can be imported.{_nearest_module(name)}"
+                f"unknown module {name!r} in target {target!r}: install it, "
+                f"or run where it can be imported.{_suggest_module(name)}"
             ) from None
         text = " ".join(str(error).split())
         raise UsageError(
@@ -81,12 +85,12 @@ def import_for_target(name: str, target: str) -> ModuleType:
 
 
 def did_you_mean(name: str, candidates: Sequence[str]) -> str:
-    """A question whether the most similar of the candidates was meant; empty where none is similar."""
+    """A question with the most similar candidate; empty if none is similar."""
     near = difflib.get_close_matches(name, candidates, n=1)
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def _nearest_module(name: str) -> str:
+def _suggest_module(name: str) -> str:
     parent, _, last = name.rpartition(".")
     try:
         path = importlib.import_module(parent).__path__ if parent else None
@@ -99,7 +103,7 @@ def _nearest_module(name: str) -> str:
 
 
 def _exported(module: ModuleType) -> list[str]:
-    """Names of the optimizer classes that the module offers as its own, sorted."""
+    """The names of the optimizer classes that the module exports, without imported ones, sorted."""
     package = module.__name__.partition(".")[0]
     public = getattr(module, "__all__", None) or [
         name for name in vars(module) if not name.startswith("_")
