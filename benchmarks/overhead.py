@@ -13,7 +13,7 @@ import torch
 from hypothesis import Phase, given, settings
 
 from bare import bare_trial
-from frostproof.optimizers.probe import Unusable
+from frostproof.errors import UnusableError
 from frostproof.optimizers.targets import torch_optimizers
 from frostproof.spec.case import Case
 from frostproof.verification.verification import Verification
@@ -53,7 +53,7 @@ def main() -> None:
         verification = Verification(subject, "cpu")
         try:
             verification.prepare()
-        except Unusable:
+        except UnusableError:
             continue
         a, b = measure(verification, examples)
         ours, bare = ours + a, bare + b

@@ -19,11 +19,10 @@ from typing import NamedTuple
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.execution import reproduces
 from frostproof.counterexamples.script import script
-from frostproof.optimizers.probe import Unusable
+from frostproof.errors import UnprintableError, UnusableError
 from frostproof.optimizers.targets import resolve, torch_optimizers
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
-from frostproof.training.naming import Unprintable
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import BUGS
 from tests.helpers.planted_programs import PROGRAM_BUGS
@@ -88,7 +87,7 @@ def main() -> None:
             for seed in seeds:
                 try:
                     verification = searched(sought, seed)
-                except Unusable as unusable:
+                except UnusableError as unusable:
                     print(f"{sought.name}: not judged: {unusable}", flush=True)
                     continue
                 for identity, tally in verification.tallies.items():
@@ -99,7 +98,7 @@ def main() -> None:
                     try:
                         with fenced("cpu"):
                             text = script(tally.shown, verification.subject, sought.approaches)
-                    except Unprintable as unprintable:
+                    except UnprintableError as unprintable:
                         print(f"{name}: no script: {unprintable}", flush=True)
                         continue
                     path = Path(temporary) / "counterexample.py"

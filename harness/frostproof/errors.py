@@ -1,26 +1,70 @@
-"""What a user did wrong, in one line that says what to do."""
+"""All exceptions of the package, but for those that never leave one module.
+
+Exception
+  FrostproofError           a mistake that the user can mend
+    UsageError              ... in a command, an option or a target
+    CaseError               ... in a case
+  UnusableError             an optimizer cannot be judged
+  UnprintableError          a training cannot be written as a script
+  LostError                 a task in another process gave no answer
+  AssertionError
+    ViolationError          an invariant is violated; it has a subclass for each invariant
+BaseException               these pass code that catches every Exception, as an optimizer may
+  TimeSpentError            the time of a test item is over
+  KeyboardInterrupt
+    RunInterruptedError     a signal has asked the run to end
+"""
 
 from __future__ import annotations
 
 
 class FrostproofError(Exception):
-    """Base of the errors that users can mend; the message is one line that ends with the next step."""
+    """Base of the errors that users can mend. The message is one line that ends with a remedy."""
 
 
 class UsageError(FrostproofError):
-    """A command, an option or a target that cannot be used. The command line ends with exit code 2."""
+    """A command, an option or a target cannot be used. The command line ends with exit code 2."""
 
 
 class CaseError(FrostproofError):
-    """A case that does not describe a network that can be built and trained."""
+    """A case does not describe a network that can be built and trained."""
+
+
+class UnusableError(Exception):
+    """The optimizer cannot be judged on this device. The message is the reason, one line."""
+
+
+class UnprintableError(Exception):
+    """The training cannot be written as a script. The message is the reason, one line."""
+
+
+class LostError(Exception):
+    """A task gave no answer. The message is the reason, one line."""
+
+
+class ViolationError(AssertionError):
+    """An invariant is violated.
+
+    There is a subclass for each invariant, so that Hypothesis shrinks each bug by itself.
+    """
+
+
+class TimeSpentError(BaseException):
+    """The time of a test item is over. Hypothesis would take an Exception for a failing test."""
+
+
+class RunInterruptedError(KeyboardInterrupt):
+    """A signal has asked the run to end."""
 
 
 def one_line(text: str, longest: int = 400) -> str:
-    """`text` from outside as one line that a terminal shows and does not obey: no breaks, no escape sequences, not endless.
+    """Return text from outside as one line that is safe to print.
+
+    The line has no breaks, no escape sequences, and at most `longest` characters.
 
     >>> one_line("a\\nb\\x1b[31mc")
     'a b?[31mc'
     """
     words = " ".join(text[: 4 * longest].split())
-    shown = "".join(c if c.isprintable() else "?" for c in words)
-    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+    printable = "".join(c if c.isprintable() else "?" for c in words)
+    return printable if len(printable) <= longest else f"{printable[: longest - 1]}…"

@@ -48,11 +48,13 @@ from frostproof.approaches.others import (
     ZeroRate,
 )
 from frostproof.counterexamples.script import script
-from frostproof.doors.command import NETWORKS, main
+from frostproof.doors.command.atlas import NETWORKS
+from frostproof.doors.command.main import main
+from frostproof.errors import LostError
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
 from frostproof.process.fence import fenced
-from frostproof.process.isolated_tasks import LostError, each_alone
+from frostproof.process.isolated_tasks import run_isolated
 from frostproof.results import rows as results
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group, Value
@@ -317,7 +319,7 @@ def test_classes_are_of_what_was_never_seen_to_differ() -> None:
 
 def test_a_task_that_dies_costs_its_own_answer() -> None:
     wishes = ("one", "killed", "exits", "raises", "hangs", "two")
-    answers = list(each_alone(answered, [(wish,) for wish in wishes], 2, 4.0, "json"))
+    answers = list(run_isolated(answered, [(wish,) for wish in wishes], 2, 4.0, "json"))
     assert (answers[0], answers[5]) == ("one", "two")
     assert [str(answer) for answer in answers[1:5]] == [
         "its process died with exit code -9",

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 
 from frostproof.applications.costs.explaining import Layer
 from frostproof.applications.costs.table import MANY, WIDTH, condensed, count, share_of, size
-from frostproof.doors.command import main
+from frostproof.doors.command.main import main
 from tests.helpers.consumer import clean
 
 MODELS = """

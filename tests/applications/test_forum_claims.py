@@ -21,7 +21,7 @@ from frostproof.applications.forum_claims.claim import Claim, Quote
 from frostproof.applications.forum_claims.script import script
 from frostproof.applications.forum_claims.survey import Survey, settled
 from frostproof.applications.forum_claims.verdict import Counts, verdict
-from frostproof.doors.command import main
+from frostproof.doors.command.main import main
 from frostproof_properties.test_claims import SETTLED
 from tests.helpers import other_torch
 from tests.helpers.other_torch import Plant

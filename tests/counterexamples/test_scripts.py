@@ -21,8 +21,9 @@ from frostproof.counterexamples import execution
 from frostproof.counterexamples.execution import reproduces
 from frostproof.counterexamples.network import adapters
 from frostproof.counterexamples.script import script, training
-from frostproof.doors.pytest_plugin.suite import exists_on
+from frostproof.errors import UnprintableError
 from frostproof.optimizers.discovery import subjects
+from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
@@ -48,7 +49,6 @@ from frostproof.spec.layers import (
 from frostproof.spec.program import Clip, Freeze, SaveLoad, Schedule, Scheduler, SetLr, Step, Thaw
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
-from frostproof.training.naming import Unprintable
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.verification import Verification
 from tests.helpers.broken import DecaysEverything, ReadsMissingGradient, Sound
@@ -254,14 +254,14 @@ def test_what_cannot_be_written_down_says_why() -> None:
         lambda parameters, **options: DecaysEverything(parameters, **options),
         functools.partial(DecaysEverything),
     ):
-        with pytest.raises(Unprintable, match="cannot be imported by name"):
+        with pytest.raises(UnprintableError, match="cannot be imported by name"):
             script_of(simplest(), Subject("here:it", factory), "frozen-weights-unchanged")
     given = Subject(
         "tests.helpers.broken:DecaysEverything",
         DecaysEverything,
         arguments={"weight_decay": torch.tensor(0.0)},
     )
-    with pytest.raises(Unprintable, match=r"tensor\(0.\) cannot be written down"):
+    with pytest.raises(UnprintableError, match=r"tensor\(0.\) cannot be written down"):
         script_of(simplest(), given, "frozen-weights-unchanged")
 
 

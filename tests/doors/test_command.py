@@ -1,4 +1,4 @@
-"""The command and the plugin, as a library's author meets them: in a project of their own, from the wheel."""
+"""The command and the plugin in the project of an author, who has installed the wheel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from frostproof.counterexamples.execution import reproduces
-from frostproof.doors.command import main
+from frostproof.doors.command.main import main
 from frostproof.invariants.registry import INVARIANTS
 from tests.helpers.consumer import Consumer, environment, leaky, wheel
 
@@ -34,7 +34,8 @@ class Lion(Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(p.grad.sign() * group["lr"])
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.sub_(p.grad.sign() * group["lr"])
         return loss
 """
 LION += leaky("Lion")

@@ -1,4 +1,7 @@
-"""However a run ends, what it judged is in its results: interrupted, out of time, with a worker killed, on a full disk."""
+"""However a run ends, its results hold what it judged.
+
+It may be interrupted, run out of time, lose a worker, or meet a full disk.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.time_budget import TimeBudget, seconds
+from frostproof.doors.pytest_plugin.time_budget import TimeBudget, parse_seconds
 from frostproof.errors import UsageError
 from frostproof.results.files import load_results
 from tests.helpers.consumer import PLAIN, check, clean, command
@@ -42,7 +45,8 @@ class Breaks(Leaky):
 class Ends(Plain):
     # Ends its process where something that it owns is frozen.
     def step(self, closure=None):
-        if any(p.grad is None and not p.requires_grad for group in self.param_groups for p in group["params"]):
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        if any(p.grad is None and not p.requires_grad for p in parameters):
             self.end()
         return super().step(closure)
 
@@ -60,6 +64,12 @@ class Exits(Ends):
 class Hangs(Ends):
     def end(self):
         time.sleep(3600)
+
+
+class FaultsToo(Faults): pass
+class FaultsAgain(Faults): pass
+class ExitsToo(Exits): pass
+class ExitsAgain(Exits): pass
 """
 MYLIB = "import ctypes" + PLAIN + OWN
 
@@ -71,7 +81,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def check_mounted(project: Path, mount: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`check`, where a file system of its own is mounted by the command `mount`. Skips where that cannot be."""
+    """Run `check` where the command `mount` has mounted a file system. Skip if that fails."""
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         inside = [
@@ -124,7 +134,7 @@ def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[st
 
 
 def rows(project: Path) -> dict[str, Any]:
-    """The rows of the results, by target; they are read as `frostproof report` reads them, and so are valid."""
+    """Return the rows of the results by target, after `frostproof report` could read them."""
     load_results(project / "out.json")
     return {
         row["target"]: row for row in json.loads((project / "out.json").read_text())["subjects"]
@@ -144,7 +154,7 @@ def wait(condition: Callable[[], bool], limit: float = 200) -> None:
 def test_an_interrupted_run_keeps_what_it_judged(
     project: Path, jobs: str, signalled: signal.Signals
 ) -> None:
-    arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "5000", "--jobs", jobs)
+    arguments = command("mylib:Leaky", "mylib:Slow", "--max-examples", "1000", "--jobs", jobs)
     with started(project, arguments) as running:
         wait(
             lambda: (
@@ -234,6 +244,31 @@ def test_a_death_has_a_case_and_a_script(project: Path) -> None:
         assert replayed(project, found[target]["case"]).startswith("FIXED")
 
 
+CRASHING = [
+    f"mylib:{name}{which}" for name in ("Faults", "Exits") for which in ("", "Too", "Again")
+]
+
+
+def test_every_optimizer_gets_its_verdict_however_many_crash(project: Path) -> None:
+    """Twelve workers die here, more than the eight that xdist by itself replaces with `-n 2`."""
+    targets = (*CRASHING, "mylib:Plain", "mylib:Leaky")
+    done = check(project, *targets, "--max-examples", "10", "--jobs", "2")
+    assert done.returncode == 1, done.stdout + done.stderr
+    statuses = {target: row["status"] for target, row in rows(project).items()}
+    crashed = dict.fromkeys(CRASHING, "crashed")
+    assert statuses == {**crashed, "mylib:Plain": "held", "mylib:Leaky": "violated"}, done.stdout
+    assert "xdist: " not in done.stdout
+
+
+def test_a_limit_of_restarts_that_the_user_gives_is_kept(project: Path) -> None:
+    few = ("--max-examples", "10", "--jobs", "1")
+    done = check(project, "mylib:Exits", *few, "--", "--max-worker-restart=0")
+    assert done.returncode == 1, done.stdout + done.stderr
+    row = rows(project)["mylib:Exits"]
+    assert (row["status"], row["trials"]) == ("crashed", 0)
+    assert row["reason"] == "the worker process died, while it ran this optimizer"
+
+
 def ran(project: Path, script: str) -> tuple[int, str]:
     """The exit code of a script, and the last line of what it says."""
     environment = clean(PYTHONPATH=str(project))
@@ -321,10 +356,10 @@ def test_what_an_item_leaves_of_its_time_is_there_for_the_next(
     ("text", "value"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1.5h", 5400)]
 )
 def test_times(text: str, value: float) -> None:
-    assert seconds(text) == value
+    assert parse_seconds(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "2", "0s", "-1h", "2 days", "1h30m"])
 def test_what_is_no_time_is_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="give a number and a unit, as 90s, 30m or 2h"):
-        seconds(text)
+        parse_seconds(text)

@@ -1,4 +1,4 @@
-"""Failures are remembered, and shared between machines; a shared memory that fails decides about no verdict."""
+"""Failures are remembered and shared between machines. A database that fails changes no verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis.database import ExampleDatabase, InMemoryExampleDatabase
 
 from frostproof.doors.pytest_plugin import example_database as database
-from frostproof.doors.pytest_plugin.example_database import Keyed, Shared
+from frostproof.doors.pytest_plugin.example_database import FailsafeDatabase, KeyedDatabase
 from frostproof.errors import UsageError
 from tests.helpers.consumer import PLAIN, check
 from tests.helpers.sockets import free_port, wait_for
@@ -141,7 +141,7 @@ def test_a_lost_memory_is_one_warning_and_the_same_verdicts(
 
 def test_a_key_is_the_same_wherever_the_test_is_called_from() -> None:
     layers = InMemoryExampleDatabase()
-    one, two = Keyed(layers, "mylib:Lion"), Keyed(layers, "mylib:Lion")
+    one, two = KeyedDatabase(layers, "mylib:Lion"), KeyedDatabase(layers, "mylib:Lion")
     one.save(b"a" * 48, b"value")
     one.save(b"a" * 48 + b".secondary", b"another")
     assert list(two.fetch(b"b" * 48)) == [b"value"]
@@ -149,7 +149,7 @@ def test_a_key_is_the_same_wherever_the_test_is_called_from() -> None:
     assert set(two.fetch(b"b" * 48 + b".secondary")) == {b"value", b"another"}
     two.delete(b"b" * 48 + b".secondary", b"value")
     assert list(one.fetch(b"a" * 48 + b".secondary")) == [b"another"]
-    assert list(Keyed(layers, "mylib:Other").fetch(b"a" * 48)) == []
+    assert list(KeyedDatabase(layers, "mylib:Other").fetch(b"a" * 48)) == []
 
 
 class Fails(InMemoryExampleDatabase):
@@ -169,9 +169,9 @@ class Slow(InMemoryExampleDatabase):
 def test_a_layer_that_fails_or_is_slow_is_left_out(
     layer: type[ExampleDatabase], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "PATIENCE", 0.01)
+    monkeypatch.setattr(database, "TOTAL_TIMEOUT_S", 0.01)
     warnings: list[str] = []
-    shared = Shared("the layer", layer, warnings.append)
+    shared = FailsafeDatabase("the layer", layer, warnings.append)
     for _ in range(3):
         assert list(shared.fetch(b"key")) == []
         shared.save(b"key", b"value")
@@ -193,7 +193,7 @@ def test_a_layer_that_fails_or_is_slow_is_left_out(
 )
 def test_a_layer_that_cannot_be_is_one_line(layer: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as error:
-        database.check([layer])
+        database.check_layers([layer])
     assert "secret" not in str(error.value)
 
 
@@ -202,13 +202,13 @@ def test_layers_lie_behind_the_local_folder(
 ) -> None:
     monkeypatch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", str(tmp_path / "local"))
     warnings: list[str] = []
-    shared = database.database([str(tmp_path / "shared")], warnings.append)
+    shared = database.open_database([str(tmp_path / "shared")], warnings.append)
     shared.save(b"key", b"value")
     monkeypatch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", str(tmp_path / "another"))
-    reader = database.database([f"readonly:{tmp_path / 'shared'}"], warnings.append)
+    reader = database.open_database([f"readonly:{tmp_path / 'shared'}"], warnings.append)
     assert list(reader.fetch(b"key")) == [b"value"]
     reader.save(b"key", b"mine")
-    assert list(database.database([str(tmp_path / "shared")], warnings.append).fetch(b"key")) != [
-        b"mine"
-    ]
+    assert list(
+        database.open_database([str(tmp_path / "shared")], warnings.append).fetch(b"key")
+    ) != [b"mine"]
     assert warnings == []

@@ -1,4 +1,4 @@
-"""The tests that state facts of torch: they run where no target is named, and leave everything as it was."""
+"""The tests of facts of torch run if no target is named, and leave everything as it was."""
 
 from __future__ import annotations
 

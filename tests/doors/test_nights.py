@@ -1,4 +1,7 @@
-"""Night after night: new examples, what failed tried first, and a word on what has changed. One subject in shards."""
+"""Each night tries new examples, failures of the last night first, and reports what has changed.
+
+Shards split the examples of one subject.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.command import Listener
+from frostproof.doors.command.check import Listener
 from frostproof.results.baseline import comparison_lines, has_new_failure
 from frostproof.results.rows import (
     Environment,
@@ -30,7 +33,8 @@ class Rare(Plain):
     # Decays what is frozen too, where it was built in bfloat16 with a momentum.
     def step(self, closure=None):
         with Path("seen.txt").open("a") as file:
-            print([tuple(p.shape) for group in self.param_groups for p in group["params"]], file=file)
+            parameters = [p for group in self.param_groups for p in group["params"]]
+            print([tuple(p.shape) for p in parameters], file=file)
         with torch.no_grad():
             for group in self.param_groups:
                 for p in group["params"]:
@@ -145,7 +149,7 @@ def test_shards_split_the_examples_and_add_up(project: Path) -> None:
 def test_more_shards_than_examples_are_one_line(project: Path) -> None:
     done = check(project, "mylib:Rare", "--max-examples", "3", "--shards", "4")
     assert done.returncode == 2
-    assert "shards is 4: give a number from 1 to that of the examples, 3" in done.stderr
+    assert "shards is 4: give a number from 1 to the number of examples, 3" in done.stderr
 
 
 SHY = """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import frostproof
-from frostproof.doors.parametrize import Check, Run
+from frostproof.doors.parametrize import Check, SharedRun
 from frostproof.doors.python import Report
 from frostproof.invariants.registry import GROUPS, INVARIANTS
 from frostproof.optimizers.discovery import subjects
@@ -62,7 +62,7 @@ def test_one_test_for_each_group_of_invariants(
 
 def checked(severity: str, **options: object) -> Check:
     """A check of what is thawed, in a run that found something doubtful there."""
-    run = Run(subjects(Sound)[0], "cpu", options)
+    run = SharedRun(subjects(Sound)[0], "cpu", options)
     row = InvariantRow(
         "thaw-resumes", "doubtful", severity, 5, 1, "stays still (doubtful: it exits 0)"
     )

@@ -1,4 +1,4 @@
-"""Workers on other machines: environments, folders and, where it can be had, networks of their own."""
+"""Workers on other machines: each has its own environment, folder and, if possible, network."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ TARGETS = ("torch.optim:Rprop", "mylib:Plain", "mylib:Leaky")
 
 
 class Hosts(NamedTuple):
-    """`local`: the project from which pytest is called. `workers`: what `--tx` needs for each of the other machines."""
+    """A machine that calls pytest, and machines with workers."""
 
     local: Consumer
     workers: tuple[str, ...]
+    """The argument of `--tx` for each of the other machines."""
     servers: tuple[subprocess.Popen[bytes], ...]
 
     def check(self, *arguments: str, remote: bool = True) -> subprocess.CompletedProcess[str]:
@@ -88,7 +89,8 @@ def hosts(built: Path, request: pytest.FixtureRequest) -> Iterator[Hosts]:
             )
             port = free_port() if not spaces else 8888
             python, folder = built / name / "env" / "bin" / "python", built / name / "project"
-            serve = f"while sleep 0.2; do {python} -m execnet.script.socketserver {address}:{port}; done"
+            once = f"{python} -m execnet.script.socketserver {address}:{port}"
+            serve = f"while sleep 0.2; do {once}; done"
             command = [*inside, "bash", "-c", serve]
             quiet = subprocess.DEVNULL
             servers.append(
@@ -119,7 +121,7 @@ def hosts(built: Path, request: pytest.FixtureRequest) -> Iterator[Hosts]:
 
 
 def _namespace(name: str, number: int) -> list[str]:
-    """Make a network of its own, which a cable links to this one; what a command starts with to be run in it."""
+    """Make a network, with a cable to this one. Return what starts a command inside it."""
     if shutil.which("ip") is None:
         pytest.skip("no network namespaces here: `ip` is missing")
     (ours, theirs), subnet = _cable(number), f"10.213.{number}"

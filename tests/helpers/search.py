@@ -45,7 +45,7 @@ def flagged(verification: Verification) -> dict[str, str]:
     }
 
 
-class Found(Exception):
+class FoundError(Exception):
     """What was looked for has been seen."""
 
 
@@ -75,7 +75,7 @@ def _search(verification: Verification, seed: int, wanted: str | None, examples:
         ]
         verification.find_violations(case, [*verification.known_failures, *found])
         if wanted is not None and verification.tallies[wanted].violated:
-            raise Found
+            raise FoundError
 
-    with suppress(Found):
+    with suppress(FoundError):
         holds()

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from frostproof.doors.pytest_plugin.suite import exists_on
-from frostproof.errors import UsageError
+from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers import measurements
 from frostproof.optimizers import probe as probing
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.nothing_frozen import fault_of
-from frostproof.optimizers.probe import Unusable, probe
+from frostproof.optimizers.probe import probe
+from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
 from frostproof.verification.verification import Verification
@@ -179,7 +179,7 @@ def test_what_steps_without_effect_is_not_tried_in_other_dtypes(
         return fault_of(subject, *rest, **more)
 
     monkeypatch.setattr(probing, "fault_of", noted)
-    with pytest.raises(Unusable, match="moves no parameter in 24 steps"):
+    with pytest.raises(UnusableError, match="moves no parameter in 24 steps"):
         probed(Idle)
     assert {*tried} == {"float32"}
 
@@ -262,7 +262,7 @@ def test_two_lists_are_told_by_their_names() -> None:
         == "parameters"
     )
     assert subjects(Optional)[0].takes == "parameters"
-    with pytest.raises(Unusable, match="moves nothing of one of its two lists"):
+    with pytest.raises(UnusableError, match="moves nothing of one of its two lists"):
         probed(Teaches)
     with pytest.raises(UsageError, match="give groups=False and per_parameter=False"):
         Subject("mylib:TwoLists", TwoLists, takes="two-lists")
@@ -347,7 +347,7 @@ def test_what_cannot_be_run_says_what_it_needs() -> None:
         def __init__(self, params: Any, teacher: Any) -> None:
             super().__init__(params)
 
-    with pytest.raises(Unusable, match="needs teacher: register a Subject"):
+    with pytest.raises(UnusableError, match="needs teacher: register a Subject"):
         probed(Needy)
 
 
@@ -361,7 +361,7 @@ def test_a_closure_without_gradients_is_named_as_the_reason() -> None:
             super().step()
             return loss
 
-    with pytest.raises(Unusable, match="calls its closure with gradients disabled"):
+    with pytest.raises(UnusableError, match="calls its closure with gradients disabled"):
         probed(Blind)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from frostproof.doors.pytest_plugin.node_ids import parsed
-from frostproof.errors import UsageError
-from frostproof.optimizers.probe import Unusable, probe
+from frostproof.doors.pytest_plugin.items import parse_node_id
+from frostproof.errors import UnusableError, UsageError
+from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve, torch_optimizers
-from frostproof.process.device import available, chosen
+from frostproof.process.device import available_devices, select_devices
 from frostproof.verification.verification import Verification
 
 
@@ -104,8 +104,8 @@ def test_a_subject_is_a_target_and_is_named_as_the_user_names_it() -> None:
         "with-momentum",
         {"momentum": 0.9},
     )
-    item = parsed(f"x.py::test_optimizer[{Verification(subject, 'cpu', shard=1).id}]")
-    assert item == ("mylib_for_tests:ready", "with-momentum", "cpu", 2, None)
+    item = parse_node_id(f"x.py::test_optimizer[{Verification(subject, 'cpu', shard=1).id}]")
+    assert item == ("mylib_for_tests:ready", "with-momentum", "cpu")
 
 
 def test_the_probe_finds_what_an_optimizer_can_do() -> None:
@@ -124,17 +124,17 @@ def test_the_probe_finds_what_an_optimizer_can_do() -> None:
 def test_what_cannot_step_is_unusable_with_its_reason() -> None:
     found = {subject.name: subject for subject in torch_optimizers()}
     with pytest.raises(
-        Unusable, match="leaf Variable that requires grad is being used in an in-place"
+        UnusableError, match="leaf Variable that requires grad is being used in an in-place"
     ):
         probe(found["torch.optim:SGD differentiable"], "cpu")
-    with pytest.raises(Unusable, match="meta"):
+    with pytest.raises(UnusableError, match="meta"):
         probe(found["torch.optim:ASGD forloop"], "meta")
 
 
 def test_devices() -> None:
-    assert available()[0] == "cpu"
-    assert available()[-1] == "meta"
-    assert chosen(["meta"]) == ["meta"]
+    assert available_devices()[0] == "cpu"
+    assert available_devices()[-1] == "meta"
+    assert select_devices(["meta"]) == ["meta"]
     for absent in ("cuda:77", "cpu:1", "nonsense"):
         with pytest.raises(UsageError, match="is absent: found cpu"):
-            chosen([absent])
+            select_devices([absent])

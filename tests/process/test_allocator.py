@@ -1,4 +1,4 @@
-"""Memory that nobody wrote: it is filled to show who reads it, and what kernels make of it is no fault of an optimizer."""
+"""Filled memory shows who reads before writing. If kernels do, the optimizer is not to blame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ from frostproof.counterexamples.execution import reproduces
 from frostproof.counterexamples.script import script
 from frostproof.doors.pytest_plugin import suite
 from frostproof.optimizers.targets import resolve
-from frostproof.process.allocator import FILLER, KEPT, filled, fills_all
+from frostproof.process.allocator import (
+    CACHE_CAPACITIES,
+    FILLER,
+    can_fill_kernel_memory,
+    filled_memory,
+)
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD
 from frostproof.verification.item_report import item_report
@@ -26,12 +31,13 @@ from frostproof.verification.verification import Verification
 from tests.trial.test_lockstep import CASE
 
 glibc = pytest.mark.skipif(
-    not fills_all(), reason="needs glibc, whose malloc can be told to fill what it gives"
+    not can_fill_kernel_memory(),
+    reason="needs glibc, whose malloc can be told to fill what it gives",
 )
 
 
 def taken() -> bytes:
-    """What memory holds as it is taken, of a size that the allocator keeps no list of. It is given back with zeros in it."""
+    """Return what new memory holds, of a size without a free list. It is freed with zeros in it."""
     library: Any = ctypes.CDLL(None)
     library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
     address = library.malloc(5000)
@@ -45,7 +51,7 @@ def taken() -> bytes:
 def test_memory_that_is_taken_is_filled() -> None:
     filler = bytes([FILLER ^ 0xFF])
     with fenced("cpu"):
-        with filled():
+        with filled_memory():
             assert set(taken()) == set(filler)
             assert torch.empty(1000).isnan().all()
         taken()
@@ -69,7 +75,7 @@ class _ElsewhereInMemory(OptimizerSubset):
     """B, in whose backward pass memory holds by chance something else."""
 
     def backward(self, loss: Tensor, trainable: Parameters) -> None:
-        with filled():
+        with filled_memory():
             super().backward(loss, trainable)
 
 
@@ -132,5 +138,6 @@ def test_few_kernels_are_kept_unless_the_user_says_otherwise(
     with fenced("cpu"):
         assert os.environ["LRU_CACHE_CAPACITY"] == "2048"
         assert (
-            os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == KEPT["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
+            os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
+            == CACHE_CAPACITIES["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]
         )

@@ -1,4 +1,4 @@
-"""Workers are spread over accelerators, and are no more than fit: shown with a module that stands for an accelerator's."""
+"""Workers are spread over accelerators, and no more are started than fit. The module is a fake."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     module = SimpleNamespace(mem_get_info=lambda index: (free[index], 80 * GIB))
     monkeypatch.setattr(torch, "get_device_module", lambda kind: module)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: len(free))
-    monkeypatch.setattr(device, "available", lambda: ["cpu", "cuda", "meta"])
+    monkeypatch.setattr(device, "available_devices", lambda: ["cpu", "cuda", "meta"])
     return free
 
 
 def test_workers_take_the_indices_in_turn(gpus: list[int]) -> None:
-    assert [device.placed("cuda", worker) for worker in range(6)] == [
+    assert [device.device_for_worker("cuda", worker) for worker in range(6)] == [
         "cuda:0",
         "cuda:1",
         "cuda:2",
@@ -34,8 +34,8 @@ def test_workers_take_the_indices_in_turn(gpus: list[int]) -> None:
         "cuda:0",
         "cuda:1",
     ]
-    assert device.placed("cuda:2", 5) == "cuda:2"
-    assert [device.placed(name, 3) for name in ("cpu", "meta")] == ["cpu", "meta"]
+    assert device.device_for_worker("cuda:2", 5) == "cuda:2"
+    assert [device.device_for_worker(name, 3) for name in ("cpu", "meta")] == ["cpu", "meta"]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,7 @@ def test_the_header_names_what_makes_kernels_repeat_themselves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    assert device.settings_of(["cpu", "meta"]) == []
-    (line,) = device.settings_of(["cpu", "cuda:1", "meta"])
-    assert (
-        line
-        == "on cuda:1: deterministic algorithms where there are any, CUBLAS_WORKSPACE_CONFIG=:4096:8"
-    )
+    assert device.determinism_settings(["cpu", "meta"]) == []
+    (line,) = device.determinism_settings(["cpu", "cuda:1", "meta"])
+    assert line.startswith("on cuda:1: deterministic algorithms where there are any, CUBLAS_WORKS")
+    assert line.endswith("CUBLAS_WORKSPACE_CONFIG=:4096:8")

@@ -1,4 +1,4 @@
-"""A fork of the server is a Python like any other: its streams, its folder, its end; nothing of it is left behind."""
+"""A fork of the server behaves as any Python process does, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def alive(process: int) -> bool:
 
 
 def test_a_fork_has_streams_folder_environment_and_exit_code_of_its_client(tmp_path: Path) -> None:
-    code = "import os, sys; print(sys.stdin.readline(), os.getcwd(), os.environ['WHO'], __name__); sys.exit(3)"
+    code = (
+        "import os, sys; print(sys.stdin.readline(), os.getcwd(), os.environ['WHO'], __name__); "
+        "sys.exit(3)"
+    )
     (tmp_path / "there").mkdir()
     program = f"""
 done = subprocess.run([*python, "-u", "-c", {code!r}], input="a line", cwd="there",

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from frostproof.errors import RunInterruptedError
 from frostproof.process.fence import fenced
-from frostproof.process.interruption import Interrupted, interruptible, passes
+from frostproof.process.interruption import comes_from_outside, interruptible
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def handler() -> Iterator[None]:
 
 
 def test_a_signal_raises_interrupted_and_the_handler_is_put_back() -> None:
-    with pytest.raises(Interrupted, match="SIGINT"), fenced("cpu"), fenced("cpu"):
+    with pytest.raises(RunInterruptedError, match="SIGINT"), fenced("cpu"), fenced("cpu"):
         signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -40,15 +41,16 @@ def test_a_signal_raises_interrupted_and_the_handler_is_put_back() -> None:
 )
 def test_what_an_optimizer_raises_does_not_pass(error: type[BaseException]) -> None:
     with fenced("cpu"):
-        assert not passes(error())
+        assert not comes_from_outside(error())
 
 
 @pytest.mark.parametrize(
-    "error", [Interrupted, pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception]
+    "error",
+    [RunInterruptedError, pytest.fail.Exception, pytest.skip.Exception, pytest.exit.Exception],
 )
 def test_what_comes_from_outside_passes(error: type[BaseException]) -> None:
     with fenced("cpu"):
-        assert passes(error("now"))
+        assert comes_from_outside(error("now"))
 
 
 def test_a_handler_of_somebody_else_stays_and_what_it_raises_passes() -> None:
@@ -60,12 +62,12 @@ def test_a_handler_of_somebody_else_stays_and_what_it_raises_passes() -> None:
         assert signal.getsignal(signal.SIGINT) is theirs
         with pytest.raises(KeyboardInterrupt) as caught:
             signal.raise_signal(signal.SIGINT)
-        assert passes(caught.value)
+        assert comes_from_outside(caught.value)
     assert signal.getsignal(signal.SIGINT) is theirs
 
 
 def test_without_a_handler_of_ours_a_keyboard_interrupt_passes() -> None:
-    assert passes(KeyboardInterrupt())
+    assert comes_from_outside(KeyboardInterrupt())
 
 
 def test_a_handler_that_an_optimizer_sets_is_taken_away() -> None:

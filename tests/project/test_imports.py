@@ -53,7 +53,8 @@ TORCH_FREE = (
     "report.html.page",
     "report.markdown",
     "report.terminal",
-    "doors.command",
+    "doors.command.main",
+    "doors.pytest_plugin.plugin",
 )
 """What does not import torch: data, what is read from files, and what the process that gathers results needs."""
 

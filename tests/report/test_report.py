@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostproof.doors.command import main
+from frostproof.doors.command.main import main
 from frostproof.errors import UsageError
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.report.files import write

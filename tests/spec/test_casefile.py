@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frostproof.doors.command import main
+from frostproof.doors.command.main import main
 from frostproof.errors import CaseError, FrostproofError
 from frostproof.generation.cases import cases
 from frostproof.generation.networks import MENUS

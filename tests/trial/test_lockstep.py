@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from frostproof.approaches.approach import Approaches
-from frostproof.invariants.invariant import Violation
+from frostproof.errors import ViolationError
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.invariants.tolerance import rounding
 from frostproof.optimizers.discovery import subjects
@@ -84,7 +84,7 @@ def test_one_nan_is_as_good_as_another(optimizer: type[Sound], status: str) -> N
     outcome = run_trial(CASE, subject, "cpu", INVARIANTS, Approaches())
     assert BY_ID["trainable-updates-match"] in outcome.violated
     verification = Verification(subject, "cpu")
-    with suppress(Violation), fenced("cpu"):
+    with suppress(ViolationError), fenced("cpu"):
         verification.judge(CASE)
     assert item_report(verification).row.status == status
 
@@ -126,7 +126,7 @@ def test_a_violation_names_the_parameter_the_event_and_the_change() -> None:
     verification = Verification(subjects(DecaysEverything)[0], "cpu")
     verification.prepare()
     with pytest.raises(
-        Violation,
+        ViolationError,
         match=r"frozen-weights-unchanged: approach A moved a frozen parameter at event 0 .* 0\.weight\[\d\]: ",
     ) as error:
         verification.judge(CASE)
@@ -137,7 +137,7 @@ def test_a_crash_is_a_verdict_where_it_comes_from_freezing() -> None:
     verification = Verification(subjects(ReadsMissingGradient)[0], "cpu")
     verification.prepare()
     with pytest.raises(
-        Violation,
+        ViolationError,
         match=r"AttributeError.*with nothing frozen and every gradient there it does not raise",
     ):
         verification.judge(CASE)
@@ -199,7 +199,7 @@ def test_known_findings_shrink_to_few_parameters_and_events(
     with fenced("cpu"):
         verification.prepare()
         (violation,) = search_violations(verification, SEARCH, seed=1)
-    assert isinstance(violation, Violation)
+    assert isinstance(violation, ViolationError)
     row = item_report(verification).row.invariants[0]
     case = verification.tallies[invariant].case
     assert (row.id, row.status) == (invariant, "expected")

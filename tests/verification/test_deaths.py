@@ -11,12 +11,12 @@ import msgspec
 import pytest
 
 from frostproof.optimizers.targets import resolve
-from frostproof.process.case_notes import Notes
+from frostproof.process.case_notes import CaseNotes
 from frostproof.results.rows import SubjectRow
 from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.verification import death_script as death
 from frostproof.verification import replay as replaying
-from frostproof.verification.deaths import Deaths, Search
+from frostproof.verification.deaths import SEARCHES_AT_ONCE, Deaths, Search
 from frostproof.verification.replay import ending, replay
 
 OLD = load_case(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json")
@@ -70,7 +70,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> CaseFil
 
 
 def test_a_note_of_another_item_is_none_of_this(deaths: Deaths) -> None:
-    Notes(deaths.folder / "gw0").write("another", b"{}")
+    CaseNotes(deaths.folder / "gw0").write("another", b"{}")
     deaths.learn("gw0", NODE)
     one = row()
     deaths.save(one, NODE)
@@ -79,7 +79,7 @@ def test_a_note_of_another_item_is_none_of_this(deaths: Deaths) -> None:
 
 
 def test_what_is_noted_is_saved_as_a_case(deaths: Deaths) -> None:
-    Notes(deaths.folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
+    CaseNotes(deaths.folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
     deaths.learn("gw0", NODE)
     deaths.learn("gw1", NODE)  # which noted nothing
     one = row()
@@ -95,6 +95,27 @@ def test_a_search_ends_with_the_run(deaths: Deaths) -> None:
     search = searching(deaths, "import time; time.sleep(600)")
     deaths.close()
     assert search.process.poll() is not None
+
+
+def test_only_a_few_searches_run_at_once_and_the_others_follow(
+    deaths: Deaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(key: tuple[str, str, str], path: Path, found: CaseFile) -> None:
+        process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"])
+        deaths.searches[key] = Search(process, time.monotonic(), path, found)
+        most.append(deaths.running)
+
+    most: list[int] = []
+    monkeypatch.setattr(deaths, "_search", search)
+    note = msgspec.json.encode(OLD.case)
+    for number in range(9):
+        one = row()
+        one.variant, deaths.noted[NODE] = str(number), note
+        deaths.save(one, NODE)
+    deaths.finish([])
+    assert len(deaths.searches) == 9
+    assert max(most) == SEARCHES_AT_ONCE
+    deaths.close()
 
 
 @pytest.mark.parametrize(

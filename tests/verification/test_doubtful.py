@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.worker import doubts
+from frostproof.doors.pytest_plugin.item_runner import doubts
 from frostproof.invariants.registry import BY_ID
 from frostproof.report.failure_text import short
 from frostproof.report.terminal import LEGEND

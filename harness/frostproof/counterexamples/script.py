@@ -12,9 +12,10 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.network import adapters, plain
+from frostproof.errors import UnprintableError
 from frostproof.invariants.breach import Assertion, Shown
 from frostproof.invariants.pairs import labels
-from frostproof.process.allocator import FILLER, M_PERTURB, fills_all
+from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
 from frostproof.spec.case import Case, parameters_expression
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
 from frostproof.spec.program import SaveLoad, Step
@@ -22,7 +23,7 @@ from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
 from frostproof.training.lowering import Plan, accumulates, lowered
 from frostproof.training.marks import PHASES
-from frostproof.training.naming import Naming, Unprintable, compiles, draws
+from frostproof.training.naming import Naming, compiles, draws
 from frostproof.training.observation import Trial
 from frostproof.training.source import (
     WIDTH,
@@ -39,7 +40,7 @@ from frostproof.training.source import (
 def script(shown: Shown, subject: Subject, approaches: Approaches | None = None) -> str:
     """Python source that exits 1 with one line while `subject` breaks an invariant as was shown, and 0 once it no longer does.
 
-    Raises Unprintable, with the reason.
+    Raises UnprintableError, with the reason.
     """
     breach, case = shown.breach, shown.case
     # An exception ends the training within its event, or before the first.
@@ -65,7 +66,7 @@ def training(
     device: str = "cpu",
     approaches: Approaches | None = None,
 ) -> str:
-    """The source of the whole training of one role, which asserts nothing. Raises Unprintable."""
+    """The source of the whole training of one role, which asserts nothing. Raises UnprintableError."""
     trial = Trial(case, {}, subject)
     return _Script(
         trial,
@@ -111,7 +112,7 @@ class _Script:
         self.naming = Naming()
         self.plans = [self._plan(role) for role in roles]
         if self.naming.unprintable:
-            raise Unprintable(self.naming.unprintable)
+            raise UnprintableError(self.naming.unprintable)
 
     def _plan(self, role: str) -> Plan:
         resumes = role.startswith("resumed")
@@ -254,7 +255,7 @@ class _Script:
         """What was in new memory before: NaN on the right, whatever it is on the left."""
         if self._fills:
             yield f'torch.utils.deterministic.fill_uninitialized_memory = way == "{right}"  # with NaN'
-            if self.subject.factory is None and fills_all():
+            if self.subject.factory is None and can_fill_kernel_memory():
                 value = f'{FILLER:#x} if way == "{right}" else 0'
                 yield f"ctypes.CDLL(None).mallopt({M_PERTURB}, {value})  # M_PERTURB: kernels, too"
 

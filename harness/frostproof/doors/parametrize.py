@@ -1,4 +1,7 @@
-"""`@frostproof.parametrize`: an author's own tests, one per group of invariants, of a run that they share."""
+"""`@frostproof.parametrize`: an author's own tests, one for each group of invariants.
+
+The tests of one optimizer on one device share a run.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.suite import exists_on
 from frostproof.doors.python import Report, check_optimizer
 from frostproof.errors import UsageError
 from frostproof.invariants.registry import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
-from frostproof.process.device import chosen
+from frostproof.optimizers.targets import exists_on
+from frostproof.process.device import select_devices
 from frostproof.spec.subject import Subject, expected_failure_faults
 from frostproof.verification.item_report import doubt_message
 
 
-class Run:
-    """One subject on one device, verified when a test first asks."""
+class SharedRun:
+    """One subject on one device, verified when a test first asks for the report."""
 
     def __init__(self, subject: Subject, device: str, options: Mapping[str, Any]) -> None:
         self.subject, self.device, self.options = subject, device, options
@@ -30,15 +33,15 @@ class Run:
 
 
 class Check:
-    """What a decorated test is handed: call it to verify one group of invariants."""
+    """The argument of a decorated test, which calls it to verify one group of invariants."""
 
-    def __init__(self, run: Run, group: str) -> None:
+    def __init__(self, run: SharedRun, group: str) -> None:
         self.run, self.group = run, group
 
     def __call__(self) -> Report:
-        """Raises the violation of the group that comes first, and fails where something in it is doubtful.
+        """Raise the first violation of the group, or fail if something in it is doubtful.
 
-        Skips where there was nothing to judge on this device.
+        Skip if there was nothing to judge on this device.
         """
         __tracebackhide__ = True
         report = self.run.report
@@ -66,19 +69,20 @@ class Check:
 def parametrize(
     optimizer: Any, *, devices: Sequence[str] = (), **options: Any
 ) -> Callable[[Any], Any]:
-    """Parametrize a test with `check`, for each implementation, device and group of invariants; `check()` raises what is violated.
+    """Parametrize a test with `check`, for each implementation, device and group of invariants.
 
-    Takes what `check_optimizer` takes, and raises UsageError as it does, where it decorates. The tests of one optimizer share
-    one run; under xdist, `--dist loadgroup` keeps them in one process.
+    `check()` raises what is violated. The arguments are those of `check_optimizer`. The decorator
+    raises UsageError as that does. With pytest-xdist, `--dist loadgroup` keeps the tests of one
+    optimizer in one process, where they share a run.
     """
     for fault in expected_failure_faults(options.get("expected_failures") or {}):
         raise UsageError(fault)
     values = []
-    for device in chosen(devices):
+    for device in select_devices(devices):
         for subject in subjects(optimizer):
             if not exists_on(subject, device):
                 continue
-            run = Run(subject, device, options)
+            run = SharedRun(subject, device, options)
             name = subject.target.rpartition(":")[2] + (
                 "" if subject.variant == "default" else f"-{subject.variant}"
             )
@@ -86,13 +90,13 @@ def parametrize(
             values += [
                 pytest.param(Check(run, group), id=f"{name}@{device}-{group}", marks=mark)
                 for group in GROUPS
-                if _says(group, device)
+                if _applies(group, device)
             ]
     return pytest.mark.parametrize("check", values)
 
 
-def _says(group: str, device: str) -> bool:
-    """Whether any invariant of the group says something of an optimizer on this device."""
+def _applies(group: str, device: str) -> bool:
+    """Whether any invariant of the group applies to an optimizer on this device."""
     return any(
         BY_ID[identity].applies(optimizer=True, values=device != "meta")
         for identity in GROUPS[group]

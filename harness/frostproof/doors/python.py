@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from frostproof.doors.pytest_plugin.suite import exists_on
-from frostproof.errors import UsageError
+from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.probe import Unusable
-from frostproof.process.device import chosen
+from frostproof.optimizers.targets import exists_on
+from frostproof.process.device import select_devices
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
 from frostproof.spec.subject import expected_failure_faults
@@ -24,7 +23,10 @@ from frostproof.verification.verification import Verification
 
 
 class Report:
-    """What `check_optimizer` found. `rows` has one entry per implementation and device; str() is the table."""
+    """What `check_optimizer` found.
+
+    `rows` has one entry for each implementation and device. str() gives the table.
+    """
 
     def __init__(self, rows: list[results.SubjectRow], seconds: float) -> None:
         self.rows = rows
@@ -32,11 +34,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether something was judged, and nothing violated or doubtful."""
+        """Whether something was judged, and nothing is violated or doubtful."""
         return self.totals.judgements > 0 and not self.totals.violated and not self.totals.doubtful
 
     def _repr_html_(self) -> str:
-        """The report as a notebook shows it."""
+        """Show the report in a notebook."""
         from frostproof.report.notebook import html
 
         return html(self.rows, self.ok)
@@ -57,18 +59,19 @@ def check_optimizer(
     strict: bool = False,
     seed: int | None = None,
 ) -> Report:
-    """Verify an optimizer class, a Subject, or a function that returns an optimizer for a parameter list.
+    """Verify an optimizer.
 
-    `expected_failures` maps ids of invariants to the reason why they fail; one that holds after all is a violation.
-    Raises UsageError for what is no optimizer, an absent device, or an expected failure that names no invariant or
-    gives no reason.
+    `optimizer` is an optimizer class, a Subject, or a function that takes a list of parameters and
+    returns an optimizer. `expected_failures` maps the id of an invariant to the reason why it
+    fails; if it holds after all, that is a violation. Raises UsageError if `optimizer` is none of
+    these, a device is absent, or an expected failure names no invariant or has no reason.
     """
     expected = dict(expected_failures or {})
     for fault in expected_failure_faults(expected):
         raise UsageError(fault)
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []
-    for device in chosen(devices):
+    for device in select_devices(devices):
         for subject in subjects(optimizer):
             if not exists_on(subject, device):
                 continue
@@ -76,31 +79,25 @@ def check_optimizer(
             verification = Verification(
                 replace(subject, expected_failures=known), device, strict=strict
             )
-            sought = [
+            searches = [
                 verification.searching_for(identity)
                 for identity in known
                 if identity in verification.tallies and device != "meta"
             ]
-            for each in (verification, *sought):
-                found = _run(
-                    each,
-                    profiles.budget(
-                        examples,
-                        meta=device == "meta",
-                        known_failure=each.only_invariant is not None,
-                    ),
-                    seed,
+            for each in (verification, *searches):
+                count = profiles.budget(
+                    examples, meta=device == "meta", known_failure=each.only_invariant is not None
                 )
-                rows.append(item_report(each, found).row)
+                rows.append(item_report(each, _run(each, count, seed)).row)
     return Report(results.merge_rows(rows), time.perf_counter() - started)
 
 
 def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
-    """Search, and run the scripts of what was found, which stays in the verification."""
+    """Search for violations, which stay in the verification, and run their scripts."""
     with fenced(verification.indexed_device):
         try:
             verification.prepare()
-        except Unusable:
+        except UnusableError:
             return {}
         search_violations(verification, examples, seed)
     return reproductions(verification, Path.cwd())

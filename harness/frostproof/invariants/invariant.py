@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from frostproof.errors import ViolationError
 from frostproof.invariants.breach import Judgement
 from frostproof.training.observation import Moment, Trial
 
 Severity = Literal["wrong", "crash", "cost"]
-
-
-class Violation(AssertionError):
-    """Raised by a property. One subclass per invariant, so that Hypothesis shrinks each bug by itself."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +32,17 @@ class Invariant:
     """Whether it sets two runs side by side, which means nothing where a run does not repeat itself."""
     freezing: bool = True
     """Whether it is about freezing, so that what breaks it with nothing frozen as well is something else."""
-    violation: type[Violation] = field(init=False)
+    violation: type[ViolationError] = field(init=False)
 
     def __post_init__(self) -> None:
         name = "".join(word.capitalize() for word in self.id.split("-"))
         object.__setattr__(
             self,
             "violation",
-            type(name, (Violation,), {"__module__": __name__, "__doc__": self.statement}),
+            type(name, (ViolationError,), {"__module__": __name__, "__doc__": self.statement}),
         )
 
-    def broken(self, message: str, where: str) -> Violation:
+    def broken(self, message: str, where: str) -> ViolationError:
         """What to raise where it is violated; `where`: the optimizer, and its device."""
         return self.violation(f"{self.id}: {message}\n{where}; it must hold that {self.statement}")
 

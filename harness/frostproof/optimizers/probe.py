@@ -25,18 +25,18 @@ from frostproof.optimizers.nothing_frozen import STEPS, Fault, ProcessGroupError
 from frostproof.spec.subject import Subject
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """The optimizer cannot be judged on this device; the message is the reason, in one line."""
 
 
 @cache
 def probe(subject: Subject, device: str) -> Subject:
-    """`subject` with its capabilities as measured on `device`. Raises Unusable."""
+    """`subject` with its capabilities as measured on `device`. Raises UnusableError."""
     if subject.factory is None:
         return subject
     if subject.needs:
         needs = ", ".join(subject.needs)
-        raise Unusable(f"needs {needs}: register a Subject (see docs/subjects.md)")
+        raise UnusableError(f"needs {needs}: register a Subject (see docs/subjects.md)")
     try:
         return _probe(subject, device)
     except ProcessGroupError:
@@ -44,7 +44,7 @@ def probe(subject: Subject, device: str) -> Subject:
 
 
 def _probe(subject: Subject, device: str) -> Subject:
-    """Probe a subject that needs nothing. Raises Unusable, and ProcessGroupError."""
+    """Probe a subject that needs nothing. Raises UnusableError, and ProcessGroupError."""
     # Drawn hyperparameters may not suit a discovered optimizer: it is first tried without any.
     plain = replace(subject, space=()) if subject.discovered else subject
     ways = _ways_on_meta(plain, subject) if device == "meta" else candidates(plain, subject.space)
@@ -76,14 +76,14 @@ def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
 def _ways_on_meta(plain: Subject, subject: Subject) -> Iterator[Subject]:
     """As it is stated, then as it is used on the CPU: without values nothing tells more apart."""
     yield plain
-    with suppress(Unusable):
+    with suppress(UnusableError):
         yield replace(probe(subject, "cpu"), space=plain.space)
 
 
 def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
     """The first way that works, with what its steps show.
 
-    Raises Unusable with the fault of the way that got farthest, which best says what is missing.
+    Raises UnusableError with the fault of the way that got farthest, which best says what is missing.
     """
     faults: list[tuple[Subject, Fault]] = []
     for way in ways:
@@ -97,7 +97,7 @@ def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
         if fault is None:
             return found
         faults.append((way, fault))
-    raise Unusable(max((fault for _, fault in faults), key=lambda each: each.step).text)
+    raise UnusableError(max((fault for _, fault in faults), key=lambda each: each.step).text)
 
 
 def _try(subject: Subject, device: str) -> tuple[Subject, Fault | None]:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from frostproof.errors import UsageError
 from frostproof.optimizers import registry
 from frostproof.optimizers.discovery import subjects
+from frostproof.process.device import is_accelerator
 from frostproof.spec.subject import Subject
 
 ONLY_ON = {"capturable": "accelerators", "differentiable": "cpu"}
@@ -20,6 +21,13 @@ ONLY_ON = {"capturable": "accelerators", "differentiable": "cpu"}
 
 Captured graphs exist on accelerators only; a differentiable optimizer is the same on every device.
 """
+
+
+def exists_on(subject: Subject, device: str) -> bool:
+    """Whether this implementation of an optimizer is verified on `device`."""
+    enabled = (argument for argument, value in subject.arguments.items() if value)
+    where = next((ONLY_ON[argument] for argument in enabled if argument in ONLY_ON), None)
+    return where is None or where == device or (where == "accelerators" and is_accelerator(device))
 
 
 def resolve(targets: Iterable[str]) -> list[Subject]:

@@ -1,1 +1,1 @@
-"""This process kept in order: its devices, its memory, its signals, and what an optimizer changes in it."""
+"""The running process: its devices, memory, signals and output, and tasks in other processes."""

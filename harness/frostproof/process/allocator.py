@@ -1,4 +1,4 @@
-"""The memory of this process: what kernels keep of it, and, on glibc, what the C library's allocator can be told."""
+"""The memory of this process: caches of kernels, and, on glibc, the C library's allocator."""
 
 from __future__ import annotations
 
@@ -14,26 +14,39 @@ from typing import Any
 import torch
 
 M_PERTURB = -6
-"""From malloc.h: with this setting, memory holds the complement of a byte when it is taken, and the byte when it is given back."""
+"""An option of `mallopt`, from malloc.h.
+
+malloc then fills memory with the complement of a byte, and free fills it with the byte.
+"""
 
 FILLER = 0x80
-"""Memory that is taken holds 0x7F7F..., a number near the largest of each dtype, and a NaN in float16."""
+"""The byte for M_PERTURB.
 
-KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
-"""How many kernels oneDNN keeps, and how many descriptions of each kind of them ideep, torch's layer above it: 1,024 if not told.
+New memory holds 0x7F7F...: a number near the largest of each dtype, and a NaN in float16.
+"""
 
-Each network has shapes of its own and is soon gone, so that what is kept grows for 100,000 trials and makes none of them faster.
+CACHE_CAPACITIES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
+"""How many kernels oneDNN caches, and how many descriptions of each kind its layer ideep caches.
+
+The default is 1,024. Each network has its own shapes and is soon gone, so a larger cache only
+grows, for 100,000 trials, and makes none of them faster.
 """
 
 
-def keep_few() -> None:
-    """Have kernels forgotten early. They read this as they are first used; what the user has set stands."""
-    for name, number in KEPT.items():
+def limit_kernel_caches() -> None:
+    """Set the capacities of the caches, unless the user has set them.
+
+    This must be called before the kernels are first used.
+    """
+    for name, number in CACHE_CAPACITIES.items():
         os.environ.setdefault(name, number)
 
 
-def give_back() -> None:
-    """Return to the system what is free: Hypothesis forgets a batch all at once, and what it leaves lies between what stays."""
+def release_free_memory() -> None:
+    """Return free memory to the system.
+
+    Hypothesis frees a whole batch at once, and leaves gaps between the objects that stay.
+    """
     gc.collect()
     trim = _of_glibc("malloc_trim")
     if trim is not None:
@@ -41,10 +54,10 @@ def give_back() -> None:
 
 
 @contextmanager
-def filled() -> Iterator[None]:
-    """New memory is not empty in here, so that what is read before it is written shows, whatever was there by chance.
+def filled_memory() -> Iterator[None]:
+    """Fill new memory, so that reading it before writing to it shows.
 
-    What torch allocates holds NaN, what its kernels take for themselves a large number.
+    Memory that torch allocates holds NaN, and memory that its kernels allocate a large number.
     """
     settings: Any = torch.utils.deterministic
     fill, settings.fill_uninitialized_memory = settings.fill_uninitialized_memory, True
@@ -59,8 +72,8 @@ def filled() -> Iterator[None]:
             option(M_PERTURB, 0)
 
 
-def fills_all() -> bool:
-    """Whether memory that kernels take for themselves can be filled here, too."""
+def can_fill_kernel_memory() -> bool:
+    """Whether memory that kernels allocate for themselves can be filled here too."""
     return _of_glibc("mallopt") is not None
 
 

@@ -1,7 +1,7 @@
-"""Notes: which case a process has at hand, so that one which dies leaves its last words.
+"""Notes of the case that a process is running, so that the case is known if the process dies.
 
-A note is written before each trial, and so costs a few microseconds: nothing is synchronised to the disk, as what was written
-outlives the process that wrote it, and only the machine's own end loses it.
+A note is written before each trial and costs a few microseconds. Nothing is synchronised to the
+disk: the file outlives the process that wrote it, if not the machine.
 """
 
 from __future__ import annotations
@@ -11,37 +11,33 @@ import struct
 import zlib
 from pathlib import Path
 
-LARGEST = 1 << 20
-"""Bytes of a note that are read at all; what is drawn stays below 4 KiB."""
+MAX_NOTE_BYTES = 1 << 20
+"""A larger file is not read. A case that frostproof draws takes less than 4 KiB."""
 
 _HEAD = struct.Struct("<4sIII")
+"""Magic, checksum of the rest, sizes of the node id and of the case in bytes."""
 _MAGIC = b"frpn"
 
 
-class Notes:
-    """The file in which one process notes its case, each note in the place of the last. Raises OSError where there can be none."""
+class CaseNotes:
+    """The file in which one process notes its case. Each note overwrites the last."""
 
     def __init__(self, path: Path) -> None:
+        """Raises OSError if the file cannot be written."""
         self.file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
 
-    def write(self, nodeid: str, case: bytes) -> None:
-        """Note that the item `nodeid` now runs this case, given as JSON."""
-        node = nodeid.encode("utf-8", "surrogateescape")
-        self._put(
-            _HEAD.pack(_MAGIC, zlib.crc32(case, zlib.crc32(node)), len(node), len(case))
-            + node
-            + case
-        )
+    def write(self, node_id: str, case: bytes) -> None:
+        """Note that this item now runs this case, given as JSON."""
+        node = node_id.encode("utf-8", "surrogateescape")
+        checksum = zlib.crc32(case, zlib.crc32(node))
+        self._put(_HEAD.pack(_MAGIC, checksum, len(node), len(case)) + node + case)
 
     def clear(self) -> None:
-        """Note that no case is at hand."""
+        """Note that no case is running."""
         self._put(bytes(_HEAD.size))
 
-    def close(self) -> None:
-        os.close(self.file)
-
     def _put(self, data: bytes) -> None:
-        """In one go from the start; what is left behind it, of a longer note, is not read."""
+        """Write from the start. The rest of a longer note stays behind it, and is not read."""
         if hasattr(os, "pwrite"):
             os.pwrite(self.file, data, 0)
         else:
@@ -49,17 +45,17 @@ class Notes:
             os.write(self.file, data)
 
 
-def read(path: Path) -> tuple[str, bytes] | None:
-    """The item and the case of the last note; None where there is none, or one that was not written to its end."""
+def read_note(path: Path) -> tuple[str, bytes] | None:
+    """Return node id and case of the last note, or None if there is none or it is incomplete."""
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+            data = file.read(MAX_NOTE_BYTES + 1)
     except OSError:
         return None
     if len(data) < _HEAD.size:
         return None
-    magic, checksum, first, second = _HEAD.unpack_from(data)
-    body = data[_HEAD.size : _HEAD.size + first + second]
-    if magic != _MAGIC or len(body) != first + second or zlib.crc32(body) != checksum:
+    magic, checksum, node_size, case_size = _HEAD.unpack_from(data)
+    body = data[_HEAD.size : _HEAD.size + node_size + case_size]
+    if magic != _MAGIC or len(body) != node_size + case_size or zlib.crc32(body) != checksum:
         return None
-    return body[:first].decode("utf-8", "surrogateescape"), body[first:]
+    return body[:node_size].decode("utf-8", "surrogateescape"), body[node_size:]

@@ -1,4 +1,7 @@
-"""The devices that verification runs on: the CPU, accelerators, and `meta`, which has shapes and no values."""
+"""The devices for verification: the CPU, accelerators, and `meta`, which has shapes and no values.
+
+A device is named by its type, as `cuda`, or with an index, as `cuda:1`.
+"""
 
 from __future__ import annotations
 
@@ -10,72 +13,68 @@ import torch
 from frostproof.errors import UsageError
 
 DETERMINISTIC_WORKSPACE = ":4096:8"
-"""What cuBLAS needs to repeat itself, as torch's notes on reproducibility say."""
+"""CUBLAS_WORKSPACE_CONFIG for reproducible results, from torch's notes on reproducibility."""
 
-PROCESS = 1 << 30
-"""Bytes of an accelerator's memory that one process may take: its context takes most of them, the networks are small."""
+PROCESS_BYTES = 1 << 30
+"""Memory of an accelerator for one process: mostly its context, as the networks are small."""
 
 
-def available() -> list[str]:
-    """Device types found here, in the order in which they are verified."""
+def available_devices() -> list[str]:
+    """Return the types of the available devices, in the order in which they are verified."""
     accelerator = (
         torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     )
     return ["cpu", *([accelerator.type] if accelerator is not None else []), "meta"]
 
 
-def chosen(requested: Sequence[str]) -> list[str]:
-    """The requested devices, or all available ones. Raises UsageError where one is absent."""
-    found = available()
+def select_devices(requested: Sequence[str]) -> list[str]:
+    """Return the requested devices, or all if none is. Raises UsageError if one is absent."""
+    available = available_devices()
     for name in requested:
         kind, _, index = name.partition(":")
-        if kind not in found or (index and not (index.isdigit() and int(index) < _count(kind))):
-            raise UsageError(f"device {name!r} is absent: found {', '.join(found)}")
-    return list(dict.fromkeys(requested)) or found
+        if kind not in available or (index and not (index.isdigit() and int(index) < _count(kind))):
+            raise UsageError(f"device {name!r} is absent: found {', '.join(available)}")
+    return list(dict.fromkeys(requested)) or available
 
 
-def placed(device: str, worker: int) -> str:
-    """Where worker number `worker` runs what is meant for `device`: accelerators without an index are taken in turn."""
-    return (
-        f"{device}:{worker % _count(device)}"
-        if is_accelerator(device) and ":" not in device
-        else device
-    )
+def device_for_worker(device: str, worker: int) -> str:
+    """Return `device` with an index: worker number `worker` gets the accelerators in turn."""
+    if is_accelerator(device) and ":" not in device:
+        return f"{device}:{worker % _count(device)}"
+    return device
 
 
 def is_accelerator(device: str) -> bool:
     return device not in ("cpu", "meta")
 
 
-def settings_of(devices: Sequence[str]) -> list[str]:
-    """What makes kernels repeat themselves on those of the devices whose kernels may not: a line for each."""
+def determinism_settings(devices: Sequence[str]) -> list[str]:
+    """Describe, one line per device, the settings for kernels that may not repeat themselves."""
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG", DETERMINISTIC_WORKSPACE)
     return [
-        f"on {device}: deterministic algorithms where there are any, CUBLAS_WORKSPACE_CONFIG={workspace}"
+        f"on {device}: deterministic algorithms where there are any, "
+        f"CUBLAS_WORKSPACE_CONFIG={workspace}"
         for device in devices
         if device.startswith("cuda")
     ]
 
 
 def most_workers(devices: Sequence[str]) -> int | None:
-    """How many processes the accelerators among these devices have free memory for; None without one that tells."""
-    rooms = [
-        room
-        for each in chosen(devices)
-        if is_accelerator(each) and (room := _room(each)) is not None
-    ]
+    """Return how many processes have room on the accelerators, or None if that is unknown."""
+    accelerators = filter(is_accelerator, select_devices(devices))
+    rooms = [room for device in accelerators if (room := _room(device)) is not None]
     return max(1, min(rooms)) if rooms else None
 
 
 def _room(device: str) -> int | None:
-    """Processes that fit on an accelerator: on the one that has this index, or on all of its kind."""
+    """Return how many processes have room on this accelerator, or on all of its type."""
     kind, _, index = device.partition(":")
-    free = getattr(torch.get_device_module(kind), "mem_get_info", None)
-    if free is None:
+    free_memory = getattr(torch.get_device_module(kind), "mem_get_info", None)
+    if free_memory is None:
         return None
-    # Workers take the devices in turn, so that the fullest decides.
+    # Workers get the devices in turn, so the fullest device decides.
     indices = [int(index)] if index else range(_count(kind))
-    return len(indices) * min(int(free(each)[0]) // PROCESS for each in indices)
+    return len(indices) * min(int(free_memory(each)[0]) // PROCESS_BYTES for each in indices)
 
 
 def _count(kind: str) -> int:

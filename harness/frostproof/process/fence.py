@@ -1,4 +1,4 @@
-"""A fence around a run: what an optimizer, or we, change in the process is put back when the run ends."""
+"""A fence around a run: it sets up the process, and undoes what changes inside it."""
 
 from __future__ import annotations
 
@@ -11,40 +11,66 @@ from typing import Any
 
 import torch
 
-from frostproof.process.allocator import keep_few
+from frostproof.process.allocator import limit_kernel_caches
 from frostproof.process.device import DETERMINISTIC_WORKSPACE, is_accelerator
 from frostproof.process.interruption import interruptible
-from frostproof.process.quiet import printing_less
+from frostproof.process.quiet import limited_output
 
 
 @contextmanager
 def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
-    """One torch thread, no warnings, deterministic kernels, no fused attention unless asked for, nothing compiled, no contraction
-    reordered, little printed, few kernels kept, Ctrl-C told apart; RNG, grad mode and defaults restored.
+    """Run on `device` with deterministic kernels, and undo what an optimizer changes in torch.
 
-    Fused attention is chosen by requires_grad, and rounds otherwise. To compile what an optimizer wants compiled would take
-    minutes for each of the networks, and show what its eager code shows. To look for the best order of each einsum takes
-    minutes too, where the tensors are many and small.
+    Inside the fence nothing warns, little is printed and Ctrl-C raises RunInterruptedError.
+    torch uses one thread and compiles nothing. Compiling an optimizer would take minutes for each
+    network, and show what its eager code shows.
     """
-    threads, grad, dtype = (
-        torch.get_num_threads(),
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-    )
-    deterministic, warn_only = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-    )
+    limit_kernel_caches()
+    with (
+        _settings_restored(device),
+        _repeatable_kernels(device, fused_attention),
+        _no_process_group_left(),
+        interruptible(),
+        warnings.catch_warnings(),
+        torch.compiler.set_stance("force_eager"),
+        limited_output(),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _settings_restored(device: str) -> Iterator[None]:
+    """Restore the random number generators, the grad mode and the default dtype."""
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     cpu_state, python_state = torch.get_rng_state(), random.getstate()
-    device_state = (
-        torch.get_device_module(device).get_rng_state() if is_accelerator(device) else None
-    )
+    module = torch.get_device_module(device) if is_accelerator(device) else None
+    device_state = module.get_rng_state() if module is not None else None
+    try:
+        yield
+    finally:
+        torch.set_rng_state(cpu_state)
+        random.setstate(python_state)
+        if module is not None:
+            module.set_rng_state(device_state)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+
+
+@contextmanager
+def _repeatable_kernels(device: str, fused_attention: bool) -> Iterator[None]:
+    """Make kernels repeat themselves.
+
+    Fused attention is chosen by requires_grad, and rounds differently. Searching for the best
+    order of each einsum takes minutes if there are many small tensors.
+    """
     memory: Any = torch.utils.deterministic
-    fill, fast_path = memory.fill_uninitialized_memory, torch.backends.mha.get_fastpath_enabled()
     einsum: Any = torch.backends.opt_einsum
-    reorders = einsum.enabled
-    grouped = _has_process_group()
-    keep_few()
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill, reorder = memory.fill_uninitialized_memory, einsum.enabled
+    fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.set_num_threads(1)
     torch.backends.mha.set_fastpath_enabled(fused_attention)
     if is_accelerator(device):
@@ -52,27 +78,23 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     torch.use_deterministic_algorithms(True, warn_only=True)
     memory.fill_uninitialized_memory = einsum.enabled = False
     try:
-        with (
-            interruptible(),
-            warnings.catch_warnings(),
-            torch.compiler.set_stance("force_eager"),
-            printing_less(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        if _has_process_group() and not grouped:  # of an optimizer that is given a world of one
-            torch.distributed.destroy_process_group()
-        memory.fill_uninitialized_memory, einsum.enabled = fill, reorders
+        memory.fill_uninitialized_memory, einsum.enabled = fill, reorder
         torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-        torch.set_rng_state(cpu_state)
-        random.setstate(python_state)
-        if device_state is not None:
-            torch.get_device_module(device).set_rng_state(device_state)
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(grad)
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _no_process_group_left() -> Iterator[None]:
+    """Destroy a process group that was made inside, for an optimizer that needs one."""
+    had_group = _has_process_group()
+    try:
+        yield
+    finally:
+        if _has_process_group() and not had_group:
+            torch.distributed.destroy_process_group()
 
 
 def _has_process_group() -> bool:

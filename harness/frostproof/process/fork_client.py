@@ -1,6 +1,6 @@
-"""Stands for a Python interpreter of which a fork server makes a fork; see `fork_server`.
+"""Takes the place of a Python interpreter, and asks the fork server for a fork; see `fork_server`.
 
-Usage: fork_client.py SOCKET -u -c CODE. It imports next to nothing, so that it starts in milliseconds.
+Usage: fork_client.py SOCKET -u -c CODE. It imports very little, so that it starts in milliseconds.
 """
 
 import json
@@ -14,6 +14,6 @@ with socket.socket(socket.AF_UNIX) as server:
     socket.send_fds(server, [b"3"], [0, 1, 2])
     server.sendall(json.dumps(request).encode() + b"\n")
     for stream in (0, 1, 2):
-        os.close(stream)  # only the fork has them, so that its end is seen
+        os.close(stream)  # Now only the fork has them, so that its end is seen.
     code = server.recv(16)
 os._exit(int(code) % 256 if code else 1)

@@ -1,9 +1,10 @@
-"""Forks of one process that has imported torch, each of which is a new Python that is ready at once.
+"""A server that forks: each fork is a new Python that has imported torch already.
 
-To import torch takes seconds, and every worker of pytest-xdist would do it again. The server is forked from a process that has
-imported torch and has started no thread. It waits at a socket. `fork_client.py` stands for a Python interpreter: it hands its
-standard streams to the server, whose fork takes them over and runs what the client was told to run. The client ends as its
-fork ends. A client that is killed takes its fork with it, and the end of the first process ends them all.
+Importing torch takes seconds, and every worker of pytest-xdist would do it again. The server is
+forked from a process that has imported torch and has started no thread. It listens on a socket.
+`fork_client.py` takes the place of a Python interpreter. It hands its standard streams to the
+server, whose fork takes them over and runs the client's code. The client exits as its fork does.
+If a client is killed, its fork is killed too. If the first process ends, all of them end.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ STREAMS = 3
 def can_fork() -> bool:
     """Whether this process may fork although it has imported torch.
 
-    It must have one thread, as locks that another thread holds stay locked in a fork. Only Linux's libraries allow it.
+    It must have only one thread, because a lock that another thread holds stays locked in a fork.
+    Only the libraries of Linux allow forks.
     """
     if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return False
@@ -40,10 +42,12 @@ def can_fork() -> bool:
 
 
 class ForkServer:
-    """The server's life, from the process that starts it. Raises OSError where it cannot be started."""
+    """Starts the server, which lives until `close` or the end of this process."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="frostproof-"))  # which other users cannot enter
+        """Raises OSError if the server cannot be started."""
+        # Other users cannot enter this folder.
+        self.folder = Path(tempfile.mkdtemp(prefix="frostproof-"))
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.folder / "socket"))
             listener.listen(128)
@@ -57,23 +61,21 @@ class ForkServer:
 
     @property
     def python(self) -> str:
-        """The words that stand for a Python interpreter, as a shell would read them."""
+        """The command that takes the place of a Python interpreter, quoted as for a shell."""
         client = Path(__file__).with_name("fork_client.py")
         return shlex.join([sys.executable, "-I", "-S", str(client), str(self.folder / "socket")])
 
     def close(self) -> None:
-        """End the server and what it has forked."""
+        """End the server and its forks."""
         os.close(self.lifeline)
         os.waitpid(self.process, 0)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _serve(listener: socket.socket, lifeline: int) -> NoReturn:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started the server decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Only `close` ends the server.
     gc.freeze()
-    children: dict[
-        int, tuple[int, socket.socket]
-    ] = {}  # by the descriptors of processes and of clients
+    children: dict[int, tuple[int, socket.socket]] = {}  # process descriptor -> fork, client
     with selectors.DefaultSelector() as selector:
         selector.register(lifeline, selectors.EVENT_READ)
         selector.register(listener, selectors.EVENT_READ)
@@ -85,10 +87,8 @@ def _serve(listener: socket.socket, lifeline: int) -> NoReturn:
                     os._exit(0)
                 elif key.fileobj is listener:
                     client, _ = listener.accept()
-                    with suppress(
-                        OSError, ValueError
-                    ):  # what is not a client of ours is not served
-                        request, streams = _received(client)
+                    with suppress(OSError, ValueError):  # from a stranger, who is not served
+                        request, streams = _receive(client)
                         process = os.fork()
                         if process == 0:
                             _become(request, streams)
@@ -99,15 +99,15 @@ def _serve(listener: socket.socket, lifeline: int) -> NoReturn:
                         children[handle] = process, client
                         selector.register(handle, selectors.EVENT_READ)
                         selector.register(client, selectors.EVENT_READ, handle)
-                elif key.data is not None:  # the client is gone
+                elif key.data is not None:  # A client is gone.
                     selector.unregister(key.fileobj)
                     with suppress(ProcessLookupError):
                         os.kill(children[key.data][0], signal.SIGKILL)
                 else:
-                    _ended(selector, int(key.fd), *children.pop(key.fd))
+                    _report_end(selector, int(key.fd), *children.pop(key.fd))
 
 
-def _ended(
+def _report_end(
     selector: selectors.BaseSelector, handle: int, process: int, client: socket.socket
 ) -> None:
     selector.unregister(handle)
@@ -119,16 +119,16 @@ def _ended(
         client.sendall(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _received(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Return what a client asks for and its standard streams."""
-    client.settimeout(10)  # seconds; nobody else is served meanwhile
+def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """Return the request and the standard streams of a client."""
+    client.settimeout(10)  # Nobody else is served for so many seconds.
     _, streams, _, _ = socket.recv_fds(client, 1, STREAMS)
     with client.makefile("rb") as file:
         return json.loads(file.readline()), list(streams)
 
 
 def _become(request: dict[str, Any], streams: list[int]) -> NoReturn:
-    """Be the new Python, to its end."""
+    """Run the code of a client in this fork, and exit."""
     code = 1
     try:
         for number, stream in enumerate(streams):

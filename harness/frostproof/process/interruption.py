@@ -1,7 +1,7 @@
-"""Interruptions from outside, told apart from what an optimizer raises itself.
+"""Interruptions from outside, told apart from exceptions that an optimizer raises.
 
-An optimizer may raise anything, KeyboardInterrupt and SystemExit too, and that is a finding. A signal may arrive at the same
-place, and then the run has to end.
+An optimizer may raise any exception, also KeyboardInterrupt or SystemExit, and that is a finding.
+A signal may arrive at the same place, and then the run must end.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-
-class Interrupted(KeyboardInterrupt):
-    """A signal has asked the run to end."""
+from frostproof.errors import RunInterruptedError
 
 
 def interrupt(number: int = signal.SIGINT, frame: object = None) -> NoReturn:
-    """A signal's handler that raises Interrupted."""
-    raise Interrupted(signal.Signals(number).name)
+    """Raise RunInterruptedError, as the handler of a signal."""
+    raise RunInterruptedError(signal.Signals(number).name)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While this is active in the main thread, Ctrl-C raises Interrupted where it would have raised KeyboardInterrupt.
+    """Let Ctrl-C raise RunInterruptedError instead of KeyboardInterrupt.
 
-    A handler that somebody else has set is left as it is. Outside the main thread no handler can be set, and none is.
+    A handler that somebody else has set stays. Only the main thread can set a handler.
     """
-    ours = (
+    may_set = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
-    if ours:
+    if may_set:
         signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
-        if ours:
+        if may_set:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def passes(error: BaseException) -> bool:
-    """Whether an exception that came through an optimizer's code came from outside, and must go on.
+def comes_from_outside(error: BaseException) -> bool:
+    """Whether an exception that came through an optimizer's code must be raised again.
 
-    Without a handler of ours nobody knows who raised a KeyboardInterrupt, and it goes on. What pytest raises to end a test, as
-    when its time is over, goes on as well.
+    That is so for a signal, and for what pytest raises to end a test, as at a timeout. Without our
+    handler nobody knows who raised a KeyboardInterrupt, so it is raised again too.
     """
+    if isinstance(error, RunInterruptedError):
+        return True
     if isinstance(error, KeyboardInterrupt):
-        return isinstance(error, Interrupted) or signal.getsignal(signal.SIGINT) is not interrupt
+        return signal.getsignal(signal.SIGINT) is not interrupt
     import pytest
 
     return isinstance(error, (pytest.exit.Exception, pytest.fail.Exception, pytest.skip.Exception))

@@ -1,4 +1,4 @@
-"""Tasks in processes of their own, a few at a time: one that dies or hangs costs its own answer and no other."""
+"""Tasks in processes of their own: one that dies or hangs loses its own answer and no other."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from frostproof.errors import LostError
+
 Answer = TypeVar("Answer")
 
 
-class LostError(Exception):
-    """A task gave no answer; the message is the reason, one line."""
-
-
-def each_alone(
+def run_isolated(
     task: Callable[..., Answer],
     arguments: Sequence[tuple[Any, ...]],
     jobs: int,
@@ -23,10 +21,11 @@ def each_alone(
     preload: str,
     then: Callable[[Answer], Answer] = lambda answer: answer,
 ) -> Iterator[Answer | LostError]:
-    """What `task` answers to each of `arguments`, in order, or why there is no answer.
+    """Yield, in order, what `task` returns for each of `arguments`, or why it returned nothing.
 
-    `limit`: seconds that one may take; `preload`: a module that all processes import, once for all where the system can fork.
-    All of it must be picklable, but for `then`: what is done to an answer here, by as many threads as there are `jobs`.
+    At most `jobs` tasks run at a time, each for at most `limit` seconds. All processes import the
+    module `preload`, once for all where the system can fork. Tasks, arguments and answers must be
+    picklable. `then` processes each answer further in a thread of this process.
     """
     forks = "forkserver" in multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
@@ -34,24 +33,24 @@ def each_alone(
         context.set_forkserver_preload([preload])
     with ThreadPoolExecutor(jobs) as threads:
 
-        def answered(given: tuple[Any, ...]) -> Answer | LostError:
-            answer = _alone(context, task, given, limit)
+        def run(given: tuple[Any, ...]) -> Answer | LostError:
+            answer = _run_alone(context, task, given, limit)
             return answer if isinstance(answer, LostError) else then(answer)
 
-        yield from threads.map(answered, arguments)
+        yield from threads.map(run, arguments)
 
 
-def _alone(
+def _run_alone(
     context: Any, task: Callable[..., Answer], given: tuple[Any, ...], limit: float
 ) -> Answer | LostError:
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(theirs, task, given), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_answer, args=(sender, task, given), daemon=True)
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        if not ours.poll(limit):
+        if not receiver.poll(limit):
             return LostError(f"it took more than {limit:g} s")
-        answer: Answer | LostError = ours.recv()
+        answer: Answer | LostError = receiver.recv()
         return answer
     except EOFError:
         process.join(1)
@@ -59,13 +58,12 @@ def _alone(
     finally:
         process.kill()
         process.join()
-        ours.close()
+        receiver.close()
 
 
-def _answer(answers: Connection, task: Callable[..., Any], given: tuple[Any, ...]) -> None:
+def _send_answer(sender: Connection, task: Callable[..., Any], given: tuple[Any, ...]) -> None:
     try:
-        answers.send(task(*given))
-    except BaseException as error:  # exit() too is no answer
-        answers.send(
-            LostError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": "))
-        )
+        sender.send(task(*given))
+    except BaseException as error:  # A task that calls exit() has no answer either.
+        text = " ".join(str(error).split())[:300]
+        sender.send(LostError(f"{type(error).__name__}: {text}".rstrip(": ")))

@@ -1,4 +1,4 @@
-"""Others' modules and optimizers, kept from saying too much."""
+"""Less output from modules and optimizers that are not ours."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import TextIO
 
+NOTICE = "\n[frostproof: the rest of what this optimizer prints is dropped]\n"
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings inside, whatever filters are in force: under `-W error`, importing torch would fail where NumPy is absent."""
+    """Ignore warnings. Under `-W error`, importing torch would otherwise fail without NumPy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-class Bounded(io.TextIOBase):
-    """Hands on the first characters, and drops the rest."""
+class LimitedStream(io.TextIOBase):
+    """Passes on the first `room` characters, and drops the rest."""
 
     def __init__(self, stream: TextIO, room: int) -> None:
         self.stream, self.room = stream, room
@@ -32,14 +34,13 @@ class Bounded(io.TextIOBase):
             self.stream.write(text[: self.room])
             self.room -= len(text)
             if self.room <= 0:
-                self.stream.write(
-                    "\n[frostproof: the rest of what this optimizer prints is dropped]\n"
-                )
+                self.stream.write(NOTICE)
         return len(text)
 
 
 @contextmanager
-def printing_less(room: int = 10_000) -> Iterator[None]:
-    """What is printed inside is cut off after `room` characters: an optimizer may print at every step of many thousands."""
-    with redirect_stdout(Bounded(sys.stdout, room)), redirect_stderr(Bounded(sys.stderr, room)):
+def limited_output(room: int = 10_000) -> Iterator[None]:
+    """Cut off what is printed after `room` characters: an optimizer may print at every step."""
+    stdout, stderr = LimitedStream(sys.stdout, room), LimitedStream(sys.stderr, room)
+    with redirect_stdout(stdout), redirect_stderr(stderr):
         yield

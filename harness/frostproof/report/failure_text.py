@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frostproof.errors import one_line
-from frostproof.invariants.invariant import Violation
+from frostproof.errors import ViolationError, one_line
 from frostproof.report.network_code import conditions, hyperparameters, network
 from frostproof.spec.casefile import path_of
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def is_violation(error: BaseException | None) -> bool:
     """Whether there is nothing more to this exception than the violations that the verification has on record."""
-    if isinstance(error, Violation):
+    if isinstance(error, ViolationError):
         return True
     return type(error) is ExceptionGroup and all(map(is_violation, error.exceptions))
 

@@ -15,10 +15,6 @@ import torch
 from frostproof.spec.subject import Subject
 
 
-class Unprintable(Exception):
-    """What cannot be written as a script of its own; the message is the reason, one line."""
-
-
 class Naming:
     """Names for the classes and functions that a training uses.
 

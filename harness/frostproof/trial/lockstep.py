@@ -12,8 +12,8 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Shown
 from frostproof.invariants.invariant import Invariant
-from frostproof.process.allocator import filled
-from frostproof.process.interruption import passes
+from frostproof.process.allocator import filled_memory
+from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.case import Case, Positions
 from frostproof.spec.program import Step
 from frostproof.spec.subject import Subject
@@ -119,7 +119,7 @@ class _Lockstep:
                 recorder.begin(
                     event, trace=trace and role == "a", count=count and role in ("a", "b")
                 )
-                with filled() if role == "again" else nullcontext():
+                with filled_memory() if role == "again" else nullcontext():
                     if not self._survives(role, index, partial(training.run, index)):
                         return
                     seen[role] = recorder.end(training)
@@ -144,7 +144,7 @@ class _Lockstep:
         except BaseException as error:  # whatever an optimizer raises is for the caller to judge
             recorder.looking.close()
             torch.set_grad_enabled(True)
-            if passes(error):
+            if comes_from_outside(error):
                 raise
             groups = getattr(training.optimizer, "param_groups", ())
             rates = tuple(

@@ -17,11 +17,10 @@ from pathlib import Path
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.execution import started, verdict
 from frostproof.counterexamples.script import training
-from frostproof.errors import FrostproofError
+from frostproof.errors import FrostproofError, UnprintableError
 from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.spec.subject import Subject
-from frostproof.training.naming import Unprintable
 from frostproof.training.source import WIDTH
 from frostproof.verification.replay import probed_subject
 
@@ -57,7 +56,7 @@ def find_death_script(saved: CaseFile, folder: Path) -> str | None:
                 text = with_launcher(
                     training(saved.case, subject, role, saved.device, ways), subject
                 )
-        except Unprintable:
+        except UnprintableError:
             continue
         if shows_death(text, folder):
             return text

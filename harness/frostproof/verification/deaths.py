@@ -17,14 +17,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from frostproof.process.case_notes import read
+from frostproof.process.case_notes import read_note
 
 if TYPE_CHECKING:
     from frostproof.results.rows import SubjectRow
     from frostproof.spec.casefile import CaseFile
 
 LIMIT = 180.0
-"""Seconds that the search for one script may take."""
+"""Seconds for the search for one script, and for all that are left at the end of a run."""
+
+SEARCHES_AT_ONCE = 4
+"""Each search imports torch in a process of its own, and takes some hundred MiB of memory."""
 
 
 class Search(NamedTuple):
@@ -43,6 +46,8 @@ class Deaths:
         self.cases, self.place, self.warn = cases, place, warn
         self.noted: dict[str, bytes] = {}
         self.searches: dict[tuple[str, str, str], Search] = {}
+        self.waiting: dict[tuple[str, str, str], tuple[Path, CaseFile]] = {}
+        """Case files whose scripts are still to be searched for."""
         self.temporary: Path | None = None
 
     @property
@@ -54,13 +59,13 @@ class Deaths:
 
     def learn(self, worker: str, nodeid: str) -> None:
         """Read what a worker had noted that died at this item; what an earlier one had noted of it stays where it noted nothing."""
-        note = read(self.folder / worker)
+        note = read_note(self.folder / worker)
         if note is not None and note[0] == nodeid:
             self.noted[nodeid] = note[1]
 
     def save(self, row: SubjectRow, nodeid: str) -> None:
         """Write the case at which this item died, name it in the row, and begin to look for its script. Without a note, nothing."""
-        if nodeid not in self.noted or row.key in self.searches:
+        if nodeid not in self.noted or row.key in {*self.searches, *self.waiting}:
             return
         import msgspec
 
@@ -81,10 +86,22 @@ class Deaths:
             self.warn(f"no case can be written to {self.cases}: {error.strerror}")
             return
         row.case = str(path)
-        with suppress(OSError):  # which costs the script alone
-            self._search(path, row, found)
+        self.waiting[row.key] = path, found
+        self._start_searches()
 
-    def _search(self, path: Path, row: SubjectRow, found: CaseFile) -> None:
+    def _start_searches(self) -> None:
+        """Start those that wait, as far as there is room."""
+        while self.waiting and self.running < SEARCHES_AT_ONCE:
+            key = next(iter(self.waiting))
+            with suppress(OSError):  # which costs the script alone
+                self._search(key, *self.waiting.pop(key))
+
+    @property
+    def running(self) -> int:
+        """How many searches run now."""
+        return sum(search.process.poll() is None for search in self.searches.values())
+
+    def _search(self, key: tuple[str, str, str], path: Path, found: CaseFile) -> None:
         output = self.folder / f"script-{len(self.searches)}"
         with output.open("wb") as file:
             process = subprocess.Popen(
@@ -105,24 +122,37 @@ class Deaths:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # so that it is ended with all that it has started
             )
-        self.searches[row.key] = Search(process, time.monotonic(), output, found)
+        self.searches[key] = Search(process, time.monotonic(), output, found)
 
     def finish(self, rows: Iterable[SubjectRow]) -> None:
         """Wait for the scripts, within their time, and name them in the rows."""
         if not self.searches:
             return
-        from frostproof.spec.casefile import save
-
-        scripts = {}
-        for key, search in self.searches.items():
-            with suppress(subprocess.TimeoutExpired, OSError):
-                code = search.process.wait(max(0, search.started + LIMIT - time.monotonic()))
-                text = search.output.read_text(encoding="utf-8")
-                if code == 0 and text:
-                    scripts[key] = str(save(self.cases, search.found, text)[1])
+        scripts: dict[tuple[str, str, str], str | None] = {}
+        end = time.monotonic() + LIMIT
+        while left := [key for key in self.searches if key not in scripts]:
+            scripts[left[0]] = self._script(self.searches[left[0]], end)
+            if time.monotonic() < end:
+                self._start_searches()
         for row in rows:
             if row.case is not None and row.key in self.searches:
                 row.reproducer = scripts.get(row.key)
+
+    def _script(self, search: Search, end: float) -> str | None:
+        """Wait for a search until `end`. Return the path of the script that it found, if any."""
+        from frostproof.spec.casefile import save
+
+        with suppress(OSError):
+            try:
+                last = min(end, search.started + LIMIT)
+                code = search.process.wait(max(0, last - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _end(search.process)
+                return None
+            text = search.output.read_text(encoding="utf-8")
+            if code == 0 and text:
+                return str(save(self.cases, search.found, text)[1])
+        return None
 
     def close(self) -> None:
         """End what still runs, and leave nothing behind."""

@@ -15,12 +15,11 @@ from typing import Literal, NamedTuple
 import msgspec
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.errors import CaseError, UsageError
-from frostproof.invariants.invariant import Violation
+from frostproof.errors import CaseError, UnusableError, UsageError, ViolationError
 from frostproof.invariants.registry import BY_ID
-from frostproof.optimizers.probe import Unusable, probe
+from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
-from frostproof.process.device import chosen, placed
+from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile
 from frostproof.spec.subject import AUTOGRAD, Subject
@@ -57,12 +56,12 @@ def replay(saved: CaseFile) -> ReplayVerdict:
         raise CaseError(
             f"{saved.invariant!r} is no invariant: `frostproof list invariants` names them"
         )
-    chosen([saved.device])
+    select_devices([saved.device])
     subject = _subject(saved)
     sought = Verification(
         subject,
         saved.device,
-        indexed_device=placed(saved.device, 0),
+        indexed_device=device_for_worker(saved.device, 0),
         only_invariant=saved.invariant,
     )
     if not sought.tallies:
@@ -75,7 +74,7 @@ def replay(saved: CaseFile) -> ReplayVerdict:
     ):
         try:
             violation = _judged(verification, saved)
-        except Unusable as unusable:
+        except UnusableError as unusable:
             return ReplayVerdict("NOT JUDGED", str(unusable))
         if violation is not None:
             doubts = [
@@ -98,23 +97,23 @@ def _whole(subject: Subject, saved: CaseFile) -> Verification:
     return Verification(
         subject,
         saved.device,
-        indexed_device=placed(saved.device, 0),
+        indexed_device=device_for_worker(saved.device, 0),
         strict=BY_ID[saved.invariant].severity == "cost",
     )
 
 
 def probed_subject(saved: CaseFile) -> Subject:
     """The subject that the file names, as a run finds it before its first trial. Raises UsageError."""
-    chosen([saved.device])
+    select_devices([saved.device])
     subject = _subject(saved)
-    with fenced(saved.device), suppress(Unusable):
-        return probe(subject, placed(saved.device, 0))
+    with fenced(saved.device), suppress(UnusableError):
+        return probe(subject, device_for_worker(saved.device, 0))
     return subject
 
 
 def _survived(saved: CaseFile) -> ReplayVerdict:
     """Run the case in a process of its own, which may die."""
-    chosen([saved.device])
+    select_devices([saved.device])
     _subject(saved)  # what is wrong with the file is told by this process
     try:
         done = subprocess.run(
@@ -158,25 +157,27 @@ def main() -> None:
     try:
         violation = _judged(
             Verification(
-                probed_subject(saved), saved.device, indexed_device=placed(saved.device, 0)
+                probed_subject(saved),
+                saved.device,
+                indexed_device=device_for_worker(saved.device, 0),
             ),
             saved,
         )
         text = "" if violation is None else str(violation).partition("\n")[0]
-    except (CaseError, Unusable) as error:
+    except (CaseError, UnusableError) as error:
         text = str(error)
     print(f"\n{SURVIVED}{f'but: {text}' if text else ''}", flush=True)
 
 
-def _judged(verification: Verification, saved: CaseFile) -> Violation | None:
-    """What the case violates. Raises Unusable where the optimizer cannot be judged with nothing frozen."""
+def _judged(verification: Verification, saved: CaseFile) -> ViolationError | None:
+    """What the case violates. Raises UnusableError where the optimizer cannot be judged with nothing frozen."""
     with fenced(verification.indexed_device):
         try:
             verification.prepare()
             verification.judge(saved.case)
-        except Violation as violation:
+        except ViolationError as violation:
             return violation
-        except Unusable:
+        except UnusableError:
             raise
         except (
             Exception,

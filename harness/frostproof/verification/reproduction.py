@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from frostproof.counterexamples.execution import reproduces
 from frostproof.counterexamples.script import script
+from frostproof.errors import UnprintableError
 from frostproof.process.fence import fenced
-from frostproof.training.naming import Unprintable
 from frostproof.verification.verification import Verification
 
 
@@ -32,7 +32,7 @@ def reproductions(verification: Verification, folder: Path) -> dict[str, Reprodu
         try:
             with fenced(verification.indexed_device):
                 text = script(tally.shown, verification.subject, verification.approaches)
-        except Unprintable as unprintable:
+        except UnprintableError as unprintable:
             found[identity] = Reproduction(None, False, str(unprintable))
             continue
         with tempfile.TemporaryDirectory() as temporary:

@@ -18,8 +18,9 @@ import msgspec
 from hypothesis import Phase
 from hypothesis import strategies as st
 
-from frostproof.invariants.invariant import Invariant, Violation
-from frostproof.process.allocator import give_back
+from frostproof.errors import ViolationError
+from frostproof.invariants.invariant import Invariant
+from frostproof.process.allocator import release_free_memory
 from frostproof.spec.case import Case
 from frostproof.verification.profiles import batches, hypothesis_settings
 
@@ -52,7 +53,7 @@ def search_violations(
     search.remember()
     for number, count in enumerate(batches(examples)):
         if number:
-            give_back()
+            release_free_memory()
         search.explore(number, count)
         if verification.only_invariant is not None and search.found:
             break
@@ -153,7 +154,7 @@ class _Search:
         with suppress(SkipTest):
             try:
                 hypothesis_settings(count, database, phases)(given)()
-            except Violation as violation:
+            except ViolationError as violation:
                 return violation
         return None
 

@@ -12,12 +12,13 @@ import msgspec
 from hypothesis.strategies import SearchStrategy, just
 
 from frostproof.approaches.approach import Approaches
+from frostproof.errors import UnusableError, ViolationError
 from frostproof.generation.cases import cases
 from frostproof.invariants.breach import Shown
-from frostproof.invariants.invariant import Invariant, Violation
+from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_grad
-from frostproof.optimizers.probe import Unusable, probe
+from frostproof.optimizers.probe import probe
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import has_nan, nans_alike
@@ -94,10 +95,10 @@ class Verification:
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
-        """Probe the subject, and find the `cases` to draw for it. Raises Unusable, with the reason kept for the report."""
+        """Probe the subject, and find the `cases` to draw for it. Raises UnusableError, with the reason kept for the report."""
         try:
             self.subject = probe(self.subject, self.indexed_device)
-        except Unusable as unusable:
+        except UnusableError as unusable:
             self.unusable_reason = str(unusable)
             raise
         self.cases = cases(self.subject)
@@ -164,7 +165,7 @@ class Verification:
             self.failing[key] = violated
         return violated
 
-    def violations(self) -> list[Violation]:
+    def violations(self) -> list[ViolationError]:
         """The violations that fail the property, each at its smallest case, in the order of the registry."""
         seen = [
             i
@@ -175,7 +176,7 @@ class Verification:
             self.violation_of(invariant, self.tallies[invariant.id].message) for invariant in seen
         ]
 
-    def violation_of(self, invariant: Invariant, message: str) -> Violation:
+    def violation_of(self, invariant: Invariant, message: str) -> ViolationError:
         """What to raise for a violation with this message."""
         return invariant.broken(message, f"{self.subject.name} on {self.device}")
 

@@ -15,9 +15,9 @@ from frostproof.applications.atlas.record import Atlas, Cell, Lost, Way
 from frostproof.applications.atlas.traits import traits
 from frostproof.approaches.others import WAYS
 from frostproof.counterexamples.execution import reproduces
-from frostproof.errors import UsageError
+from frostproof.errors import LostError, UsageError
 from frostproof.optimizers.targets import resolve, torch_optimizers
-from frostproof.process.isolated_tasks import LostError, each_alone
+from frostproof.process.isolated_tasks import run_isolated
 from frostproof.process.quiet import quiet
 from frostproof.results import rows as results
 from frostproof.spec.subject import Subject
@@ -49,7 +49,7 @@ def drawn(
     lost: list[Lost] = []
     tasks = [(subject.target, examples, seed, families) for subject in subjects]
     # Scripts are run from here, as one process that runs many has imported torch for all of them.
-    answers = each_alone(
+    answers = run_isolated(
         _explored,
         tasks,
         jobs or os.cpu_count() or 1,

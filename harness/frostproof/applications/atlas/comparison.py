@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from frostproof.approaches.approach import Alone, Approach, Approaches
+from frostproof.errors import UnprintableError
 from frostproof.invariants.breach import HELD, RAISES, Breach, Judgement, Shown
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.messages import at, change
@@ -13,7 +14,6 @@ from frostproof.invariants.tolerance import rounding
 from frostproof.spec.case import Case, Positions
 from frostproof.spec.program import Step
 from frostproof.spec.subject import Subject
-from frostproof.training.naming import Unprintable
 from frostproof.training.observation import Bits, Grads, Moment, Trial, picker
 from frostproof.trial.lockstep import run_trial
 
@@ -144,13 +144,13 @@ def _handed(trial: Trial, moment: Moment, i: int) -> str:
 def difference_shown(
     case: Case, subject: Subject, device: str, left: Approach, right: Approach
 ) -> Shown:
-    """The same comparison for two ways in one trial, as a script is made from. Raises Unprintable where it shows nothing."""
+    """The same comparison for two ways in one trial, as a script is made from. Raises UnprintableError where it shows nothing."""
     outcome = run_trial(case, subject, device, (EQUIVALENT,), Approaches(a=left, b=right))
     if EQUIVALENT in outcome.violated:
         return outcome.violated[EQUIVALENT]
     crash, names = outcome.trial.crash, outcome.trial.names
     if crash is None:
-        raise Unprintable("the same case, run once more, shows no difference")
+        raise UnprintableError("the same case, run once more, shows no difference")
     expected = f"freezing the same by {names['b' if crash.role == 'a' else 'a']} it does not raise"
     return Shown(
         outcome.trial,

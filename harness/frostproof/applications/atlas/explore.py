@@ -24,11 +24,11 @@ from frostproof.applications.atlas.record import Cell, Sameness
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.approaches.others import WAYS
 from frostproof.counterexamples.script import script
+from frostproof.errors import UnprintableError
 from frostproof.optimizers.probe import probe
 from frostproof.process.fence import fenced
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
-from frostproof.training.naming import Unprintable
 from frostproof.training.observation import Trial
 
 TRIES = 16
@@ -91,7 +91,7 @@ def explored(
     subject: Subject, device: str, examples: int, seed: int, families: Collection[str] = ()
 ) -> list[Cell]:
     """Every cell of one optimizer's part of the atlas, in these families of networks, or in all; no script has been run yet.
-    Raises Unusable where it cannot be run."""
+    Raises UnusableError where it cannot be run."""
     found = []
     with fenced(device, fused_attention=True):
         subject = probe(subject, device)
@@ -128,7 +128,7 @@ def _small(case: Case | None) -> bool:
     return case is not None and len(case.architecture.places) <= 2 and len(case.program) <= 2
 
 
-class EnoughError(BaseException):
+class _EnoughError(BaseException):
     """Ends a search, as Hypothesis would by itself only after hundreds of cases. It passes whatever catches an Exception."""
 
 
@@ -139,12 +139,12 @@ def _smallest(region: Region, pair: Pair, seed: int) -> Case | None:
     def parts(case: Case) -> bool:
         if case not in known:
             if len(known) == TRIES:
-                raise EnoughError
+                raise _EnoughError
             known[case] = pair in region.survey(case, pair)
         return known[case]
 
     limit = settings(_SETTINGS, max_examples=TRIES)
-    with suppress(NoSuchExample, EnoughError):
+    with suppress(NoSuchExample, _EnoughError):
         hypothesis.find(
             cases(region.subject, region.family), parts, settings=limit, random=random.Random(seed)
         )
@@ -179,6 +179,6 @@ def _cell(region: Region, pair: Pair, tally: Tally) -> Cell:
     try:
         found = difference_shown(tally.case, region.subject, region.device, left, right)
         text = script(found, region.subject, Approaches(a=left, b=right))
-    except Unprintable as unprintable:
+    except UnprintableError as unprintable:
         return cell.replaced(verdict="doubtful", doubt=str(unprintable))
     return cell.replaced(script=text)

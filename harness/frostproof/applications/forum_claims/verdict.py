@@ -49,7 +49,7 @@ class Verdict(msgspec.Struct, frozen=True):
     shown: tuple[Shown, ...]
 
 
-class Found(Exception):
+class _FoundError(Exception):
     """An example of the kind that is looked for."""
 
 
@@ -82,9 +82,9 @@ def verdict(claim: Claim, examples: int = 200, seed: int = 0) -> Verdict:
         def look(example: Example) -> None:
             if kind(tried(example)):
                 found[:] = [tried(example)]
-                raise Found
+                raise _FoundError
 
-        with suppress(Found):
+        with suppress(_FoundError):
             _search(claim, look, examples, seed, Phase.generate, Phase.shrink)
         return found[0]
 

@@ -1,4 +1,4 @@
-"""Workers of pytest-xdist as forks of one process that has imported all that they need."""
+"""Workers of pytest-xdist as forks of one process that has imported what all of them need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from frostproof.process.quiet import quiet
 
 PRELOADED = (
     "torch",
-    "torch._dynamo",  # the first optimizer that is built imports it
+    "torch._dynamo",  # Building the first optimizer imports it.
     "xdist.remote",
     "frostproof.doors.pytest_plugin.suite",
     "frostproof.doors.pytest_plugin.worker",
@@ -24,7 +24,10 @@ PRELOADED = (
 
 
 class ForkedWorkers:
-    """Has pytest-xdist start its local workers as forks. Use it as a context manager around `pytest.main`."""
+    """A plugin that lets pytest-xdist start its local workers as forks.
+
+    Use it as a context manager around `pytest.main`.
+    """
 
     def __init__(self) -> None:
         self.server: ForkServer | None = None

@@ -1,90 +1,87 @@
-"""The options of a run: each stands on pytest's command line as --frostproof-..., and in its configuration."""
+"""The options of a run: each is on pytest's command line as --frostproof-..., and an ini key."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from frostproof.doors.pytest_plugin.time_budget import seconds
+from frostproof.doors.output_files import check_writable
+from frostproof.doors.pytest_plugin.items import PACKAGE
+from frostproof.doors.pytest_plugin.time_budget import parse_seconds
 from frostproof.errors import UsageError
 from frostproof.verification.profiles import PROFILES, examples
 
+if TYPE_CHECKING:
+    import pytest
+
 PREFIX = "frostproof"
-PACKAGE = "frostproof_properties"
-"""The package of our tests."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """`many`: may be given more than once. `kind`: str, int or bool."""
-
     name: str
     help: str
+    metavar: str = ""
     kind: type = str
+    """str, int or bool."""
     many: bool = False
+    """Whether it may be given more than once."""
 
 
 OPTIONS = (
     Option(
         "optimizer",
         "what to verify: module:Name, or module:* (default: every optimizer of torch.optim)",
+        "TARGET",
         many=True,
     ),
-    Option("device", "where: cpu, meta, cuda, ... (default: all that are available)", many=True),
-    Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)"),
-    Option("max-examples", "examples per optimizer and device, in place of the profile's", int),
+    Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)", "NAME"),
+    Option("max-examples", "examples per optimizer and device, instead of the profile's", "N", int),
     Option(
-        "time-budget", "time for the whole run, as 90s, 30m or 2h: each optimizer gets its share"
+        "time-budget",
+        "time for the whole run, as 90s, 30m or 2h; each optimizer gets a share",
+        "TIME",
     ),
     Option(
         "shards",
-        "parts into which the examples of each optimizer are split, each with a seed of its own (default: 1)",
+        "number of parts into which the examples of each optimizer are split, each with its own "
+        "seed (default: 1)",
+        "N",
         int,
     ),
-    Option("seed", "seed of the search (default: drawn, and named in the header)", int),
     Option(
-        "database",
-        "where failures are remembered, beside the local folder: redis://HOST:PORT/0, a folder, ...",
+        "seed", "seed of the search (default: drawn at random, and shown in the header)", "N", int
+    ),
+    Option(
+        "device",
+        "device to verify on: cpu, meta, cuda, ...; may be repeated (default: all available)",
+        "NAME",
         many=True,
     ),
-    Option("strict", "findings that only cost memory or time fail too", bool),
     Option(
-        "timeout",
-        "seconds after which a worker process is ended that is still at one optimizer",
-        int,
+        "database",
+        "where failures are remembered, besides the local folder: redis://HOST:PORT/0, "
+        "github:OWNER/REPOSITORY or a folder; may be repeated",
+        "LAYER",
+        many=True,
     ),
-    Option("json", "write the results to this file"),
-    Option("markdown", "write a summary to this file"),
-    Option("html", "write one self-contained page to this file"),
+    Option("timeout", "end a worker process that spends more seconds on one optimizer", "N", int),
+    Option("strict", "fail also for findings that only cost memory or time", kind=bool),
+    Option("json", "write the results to this file", "FILE"),
+    Option("markdown", "write a summary to this file", "FILE"),
+    Option("html", "write one self-contained page to this file", "FILE"),
     Option(
         "baseline",
-        "results of an earlier run: say what is new, fixed and still there (nightly: those that --json names)",
+        "results of an earlier run: report what is new, fixed and still there (default with the "
+        "nightly profile: the file that --json names)",
+        "FILE",
     ),
-    Option("cases", "folder for counterexamples (default: frostproof-cases)"),
+    Option("cases", "folder for counterexamples (default: frostproof-cases)", "FOLDER"),
 )
 
-
-def register(parser: pytest.Parser) -> None:
-    group = parser.getgroup(PREFIX, "verification of optimizers under freezing")
-    for option in OPTIONS:
-        key, kind = _key(option), _INI[option.kind, option.many]
-        parser.addini(key + "s" * option.many, option.help, type=kind, default=None)
-        arguments: dict[str, Any] = {"dest": key, "default": None, "help": option.help}
-        if option.kind is bool:
-            arguments["action"] = "store_true"
-        else:
-            arguments |= {
-                "type": option.kind,
-                "metavar": option.name.upper(),
-                "action": "append" if option.many else "store",
-            }
-        group.addoption(f"--{PREFIX}-{option.name}", **arguments)
-
-
-_INI: dict[tuple[type, bool], Any] = {
+_INI_TYPES: dict[tuple[type, bool], Any] = {
     (str, True): "args",
     (str, False): "string",
     (int, False): "int",
@@ -92,24 +89,44 @@ _INI: dict[tuple[type, bool], Any] = {
 }
 
 
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup(PREFIX, "verification of optimizers under freezing")
+    for option in OPTIONS:
+        key = _key(option)
+        ini_type = _INI_TYPES[option.kind, option.many]
+        parser.addini(key + "s" * option.many, option.help, type=ini_type, default=None)
+        arguments: dict[str, Any] = {"dest": key, "default": None, "help": option.help}
+        if option.kind is bool:
+            arguments["action"] = "store_true"
+        else:
+            arguments |= {
+                "type": option.kind,
+                "metavar": option.metavar,
+                "action": "append" if option.many else "store",
+            }
+        group.addoption(f"--{PREFIX}-{option.name}", **arguments)
+
+
 def _key(option: Option) -> str:
     return f"{PREFIX}_{option.name.replace('-', '_')}"
 
 
 @dataclass(frozen=True)
-class Run:
-    """The options of this run, command line before configuration."""
+class RunOptions:
+    """The options of this run. The command line overrides the configuration."""
 
     optimizers: tuple[str, ...]
     devices: tuple[str, ...]
     profile: str
     examples: int
     time_budget: float | None
+    """Seconds."""
     shards: int
     seed: int | None
     databases: tuple[str, ...]
     strict: bool
     timeout: int
+    """Seconds."""
     json: str | None
     markdown: str | None
     html: str | None
@@ -117,39 +134,20 @@ class Run:
     cases: str
 
     @classmethod
-    def of(cls, config: pytest.Config) -> Run:
-        """In a worker, those of the process that started it, as another machine has other files. Raises UsageError."""
-        if hasattr(config, "workerinput"):
-            return cls(**config.workerinput["frostproof_run"])
+    def of(cls, config: pytest.Config) -> RunOptions:
+        """Read the options of a process that is not a worker. Raises UsageError."""
         given = {option.name: _value(config, option) for option in OPTIONS}
         profile = given["profile"] or "dev"
         count = examples(profile, given["max-examples"])
-        if given["timeout"] is not None and given["timeout"] < 1:
-            raise UsageError(
-                f"timeout is {given['timeout']}: give a number of seconds of at least 1"
-            )
         shards = 1 if given["shards"] is None else given["shards"]
-        if not 1 <= shards <= count:
-            raise UsageError(
-                f"shards is {shards}: give a number from 1 to that of the examples, {count}"
-            )
-        for name in ("json", "markdown", "html"):
-            if given[name] and not Path(given[name]).absolute().parent.is_dir():
-                raise UsageError(f"cannot write {given[name]!r}: make its folder first")
-            if given[name] and Path(given[name]).is_dir():
-                raise UsageError(
-                    f"cannot write {given[name]!r}: it is a folder, so name a file in it"
-                )
-        if given["baseline"] and not Path(given["baseline"]).is_file():
-            raise UsageError(
-                f"baseline {given['baseline']!r} is not there: name the results of an earlier run"
-            )
+        _check_numbers(given["timeout"], shards, count)
+        _check_files(given)
         return cls(
             optimizers=tuple(given["optimizer"] or ()),
             devices=tuple(given["device"] or ()),
             profile=profile,
             examples=count,
-            time_budget=seconds(given["time-budget"]) if given["time-budget"] else None,
+            time_budget=parse_seconds(given["time-budget"]) if given["time-budget"] else None,
             shards=shards,
             seed=given["seed"],
             databases=tuple(given["database"] or ()),
@@ -163,10 +161,26 @@ class Run:
         )
 
 
-def means_us(config: pytest.Config) -> bool:
-    """Whether this call of pytest names our suite, or any of our options."""
-    named = any(PACKAGE in argument for argument in config.args)
-    return named or any(config.getoption(_key(option), None) for option in OPTIONS)
+def _check_numbers(timeout: int | None, shards: int, count: int) -> None:
+    if timeout is not None and timeout < 1:
+        raise UsageError(f"timeout is {timeout}: give a number of seconds of at least 1")
+    if not 1 <= shards <= count:
+        raise UsageError(
+            f"shards is {shards}: give a number from 1 to the number of examples, {count}"
+        )
+
+
+def _check_files(given: Mapping[str, Any]) -> None:
+    check_writable(*(Path(given[kind]) for kind in ("json", "markdown", "html") if given[kind]))
+    baseline = given["baseline"]
+    if baseline and not Path(baseline).is_file():
+        raise UsageError(f"baseline {baseline!r} is not a file: name the results of an earlier run")
+
+
+def asks_for_us(config: pytest.Config) -> bool:
+    """Whether this call of pytest names our suite or one of our options."""
+    names_suite = any(PACKAGE in argument for argument in config.args)
+    return names_suite or any(config.getoption(_key(option), None) for option in OPTIONS)
 
 
 def _value(config: pytest.Config, option: Option) -> Any:

@@ -1,7 +1,8 @@
-"""Workers on other machines, which pytest-xdist reaches with `--tx`: they run the suite that is installed there.
+"""Workers on other machines, which pytest-xdist reaches with `--tx`.
 
-By itself xdist sends pytest to each of them, and breaks off when one that died cannot be reached again. Here nothing is sent, and
-a machine that stays away is replaced by a process of this one.
+They run the suite that is installed there. xdist by itself sends pytest to each machine, and ends
+the run if it cannot reach the machine of a worker that died. For our suite nothing is sent, and a
+process on this machine replaces a worker whose machine stays away.
 """
 
 from __future__ import annotations
@@ -12,84 +13,87 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin import options
+from frostproof.doors.pytest_plugin.options import asks_for_us
 
-PATIENCE = 15.0
-"""Seconds within which a machine whose worker died must answer again."""
+ANSWER_TIMEOUT_S = 15.0
+"""Time within which a machine whose worker died must answer again."""
+
+Gateway = Callable[[Any], Any]
+"""Starts a worker as an execnet specification says."""
 
 
-class Remote:
-    """How a session of ours finds its workers. `warn` hears of each that is lost."""
+class RemoteWorkers:
+    """A plugin of the controller. `warn` is called for each worker that is lost."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self.warn = warn
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_setupnodes(self, config: pytest.Config, specs: list[Any]) -> None:
-        if all(spec.popen for spec in specs) or not options.means_us(config):
+        if all(spec.popen for spec in specs) or not asks_for_us(config):
             return
         session: Any = config.pluginmanager.get_plugin("dsession")
         manager = session.nodemanager
         if config.getoption("pyargs") and not config.getoption("rsyncdir"):
             manager.roots = []
-        reach = manager.group.makegateway
-        waiting = len(specs)
+        make_gateway: Gateway = manager.group.makegateway
+        first_workers = len(specs)
 
         def gateway(spec: Any) -> Any:
-            nonlocal waiting
-            waiting -= 1
-            return _first(reach, spec) if waiting >= 0 else self._again(reach, spec)
+            nonlocal first_workers
+            first_workers -= 1
+            if first_workers >= 0:
+                return _start_first(make_gateway, spec)
+            return self._replace(make_gateway, spec)
 
         manager.group.makegateway = gateway
 
-    def _again(self, reach: Callable[[Any], Any], spec: Any) -> Any:
-        """What takes the place of a worker that died: one on the same machine once it answers, or else one on this machine."""
+    def _replace(self, make_gateway: Gateway, spec: Any) -> Any:
+        """Replace a worker that died, on the same machine or, if that is lost, on this one."""
         from execnet import XSpec
 
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + ANSWER_TIMEOUT_S
         while True:
             try:
-                return _reached(reach, spec)
-            except UnreachableError as error:
-                if time.monotonic() < end:
-                    time.sleep(0.5)  # between two tries
-                    continue
-                self.warn(
-                    f"worker {_address(spec)} is lost ({error}): a process of this machine takes its place"
-                )
-                return reach(XSpec(f"popen//id={spec.id}//execmodel=main_thread_only"))
+                return _start(make_gateway, spec)
+            except _UnreachableError as error:
+                if time.monotonic() >= end:
+                    reason = str(error)
+                    break
+                time.sleep(0.5)
+        self.warn(
+            f"worker {_address(spec)} is lost ({reason}): a process of this machine takes its place"
+        )
+        return make_gateway(XSpec(f"popen//id={spec.id}//execmodel=main_thread_only"))
 
 
-class UnreachableError(Exception):
-    """No worker can be started there; the message is the reason."""
+class _UnreachableError(Exception):
+    """No worker can be started on a machine. The message is the reason."""
 
 
-def _reached(reach: Callable[[Any], Any], spec: Any) -> Any:
+def _start(make_gateway: Gateway, spec: Any) -> Any:
     from execnet import HostNotFound
 
     try:
-        return reach(spec)
+        return make_gateway(spec)
     except (HostNotFound, OSError, EOFError) as error:
-        raise UnreachableError(f"{type(error).__name__} {error}".strip()) from None
+        raise _UnreachableError(f"{type(error).__name__} {error}".strip()) from None
 
 
-def _first(reach: Callable[[Any], Any], spec: Any) -> Any:
-    """A worker at the start. Raises pytest.UsageError where there is none."""
+def _start_first(make_gateway: Gateway, spec: Any) -> Any:
+    """Start a worker at the beginning of the run. Raises pytest.UsageError."""
     try:
-        return _reached(reach, spec)
-    except UnreachableError as error:
+        return _start(make_gateway, spec)
+    except _UnreachableError as error:
         raise pytest.UsageError(
-            f"frostproof: no worker at {_address(spec)} ({error}): start it first, see docs/scale.md"
+            f"frostproof: no worker at {_address(spec)} ({error}): "
+            "start it first, see docs/scale.md"
         ) from None
 
 
 def _address(spec: Any) -> str:
-    """Where a worker is, without its folder and its name."""
-    return next(
-        (
-            f"{kind}={value}"
-            for kind in ("socket", "ssh", "via")
-            if (value := getattr(spec, kind, None))
-        ),
-        "popen",
-    )
+    """Return where a worker is, without its folder and its name."""
+    for kind in ("socket", "ssh", "via"):
+        if value := getattr(spec, kind, None):
+            return f"{kind}={value}"
+    return "popen"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+
+from frostproof.doors.pytest_plugin.items import parse_node_id
 
 
 @pytest.fixture(autouse=True)
@@ -12,7 +16,12 @@ def own_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unrelated_run_imports_neither_torch_nor_strategies(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
-        "import sys\ndef test_light():\n    assert not {'torch', 'hypothesis.strategies'} & sys.modules.keys()\n"
+        """
+        import sys
+
+        def test_light():
+            assert not {"torch", "hypothesis.strategies"} & sys.modules.keys()
+        """
     )
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1)
@@ -70,6 +79,15 @@ def test_a_run_that_selects_none_of_our_tests_is_left_alone(pytester: pytest.Pyt
         result.stdout.no_fnmatch_line("*judgements*")
 
 
+def test_every_verification_is_known_by_its_node_id(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess(
+        "--pyargs", "frostproof_properties", "--collect-only", "-q", "--frostproof-device=cpu"
+    )
+    node_ids = [line for line in result.outlines if re.search(r"test_(optimizers|autograd)", line)]
+    assert any("test_known_failure_of_autograd" in node_id for node_id in node_ids)
+    assert [node_id for node_id in node_ids if parse_node_id(node_id) is None] == []
+
+
 def test_options_are_ini_keys_too(pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml(
         """
@@ -116,7 +134,7 @@ def test_the_seed_of_hypothesis_is_honoured(pytester: pytest.Pytester) -> None:
 def test_each_optimizer_has_its_own_place_in_the_example_database(
     pytester: pytest.Pytester,
 ) -> None:
-    """A failure stored for one is not replayed for the other: the second run finds Bad's at once, and Good holds."""
+    """The second run finds the failure of Bad at once, and does not replay it for Good."""
     pytester.makepyfile(
         mylib="""
         import torch

@@ -1,0 +1,59 @@
+"""`frostproof claims`: what the forum thread on freezing claims, settled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from frostproof.doors.command.parameters import (
+    json_option,
+    markdown_option,
+    path_option,
+    seed_option,
+)
+from frostproof.doors.output_files import check_writable
+from frostproof.process.quiet import quiet
+
+
+@click.command()
+@click.option(
+    "--examples",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Random examples of each claim.",
+)
+@seed_option
+@json_option
+@markdown_option
+@path_option("--cases", "Folder for the script of every claim.", "FOLDER")
+def claims(
+    examples: int, seed: int, json: Path | None, markdown: Path | None, cases: Path | None
+) -> None:
+    """Settle what the forum thread on freezing claims.
+
+    Each claim is true, false with a counterexample, or true only under a condition.
+    Exit code 0, whatever the verdicts are; 2: wrong usage.
+    """
+    from frostproof.report.files import put
+
+    check_writable(json, markdown)
+    with quiet():
+        from frostproof.applications.forum_claims import CLAIMS
+        from frostproof.applications.forum_claims.document import document
+        from frostproof.applications.forum_claims.survey import made, settled, survey
+        from frostproof.applications.forum_claims.words import lines, total
+    folder = None if cases is None else made(cases)
+    rows = []
+    for claim in CLAIMS:
+        rows.append(settled(claim, examples, seed))
+        click.echo("\n".join(lines(rows[-1])))
+        if folder is not None:
+            put(folder / f"claim-{claim.id}.py", rows[-1].script.encode())
+    found = survey(rows, examples, seed)
+    if json is not None:
+        put(json, found.to_json())
+    if markdown is not None:
+        put(markdown, document(found).encode())
+    click.echo(f"\n{total(found)}")

@@ -1,0 +1,57 @@
+"""`frostproof cost`: what each way to freeze a part of a user's model costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from frostproof.doors.command.parameters import import_from_here, json_option
+from frostproof.doors.output_files import check_writable
+from frostproof.process.quiet import quiet
+
+
+@click.command()
+@click.argument("model", metavar="MODULE:FACTORY")
+@click.option(
+    "--freeze",
+    multiple=True,
+    help="Parameters to freeze: a glob on their names, or a module; may be repeated.",
+    metavar="PATTERN",
+)
+@click.option(
+    "--input",
+    "shape",
+    help="Sizes of a random batch, as 8,3,32,32, if the factory returns no inputs.",
+    metavar="SHAPE",
+)
+@click.option(
+    "--optimizer",
+    default="AdamW",
+    show_default=True,
+    help="The optimizer whose state is counted: of torch.optim, or module:Name.",
+    metavar="NAME",
+)
+@json_option
+def cost(
+    model: str, freeze: tuple[str, ...], shape: str | None, optimizer: str, json: Path | None
+) -> None:
+    """Count what each way to freeze a part of your model costs, and recommend one.
+
+    The table also says what is still computed, and why. FACTORY is a function without arguments
+    that returns an nn.Module, or a pair of it and its inputs. The loss is the mean of the squares
+    of the model's output. Exit code 0; 2: wrong usage.
+    """
+    import msgspec
+
+    check_writable(json)
+    import_from_here()
+    with quiet():
+        from frostproof.applications.costs.report import report
+        from frostproof.applications.costs.table import table
+        from frostproof.report.files import put
+
+        found = report(model, freeze, shape, optimizer)
+    if json is not None:
+        put(json, msgspec.json.encode(found))
+    click.echo(table(found), nl=False)

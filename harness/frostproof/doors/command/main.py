@@ -1,0 +1,45 @@
+"""The command `frostproof`, and how it reports wrong usage."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from frostproof.doors.command.atlas import atlas
+from frostproof.doors.command.check import check
+from frostproof.doors.command.claims import claims
+from frostproof.doors.command.cost import cost
+from frostproof.doors.command.listing import listing
+from frostproof.doors.command.replay import replay
+from frostproof.doors.command.report import report
+from frostproof.errors import FrostproofError
+
+
+class OneLineErrors(click.Group):
+    """Says in one line what was wrong and where to read more, instead of printing the usage."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            sys.exit(super().main(*args, **{**kwargs, "standalone_mode": False}))
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+        except click.Abort:
+            sys.exit(130)
+        except click.ClickException as error:
+            message = error.format_message().rstrip(".")
+            click.echo(f"frostproof: {message}; see frostproof --help", err=True)
+        except FrostproofError as error:
+            click.echo(f"frostproof: {error}", err=True)
+        sys.exit(2)
+
+
+@click.group(
+    cls=OneLineErrors,
+    commands=[check, replay, report, atlas, claims, cost, listing],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="frostproof")
+def main() -> None:
+    """Verify that optimizers respect frozen layers, on random networks, masks and programs."""

@@ -1,0 +1,58 @@
+"""`frostproof replay`: saved counterexamples, run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from frostproof.doors.command.parameters import import_from_here
+from frostproof.errors import FrostproofError, one_line
+from frostproof.process.quiet import quiet
+
+if TYPE_CHECKING:
+    from frostproof.spec.casefile import CaseFile
+    from frostproof.verification.replay import ReplayVerdict
+
+EXIT_CODES = {"FIXED": 0, "STILL VIOLATED": 1, "DOUBTFUL": 4, "NOT JUDGED": 5}
+WORST_FIRST = (1, 2, 4, 5, 0)
+
+
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+)
+def replay(files: tuple[Path, ...]) -> int:
+    """Run saved counterexamples again. Each is FIXED or STILL VIOLATED.
+
+    Exit code 0: all are fixed; 1: some are still violated; 2: a file is not a case; 4: a script
+    does not show the violation; 5: a case could not be judged.
+    """
+    codes = {0}
+    import_from_here()
+    for path in files:
+        try:
+            saved, verdict = _replay(path)
+        except FrostproofError as error:  # The other files are still run.
+            click.echo(f"frostproof: {error}", err=True)
+            codes.add(2)
+            continue
+        text = f"{path}: {saved.target} on {saved.device}, {saved.invariant}"
+        click.echo(f"{verdict.outcome} {one_line(text)}")
+        if verdict.text:
+            click.echo(f"    {one_line(verdict.text)}")
+        codes.add(EXIT_CODES[verdict.outcome])
+    return next(code for code in WORST_FIRST if code in codes)
+
+
+def _replay(path: Path) -> tuple[CaseFile, ReplayVerdict]:
+    from frostproof.spec.casefile import load_case
+
+    saved = load_case(path)
+    with quiet():
+        from frostproof.verification.replay import replay
+    try:
+        return saved, replay(saved)
+    except FrostproofError as error:
+        raise type(error)(one_line(f"{one_line(str(path), 160)}: {error}")) from None

@@ -1,0 +1,147 @@
+"""The gatherer: in the controller, it puts together what all items found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from frostproof.doors.pytest_plugin.options import RunOptions
+from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING, WARNING
+
+if TYPE_CHECKING:
+    from frostproof.results.rows import InvariantRow, SubjectRow
+    from frostproof.spec.casefile import CaseFile
+
+
+class Gatherer:
+    def __init__(self, run: RunOptions) -> None:
+        self.run = run
+        self.rows: list[SubjectRow] = []
+        """Of items that have ended."""
+        self.interim: dict[str, SubjectRow] = {}
+        """Node id -> what is known of an item that has not ended yet."""
+        self.warnings: dict[str, str] = {}
+        self._failures: set[bool] = set()
+        """Of each test that failed, whether it did so only because of doubtful rows."""
+        self._smallest: dict[tuple[tuple[str, str, str], str], tuple[list[int], InvariantRow]] = {}
+        """Subject and invariant -> the size of the smallest counterexample, and its row."""
+
+    def warn(self, text: str) -> None:
+        """Keep a warning for the end; only the first that has the same text up to a colon."""
+        self.warnings.setdefault(text.partition(": ")[0], text)
+
+    def receive_collection(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._failures.add(False)
+
+    def receive(self, report: pytest.TestReport) -> None:
+        """Take in a report: the findings of one that ended, or of an interim one ("setup")."""
+        if report.failed:
+            names = {name for name, _ in report.user_properties}
+            self._failures.add(report.when == "call" and DOUBTFUL in names)
+        if report.when == "teardown":  # It repeats the properties of the call.
+            return
+        for name, value in report.user_properties:
+            if name == WARNING:
+                self.warn(str(value))
+            elif name == FINDING and report.when == "setup":
+                self.interim[report.nodeid] = self._row(str(value))
+            elif name == FINDING:
+                self.interim.pop(report.nodeid, None)
+                self.rows.append(self._row(str(value)))
+
+    def add_crash(self, row: SubjectRow) -> None:
+        self._failures.add(False)
+        self.rows.append(row)
+
+    def _row(self, text: str) -> SubjectRow:
+        """Decode the row of a finding, and write its counterexamples to the folder of cases."""
+        import msgspec
+
+        from frostproof.results.rows import SubjectRow
+        from frostproof.spec.casefile import CaseFile
+
+        data = msgspec.json.decode(text)
+        row = msgspec.convert(data["row"], SubjectRow)
+        for broken in row.invariants:
+            if broken.id not in data["cases"]:
+                continue
+            event, parameters = data["places"].get(broken.id, (None, ()))
+            fields = {
+                "target": row.target,
+                "variant": row.variant,
+                "device": row.device,
+                "invariant": broken.id,
+                "message": broken.message,
+                "case": data["cases"][broken.id],
+                "event": event,
+                "parameters": parameters,
+            }
+            script, size = data["scripts"].get(broken.id), data["sizes"][broken.id]
+            self._keep_smallest(row, broken, msgspec.convert(fields, CaseFile), script, size)
+        return row
+
+    def _keep_smallest(
+        self,
+        row: SubjectRow,
+        broken: InvariantRow,
+        case: CaseFile,
+        script: str | None,
+        size: list[int],
+    ) -> None:
+        """Save a counterexample, unless one that is smaller was saved for the same invariant.
+
+        One whose script shows the violation comes before any that is doubtful or has no script.
+        """
+        from frostproof.spec.casefile import save
+
+        size = [broken.status == "doubtful", script is None, *size]
+        key = row.key, broken.id
+        if key in self._smallest and size > self._smallest[key][0]:
+            return
+        self._smallest[key] = size, broken
+        try:
+            path, beside = save(Path(self.run.cases), case, script)
+        except OSError as error:
+            self.warn(f"no case can be written to {self.run.cases}: {error.strerror}")
+        else:
+            broken.case, broken.reproducer = str(path), str(beside) if beside else None
+
+    def merge(self) -> list[SubjectRow]:
+        """Return all that was found so far, one row for each subject and device."""
+        from frostproof.results.rows import merge_rows
+
+        rows = merge_rows([*self.rows, *self.interim.values()])
+        for row in rows:
+            for each in row.invariants:
+                _, best = self._smallest.get((row.key, each.id), (None, None))
+                if best is not None and each.status in ("expected", "doubtful", "violated"):
+                    each.message = best.message
+                    each.case, each.reproducer = best.case, best.reproducer
+        return rows
+
+    def close(self) -> None:
+        """Mark the rows of items that have not ended when the run ends."""
+        for row in self.interim.values():
+            row.facts.setdefault("cut-short", "the run ended before it")
+            for each in row.invariants:
+                if each.status == "violated" and each.reproducer is None:
+                    each.message = f"{each.message} (the run ended before its script was run)"
+
+    @property
+    def only_doubtful(self) -> bool:
+        """Whether tests failed, and each of them only because of doubtful rows."""
+        return self._failures == {True}
+
+
+def failing_cases(rows: list[SubjectRow], *, strict: bool) -> Iterator[str]:
+    """The case files of what fails the run."""
+    yield from (row.case for row in rows if row.case)
+    for row in rows:
+        for each in row.invariants:
+            grave = strict or each.severity != "cost"
+            if grave and each.status in ("violated", "doubtful") and each.case:
+                yield each.case

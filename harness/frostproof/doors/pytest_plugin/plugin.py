@@ -1,0 +1,91 @@
+"""The pytest plugin: its options, and the plugins that it registers in the controller or a worker.
+
+A process that is not a worker of pytest-xdist is the controller, also where there are no workers.
+
+Every pytest run loads this module where frostproof is installed. It and all that it imports at the
+top therefore import neither torch nor Hypothesis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frostproof.doors.pytest_plugin import options
+from frostproof.doors.pytest_plugin.collection import Collection
+from frostproof.doors.pytest_plugin.controller import Controller
+from frostproof.doors.pytest_plugin.crashes import CrashPolicy
+from frostproof.doors.pytest_plugin.gatherer import Gatherer
+from frostproof.doors.pytest_plugin.item_runner import ItemRunner
+from frostproof.doors.pytest_plugin.live_line import LiveLine, is_watched
+from frostproof.doors.pytest_plugin.options import RunOptions
+from frostproof.doors.pytest_plugin.remote_workers import RemoteWorkers
+from frostproof.doors.pytest_plugin.trial_counts import CountsWriter
+from frostproof.doors.pytest_plugin.worker import WorkerItemRunner
+from frostproof.errors import FrostproofError
+from frostproof.process.quiet import quiet
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """With `-n auto`, start no more processes than an accelerator has memory for."""
+    cores = yield
+    if not options.asks_for_us(config):
+        return cores
+    try:
+        with quiet():
+            from frostproof.process.device import most_workers
+
+            most = most_workers(RunOptions.of(config).devices)
+    except FrostproofError:
+        return cores  # The controller reports the error when the session starts.
+    return cores if most is None else min(cores, most)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    worker_input = getattr(config, "workerinput", None)
+    try:
+        plugins = (
+            _controller_plugins(config)
+            if worker_input is None
+            else _worker_plugins(config, worker_input)
+        )
+    except FrostproofError as error:
+        raise pytest.UsageError(f"frostproof: {error}") from None
+    for name, plugin in plugins.items():
+        config.pluginmanager.register(plugin, f"frostproof-{name}")
+
+
+def _controller_plugins(config: pytest.Config) -> dict[str, object]:
+    run = RunOptions.of(config)
+    gatherer = Gatherer(run)
+    controller = Controller(config, run, gatherer)
+    plugins: dict[str, object] = {
+        "collection": Collection(config, run),
+        "controller": controller,
+        "crashes": CrashPolicy(config, run, gatherer),
+        "item-runner": ItemRunner(config, run, controller.seed, controller.time_left()),
+        "remote-workers": RemoteWorkers(gatherer.warn),
+    }
+    if is_watched() and config.get_verbosity() <= 0:
+        line = LiveLine(run)
+        plugins |= {"live-line": line, "trial-counts": CountsWriter(line.folder)}
+    return plugins
+
+
+def _worker_plugins(config: pytest.Config, worker_input: dict[str, Any]) -> dict[str, object]:
+    run = RunOptions(**worker_input["frostproof_run"])
+    plugins: dict[str, object] = {
+        "collection": Collection(config, run),
+        "item-runner": WorkerItemRunner(config, run, worker_input),
+    }
+    if folder := worker_input.get("frostproof_counts"):
+        plugins["trial-counts"] = CountsWriter(Path(folder))
+    return plugins
