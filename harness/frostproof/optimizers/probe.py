@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
+from frostproof.errors import UnusableError
 from frostproof.optimizers.candidates import as_built, candidates
 from frostproof.optimizers.measurements import (
     ABILITIES,
@@ -23,10 +24,6 @@ from frostproof.optimizers.measurements import (
 )
 from frostproof.optimizers.nothing_frozen import STEPS, Fault, ProcessGroupError, fault_of
 from frostproof.spec.subject import Subject
-
-
-class UnusableError(Exception):
-    """The optimizer cannot be judged on this device; the message is the reason, in one line."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One subject on one device: draws cases, judges each trial once by every invariant, and keeps the tally."""
+"""One subject on one device: every trial is judged once by every invariant, and counted."""
 
 from __future__ import annotations
 
@@ -29,25 +29,38 @@ from frostproof.verification.attribution import Reruns, attribute
 
 @dataclass(slots=True)
 class Tally:
-    """How often an invariant was judged and violated, how often and why a breach was explained away, and the smallest case that
-    violates it, with what it shows."""
+    """The judgements of one invariant."""
 
     judged: int = 0
+    """The number of trials that it judged."""
+
     violated: int = 0
+    """The number of trials that violated it."""
+
     explained: Counter[str] = field(default_factory=Counter)
+    """Id of an explanation -> the number of breaches that it explained away."""
+
     crashed: bool = False
+    """Whether an exception was a violation."""
+
     message: str = ""
+    """The message of the smallest case."""
+
     case: Case | None = None
+    """The smallest case that violates it."""
+
     shown: Shown | None = None
+    """The trial and the breach of that case."""
 
 
 class Verification:
-    """The property that all invariants hold for `subject` on `device`, and what is known of it so far.
+    """The property that all invariants hold for a subject on a device, and what its trials showed.
 
-    Counts include the trials that shrinking runs. `place` is the device with its index, where it has one; `sought` names an
-    expected failure, which alone is then judged; `shard` counts the parts into which the examples are split, from 0, None where
-    there is one alone. `before_each` is called before each trial, and `cut_short` says why there were fewer than there might have
-    been. `noting` is told of each case, as JSON, before it is run.
+    Drawing a case costs about as much as its trial. Therefore no invariant has a property of its
+    own: a case is drawn and run once, all invariants judge that trial, and all its violations are
+    counted, also in the trials that shrinking runs. A breach counts as a violation only if no
+    explanation holds (see `attribution`). A known failure is muted: it is counted, and its trial
+    goes on, so that it hides no other bug.
     """
 
     def __init__(
@@ -61,41 +74,70 @@ class Verification:
         strict: bool = False,
         shard: int | None = None,
     ) -> None:
-        self.subject, self.device, self.indexed_device = subject, device, indexed_device or device
+        self.subject = subject
+        self.device = device
+
+        self.indexed_device = indexed_device or device
+        """The device with its index, such as `cuda:1`."""
+
+        self.only_invariant = only_invariant
+        """The expected failure that this verification searches for; no other one is judged."""
+
+        self.approaches = approaches or Approaches()
+
+        self.strict = strict
+        """Whether violations that only cost memory or time fail too."""
+
         self.shard = shard
-        self.only_invariant, self.approaches, self.strict = (
-            only_invariant,
-            approaches or Approaches(),
-            strict,
-        )
+        """The number of this part of the examples, from 0; None if they are not split."""
+
         self.cases: SearchStrategy[Case]
+        """What to draw; `prepare` sets it."""
+
         self.trials = 0
+
         self.seconds = 0.0
+        """The time that the trials took."""
+
         self.largest_rounding = 0.0
+        """The largest difference that was rounding, in units in the last place."""
+
         self.depends_on_order = False
-        self.rejected_cases = 0
-        self.rejection_reason = ""
-        self.divergence_counts: Counter[str] = Counter()
+        """Whether the order, or the grouping, of parameters matters with nothing frozen."""
+
         self.moves_on_zero_grad: bool | None = None
+        """Whether a frozen parameter with a gradient of zeros moves; None if that was not seen."""
+
+        self.rejected_cases = 0
+        """The number of cases that crash for another reason than freezing."""
+
+        self.rejection_reason = ""
+        """Why the last of them was rejected."""
+
+        self.divergence_counts: Counter[str] = Counter()
+        """Cause of a divergence of two copies -> the number of trials that had it."""
+
         self.unusable_reason: str | None = None
-        self.failing: dict[
-            bytes, Mapping[Invariant, str]
-        ] = {}  # what is violated in the cases that failed, by their JSON
+        """Why the subject cannot be judged."""
+
         self.cut_short_reason = ""
+        """Why fewer examples were tried than asked for."""
+
         self.before_each_trial: Callable[[], None] = lambda: None
         self.note_case: Callable[[bytes], None] = lambda case: None
-        applicable = (
-            i
-            for i in INVARIANTS
-            if i.applies(optimizer=subject.factory is not None, values=device != "meta")
-        )
+        """Called with the JSON of each case before it is run."""
+
+        has_optimizer = subject.factory is not None
         self.invariants: tuple[Invariant, ...] = tuple(
-            i for i in applicable if only_invariant in (None, i.id)
+            invariant
+            for invariant in INVARIANTS
+            if invariant.applies(optimizer=has_optimizer, values=device != "meta")
+            and only_invariant in (None, invariant.id)
         )
         self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
-        """Probe the subject, and find the `cases` to draw for it. Raises UnusableError, with the reason kept for the report."""
+        """Probe the subject, and set `cases`. Raises UnusableError, and keeps its reason."""
         try:
             self.subject = probe(self.subject, self.indexed_device)
         except UnusableError as unusable:
@@ -113,7 +155,7 @@ class Verification:
             self.tallies.pop("closure-is-honoured", None)
 
     def searching_for(self, identity: str) -> Verification:
-        """A verification of the same subject that looks for one expected failure."""
+        """A verification of the same subject that searches for this expected failure."""
         return Verification(
             self.subject,
             self.device,
@@ -124,7 +166,7 @@ class Verification:
         )
 
     def has_own_search(self, identity: str) -> bool:
-        """Whether a counterexample is left to the search for this expected failure, which has the smallest."""
+        """Whether another verification searches for this failure, and finds a smaller case."""
         return (
             self.only_invariant is None
             and identity in self.subject.expected_failures
@@ -133,7 +175,7 @@ class Verification:
 
     @property
     def id(self) -> str:
-        """`target-variant@device`, as the ids of tests have it; behind it `#1`, `#2`, ... where there are several shards."""
+        """`target-variant@device`, as in the ids of tests, and `#1`, `#2`, ... for shards."""
         part = "" if self.shard is None else f"#{self.shard + 1}"
         return f"{self.subject.target}-{self.subject.variant}@{self.device}{part}"
 
@@ -141,47 +183,43 @@ class Verification:
         return f"<{self.id}>"
 
     def judge(self, case: Case) -> None:
-        """Run `case` once and judge it by every invariant. Raises the violation that comes first in the registry."""
+        """Run `case` once, and raise the violation that comes first in the registry."""
         for invariant, message in self.find_violations(case, self.known_failures).items():
             if self.fails(invariant):
                 raise self.violation_of(invariant, message)
 
     @property
     def known_failures(self) -> tuple[str, ...]:
-        """What is expected to fail, and so does not end a trial."""
+        """The ids of expected failures, which do not end a trial."""
         return () if self.only_invariant is not None else tuple(self.subject.expected_failures)
 
     def find_violations(self, case: Case, muted: Collection[str] = ()) -> Mapping[Invariant, str]:
-        """Run `case` once and judge it by every invariant: what is violated, with a message. What is `muted` ends no trial."""
+        """Run `case` once, and return the violated invariants with their messages.
+
+        Violations of `muted` invariants are counted, not returned, and do not end the trial.
+        """
         self.before_each_trial()
-        key = msgspec.json.encode(case)
-        self.note_case(key)
+        self.note_case(msgspec.json.encode(case))
         started = time.perf_counter()
         try:
-            violated = self._find_violations(case, muted)
+            return self._find_violations(case, muted)
         finally:
             self.seconds += time.perf_counter() - started
-        if violated:
-            self.failing[key] = violated
-        return violated
 
     def violations(self) -> list[ViolationError]:
-        """The violations that fail the property, each at its smallest case, in the order of the registry."""
-        seen = [
-            i
-            for i in self.invariants
-            if self.tallies[i.id].violated and self.tallies[i.id].case is not None and self.fails(i)
-        ]
+        """The violations that fail the property, in the order of the registry."""
         return [
-            self.violation_of(invariant, self.tallies[invariant.id].message) for invariant in seen
+            self.violation_of(invariant, self.tallies[invariant.id].message)
+            for invariant in self.invariants
+            if self.tallies[invariant.id].case is not None and self.fails(invariant)
         ]
 
     def violation_of(self, invariant: Invariant, message: str) -> ViolationError:
-        """What to raise for a violation with this message."""
+        """The exception for a violation with this message."""
         return invariant.broken(message, f"{self.subject.name} on {self.device}")
 
     def fails(self, invariant: Invariant) -> bool:
-        """Whether a violation of it fails the property."""
+        """Whether a violation of this invariant fails the property."""
         if self.only_invariant is not None:
             return invariant.id == self.only_invariant
         return invariant.id not in self.subject.expected_failures and (
@@ -195,30 +233,29 @@ class Verification:
         if self.only_invariant == "repeats-itself" and "again" not in case.extras:
             case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case, muted)
-        fresh = {
-            invariant: shown
-            for invariant, shown in outcome.violated.items()
-            if invariant.id not in muted
-        }
+        fresh = _without(outcome, muted)
         known = [invariant for invariant in outcome.violated if invariant.id in muted]
         if fresh or outcome.trial.crash is not None:
             nan = _nan_in(outcome.trial)
             with nans_alike() if nan else nullcontext():
                 if nan:
                     outcome = self._run(case, muted)
-                    fresh = {
-                        invariant: shown
-                        for invariant, shown in outcome.violated.items()
-                        if invariant.id not in muted
-                    }
+                    fresh = _without(outcome, muted)
                 reruns = Reruns(outcome, self.subject, self.indexed_device, self.approaches, muted)
                 fresh, explained = attribute(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
-            if outcome.trial.crash is not None and not fresh and not known:
+            crash = outcome.trial.crash
+            if crash is not None and not fresh and not known:
                 self.rejected_cases += 1
-                self.rejection_reason = f"cannot {outcome.trial.crash.phase}, and freezing is not why: {outcome.trial.crash}"
+                self.rejection_reason = f"cannot {crash.phase}, and freezing is not why: {crash}"
                 return {}
-        return self._counted(case, outcome, fresh, known)
+        self._count_trial(outcome)
+        for invariant in {*outcome.judged, *fresh} & {*self.invariants}:
+            self.tallies[invariant.id].judged += 1
+        # Their own search explains known violations and keeps their cases.
+        for invariant in known:
+            self.tallies[invariant.id].violated += 1
+        return self._count_violations(case, fresh)
 
     def _count_explained(
         self,
@@ -232,31 +269,27 @@ class Verification:
             if invariant in outcome.judged and invariant not in left:
                 outcome.judged.remove(invariant)
 
-    def _counted(
-        self, case: Case, outcome: Outcome, fresh: Mapping[Invariant, Shown], known: list[Invariant]
-    ) -> Mapping[Invariant, str]:
+    def _count_trial(self, outcome: Outcome) -> None:
+        trial = outcome.trial
         self.trials += 1
-        self.largest_rounding = max(self.largest_rounding, outcome.trial.rounding)
-        self.divergence_counts.update(set(outcome.trial.parted.values()))
-        if outcome.trial.moved_on_zero_grad is not None:
-            self.moves_on_zero_grad = (
-                bool(self.moves_on_zero_grad) or outcome.trial.moved_on_zero_grad
-            )
-        for invariant in {*outcome.judged, *fresh} & {*self.invariants}:
-            self.tallies[invariant.id].judged += 1
-        for invariant in (
-            known
-        ):  # not tried again whether it can be explained: it need not be the smallest case, either
-            self.tallies[invariant.id].violated += 1
-        violated: dict[Invariant, str] = {}
+        self.largest_rounding = max(self.largest_rounding, trial.rounding)
+        self.divergence_counts.update(set(trial.parted.values()))
+        if trial.moved_on_zero_grad is not None:
+            self.moves_on_zero_grad = bool(self.moves_on_zero_grad) or trial.moved_on_zero_grad
+
+    def _count_violations(
+        self, case: Case, fresh: Mapping[Invariant, Shown]
+    ) -> Mapping[Invariant, str]:
+        """Count them, keep the case if it is the smallest, and return their messages in order."""
+        messages: dict[Invariant, str] = {}
         for invariant in (each for each in self.invariants if each in fresh):
             shown, tally = fresh[invariant], self.tallies[invariant.id]
-            violated[invariant] = shown.message
+            messages[invariant] = shown.message
             tally.violated += 1
             tally.crashed = tally.crashed or shown.breach.kind.raises
             if tally.case is None or case.size <= tally.case.size:
-                tally.case, tally.message, tally.shown = case, violated[invariant], shown
-        return violated
+                tally.case, tally.message, tally.shown = case, shown.message, shown
+        return messages
 
     def _run(self, case: Case, muted: Collection[str] = ()) -> Outcome:
         return run_trial(
@@ -264,8 +297,12 @@ class Verification:
         )
 
 
+def _without(outcome: Outcome, muted: Collection[str]) -> dict[Invariant, Shown]:
+    return {each: shown for each, shown in outcome.violated.items() if each.id not in muted}
+
+
 def _nan_in(trial: Trial) -> bool:
-    """Whether there is a NaN in what was last seen of any twin."""
+    """Whether there is a NaN in the last observation of any copy."""
     seen = [each for moment in trial.moments[-1:] for each in moment.seen.values()]
     tensors = [
         data
