@@ -52,7 +52,9 @@ def searching(deaths: Deaths, program: str) -> Search:
     """A search of which nothing is real but its process."""
     process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     found = msgspec.structs.replace(OLD, invariant=CRASHED)
-    deaths.searches[row().key] = Search(process, time.monotonic(), deaths.folder / "script", found)
+    deaths.searches[row().key] = Search(
+        process, time.monotonic(), deaths.notes_folder / "script", found
+    )
     return deaths.searches[row().key]
 
 
@@ -70,7 +72,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> CaseFil
 
 
 def test_a_note_of_another_item_is_none_of_this(deaths: Deaths) -> None:
-    CaseNotes(deaths.folder / "gw0").write("another", b"{}")
+    CaseNotes(deaths.notes_folder / "gw0").write("another", b"{}")
     deaths.learn("gw0", NODE)
     one = row()
     deaths.save(one, NODE)
@@ -79,12 +81,12 @@ def test_a_note_of_another_item_is_none_of_this(deaths: Deaths) -> None:
 
 
 def test_what_is_noted_is_saved_as_a_case(deaths: Deaths) -> None:
-    CaseNotes(deaths.folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
+    CaseNotes(deaths.notes_folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
     deaths.learn("gw0", NODE)
     deaths.learn("gw1", NODE)  # which noted nothing
     one = row()
     deaths.save(one, NODE)
-    folder = deaths.folder
+    folder = deaths.notes_folder
     deaths.close()
     assert not folder.exists()
     found = load_case(Path(str(one.case)))

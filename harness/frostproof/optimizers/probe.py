@@ -80,7 +80,8 @@ def _ways_on_meta(plain: Subject, subject: Subject) -> Iterator[Subject]:
 def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
     """The first way that works, with what its steps show.
 
-    Raises UnusableError with the fault of the way that got farthest, which best says what is missing.
+    Raises UnusableError with the fault of the way that got farthest, which says best what is
+    missing.
     """
     faults: list[tuple[Subject, Fault]] = []
     for way in ways:
