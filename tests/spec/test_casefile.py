@@ -1,4 +1,4 @@
-"""Case files: what was saved is read again and replayed; what is hostile or broken gets one line, and nothing in it runs."""
+"""Case files are read again and replayed; hostile or broken ones get one line, and run no code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens with nothing frozen as well is no fault of freezing: it is explained away, and counted."""
+"""A breach that also happens with nothing frozen is explained away, and counted."""
 
 from __future__ import annotations
 
