@@ -52,7 +52,7 @@ MASKS = tuple(
 
 
 @cache
-def _numbers(place: int, n: int) -> st.SearchStrategy[int]:
+def _numbers_of_place(place: int, n: int) -> st.SearchStrategy[int]:
     """The integers below n, shifted by the number of a place in the case.
 
     Hypothesis makes up to five examples of one by copying between draws with the same label, which
@@ -160,7 +160,7 @@ class _Draws:
     def pick(self, n: int) -> int:
         """An integer below n."""
         self.place += 1
-        return self.draw(_numbers(self.place, n)) & 0xFFFFF
+        return self.draw(_numbers_of_place(self.place, n)) & 0xFFFFF
 
     def genes(self, longest: int, genes: int, end: int, width: int = 1) -> list[tuple[int, ...]]:
         """Up to `longest` tuples of `width` genes; the first gene of each is rescaled.

@@ -143,33 +143,33 @@ GENES = 256
 """Genes are integers below it, larger than any menu, so that all entries are about as likely."""
 
 
-def _start(
+def _input(
     shape: Shape, *first: AnyLayer, vocabulary: int = 0
 ) -> tuple[Input, tuple[AnyLayer, ...]]:
     return Input(shape, vocabulary), first
 
 
 INPUTS: tuple[tuple[Input, tuple[AnyLayer, ...]], ...] = (
-    *(_start((width,)) for width in (2, 1, 3, 4, 6, WIDE)),
-    _start((2, 3)),
-    _start((3, 4)),
-    _start((1, 3, 3)),
-    _start((2, 4, 4)),
-    _start((3, 2, 2)),
-    _start((2,), Embedding(3, 2), vocabulary=3),
-    _start((3,), Embedding(5, 4), vocabulary=5),
-    _start((2,), Embedding(3, 2, max_norm=0.5), vocabulary=3),
-    _start((2,), EmbeddingBag(3, 2, "sum"), vocabulary=3),
-    _start((3,), EmbeddingBag(5, 4), vocabulary=5),
+    *(_input((width,)) for width in (2, 1, 3, 4, 6, WIDE)),
+    _input((2, 3)),
+    _input((3, 4)),
+    _input((1, 3, 3)),
+    _input((2, 4, 4)),
+    _input((3, 2, 2)),
+    _input((2,), Embedding(3, 2), vocabulary=3),
+    _input((3,), Embedding(5, 4), vocabulary=5),
+    _input((2,), Embedding(3, 2, max_norm=0.5), vocabulary=3),
+    _input((2,), EmbeddingBag(3, 2, "sum"), vocabulary=3),
+    _input((3,), EmbeddingBag(5, 4), vocabulary=5),
 )
 FLAT_INPUTS = tuple(start for start in INPUTS if len(start[0].shape) == 1)
 SPARSE_INPUTS = (
     *(
-        _start((tokens,), Embedding(rows, width, sparse=True), vocabulary=rows)
+        _input((tokens,), Embedding(rows, width, sparse=True), vocabulary=rows)
         for tokens, rows, width in ((1, 1, 1), (1, 2, 1), (2, 3, 2), (3, 5, 4), (2, WIDE, WIDE))
     ),
-    _start((2,), EmbeddingBag(3, 2, "sum", sparse=True), vocabulary=3),
-    _start((3,), EmbeddingBag(5, 4, sparse=True), vocabulary=5),
+    _input((2,), EmbeddingBag(3, 2, "sum", sparse=True), vocabulary=3),
+    _input((3,), EmbeddingBag(5, 4, sparse=True), vocabulary=5),
 )
 INPUTS_OF: dict[Kind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
     "any": INPUTS,

@@ -234,7 +234,7 @@ def expression(name: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _compiled(source: tuple[str, ...]) -> CodeType:
+def _compile_network(source: tuple[str, ...]) -> CodeType:
     return compile("\n".join(source), "<network>", "exec")
 
 
@@ -249,7 +249,7 @@ def build_network(source: tuple[str, ...]) -> nn.Sequential:
     with warnings.catch_warnings():
         # torch.nn.utils.weight_norm and spectral_norm are deprecated, and in wide use.
         warnings.simplefilter("ignore", FutureWarning)
-        exec(_compiled(source), names)
+        exec(_compile_network(source), names)
     model: nn.Sequential = names["model"]
     return model
 

@@ -195,7 +195,7 @@ class Case(
 
     def without(self, kind: type[Freeze | Thaw]) -> Case:
         """The same case with no names in events of this kind; events keep their numbers."""
-        return self.replaced(program=tuple(_without(event, kind) for event in self.program))
+        return self.replaced(program=tuple(_without_names(event, kind) for event in self.program))
 
     def without_drops(self) -> Case:
         """The same case with no gradient dropped."""
@@ -313,11 +313,11 @@ def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
     )
 
 
-def _without(event: AnyEvent | Clip, kind: type[Freeze | Thaw]) -> Any:
+def _without_names(event: AnyEvent | Clip, kind: type[Freeze | Thaw]) -> Any:
     if isinstance(event, kind):
         return msgspec.structs.replace(event, names=())
     if not isinstance(event, Step):
         return event
-    forward = tuple(_without(each, kind) for each in event.after_forward)
-    backward = tuple(_without(each, kind) for each in event.after_backward)
+    forward = tuple(_without_names(each, kind) for each in event.after_forward)
+    backward = tuple(_without_names(each, kind) for each in event.after_backward)
     return msgspec.structs.replace(event, after_forward=forward, after_backward=backward)

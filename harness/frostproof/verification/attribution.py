@@ -134,18 +134,14 @@ class Reruns:
         crash = self.outcome.trial.crash
         if crash is None or len(set(crash.rates)) < 2 or self.control.trial.crash is not None:
             return False
-        halves = [self.case.groups[0].parameters[::2], self.case.groups[0].parameters[1::2]]
-        names = (
-            [group.parameters for group in self.case.groups]
-            if len(self.case.groups) > 1
-            else list(filter(None, halves))
+        first = self.case.groups[0]
+        names = [group.parameters for group in self.case.groups]
+        if len(names) == 1:
+            names = list(filter(None, (first.parameters[::2], first.parameters[1::2])))
+        options = tuple((name, value) for name, value in first.options if name != "lr")
+        groups = tuple(
+            Group(members, (*options, ("lr", 0.1 / (1 + i)))) for i, members in enumerate(names)
         )
-        options = dict(self.case.groups[0].options)
-        rates = [
-            (*((k, v) for k, v in options.items() if k != "lr"), ("lr", 0.1 / (1 + i)))
-            for i in range(len(names))
-        ]
-        groups = tuple(Group(tuple(each), rate) for each, rate in zip(names, rates, strict=True))
         return self._control_of(self.case.replaced(groups=groups)).trial.crash is not None
 
     @cached_property

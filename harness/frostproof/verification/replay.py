@@ -181,7 +181,7 @@ def _subject(saved: CaseFile) -> Subject:
         raise CaseError(
             f"the target is {target!r}: a case belongs to one optimizer, so name it as module:Name"
         )
-    found = _subjects_of(target)
+    found = _resolve_target(target)
     subject = next((each for each in found if each.variant == saved.variant), None)
     if subject is None:
         variants = ", ".join(each.variant for each in found)
@@ -203,7 +203,7 @@ def _subject(saved: CaseFile) -> Subject:
 
 
 @cache
-def _subjects_of(target: str) -> list[Subject]:
+def _resolve_target(target: str) -> list[Subject]:
     try:
         return resolve([target])
     except UsageError:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import msgspec
 from hypothesis.strategies import SearchStrategy, just
@@ -53,6 +53,7 @@ class Tally:
     """The trial and the breach of that case."""
 
 
+@dataclass(eq=False, repr=False)
 class Verification:
     """The property that all invariants hold for a subject on a device, and what its trials showed.
 
@@ -63,78 +64,76 @@ class Verification:
     goes on, so that it hides no other bug.
     """
 
-    def __init__(
-        self,
-        subject: Subject,
-        device: str,
-        *,
-        indexed_device: str = "",
-        only_invariant: str | None = None,
-        approaches: Approaches | None = None,
-        strict: bool = False,
-        shard: int | None = None,
-    ) -> None:
-        self.subject = subject
-        self.device = device
+    subject: Subject
+    device: str
+    _: KW_ONLY
 
-        self.indexed_device = indexed_device or device
-        """The device with its index, such as `cuda:1`."""
+    indexed_device: str = ""
+    """The device with its index, such as `cuda:1`; the device if it is empty."""
 
-        self.only_invariant = only_invariant
-        """The expected failure that this verification searches for; no other one is judged."""
+    only_invariant: str | None = None
+    """The expected failure that this verification searches for; no other one is judged."""
 
-        self.approaches = approaches or Approaches()
+    approaches: Approaches = field(default_factory=Approaches)
 
-        self.strict = strict
-        """Whether violations that only cost memory or time fail too."""
+    strict: bool = False
+    """Whether violations that only cost memory or time fail too."""
 
-        self.shard = shard
-        """The number of this part of the examples, from 0; None if they are not split."""
+    shard: int | None = None
+    """The number of this part of the examples, from 0; None if they are not split."""
 
-        self.cases: SearchStrategy[Case]
-        """What to draw; `prepare` sets it."""
+    cases: SearchStrategy[Case] = field(init=False)
+    """What to draw; `prepare` sets it."""
 
-        self.trials = 0
+    invariants: tuple[Invariant, ...] = field(init=False)
+    tallies: dict[str, Tally] = field(init=False)
 
-        self.seconds = 0.0
-        """The time that the trials took."""
+    trials: int = field(default=0, init=False)
 
-        self.largest_rounding = 0.0
-        """The largest difference that was rounding, in units in the last place."""
+    seconds: float = field(default=0.0, init=False)
+    """The time that the trials took."""
 
-        self.depends_on_order = False
-        """Whether the order, or the grouping, of parameters matters with nothing frozen."""
+    largest_rounding: float = field(default=0.0, init=False)
+    """The largest difference that was rounding, in units in the last place."""
 
-        self.moves_on_zero_grad: bool | None = None
-        """Whether a frozen parameter with a gradient of zeros moves; None if that was not seen."""
+    depends_on_order: bool = field(default=False, init=False)
+    """Whether the order, or the grouping, of parameters matters with nothing frozen."""
 
-        self.rejected_cases = 0
-        """The number of cases that crash for another reason than freezing."""
+    moves_on_zero_grad: bool | None = field(default=None, init=False)
+    """Whether a frozen parameter with a gradient of zeros moves; None if that was not seen."""
 
-        self.rejection_reason = ""
-        """Why the last of them was rejected."""
+    rejected_cases: int = field(default=0, init=False)
+    """The number of cases that crash for another reason than freezing."""
 
-        self.divergence_counts: Counter[str] = Counter()
-        """Cause of a divergence of two copies -> the number of trials that had it."""
+    rejection_reason: str = field(default="", init=False)
+    """Why the last of them was rejected."""
 
-        self.unusable_reason: str | None = None
-        """Why the subject cannot be judged."""
+    divergence_counts: Counter[str] = field(default_factory=Counter, init=False)
+    """Cause of a divergence of two copies -> the number of trials that had it."""
 
-        self.cut_short_reason = ""
-        """Why fewer examples were tried than asked for."""
+    unusable_reason: str | None = field(default=None, init=False)
+    """Why the subject cannot be judged."""
 
-        self.before_each_trial: Callable[[], None] = lambda: None
-        self.note_case: Callable[[bytes], None] = lambda case: None
-        """Called with the JSON of each case before it is run."""
+    cut_short_reason: str = field(default="", init=False)
+    """Why fewer examples were tried than asked for."""
 
-        has_optimizer = subject.factory is not None
-        self.invariants: tuple[Invariant, ...] = tuple(
+    before_each_trial: Callable[[], None] = field(default_factory=lambda: lambda: None, init=False)
+
+    note_case: Callable[[bytes], None] = field(
+        default_factory=lambda: lambda case: None, init=False
+    )
+    """Called with the JSON of each case before it is run."""
+
+    def __post_init__(self) -> None:
+        self.indexed_device = self.indexed_device or self.device
+        optimizer, values = self.subject.factory is not None, self.device != "meta"
+        self.invariants = tuple(
             invariant
             for invariant in INVARIANTS
-            if invariant.applies(optimizer=has_optimizer, values=device != "meta")
-            and only_invariant in (None, invariant.id)
+            if invariant.applies(optimizer=optimizer, values=values)
+            and self.only_invariant in (None, invariant.id)
         )
-        self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
+        self.tallies = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
         """Probe the subject, and set `cases`. Raises UnusableError, and keeps its reason."""
@@ -233,14 +232,14 @@ class Verification:
         if self.only_invariant == "repeats-itself" and "again" not in case.extras:
             case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case, muted)
-        fresh = _without(outcome, muted)
+        fresh = _unmuted(outcome, muted)
         known = [invariant for invariant in outcome.violated if invariant.id in muted]
         if fresh or outcome.trial.crash is not None:
             nan = _nan_in(outcome.trial)
             with nans_alike() if nan else nullcontext():
                 if nan:
                     outcome = self._run(case, muted)
-                    fresh = _without(outcome, muted)
+                    fresh = _unmuted(outcome, muted)
                 reruns = Reruns(outcome, self.subject, self.indexed_device, self.approaches, muted)
                 fresh, explained = attribute(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
@@ -297,7 +296,7 @@ class Verification:
         )
 
 
-def _without(outcome: Outcome, muted: Collection[str]) -> dict[Invariant, Shown]:
+def _unmuted(outcome: Outcome, muted: Collection[str]) -> dict[Invariant, Shown]:
     return {each: shown for each, shown in outcome.violated.items() if each.id not in muted}
 
 

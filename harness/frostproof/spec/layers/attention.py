@@ -16,7 +16,7 @@ from frostproof.spec.layers.base import (
 )
 
 
-def _attention(width: int, prefix: str = "") -> tuple[ParameterSpec, ...]:
+def _attention_parameters(width: int, prefix: str = "") -> tuple[ParameterSpec, ...]:
     return (
         ParameterSpec(f"{prefix}in_proj_weight", (3 * width, width)),
         ParameterSpec(f"{prefix}in_proj_bias", (3 * width,)),
@@ -50,7 +50,7 @@ class _Attending(Layer, frozen=True):
 
 class SelfAttention(_Attending, frozen=True):
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
-        return _attention(shape[-1])
+        return _attention_parameters(shape[-1])
 
     def constructor(self, shape: Shape) -> Constructor:
         return Constructor("SelfAttention", (shape[-1], self.num_heads), ours=True)
@@ -66,7 +66,7 @@ class TransformerEncoderLayer(_Attending, frozen=True):
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         width, inner = shape[-1], self.dim_feedforward
         return (
-            *_attention(width, "self_attn."),
+            *_attention_parameters(width, "self_attn."),
             ParameterSpec("linear1.weight", (inner, width)),
             ParameterSpec("linear1.bias", (inner,)),
             ParameterSpec("linear2.weight", (width, inner)),
