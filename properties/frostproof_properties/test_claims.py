@@ -1,4 +1,4 @@
-"""What the forum thread claims, each claim settled anew with the torch at hand."""
+"""The claims of the forum thread, each settled again with the installed torch."""
 
 from __future__ import annotations
 
