@@ -28,7 +28,7 @@ def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
 
 
 def _in_one_dtype(subject: Subject, space: Space) -> Iterator[Subject]:
-    """The subject as it is stated; if nobody stated anything, other ways and other arguments."""
+    """The subject as stated; for a discovered one, also other ways and other arguments."""
     stated = [subject]
     if subject.closure == "optional":
         stated.append(replace(subject, closure="required"))

@@ -37,7 +37,7 @@ _PROCESS_GROUP = re.compile(
     r"process.?group|torch\.distributed|distributed package|environment variable RANK",
     re.IGNORECASE,
 )
-"""Matches the exceptions that libraries raise for want of a process group."""
+"""Matches the messages of exceptions that are raised because there is no process group."""
 
 
 class Fault(NamedTuple):
@@ -53,7 +53,7 @@ class Fault(NamedTuple):
 
 
 class ProcessGroupError(Exception):
-    """The optimizer's exception speaks of a process group, and it had none."""
+    """The optimizer needs a process group of torch.distributed, as its exception shows."""
 
 
 def small_case(
@@ -93,7 +93,7 @@ def _minimal_example(space: SearchStrategy[dict[str, Any]]) -> Options:
 def run_unfrozen(
     case: Case, subject: Subject, device: str, invariants: Sequence[Invariant] = ()
 ) -> Outcome:
-    """Run one copy of a case. Raises ProcessGroupError if the optimizer crashed for want of one."""
+    """Run one copy of a case. Raises ProcessGroupError if the optimizer needs a process group."""
     outcome = run_trial(case, subject, device, invariants, Alone())
     crash = outcome.trial.crash
     if crash is not None and not subject.distributed and _PROCESS_GROUP.search(str(crash)):

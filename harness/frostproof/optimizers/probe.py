@@ -71,7 +71,7 @@ def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
 
 
 def _ways_on_meta(plain: Subject, subject: Subject) -> Iterator[Subject]:
-    """As it is stated, then as it is used on the CPU: without values nothing tells more apart."""
+    """As stated, then as used on the CPU. Without values, no more ways can be distinguished."""
     yield plain
     with suppress(UnusableError):
         yield replace(probe(subject, "cpu"), space=plain.space)

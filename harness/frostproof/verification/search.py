@@ -80,6 +80,8 @@ class _Found(NamedTuple):
 
 
 class _Search:
+    """The state of a search: what was found and what was raised."""
+
     def __init__(
         self, verification: Verification, seed: int, shard: int, databases: Databases
     ) -> None:
