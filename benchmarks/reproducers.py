@@ -1,14 +1,16 @@
-"""How many counterexamples reproduce as scripts, each in a process of its own. Usage: python benchmarks/reproducers.py [SEEDS] [TARGET...]
+"""How many counterexamples reproduce as scripts, each in a process of its own.
 
-From the folder of the project. Without targets: the smallest case of each planted bug and of each known failure of
-torch.optim. The scripts run where importing frostproof fails, with nothing but torch and the broken optimizers, and must
-exit 1 with the line that says why; those of planted bugs once more with a correct optimizer, and must exit 0. With targets:
-every violation found of them, in the environment as it is.
+Usage: python benchmarks/reproducers.py [SEEDS] [TARGET...]
+
+From the folder of the project. Without targets: each planted bug under each protocol, and the
+smallest case of each planted bug and of each known failure of torch.optim. The scripts run where
+importing frostproof fails, with nothing but torch and the broken optimizers, and must exit 1 with
+the line that says why; those of planted bugs must exit 0 with a correct optimizer in its place.
+With targets: every violation that is found of them, in the environment as it is.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,12 +26,11 @@ from frostproof.optimizers.targets import resolve, torch_optimizers
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
 from frostproof.verification.verification import Verification
+from tests.helpers.combinations import COMBINATIONS, EVERY
 from tests.helpers.planted import BUGS
 from tests.helpers.planted_programs import PROGRAM_BUGS
-from tests.helpers.script_runs import corrected
+from tests.helpers.script_runs import corrected, lay_out
 from tests.helpers.search import shrunk
-
-ROOT = Path(__file__).parent.parent
 
 
 class Sought(NamedTuple):
@@ -61,12 +62,24 @@ def searched(sought: Sought, seed: int) -> Verification:
     return verification
 
 
-def clean(folder: Path) -> None:
-    """Put what scripts import into the folder, and a frostproof that cannot be imported."""
-    (folder / "tests").mkdir()
-    for name in ("__init__.py", "broken.py", "broken_programs.py"):
-        shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
-    (folder / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")
+def combined(path: Path, folder: Path) -> None:
+    """Run the scripts of every planted bug under every protocol, as they are and mended."""
+    broken = mended = 0
+    for each in COMBINATIONS:
+        text, identity = each.script(), each.bug.invariant
+        if text is None:
+            print(f"{each.id}: NOT shown", flush=True)
+            continue
+        path.write_text(text)
+        first = reproduces(path, identity, folder)
+        path.write_text(corrected(text, each.bug.approaches))
+        second = reproduces(path, identity, folder)
+        broken += first.reproduced
+        mended += second.said == "it exits 0"
+        if not first.reproduced or second.said != "it exits 0":
+            print(f"{each.id}: NOT: {first.said}; mended: {second.said}", flush=True)
+    print(f"{len(COMBINATIONS)} of {len(EVERY)} combinations of bug and protocol are possible:")
+    print(f"{broken} exit 1 with the bug, {mended} exit 0 with a correct optimizer")
 
 
 def main() -> None:
@@ -82,7 +95,8 @@ def main() -> None:
         if words:
             folder = Path.cwd()
         else:
-            clean(folder)
+            lay_out(folder)
+            combined(Path(temporary) / "counterexample.py", folder)
         for sought in targets:
             for seed in seeds:
                 try:

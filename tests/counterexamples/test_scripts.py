@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,10 +54,9 @@ from tests.helpers.broken import DecaysEverything, ReadsMissingGradient, Sound
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
 from tests.helpers.protocols import PROTOCOLS
-from tests.helpers.script_runs import corrected, run_here
+from tests.helpers.script_runs import corrected, lay_out, run_here
 from tests.helpers.search import search
 
-ROOT = Path(__file__).parents[2]
 PLANTED = [*BUGS, *PROGRAM_BUGS]
 
 
@@ -120,10 +118,7 @@ def script_of(case: Case, subject: Subject, invariant: str) -> str:
 @pytest.fixture
 def clean(tmp_path: Path) -> Path:
     """A folder with the broken optimizers, in which importing frostproof fails."""
-    (tmp_path / "tests").mkdir()
-    for name in ("__init__.py", "broken.py", "broken_programs.py"):
-        shutil.copy(ROOT / "tests" / name, tmp_path / "tests" / name)
-    (tmp_path / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")
+    lay_out(tmp_path)
     return tmp_path
 
 
@@ -336,10 +331,14 @@ ROLES = ("a", "b", "cleared", "second", "rebuilt", "resumed", "resumed-b")
 
 def ends(case: Case, subject: Subject) -> None:
     """Every role's script, run by itself, ends at the weights at which the trial ended."""
+    extras = (*dict.fromkeys((*case.extras, "again")),)
     with fenced("cpu"):
-        trial = run_trial(case, subject, "cpu", (), Approaches()).trial
+        trial = run_trial(case.replaced(extras=extras), subject, "cpu", (), Approaches()).trial
     if trial.crash is not None:
         return
+    last = trial.moments[-1].seen
+    if last["again"].weights != last["a"].weights:
+        return  # some kernels of torch read memory that nothing has written, in bfloat16 at least
     for role in trial.names:
         if role == "again":
             continue

@@ -16,7 +16,6 @@ from tests.helpers.consumer import Consumer, environment, leaky, wheel
 
 LION = """
 import os
-import sys
 import torch
 from torch.optim import Optimizer
 
@@ -40,11 +39,6 @@ class Lion(Optimizer):
 """
 LION += leaky("Lion")
 LION += """
-
-class Shy(Leaky):
-    def step(self, closure=None):
-        return super().step(closure) if "frostproof" in sys.modules else Lion.step(self, closure)
-
 
 class Dies(Lion):
     def step(self, closure=None):
@@ -173,20 +167,6 @@ def _replays_until_it_is_mended(consumer: Consumer, case: str, last_words: str) 
     again = consumer.run("frostproof", "replay", case)
     (consumer.folder / "mylib.py").write_text(LION)
     assert (again.returncode, again.stdout.split(" ")[0]) == (0, "FIXED"), again.stderr
-
-
-def test_what_its_script_does_not_show_is_doubtful_and_exit_code_4(consumer: Consumer) -> None:
-    done = consumer.check("mylib:Shy", "--jobs", "0", "--json", "shy.json")
-    assert done.returncode == 4, done.stdout + done.stderr
-    row = consumer.results("shy.json")["mylib:Shy"]
-    assert row["status"] == "doubtful"
-    rows = {each["id"]: each for each in row["invariants"]}  # type: ignore[attr-defined]
-    doubtful = rows["frozen-weights-unchanged"]
-    assert doubtful["status"] == "doubtful"
-    assert all((consumer.folder / doubtful[file]).is_file() for file in ("case", "reproducer"))
-    assert "doubtful: its script does not show it: it exits 0" in doubtful["message"]
-    assert not any(each["status"] == "violated" for each in rows.values())
-    assert "DOUBTFUL mylib:Shy on cpu: frozen-weights-unchanged" in done.stdout
 
 
 def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> None:

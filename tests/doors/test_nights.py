@@ -25,7 +25,7 @@ from frostproof.results.rows import (
 )
 from frostproof.verification.search import batch_seed
 from tests.helpers import consumer
-from tests.helpers.consumer import PLAIN
+from tests.helpers.consumer import PLAIN, SHY
 
 OWN = """
 
@@ -152,31 +152,9 @@ def test_more_shards_than_examples_are_one_line(project: Path) -> None:
     assert "shards is 4: give a number from 1 to the number of examples, 3" in done.stderr
 
 
-SHY = """
-
-import sys
-
-
-class Leaky(Plain):
-    # Decays what is frozen too.
-    def step(self, closure=None):
-        with torch.no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    p.mul_(0.9)
-        return super().step(closure)
-
-
-class Shy(Leaky):
-    # The same, where it is watched.
-    def step(self, closure=None):
-        return super().step(closure) if "frostproof" in sys.modules else Plain.step(self, closure)
-"""
-
-
 @pytest.mark.parametrize("jobs", ["0", "2"])
 def test_what_is_only_doubtful_has_an_exit_code_of_its_own(tmp_path: Path, jobs: str) -> None:
-    (tmp_path / "mylib.py").write_text(PLAIN + SHY)
+    (tmp_path / "mylib.py").write_text(SHY)
     done = consumer.check(
         tmp_path, "mylib:Shy", "--max-examples", "20", "--seed", "1", "--jobs", jobs
     )
@@ -188,10 +166,13 @@ def test_what_is_only_doubtful_has_an_exit_code_of_its_own(tmp_path: Path, jobs:
     assert all(
         (tmp_path / each[file]).is_file() for each in doubtful for file in ("case", "reproducer")
     )
+    assert not any(each["status"] == "violated" for each in row["invariants"])
+    assert "DOUBTFUL mylib:Shy on cpu: frozen-weights-unchanged" in done.stdout
+    assert "doubtful: its script does not show it: it exits 0" in doubtful[0]["message"]
 
 
 def test_a_violation_beside_a_doubt_is_exit_code_1(tmp_path: Path) -> None:
-    (tmp_path / "mylib.py").write_text(PLAIN + SHY)
+    (tmp_path / "mylib.py").write_text(SHY)
     done = consumer.check(
         tmp_path, "mylib:Shy", "mylib:Leaky", "--max-examples", "20", "--seed", "1", "--jobs", "0"
     )

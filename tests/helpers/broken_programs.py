@@ -91,7 +91,8 @@ class PullsToSlowWeights(Heavy):
         self.steps = getattr(self, "steps", 0) + 1
         if self.steps % 2 == 0:
             for parameter, state in self.state.items():
-                parameter.lerp_(state["slow"], 0.5)
+                if "slow" in state:
+                    parameter.lerp_(state["slow"], 0.5)
 
 
 class StateByRank(Heavy):

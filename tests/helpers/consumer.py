@@ -42,6 +42,17 @@ class Plain(SGD):
 {leaky("Plain")}"""
 
 
+SHY = f"""{PLAIN}
+import sys
+
+
+class Shy(Leaky):
+    # Moves frozen parameters where the harness is there, and not in a script.
+    def step(self, closure=None):
+        return super().step(closure) if "frostproof" in sys.modules else Plain.step(self, closure)
+"""
+
+
 def clean(**variables: str) -> dict[str, str]:
     """The variables of this process, less what tells a run that it is part of another or in CI, and these."""
     told = ("CI", "GITHUB_STEP_SUMMARY", "HYPOTHESIS_STORAGE_DIRECTORY")

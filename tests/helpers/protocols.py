@@ -1,155 +1,182 @@
-"""Optimizers that are built and stepped in other ways than most, as small as they can be, and right."""
+"""Correct optimizers, as small as they can be, that are built and stepped in unusual ways."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
+from tests.helpers.broken import Sound
 
-class Plain(Optimizer):
-    """Gradient descent; the others here say only what is different."""
 
-    def __init__(self, params: Any, lr: float = 0.1) -> None:
-        super().__init__(params, {"lr": lr})
+class Plain(Sound):
+    """Gradient descent. The other classes here say only what is different.
 
-    @torch.no_grad()
+    Each calls `super()`, so that a class with a protocol and a planted bug for bases has both.
+    """
+
+    def __init__(self, params: Any, lr: float = 0.1, **options: Any) -> None:
+        super().__init__(params, lr=lr, **options)
+
+    # torch gives the class of each new optimizer a step() of its own. Where this class had none,
+    # it would be the one of Sound, and hide that of a base that comes between the two.
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self.update(parameter, parameter.grad, group)
-        return loss
+        return super().step(closure)
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
-        parameter.add_(gradient, alpha=-group["lr"])
+    @property
+    def owned(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
 
 
 class Sam(Plain):
-    """Climbs along the gradient that it finds, has the closure compute another one, and descends along that."""
-
-    def first_step(self) -> None:
-        for parameter in self._owned():
-            if parameter.grad is not None:
-                self.state[parameter]["before"] = parameter.detach().clone()
-                parameter.add_(parameter.grad, alpha=0.05)
-
-    def second_step(self) -> None:
-        for parameter in self._owned():
-            if parameter.grad is not None:
-                parameter.copy_(self.state[parameter]["before"]).add_(parameter.grad, alpha=-0.1)
+    """Climbs along the gradient, and descends along the one that its closure computes there."""
 
     @torch.no_grad()
+    def first_step(self) -> None:
+        self.before = [(p, p.detach().clone()) for p in self.owned if p.grad is not None]
+        for parameter, _ in self.before:
+            parameter.add_(parameter.grad, alpha=0.05)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def second_step(self) -> None:
+        for parameter, weights in self.before:
+            parameter.copy_(weights)
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         assert closure is not None
+        evaluate = closure
         self.first_step()
-        with torch.enable_grad():
-            loss = closure()
-        self.second_step()
-        return loss
 
-    def _owned(self) -> Iterable[nn.Parameter]:
-        return (parameter for group in self.param_groups for parameter in group["params"])
+        def descend() -> Any:
+            loss = evaluate()
+            self.second_step()
+            return loss
+
+        return super().step(descend)
 
 
 class SecondOrder(Plain):
     """Differentiates the gradient once more."""
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None if closure is None else closure()
-        found = [
-            (parameter, group["lr"]) for group in self.param_groups for parameter in group["params"]
-        ]
-        owned = [
-            (parameter, lr)
-            for parameter, lr in found
-            if parameter.grad is not None and parameter.requires_grad
-        ]
-        if any(parameter.grad.grad_fn is None for parameter, _ in owned):
-            raise RuntimeError("call backward with create_graph=True")
-        curvatures = [
-            torch.autograd.grad(
-                parameter.grad.sum(), parameter, retain_graph=True, allow_unused=True
-            )[0]
-            for parameter, _ in owned
-        ]
-        with torch.no_grad():
-            for (parameter, lr), curvature in zip(owned, curvatures, strict=True):
-                scale = 1.0 if curvature is None else 1.0 / (1.0 + curvature.abs())
-                parameter.add_(parameter.grad * scale, alpha=-lr)
-        return loss
+        if closure is None:
+            self.differentiate()
+            return super().step()
+        evaluate = closure
+
+        def differentiated() -> Any:
+            loss = evaluate()
+            self.differentiate()
+            return loss
+
+        return super().step(differentiated)
+
+    def differentiate(self) -> None:
+        self.curvatures = {}
+        for p in self.owned:
+            if p.grad is None or not p.requires_grad:
+                continue
+            if p.grad.grad_fn is None:
+                raise RuntimeError("call backward with create_graph=True")
+            (curvature,) = torch.autograd.grad(
+                p.grad.sum(), p, retain_graph=True, allow_unused=True
+            )
+            self.curvatures[p] = torch.zeros_like(p) if curvature is None else curvature
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        curvature = self.curvatures.get(parameter, torch.zeros_like(parameter))
+        super().update(group, parameter, gradient / (1.0 + curvature.abs()), scale)
 
 
 class Fused(Plain):
-    """Updates each parameter while the backward pass runs, from a model."""
+    """Takes a model, and updates each parameter while the backward pass runs."""
 
-    def __init__(self, model: nn.Module, lr: float = 0.1) -> None:
-        super().__init__(list(model.parameters()), lr)
-        for parameter in self.param_groups[0]["params"]:
-            flag = parameter.requires_grad
-            parameter.requires_grad_(True).register_post_accumulate_grad_hook(
-                self._fuse
-            )  # of what may be thawed, too
+    def __init__(self, model: nn.Module, lr: float = 0.1, **options: Any) -> None:
+        super().__init__(list(model.parameters()), lr, **options)
+        self.places = {parameter: place for place, parameter in enumerate(self.owned)}
+        self.fused: set[Tensor] = set()
+        for parameter in self.owned:
+            flag = parameter.requires_grad  # a frozen parameter may be thawed later
+            parameter.requires_grad_(True)
+            parameter.register_post_accumulate_grad_hook(self._fuse)  # type: ignore[no-untyped-call]
             parameter.requires_grad_(flag)
 
     @torch.no_grad()
     def _fuse(self, parameter: Tensor) -> None:
-        assert parameter.grad is not None
-        parameter.add_(parameter.grad, alpha=-self.param_groups[0]["lr"])
+        self.fused.add(parameter)
+        self.visit(0, self.param_groups[0], self.places[parameter], parameter)
         parameter.grad = None
 
     def fused_backward(self, loss: Tensor, lr: float) -> None:
         self.param_groups[0]["lr"] = lr
+        self.fused.clear()
         loss.backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            for parameter, place in self.places.items():
+                if parameter not in self.fused:
+                    self.visit(0, self.param_groups[0], place, parameter)
+            self.after()
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         return None
 
 
 class Named(Plain):
-    """Wants to know what its parameters are called."""
+    """Needs the names of its parameters."""
 
-    def __init__(self, params: Any, lr: float = 0.1) -> None:
-        super().__init__(params, lr)
+    def __init__(self, params: Any, lr: float = 0.1, **options: Any) -> None:
+        super().__init__(params, lr, **options)
         if any("param_names" not in group for group in self.param_groups):
             raise ValueError("pass named_parameters()")
 
 
 class Keyed(Plain):
-    """Wants to be told which groups hold matrices."""
+    """Needs to be told which groups hold matrices."""
 
-    def __init__(self, params: Any, lr: float = 0.1) -> None:
-        super().__init__(params, lr)
+    def __init__(self, params: Any, lr: float = 0.1, **options: Any) -> None:
+        super().__init__(params, lr, **options)
         if any("use_muon" not in group for group in self.param_groups):
             raise ValueError("`use_muon` must be set")
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
-        super().update(parameter, gradient.sign() if group["use_muon"] else gradient, group)
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        gradient = gradient.sign() if group["use_muon"] else gradient
+        super().update(group, parameter, gradient, scale)
 
 
 class Wrapping(Optimizer):
-    """Steps the optimizer that it wraps."""
+    """Wraps another optimizer, and leaves everything to that."""
 
-    def __init__(self, optimizer: Optimizer, k: int = 2) -> None:
+    def __init__(self, optimizer: Optimizer, k: int = 2, **options: Any) -> None:
         self.optimizer = optimizer
-        super().__init__(
-            [parameter for group in optimizer.param_groups for parameter in group["params"]], {}
-        )
-        self.param_groups = optimizer.param_groups
+        for group in optimizer.param_groups:
+            group.update(options)
+        owned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        super().__init__(owned, {})
+        self.param_groups, self.state = optimizer.param_groups, optimizer.state
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         return self.optimizer.step(closure) if closure is not None else self.optimizer.step()
 
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.optimizer.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state_dict)
+        self.param_groups, self.state = self.optimizer.param_groups, self.optimizer.state
+
 
 class BaseClass(Plain):
-    """Takes the class of another optimizer, and has required arguments that it makes up no values for."""
+    """Takes the class of another optimizer, and required arguments for which it has no defaults."""
 
     def __init__(
         self,
@@ -157,30 +184,33 @@ class BaseClass(Plain):
         base_optimizer: type[Optimizer],
         num_iterations: int,
         betas: tuple[float, ...] = (0.9, 0.9, 0.99),
+        **options: Any,
     ) -> None:
         if num_iterations < 1 or len(betas) != 3:
             raise ValueError("num_iterations must be positive, betas three")
-        super().__init__(params)
+        super().__init__(params, **options)
         assert base_optimizer is SGD
 
 
 class NeedsMomentum(Plain):
-    """Has a default that it does not support."""
+    """Does not support its own default."""
 
-    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0, **options: Any) -> None:
         if momentum == 0.0:
             raise NotImplementedError("momentum is needed")
-        super().__init__(params, lr)
+        super().__init__(params, lr, momentum=momentum, **options)
 
 
 class WarmsUp(Plain):
     """Moves nothing in its first steps."""
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         state = self.state[parameter]
         state["step"] = state.get("step", 0) + 1
         if state["step"] > 5:
-            super().update(parameter, gradient, group)
+            super().update(group, parameter, gradient, scale)
 
 
 class ClearsItsWay(Plain):
@@ -191,10 +221,13 @@ class ClearsItsWay(Plain):
 
 
 class Moded(Plain):
-    """Trains weights whose running average it puts in their place while it is told to evaluate."""
+    """Trains weights, and puts their running average in their place in eval mode."""
 
-    def __init__(self, params: Any, lr: float = 0.1) -> None:
-        Optimizer.__init__(self, params, {"lr": lr, "training": False})
+    def __init__(self, params: Any, lr: float = 0.1, **options: Any) -> None:
+        super().__init__(params, lr, **options)
+        self.defaults["training"] = False
+        for group in self.param_groups:
+            group["training"] = False
 
     def train(self) -> None:
         self._switch(training=True)
@@ -206,7 +239,7 @@ class Moded(Plain):
     def _switch(self, *, training: bool) -> None:
         for group in self.param_groups:
             for parameter in group["params"] if group["training"] != training else ():
-                if parameter in self.state:
+                if "average" in self.state.get(parameter, {}):
                     parameter.copy_(self.state[parameter]["trained" if training else "average"])
             group["training"] = training
 
@@ -215,11 +248,13 @@ class Moded(Plain):
             raise RuntimeError("call train() before step()")
         return super().step(closure)
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         state = self.state[parameter]
         if "average" not in state:
             state["average"] = parameter.clone()
-        super().update(parameter, gradient, group)
+        super().update(group, parameter, gradient, scale)
         state["trained"] = parameter.clone()
         state["average"].lerp_(parameter, 0.5)
 
@@ -234,61 +269,62 @@ class ClosureRequired(Plain):
 class OwnGroups(Plain):
     """Makes a group of its own for each number of dimensions."""
 
-    def __init__(self, params: Any, lr: float = 0.1) -> None:
-        super().__init__(params, lr)
+    def __init__(self, params: Any, lr: float = 0.1, **options: Any) -> None:
+        super().__init__(params, lr, **options)
         self.param_groups = [
-            {
-                **group,
-                "params": [
-                    parameter for parameter in group["params"] if parameter.ndim == dimensions
-                ],
-            }
+            {**group, "params": [p for p in group["params"] if p.ndim == dimensions]}
             for group in self.param_groups
-            for dimensions in sorted({parameter.ndim for parameter in group["params"]})
+            for dimensions in sorted({p.ndim for p in group["params"]})
         ]
 
 
 class World(Plain):
-    """Updates what falls to its rank."""
+    """Updates the parameters that belong to its rank."""
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         if parameter.numel() % torch.distributed.get_world_size() == torch.distributed.get_rank():
-            super().update(parameter, gradient, group)
+            super().update(group, parameter, gradient, scale)
 
 
 class TwoLists(Plain):
-    """Takes matrices and all other parameters apart, and updates them in two ways."""
+    """Takes the matrices and all other parameters in two lists, and updates them in two ways."""
 
     def __init__(
-        self, muon_params: Iterable[Tensor], adamw_params: Iterable[Tensor], lr: float = 0.1
+        self,
+        muon_params: Iterable[Tensor],
+        adamw_params: Iterable[Tensor],
+        lr: float = 0.1,
+        **options: Any,
     ) -> None:
         both = [
             {"params": [*muon_params], "matrices": True},
             {"params": [*adamw_params], "matrices": False},
         ]
-        super().__init__([group for group in both if group["params"]], lr)
-        if any(
-            parameter.ndim != 2
-            for group in self.param_groups
-            if group["matrices"]
-            for parameter in group["params"]
-        ):
+        super().__init__([group for group in both if group["params"]], lr, **options)
+        if any(p.ndim != 2 for g in self.param_groups if g["matrices"] for p in g["params"]):
             raise ValueError("the first list is for matrices")
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
-        super().update(parameter, gradient.sign() if group["matrices"] else gradient, group)
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        gradient = gradient.sign() if group["matrices"] else gradient
+        super().update(group, parameter, gradient, scale)
 
 
 class OneDtype(Plain):
     """Trains parameters of one dtype."""
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         assert parameter.dtype == torch.bfloat16
-        super().update(parameter, gradient, group)
+        super().update(group, parameter, gradient, scale)
 
 
 class WantsNumbers(Plain):
-    """Cannot do without numbers for which it has no default but None."""
+    """Cannot do without numbers whose only default is None."""
 
     def __init__(
         self,
@@ -296,16 +332,19 @@ class WantsNumbers(Plain):
         lr: float = 0.1,
         num_epochs: int | None = None,
         num_batches_per_epoch: int | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(params, lr)
-        self.steps = num_epochs * num_batches_per_epoch  # type: ignore[operator]
+        super().__init__(params, lr, **options)
+        self.total = num_epochs * num_batches_per_epoch  # type: ignore[operator]
 
 
 class OnlyCapturable(Plain):
     """Chooses between implementations by `capturable` alone."""
 
-    def __init__(self, params: Any, lr: float = 0.1, *, capturable: bool = False) -> None:
-        super().__init__(params, lr)
+    def __init__(
+        self, params: Any, lr: float = 0.1, *, capturable: bool = False, **options: Any
+    ) -> None:
+        super().__init__(params, lr, **options)
 
 
 PROTOCOLS: dict[type[Optimizer], dict[str, Any]] = {

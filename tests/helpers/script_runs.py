@@ -1,4 +1,4 @@
-"""Scripts of counterexamples in the tests: with a correct optimizer in the place of the broken one, and run many to a process."""
+"""Scripts of counterexamples: mended by a correct optimizer, and run many in one process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import runpy
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -15,37 +16,47 @@ import torch
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.counterexamples.execution import Execution, verdict
 from frostproof.process.fence import fenced
+from tests.helpers import broken, broken_programs, protocols
+from tests.helpers.broken import Sound
+from tests.helpers.crossed import classes
+from tests.helpers.protocols import Plain
+
+MODULES = {"broken": broken, "broken_programs": broken_programs}
 
 CORRECT = {
     "freeze": "def freeze(model, frozen):\n    for p in frozen:\n        p.requires_grad_(False)\n",
     "thaw": "def thaw(thawed):\n    for p in thawed:\n        p.requires_grad_(True)\n",
     "clear": "def clear(frozen):\n    pass\n",
     "between_passes": "def between_passes(frozen):\n    pass\n",
-    "second": "def second(frozen):\n    return torch.optim.SGD(frozen, lr=1.0) if frozen else None\n",
+    "second": (
+        "def second(frozen):\n    return torch.optim.SGD(frozen, lr=1.0) if frozen else None\n"
+    ),
 }
 """Each function that freezes, done right."""
 
 
 def corrected(script: str, approaches: Approaches | None = None) -> str:
-    """The script with a correct optimizer, and correct functions that freeze, in the place of what is broken."""
+    """The script with a correct optimizer, and correct functions that freeze, for broken ones."""
     correct = dict(CORRECT)
     if approaches is not None and type(approaches.b).freeze is not Approach.freeze:
-        correct["freeze"] = (
-            "def freeze(model, frozen):\n    pass\n"  # it is B's, which only leaves it out of the optimizer
-        )
+        # B only leaves frozen parameters out of the optimizer.
+        correct["freeze"] = "def freeze(model, frozen):\n    pass\n"
     heavy = "HeavyInBothModes" if "optimizer.train()" in script else "Heavy"
-    script = re.sub(
-        r"^from tests\.broken import (\w+)$",
-        r"from tests.helpers.broken import Sound as \1",
-        script,
-        flags=re.M,
-    )
-    script = re.sub(
-        r"^from tests\.broken_programs import (\w+)$",
-        rf"from tests.helpers.broken_programs import {heavy} as \1",
-        script,
-        flags=re.M,
-    )
+    for module, twin in (("broken", "Sound"), ("broken_programs", heavy)):
+        script = re.sub(
+            rf"^from tests\.helpers\.{module} import (\w+)$",
+            rf"from tests.helpers.{module} import {twin} as \1",
+            script,
+            flags=re.M,
+        )
+        bugs = "|".join(each.__name__ for each in classes(MODULES[module], Sound))
+        known = "|".join(each.__name__ for each in classes(protocols, Plain))
+        script = re.sub(
+            rf"^from tests\.helpers\.crossed import ({known})({bugs})$",
+            rf"from tests.helpers.crossed import \1{twin} as \1\2",
+            script,
+            flags=re.M,
+        )
     for name, source in correct.items():
         start, head, rest = script.partition(f"\ndef {name}(")
         if head:
@@ -54,7 +65,7 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
 
 
 def run_here(path: Path, invariant: str) -> Execution:
-    """As `reproduces`, in this process: what a script changes in it is put back."""
+    """Run a script in this process, and put back what it changes; otherwise as `reproduces`."""
     errors, code = io.StringIO(), 0
     with fenced("cpu"), contextlib.redirect_stderr(errors):
         torch.use_deterministic_algorithms(False)
@@ -64,7 +75,18 @@ def run_here(path: Path, invariant: str) -> Execution:
         except SystemExit as leave:
             code = 1
             print(leave.code, file=sys.stderr)
-        except BaseException:  # what is not caught ends a process with 1, too, and shows nothing
+        except BaseException:  # a process that raises exits 1, too, and shows nothing
             code = 1
             traceback.print_exc()
     return verdict(code, errors.getvalue(), invariant)
+
+
+def lay_out(folder: Path) -> None:
+    """Put what scripts import into the folder, and a frostproof that cannot be imported."""
+    helpers = folder / "tests" / "helpers"
+    helpers.mkdir(parents=True)
+    for path in (helpers.parent, helpers):
+        (path / "__init__.py").touch()
+    for name in ("broken", "broken_programs", "protocols", "crossed"):
+        shutil.copy(Path(__file__).with_name(f"{name}.py"), helpers)
+    (folder / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -52,7 +52,9 @@ def test_what_steps_without_effect_is_not_tried_in_other_dtypes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Idle(Plain):
-        def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+        def update(
+            self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+        ) -> None:
             pass
 
     tried: list[str] = []

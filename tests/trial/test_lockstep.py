@@ -21,7 +21,7 @@ from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import Linear
 from frostproof.spec.program import Step
-from frostproof.training.bits import bits
+from frostproof.training.bits import bits, fingerprint
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.item_report import item_report
 from frostproof.verification.profiles import SEARCH
@@ -256,3 +256,11 @@ def test_what_an_optimizer_changes_in_the_process_is_put_back() -> None:
         run_trial(CASE, subjects(Vandal)[0], "cpu", INVARIANTS, Approaches())
         torch.set_grad_enabled(False)
     assert settings_of_the_process() == before
+
+
+def test_the_order_of_keys_is_not_a_difference() -> None:
+    """A group that is added later may have its options in another order than the first ones."""
+    added = {"lr": 0.1, "state": {"step": 1, "rate": torch.ones(1)}}
+    first = {"state": {"rate": torch.ones(1), "step": 1}, "lr": 0.1}
+    assert fingerprint(added) == fingerprint(first)
+    assert fingerprint({"a": 1, "b": 2}) != fingerprint({"a": 2, "b": 1})

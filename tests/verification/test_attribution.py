@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,12 @@ from tests.helpers.search import flagged, search
 class Centralises(Plain):
     """Takes the mean of each row from its gradient: a matrix of one column never moves."""
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         if gradient.ndim > 1:
             gradient = gradient - gradient.mean(dim=tuple(range(1, gradient.ndim)), keepdim=True)
-        super().update(parameter, gradient, group)
+        super().update(group, parameter, gradient, scale)
 
 
 class OneRate(Plain):
@@ -44,7 +45,9 @@ class CountsInState(Plain):
         state["steps"] = state.get("steps", 0) + 1
         return super().step(closure)
 
-    def update(self, parameter: Tensor, gradient: Tensor, group: Mapping[str, Any]) -> None:
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
         state: Any = self.state
         parameter.add_(gradient, alpha=-group["lr"] / state["steps"] ** 0.5)
 

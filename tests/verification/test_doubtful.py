@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.item_runner import doubts
+from frostproof.doors.pytest_plugin.gatherer import Gatherer
+from frostproof.doors.pytest_plugin.item_runner import failing_doubts
+from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.invariants.registry import BY_ID
-from frostproof.report.failure_text import short
+from frostproof.report.failure_text import failure_text
 from frostproof.report.terminal import LEGEND
 from frostproof.verification.item_report import ItemReport, doubt_message
 from tests.doors.test_nights import row
 from tests.helpers import consumer
-from tests.helpers.consumer import PLAIN
-
-SHY = f"""
-import sys
-{PLAIN}
-
-class Shy(Leaky):
-    # Leaks where it is looked at, and not in a script.
-    def step(self, closure=None):
-        return super().step(closure) if "frostproof" in sys.modules else Plain.step(self, closure)
-"""
+from tests.helpers.consumer import SHY, clean
+from tests.helpers.made_up import example
 
 THAW, JOIN = BY_ID["thaw-resumes"], BY_ID["group-added-trains"]
 DOUBT, OTHER = THAW.broken("m", "here"), JOIN.broken("stuck", "here")
@@ -34,6 +29,53 @@ DOUBT, OTHER = THAW.broken("m", "here"), JOIN.broken("stuck", "here")
 
 def check(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return consumer.check(project, "--max-examples", "20", "--seed", "0", "--jobs", "0", *arguments)
+
+
+OWN = """
+import frostproof
+import mylib
+
+OPTIONS = {"devices": ["cpu"], "max_examples": 20, "seed": 0}
+
+@frostproof.parametrize(mylib.Shy, **OPTIONS)
+def test_decorated(check):
+    check()
+
+def test_python():
+    report = frostproof.check_optimizer(mylib.Shy, **OPTIONS)
+    assert not report.ok
+    assert report.rows[0].status == "doubtful"
+    assert not any(each.status == "violated" for each in report.rows[0].invariants)
+"""
+
+
+def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python module, run in the project."""
+    words = [sys.executable, "-m", *arguments]
+    return subprocess.run(
+        words, cwd=project, env=clean(), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_a_divergence_between_run_and_script_fails_at_every_door(tmp_path: Path) -> None:
+    """Through pytest, the decorator, Python and replay; tests/doors/test_nights.py: the command."""
+    (tmp_path / "mylib.py").write_text(SHY)
+    (tmp_path / "test_own.py").write_text(OWN)
+    names = {"optimizer": "mylib:Shy", "device": "cpu", "max-examples": "20", "seed": "0"}
+    given = [f"--frostproof-{name}={value}" for name, value in names.items()]
+    suite = ["-n0", "-q", "-rA", "--pyargs", "frostproof_properties", "test_own.py"]
+    done = run(tmp_path, "pytest", *suite, *given, "--frostproof-json=out.json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    outcomes = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "PASSED"))]
+    assert [line for line in outcomes if line.startswith("PASSED") and "test_python" in line]
+    for door in ("test_optimizer[mylib:Shy", "test_decorated[Shy@cpu-frozen]"):
+        assert [line for line in outcomes if line.startswith("FAILED") and door in line], outcomes
+    assert "mylib:Shy on cpu: frozen-weights-unchanged is doubtful" in done.stdout
+    (row,) = json.loads((tmp_path / "out.json").read_text())["subjects"]
+    assert row["status"] == "doubtful"
+    saved = next(each["case"] for each in row["invariants"] if each["status"] == "doubtful")
+    again = run(tmp_path, "frostproof", "replay", saved)
+    assert (again.returncode, again.stdout.split(" ")[0]) == (4, "DOUBTFUL"), again.stderr
 
 
 def test_a_test_that_fails_otherwise_is_worse_than_a_doubt(tmp_path: Path) -> None:
@@ -71,8 +113,33 @@ def test_an_item_fails_for_its_doubts_where_nothing_else_is_raised(
     raised: BaseException | None, severity: str, strict: bool, fails: bool
 ) -> None:
     sent = ItemReport(row("doubtful", severity=severity), {})
-    assert [each.id for each in doubts(sent, raised, strict)] == (["thaw-resumes"] if fails else [])
-    assert not doubts(ItemReport(row("held"), {}), raised, strict)
+    assert [each.id for each in failing_doubts(sent, raised, strict)] == (
+        ["thaw-resumes"] if fails else []
+    )
+    assert not failing_doubts(ItemReport(row("held"), {}), raised, strict)
+
+
+def test_an_item_that_has_ended_counts_for_more_than_what_it_sent_before(tmp_path: Path) -> None:
+    """Before its script is run, a violation is not known to be doubtful, and may be as small."""
+    run: Any = SimpleNamespace(cases=str(tmp_path), strict=False)
+    gatherer = Gatherer(run)
+    sent: list[tuple[Any, str, dict[str, str]]] = [
+        ("setup", "violated", {}),
+        ("call", "doubtful", {THAW.id: "1"}),
+    ]
+    for when, status, scripts in sent:
+        sizes: dict[str, tuple[int, ...]] = {THAW.id: example(0).size}
+        found = ItemReport(row(status), {THAW.id: example(0)}, scripts, sizes)
+        properties = [(FINDING, encode(found))]
+        gatherer.receive(
+            pytest.TestReport(
+                "item", ("", 0, ""), {}, "passed", None, when, user_properties=properties
+            )
+        )
+    (merged,) = gatherer.merge()
+    (each,) = merged.invariants
+    assert each.status == "doubtful"
+    assert Path(str(each.reproducer)).read_text() == "1"
 
 
 def test_doubts_are_told_in_one_line() -> None:
@@ -93,10 +160,10 @@ def test_a_failure_in_short_is_of_what_its_script_shows() -> None:
     verification: Any = SimpleNamespace(
         invariants=(THAW, JOIN), tallies=tallies, fails=lambda invariant: True
     )
-    assert short(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
-    lines = short(verification, Path(), {THAW.id}).splitlines()
+    assert failure_text(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
+    lines = failure_text(verification, Path(), {THAW.id}).splitlines()
     assert lines[0] == f"{JOIN.id}: {JOIN.statement}"
-    assert lines[-1] == f"  it breaks too: {THAW.id} (doubtful)"
+    assert lines[-1] == f"  also violated: {THAW.id} (doubtful)"
 
 
 def test_the_legend_fits_a_terminal() -> None:

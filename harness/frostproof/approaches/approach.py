@@ -97,7 +97,7 @@ class AllOwned(Approach):
 
 @dataclass(frozen=True)
 class RequiresGrad(AllOwned):
-    """A: `requires_grad=False` on what is frozen, all parameters to the optimizer."""
+    """A: set `requires_grad=False` on frozen parameters; all parameters to the optimizer."""
 
     name: str = "A"
 
@@ -140,7 +140,7 @@ class RequiresGradNudged(RequiresGrad):
 
 @dataclass(frozen=True)
 class OptimizerSubset(Approach):
-    """B: only the trainable parameters to the optimizer, requires_grad untouched."""
+    """B: pass only the trainable parameters to the optimizer; leave requires_grad as it is."""
 
     name: str = "B"
 
@@ -162,7 +162,7 @@ class SubsetCleared(OptimizerSubset):
 
 @dataclass(frozen=True)
 class SubsetSecondOptimizer(OptimizerSubset):
-    """B with a second optimizer that owns what is frozen and is only asked to zero it."""
+    """B with a second optimizer that has the frozen parameters and only zeroes their gradients."""
 
     name: str = "B-second"
 

@@ -68,13 +68,8 @@ def fingerprint(value: Any) -> Bits:
     if isinstance(value, Tensor):
         return b"tensor" + bits(value)
     if isinstance(value, Mapping):
-        return (
-            b"{"
-            + b",".join(
-                repr(key).encode() + b":" + fingerprint(item) for key, item in value.items()
-            )
-            + b"}"
-        )
+        items = (repr(key).encode() + b":" + fingerprint(item) for key, item in value.items())
+        return b"{" + b",".join(sorted(items)) + b"}"  # the order of its keys is not a value
     if isinstance(value, list | tuple | deque):
         return b"[" + b",".join(map(fingerprint, value)) + b"]"
     return type(value).__name__.encode()
