@@ -156,12 +156,12 @@ def test_every_way_where_a_prefix_is_frozen() -> None:
         a.gradient_bytes,
         b.saved_bytes,
     )
-    moments, steps = 2 * 4 * (WIDTH**2 + WIDTH), 2 * 4
+    records, steps = 2 * 4 * (WIDTH**2 + WIDTH), 2 * 4
     assert (
-        a.state_bytes == b.state_bytes == costs["grad = None"].state_bytes == 2 * (moments + steps)
+        a.state_bytes == b.state_bytes == costs["grad = None"].state_bytes == 2 * (records + steps)
     )
     assert all(
-        costs[name].state_bytes == 5 * (moments + steps)
+        costs[name].state_bytes == 5 * (records + steps)
         for name in ("lr=0", "zeroing hook", "restored weights")
     )
 
@@ -249,14 +249,14 @@ def test_autocast_casts_a_frozen_weight_at_each_use(amp: Any, saves_more: bool) 
             (cost_bounded.INVARIANT,),
             Approaches(),
         )
-    (moment,) = outcome.trial.moments
-    a, b = moment.seen["a"].cost, moment.seen["b"].cost
+    (record,) = outcome.trial.records
+    a, b = record.observations["a"].cost, record.observations["b"].cost
     assert a is not None
     assert b is not None
     assert (
         (a.saved_bytes > b.saved_bytes)
         == saves_more
-        == cost_bounded.casts_again(outcome.trial, moment)
+        == cost_bounded.casts_again(outcome.trial, record)
     )
     assert a.backward_flops <= b.backward_flops
     assert outcome.judged == [cost_bounded.INVARIANT]
@@ -270,11 +270,13 @@ def test_what_is_judged_is_the_first_step_with_each_mask() -> None:
         trial = run_trial(
             RECURRENT.replaced(program=program), AUTOGRAD, "cpu", (), Approaches()
         ).trial
-    assert [moment.number for moment in trial.moments if moment.seen["a"].cost is not None] == [
+    assert [
+        record.number for record in trial.records if record.observations["a"].cost is not None
+    ] == [
         0,
         5,
     ]
     assert all(
-        (moment.seen["a"].cost is None) == (moment.seen["b"].cost is None)
-        for moment in trial.moments
+        (record.observations["a"].cost is None) == (record.observations["b"].cost is None)
+        for record in trial.records
     )

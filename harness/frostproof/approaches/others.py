@@ -1,6 +1,7 @@
 """The ways in which people freeze layers, as approaches of the one trial.
 
-Each freezes the same parameters for a whole training. Their methods are what a script prints, so they are plain torch.
+Each freezes the same parameters for a whole training. A script prints their methods, so these are
+plain torch. Their docstrings are shown to people, in scripts and in the atlas.
 """
 
 from __future__ import annotations
@@ -211,4 +212,5 @@ WAYS: tuple[Approach, ...] = (
     ZeroRate(),
     ZeroingHook(),
 )
-"""In the order in which the atlas shows them: what hands the optimizer no gradient of what is frozen, and what does."""
+"""In the order in which the atlas shows them: first the ways in which the optimizer receives no
+gradients of frozen parameters."""

@@ -28,7 +28,7 @@ from frostproof.spec.program import (
     Thaw,
     Train,
     ZeroGrad,
-    frozen_names,
+    frozen_at_events,
 )
 from frostproof.spec.subject import Subject
 
@@ -172,7 +172,7 @@ def program_from(
             subject,
             architecture,
         )
-        frozen = frozen_names((event,), frozen)[0].step
+        frozen = frozen_at_events((event,), frozen)[0].step
         events.append(event)
     if not isinstance(events[-1], Step):
         events.append(adapt_event(Step(), subject, architecture))

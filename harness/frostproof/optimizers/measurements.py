@@ -84,8 +84,8 @@ def steps_until_moved(subject: Subject, device: str, options: Options | None) ->
     dtype = subject.dtypes[0]
     trial = run_steps(subject, device, dtype, options=options)
     start = trial.starts["a"].weights
-    for number, moment in enumerate(trial.moments, start=1):
-        pairs = zip(start, moment.seen["a"].weights, strict=True)
+    for number, record in enumerate(trial.records, start=1):
+        pairs = zip(start, record.observations["a"].weights, strict=True)
         if subject.parameters == "sparse":
             moved = all(old != new for old, new in pairs)
         else:

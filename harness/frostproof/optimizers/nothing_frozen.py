@@ -126,13 +126,13 @@ def fault_of(
 def _fault_of_values(trial: Trial, subject: Subject) -> Fault | None:
     """Why the weights after the last step show that the optimizer does not work."""
     parameters, steps = trial.case.parameters, len(trial.case.program)
-    start, last = trial.starts["a"].weights, trial.moments[-1].seen["a"].weights
+    start, last = trial.starts["a"].weights, trial.records[-1].observations["a"].weights
     after = f"in {steps} steps with nothing frozen"
     for parameter, data in zip(parameters, last, strict=True):
         if not finite(data, trial.case.dtype):
             return Fault(steps, f"makes {parameter.name} infinite or NaN {after}")
     if last == start:
-        calls = [moment.seen["a"].closure for moment in trial.moments]
+        calls = [record.observations["a"].closure for record in trial.records]
         disabled = any(call is not None and not call.grad_enabled for call in calls)
         why = "calls its closure with gradients disabled, and " if disabled else ""
         return Fault(steps, f"{why}moves no parameter {after}", still=True)

@@ -50,7 +50,7 @@ def entry_point_subjects() -> tuple[dict[str, list[Subject]], list[str]]:
     failures = []
     for point in sorted(entry_points(group=GROUP)):
         try:
-            for subject in _load(point):
+            for subject in _load_entry_point(point):
                 found.setdefault(subject.target, []).append(subject)
         except Exception as error:  # somebody else's code
             text = " ".join(str(error).split())
@@ -61,7 +61,7 @@ def entry_point_subjects() -> tuple[dict[str, list[Subject]], list[str]]:
     return found, failures
 
 
-def _load(point: EntryPoint) -> Iterable[Subject]:
+def _load_entry_point(point: EntryPoint) -> Iterable[Subject]:
     loaded: Any = point.load()
     if callable(loaded) and not isinstance(loaded, Subject):
         loaded = loaded()

@@ -20,13 +20,15 @@ from frostproof.spec.program import (
     Program,
     Step,
     Thaw,
-    frozen_names,
+    frozen_at_events,
     mask_changes,
 )
 
 Value = bool | int | float | str | tuple[float, ...] | None
 DType = Literal["float32", "float64", "bfloat16"]
 Extra = Literal["cleared", "second", "again", "rebuilt"]
+Role = Literal["a", "b", Extra, "gradual", "resumed", "resumed-b"]
+"""The part that a training plays in a trial: see `frostproof.approaches.approach.Approaches`."""
 Positions = tuple[int, ...]
 # Bounds on cases from files; drawn cases stay far below them.
 FILE_MAX_EVENTS = 256
@@ -120,7 +122,7 @@ class Case(
     def mask_timeline(self) -> tuple[MaskState, ...]:
         """The mask during each event of the program."""
         timeline, frozen_so_far = [], set(self.initially_frozen)
-        for names in frozen_names(self.program, self.mask):
+        for names in frozen_at_events(self.program, self.mask):
             forward, backward, step = map(self._at, names)
             frozen_so_far &= {*forward} & {*backward} & {*step}
             trainable = tuple(i for i in range(len(self.parameters)) if i not in step)

@@ -163,10 +163,10 @@ class FrozenNames(NamedTuple):
     """Frozen when the optimizer steps, and after the event."""
 
 
-def frozen_names(program: Program, mask: Iterable[str]) -> tuple[FrozenNames, ...]:
+def frozen_at_events(program: Program, mask: Iterable[str]) -> tuple[FrozenNames, ...]:
     """The frozen parameters during each event of `program`, which begins with `mask`.
 
-    >>> during = frozen_names((Step(), Freeze(("0.weight",)), Step()), ())
+    >>> during = frozen_at_events((Step(), Freeze(("0.weight",)), Step()), ())
     >>> [sorted(each.step) for each in during]
     [[], ['0.weight'], ['0.weight']]
     """

@@ -183,14 +183,14 @@ class Subject:
                     "give its reason in expected_failures"
                 )
             try:
-                _read_case(path)
+                _read_known_case(path)
             except CaseError as error:
                 yield f"known_cases: {error}"
 
     def known_case(self, identity: str) -> Case | None:
         """The case that is tried first in the search for this expected failure, or None."""
         path = self.known_cases.get(identity)
-        return None if path is None else _read_case(path)
+        return None if path is None else _read_known_case(path)
 
     @property
     def needs_closure(self) -> bool:
@@ -212,7 +212,7 @@ _CHOICES = {
 
 
 @cache
-def _read_case(path: str | Path) -> Case:
+def _read_known_case(path: str | Path) -> Case:
     """Cached, because a subject is checked again for each replaced field. Raises CaseError."""
     return load_case(Path(path)).case
 

@@ -51,7 +51,7 @@ if sys.argv[1:] != ["train"]:
 def find_death_script(saved: CaseFile, folder: Path) -> str | None:
     """The first script, one per role, in which a new process dies, run from `folder`; or None."""
     subject, ways = probed_subject(saved), Approaches()
-    for role in ways.of(saved.case):
+    for role in ways.roles_for(saved.case):
         try:
             with fenced(saved.device):
                 text = with_launcher(

@@ -14,8 +14,7 @@ from hypothesis.strategies import SearchStrategy, just
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import UnusableError, ViolationError
 from frostproof.generation.cases import cases
-from frostproof.invariants.breach import Shown
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_grad
 from frostproof.optimizers.probe import probe
@@ -49,7 +48,7 @@ class Tally:
     case: Case | None = None
     """The smallest case that violates it."""
 
-    shown: Shown | None = None
+    shown: ShownBreach | None = None
     """The trial and the breach of that case."""
 
 
@@ -260,7 +259,7 @@ class Verification:
         self,
         outcome: Outcome,
         explained: list[tuple[Invariant, str]],
-        left: Mapping[Invariant, Shown],
+        left: Mapping[Invariant, ShownBreach],
     ) -> None:
         for invariant, reason in explained:
             if invariant.id in self.tallies:
@@ -272,12 +271,12 @@ class Verification:
         trial = outcome.trial
         self.trials += 1
         self.largest_rounding = max(self.largest_rounding, trial.rounding)
-        self.divergence_counts.update(set(trial.parted.values()))
+        self.divergence_counts.update(set(trial.diverged.values()))
         if trial.moved_on_zero_grad is not None:
             self.moves_on_zero_grad = bool(self.moves_on_zero_grad) or trial.moved_on_zero_grad
 
     def _count_violations(
-        self, case: Case, fresh: Mapping[Invariant, Shown]
+        self, case: Case, fresh: Mapping[Invariant, ShownBreach]
     ) -> Mapping[Invariant, str]:
         """Count them, keep the case if it is the smallest, and return their messages in order."""
         messages: dict[Invariant, str] = {}
@@ -296,17 +295,17 @@ class Verification:
         )
 
 
-def _unmuted(outcome: Outcome, muted: Collection[str]) -> dict[Invariant, Shown]:
+def _unmuted(outcome: Outcome, muted: Collection[str]) -> dict[Invariant, ShownBreach]:
     return {each: shown for each, shown in outcome.violated.items() if each.id not in muted}
 
 
 def _nan_in(trial: Trial) -> bool:
     """Whether there is a NaN in the last observation of any copy."""
-    seen = [each for moment in trial.moments[-1:] for each in moment.seen.values()]
+    seen = [each for record in trial.records[-1:] for each in record.observations.values()]
     tensors = [
         data
         for each in seen
-        for data in (*each.weights, *(each.gradients or ()), *each.losses, *each.buffers)
+        for data in (*each.weights, *(each.grads_after_backward or ()), *each.losses, *each.buffers)
         if data
     ]
     return any(has_nan(data, trial.case.dtype) for data in tensors)

@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 from frostproof.approaches.approach import Alone, Approach, Approaches
 from frostproof.errors import UnprintableError
-from frostproof.invariants.breach import HELD, RAISES, Breach, Judgement, Shown
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.assertions import RAISES
+from frostproof.invariants.invariant import Breach, Invariant, Judgements, ShownBreach
 from frostproof.invariants.messages import at, change
 from frostproof.invariants.pairs import Comparison
 from frostproof.invariants.tolerance import rounding
 from frostproof.spec.case import Case, Positions
 from frostproof.spec.program import Step
 from frostproof.spec.subject import Subject
-from frostproof.training.observation import Bits, Grads, Moment, Trial, picker
+from frostproof.training.observation import Bits, EventRecord, Grads, Trial, picker
 from frostproof.trial.lockstep import run_trial
 
 
@@ -35,8 +35,8 @@ def train_one_way(case: Case, subject: Subject, way: Approach, device: str) -> T
 def compare_trials(one: Trial, other: Trial) -> TrialDifference | None:
     """The difference of two trials of one case. None if all weights, losses and buffers have the
     same bits, or if both trials raise the same error."""
-    moments = zip(one.moments, other.moments, strict=False)
-    found = [_compare_moments(one, other, left, right) for left, right in moments]
+    records = zip(one.records, other.records, strict=False)
+    found = [_compare_records(one, other, left, right) for left, right in records]
     differences = [each for each in found if each is not None]
     large = next((each for each in differences if each.ulp is None), None)
     if large is not None:
@@ -65,10 +65,10 @@ def _compare_crashes(one: Trial, other: Trial) -> TrialDifference | None:
     return TrialDifference(f"{name}: {text}", f"{name}: {text.partition('. ')[0]}", None)
 
 
-def _compare_moments(
-    one: Trial, other: Trial, left: Moment, right: Moment
+def _compare_records(
+    one: Trial, other: Trial, left: EventRecord, right: EventRecord
 ) -> TrialDifference | None:
-    a, b = left.seen["a"], right.seen["a"]
+    a, b = left.observations["a"], right.observations["a"]
     if (a.weights, a.losses, a.buffers) == (b.weights, b.losses, b.buffers):
         return None
     pairs = [
@@ -89,8 +89,8 @@ def _rounding_ulp(left: Bits, right: Bits, dtype: str) -> float | None:
     return rounding(left, right, dtype) if len(left) == len(right) else None
 
 
-def _message(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
-    a, b = left.seen["a"], right.seen["a"]
+def _message(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> str:
+    a, b = left.observations["a"], right.observations["a"]
     where = f"{at(left)} ({one.names['a']} -> {other.names['a']})"
     for i in (*left.mask.at_step, *left.mask.trainable):
         if a.weights[i] != b.weights[i]:
@@ -100,20 +100,22 @@ def _message(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
     return f"the {'loss differs' if a.losses != b.losses else 'buffers differ'} {where}"
 
 
-def _cause(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
+def _cause(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> str:
     """The first stage of a training step, in its order, at which the two trials differ."""
-    a, b = left.seen["a"], right.seen["a"]
-    for trial, moment in ((one, left), (other, right)):
-        for i in moment.mask.at_step:
-            if moment.seen["a"].weights[i] != trial.starts["a"].weights[i]:
-                return f"{trial.names['a']} moves frozen parameters: {_why_moved(moment, i)}"
+    a, b = left.observations["a"], right.observations["a"]
+    for trial, record in ((one, left), (other, right)):
+        for i in record.mask.at_step:
+            if record.observations["a"].weights[i] != trial.starts["a"].weights[i]:
+                return f"{trial.names['a']} moves frozen parameters: {_why_moved(record, i)}"
     trainable = left.mask.trainable
-    same_gradients = _same_up_to_rounding(one, a.gradients, b.gradients, trainable)
-    same_at_step = _same_up_to_rounding(one, a.handed, b.handed, trainable)
+    same_gradients = _same_up_to_rounding(
+        one, a.grads_after_backward, b.grads_after_backward, trainable
+    )
+    same_at_step = _same_up_to_rounding(one, a.grads_at_step, b.grads_at_step, trainable)
     clips = isinstance(left.event, Step) and left.event.clips
     if clips and same_gradients and not same_at_step:
         return "clipping counts the gradients of frozen parameters"
-    if picker(trainable)(a.handed or ()) == picker(trainable)(b.handed or ()):
+    if picker(trainable)(a.grads_at_step or ()) == picker(trainable)(b.grads_at_step or ()):
         return "the optimizer reads more than the gradients of trainable parameters"
     if a.losses[:1] != b.losses[:1]:
         return "the forward pass chooses its kernels by requires_grad"
@@ -135,8 +137,8 @@ def _close(left: Bits | None, right: Bits | None, dtype: str) -> bool:
     return _rounding_ulp(left, right, dtype) is not None
 
 
-def _why_moved(moment: Moment, i: int) -> str:
-    gradients = moment.seen["a"].handed
+def _why_moved(record: EventRecord, i: int) -> str:
+    gradients = record.observations["a"].grads_at_step
     if gradients is None or gradients[i] is None:
         return "the optimizer moves them without a gradient"
     if not any(gradients[i] or b""):
@@ -146,7 +148,7 @@ def _why_moved(moment: Moment, i: int) -> str:
 
 def reproduce_difference(
     case: Case, subject: Subject, device: str, left: Approach, right: Approach
-) -> Shown:
+) -> ShownBreach:
     """Run the two ways in one trial, and return its difference, of which a script can be made.
 
     Raises UnprintableError if this trial shows no difference.
@@ -160,18 +162,14 @@ def reproduce_difference(
     other = names["b" if crash.role == "a" else "a"]
     expected = f"freezing the same parameters by {other} does not raise"
     breach = Breach(RAISES, (crash.role,), crash.index, expected=expected)
-    return Shown(outcome.trial, breach, EQUIVALENT.id, device)
+    return ShownBreach(outcome.trial, breach, EQUIVALENT, device)
 
 
-_WAYS = Comparison(
-    "they differ",
-    "two ways to freeze the same layers are equivalent if all weights, losses and buffers have the "
-    "same bits",
-)
+_WAYS = Comparison("they differ")
 
 
-def _judge(trial: Trial, moment: Moment) -> Judgement:
-    return _WAYS.differing(trial, moment, ("a", "b"), ("weights", "losses", "buffers")) or HELD
+def _judge(trial: Trial, record: EventRecord) -> Judgements:
+    yield from _WAYS.compare(trial, record, ("a", "b"))
 
 
 EQUIVALENT = Invariant(
@@ -179,6 +177,6 @@ EQUIVALENT = Invariant(
     statement="two ways to freeze the same layers give every weight, loss and buffer the same bits",
     severity="wrong",
     source="https://discuss.pytorch.org/t/58156",
-    judge=_judge,
+    judgements=_judge,
 )
 """What the scripts of the atlas assert. It is about ways, so no optimizer can violate it."""
