@@ -26,7 +26,8 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "NUMBER = 3\n"
         "def built(params): return SGD(params, lr=0.1)\n"
         "from frostproof import Subject\n"
-        "ready = Subject(target='Lion with momentum', factory=Lion, arguments={'momentum': 0.9}, variant='with-momentum')\n"
+        "ready = Subject(target='Lion with momentum', factory=Lion, "
+        "arguments={'momentum': 0.9}, variant='with-momentum')\n"
     )
     (tmp_path / "broken_for_tests.py").write_text("raise RuntimeError('cannot be\\nimported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -77,7 +78,7 @@ def test_a_star_means_what_the_module_defines_itself() -> None:
         ("mylib_for_test:Lion", "Did you mean mylib_for_tests?"),
         ("mylib_for_tests:Lino", "Did you mean Lion?"),
         ("broken_for_tests:Lion", "raised RuntimeError: cannot be imported"),
-        ("mylib_for_tests:NoOptimizer", "no optimizer"),
+        ("mylib_for_tests:NoOptimizer", "not an optimizer"),
         ("mylib_for_tests:NUMBER", "type int"),
         ("mylib_for_tests", "write module:Name"),
         (":Lion", "write module:Name"),

@@ -15,7 +15,7 @@ from frostproof.counterexamples.network import adapters, plain
 from frostproof.errors import UnprintableError
 from frostproof.invariants.invariant import Assertion, ShownBreach
 from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
-from frostproof.spec.case import Case, Role, parameters
+from frostproof.spec.case import Case, Role, parameters_expression
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.spec.subject import Subject
@@ -145,7 +145,7 @@ class _Script:
             else ()
         )
         if undone:  # it has a script of its own
-            listed = parameters(self.case, undone)
+            listed = parameters_expression(self.case, undone)
             notes["before"] = [
                 f"known = [p.detach().clone() for p in {listed}]",
                 *notes.get("before", ()),
