@@ -9,9 +9,9 @@ from frostproof.training.training import Batches, Training
 
 
 def bare_trial(case: Case, subject: Subject, device: str = "cpu") -> None:
-    """Build, data and events of `case` under the approaches that it calls for; an exception ends it, as it ends a trial."""
+    """Run `case` under its approaches, unobserved. An exception ends it, as it ends a trial."""
     batches = Batches(case, device)
-    ways = Approaches().of(case)
+    ways = Approaches().roles_for(case)
     trainings = [
         Training(case, subject, way, device, batches, resumes=role.startswith("resumed"))
         for role, way in ways.items()

@@ -1,6 +1,7 @@
-"""What freezing saves in a row of equal linear layers, counted. Usage: python benchmarks/costs.py [LAYERS]
+"""What freezing saves in a row of equal linear layers, counted.
 
-Prints a table in Markdown, in units of one layer's matrix product, activation and weight. Takes seconds.
+Usage: python benchmarks/costs.py [LAYERS]. It prints a table in Markdown, in units of one layer's
+matrix product, activation and weight, and takes seconds.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Callable, Collection
 import torch
 from torch import nn
 
-from frostproof.applications.costs.counting import Costs, count
-from frostproof.applications.costs.task import Task
-from frostproof.applications.costs.ways import A, B, Way
+from frostproof.applications.costs.counting import StepCosts, count_costs
+from frostproof.applications.costs.task import CostTask
+from frostproof.applications.costs.ways import A, B, ModelWay
 
 ROWS, WIDTH = 8, 16
 PRODUCT, ACTIVATION, WEIGHT = 2 * ROWS * WIDTH**2, 4 * ROWS * WIDTH, 4 * WIDTH**2
@@ -30,7 +31,8 @@ def main(layers: int) -> None:
         "all": range(layers),
     }
     print(
-        "| trained | backward A | B | B : A | saved A (ReLU / GELU / none) | B | weights A | B | gradients A | B |"
+        "| trained | backward A | B | B : A | saved A (ReLU / GELU / none) | B | weights A | B "
+        "| gradients A | B |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name, trainable in choices.items():
@@ -54,20 +56,20 @@ def main(layers: int) -> None:
 
 
 def _counted(
-    layers: int, trainable: Collection[int], between: Callable[[], nn.Module], way: Way
-) -> Costs:
+    layers: int, trainable: Collection[int], between: Callable[[], nn.Module], way: ModelWay
+) -> StepCosts:
     stack = [
         part for _ in range(layers) for part in (nn.Linear(WIDTH, WIDTH, bias=False), between())
     ][:-1]
     frozen = frozenset(f"{2 * layer}.weight" for layer in range(layers) if layer not in trainable)
-    return count(Task(nn.Sequential(*stack), (torch.randn(ROWS, WIDTH),), frozen), way)
+    return count_costs(CostTask(nn.Sequential(*stack), (torch.randn(ROWS, WIDTH),), frozen), way)
 
 
 def _in(unit: int, number: int) -> int:
-    """How many units that is. Raises ValueError where it is no whole number of them."""
+    """The number in units. Raises ValueError if it is not a multiple of the unit."""
     units, rest = divmod(number, unit)
     if rest:
-        raise ValueError(f"{number} is no multiple of {unit}")
+        raise ValueError(f"{number} is not a multiple of {unit}")
     return units
 
 

@@ -1,4 +1,7 @@
-"""Memory and speed of one process over very many trials of one optimizer. Usage: python benchmarks/endurance.py [EXAMPLES]"""
+"""Memory and speed of one process over very many trials of one optimizer.
+
+Usage: python benchmarks/endurance.py [EXAMPLES]
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from typing import Any
 import pytest
 
 STARTED = 1000
-"""Trials before the first measurement of speed counts."""
+"""Trials before the first measurement of speed."""
 
 WARM = 10_000
-"""Trials before the first measurement of memory does. The whole course is printed."""
+"""Trials before the first measurement of memory. All of them are printed."""
 
 
 class Watch:
-    """Notes, every second, how many trials there were, and how much memory the process holds."""
+    """Notes, every second, the number of trials and the memory of the process."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[float, int, float]] = []
@@ -43,12 +46,12 @@ class Watch:
             ended.set()
 
     def rate(self, around: int, span: int) -> float:
-        """Trials per second among those from `around - span` to `around`."""
+        """Return the trials per second from trial `around - span` to trial `around`."""
         near = self.near(around, span)
         return (near[-1][1] - near[0][1]) / (near[-1][0] - near[0][0])
 
     def held(self, around: int, span: int) -> float:
-        """The mean memory among those."""
+        """Return the mean memory between the same trials, in MiB."""
         return statistics.fmean(held for _, _, held in self.near(around, span))
 
     def near(self, around: int, span: int) -> list[tuple[float, int, float]]:
@@ -56,7 +59,7 @@ class Watch:
 
 
 def memory() -> float:
-    """Resident memory of this process, in MiB (Linux)."""
+    """Return the resident memory of this process, in MiB (Linux)."""
     line = next(
         line
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -69,40 +72,21 @@ def main() -> None:
     examples = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [
-            "-q",
-            "-p",
-            "no:xdist",
-            "--pyargs",
-            "frostproof_properties.test_optimizers",
-            "-k",
-            "test_optimizer and SGD-forloop",
-        ]
-        arguments += [
-            "--frostproof-optimizer",
-            "torch.optim:SGD",
-            "--frostproof-device",
-            "cpu",
-            "--frostproof-seed",
-            "1",
-        ]
-        pytest.main(
-            [*arguments, "--frostproof-max-examples", str(examples), "--rootdir", folder],
-            plugins=[watch],
-        )
+        words = f"-q -p no:xdist --rootdir {folder} --pyargs frostproof_properties.test_optimizers"
+        words += " --frostproof-optimizer torch.optim:SGD --frostproof-device cpu"
+        words += f" --frostproof-seed 1 --frostproof-max-examples {examples}"
+        pytest.main([*words.split(), "-k", "test_optimizer and SGD-forloop"], plugins=[watch])
     examples = min(examples, watch.seen[-1][1])  # a violation ends it sooner
     span = examples // 20
     early, last = watch.rate(STARTED + span, span), watch.rate(examples, span)
-    print(
-        f"trials/s: {early:.0f} at {STARTED} to {STARTED + span}, {last:.0f} at the end: {last / early - 1:+.1%}"
-    )
+    print(f"trials/s: {early:.0f} at {STARTED} to {STARTED + span}, {last:.0f} at the end,", end="")
+    print(f" {last / early - 1:+.1%}")
     for trials in range(span, examples + 1, span):
         print(f"memory: {watch.held(trials, span):.0f} MiB at {trials - span} to {trials}")
     if examples > WARM + span:
         growth = watch.held(examples, span) / watch.held(WARM + span, span) - 1
-        print(
-            f"memory: {growth:+.1%} after the first {WARM}; most {max(held for _, _, held in watch.seen):.0f} MiB"
-        )
+        most = max(held for _, _, held in watch.seen)
+        print(f"memory: {growth:+.1%} after the first {WARM}; most {most:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""Judgements per second, against the same invariants written as one property each. Usage: python benchmarks/judgements.py [EXAMPLES]
+"""Judgements per second of one trial for all invariants, over one property for each invariant.
 
-Both sides draw from the same strategy, run the same trials and count the same judgements, in turn, in this process.
+Usage: python benchmarks/judgements.py [EXAMPLES]
+
+Both sides draw from the same strategy, run the same trials and count the same judgements, in turn,
+in this process.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from frostproof.verification.verification import Verification
 def rate(
     verification: Verification, examples: int, judge: Callable[[Case], int]
 ) -> tuple[int, float]:
-    """Judgements and seconds of one property."""
+    """Return the number of judgements of one property, and its seconds."""
     count = 0
 
     @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,))

@@ -1,6 +1,9 @@
-"""How much the property run costs over the bare torch loop, on the very same cases. Usage: python benchmarks/overhead.py [EXAMPLES]
+"""The cost of the property run, over the bare torch loop on the very same cases.
 
-Both sides run in this process, in turn, on one torch thread; the ratio is what to quote, the seconds are this machine's.
+Usage: python benchmarks/overhead.py [EXAMPLES] [NAME]
+
+NAME restricts it to optimizers whose name contains it. Both sides run in this process, in turn, on
+one torch thread. Quote the ratio: the seconds depend on the machine.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ from frostproof.verification.verification import Verification
 
 
 def measure(verification: Verification, examples: int) -> tuple[float, float]:
-    """Seconds of the property run, and of the bare loop on its cases; they take turns, now one first and now the other."""
+    """Return the seconds of the property run, and of the bare loop on its cases.
+
+    They take turns in which one goes first.
+    """
     bare, count = 0.0, 0
 
     @settings(max_examples=examples, deadline=None, database=None, phases=(Phase.generate,))

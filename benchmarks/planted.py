@@ -1,6 +1,8 @@
-"""How surely planted bugs are found, and whether correct optimizers are flagged. Usage: python benchmarks/planted.py [SEEDS] [PROFILE]
+"""How often searches miss planted bugs, and whether they flag correct optimizers.
 
-From the folder of the project. Each search runs as the profile does, in this process, until it has found what was planted.
+Usage, in the folder of the project: python benchmarks/planted.py [SEEDS] [PROFILE]
+
+Each search runs as the profile does, in this process, until it has found the planted bug.
 """
 
 from __future__ import annotations
@@ -22,13 +24,11 @@ def main(seeds: int, profile: str) -> None:
         started = time.perf_counter()
         missed = misses(bug, range(seeds), profile)
         worst = max(worst, len(missed))
-        print(
-            f"{bug.invariant:26} {bug.name:32} {time.perf_counter() - started:6.1f} s  missed {missed}",
-            flush=True,
-        )
-    print(
-        f"{len(BUGS) + len(PROGRAM_BUGS)} planted bugs: each found with at least {seeds - worst} of {seeds} seeds, profile {profile}"
-    )
+        seconds = time.perf_counter() - started
+        print(f"{bug.invariant:26} {bug.name:32} {seconds:6.1f} s  missed {missed}", flush=True)
+    least = f"at least {seeds - worst} of {seeds} seeds"
+    count = len(BUGS) + len(PROGRAM_BUGS)
+    print(f"{count} planted bugs: each found with {least}, profile {profile}")
     alarms = 0
     for optimizer in CORRECT:
         (subject,) = subjects(optimizer)

@@ -1,7 +1,9 @@
 """Time to replay 100 saved cases, after the start, over the time to run each of them once.
 
-Usage: python benchmarks/replaying.py [CASES]. The cases are drawn for two optimizers, one that moves frozen weights and one
-that does not, and are replayed by `frostproof replay` in one process; a replay of one file measures the start.
+Usage: python benchmarks/replaying.py [CASES]
+
+The cases are drawn for two optimizers, one that moves frozen weights and one that does not. One
+process of `frostproof replay` replays all of them. A replay of one file measures the start.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ TARGETS = ("tests.helpers.planted:DecaysEverything", "tests.helpers.planted:Soun
 
 
 def drawn(folder: Path, count: int) -> list[Path]:
-    """Files with random cases for each of the targets in turn."""
+    """Save random cases for each of the targets, and return their files."""
     paths: list[Path] = []
     subjects = [probe(subject, "cpu") for subject in resolve(TARGETS)]
     for subject in subjects:
@@ -54,7 +56,7 @@ def _keep(subject: Subject, folder: Path, count: int, paths: list[Path]) -> None
 
 
 def seconds(paths: list[Path]) -> tuple[float, float]:
-    """Wall time of this replay, and processor time of all replays so far."""
+    """Return the wall time of this replay, and the processor time of all replays so far."""
     command = [str(Path(sys.executable).parent / "frostproof"), "replay", *map(str, paths)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     started = time.perf_counter()
@@ -74,10 +76,9 @@ def main() -> None:
         paths = drawn(Path(name), count)
         start, used = seconds(paths[:1])
         whole, used_by_both = seconds(paths)
-    print(
-        f"{len(paths)} cases: {whole:.1f} s, of which {start:.1f} s are the start; {1000 * (whole - start) / len(paths):.0f} ms a case"
-    )
-    print(f"processor time: {used_by_both - used:.1f} s, of which {used:.1f} s are the start")
+    each = 1000 * (whole - start) / len(paths)
+    print(f"{len(paths)} cases: {whole:.1f} s, {start:.1f} s of it the start; {each:.0f} ms a case")
+    print(f"processor time: {used_by_both - used:.1f} s, {used:.1f} s of it the start")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How much faster two workers are than one, once started: on every optimizer, and on one in four shards.
+"""How much faster two workers are than one, on every optimizer and on one in four shards.
 
 Usage: python benchmarks/scaling.py [EXAMPLES]
 
-The time that workers take to start is measured by a run of one example (in shards: one in each), and taken off.
+The start of the workers is measured by a run of one example (one for each shard), and subtracted.
 """
 
 from __future__ import annotations
@@ -22,26 +22,11 @@ ONE = (
 
 
 def seconds(jobs: int, examples: int, *arguments: str) -> float:
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        str(jobs),
-        "--maxschedchunk=1",
-        "--pyargs",
-        "frostproof_properties.test_optimizers",
-    ]
-    command += [
-        "--frostproof-device",
-        "cpu",
-        "--frostproof-seed",
-        "1",
-        "--frostproof-max-examples",
-        str(examples),
-        *arguments,
-    ]
+    words = (
+        f"-m pytest -q -n {jobs} --maxschedchunk=1 --pyargs frostproof_properties.test_optimizers"
+    )
+    words += f" --frostproof-device cpu --frostproof-seed 1 --frostproof-max-examples {examples}"
+    command = [sys.executable, *words.split(), *arguments]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         subprocess.run(command, cwd=folder, capture_output=True, check=True)
@@ -52,16 +37,13 @@ def main() -> None:
     examples = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     one = seconds(1, examples, *ALL) - seconds(1, 1, *ALL)
     two = seconds(2, examples, *ALL) - seconds(2, 1, *ALL)
-    print(
-        f"every optimizer: -n 1 {one:.1f} s, -n 2 {two:.1f} s, both less their start: {one / two:.2f} times as fast",
-        flush=True,
-    )
+    both = f"-n 1 {one:.1f} s, -n 2 {two:.1f} s, both less their start"
+    print(f"every optimizer: {both}: {one / two:.2f} times as fast", flush=True)
     many, four = 60 * examples, (*ONE, "--frostproof-shards", "4")
     one = seconds(1, many, *ONE) - seconds(1, 1, *ONE)
     two = seconds(2, many, *four) - seconds(2, 4, *four)
-    print(
-        f"one optimizer, {many} examples: -n 1 {one:.1f} s, -n 2 in 4 shards {two:.1f} s: {one / two:.2f} times as fast"
-    )
+    both = f"-n 1 {one:.1f} s, -n 2 in 4 shards {two:.1f} s"
+    print(f"one optimizer, {many} examples: {both}: {one / two:.2f} times as fast")
 
 
 if __name__ == "__main__":

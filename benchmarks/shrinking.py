@@ -1,6 +1,8 @@
-"""How small counterexamples get, and how long that takes, over the planted bugs. Usage: python benchmarks/shrinking.py [SEEDS]
+"""How small counterexamples of the planted bugs get, and how long that takes.
 
-From the folder of the project. Each search runs as the dev profile does, in this process, on one torch thread.
+Usage, in the folder of the project: python benchmarks/shrinking.py [SEEDS]
+
+Each search runs as the dev profile does, in this process, on one torch thread.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from tests.helpers.search import shrunk
 
 
 def smallest(bug: Planted, seed: int) -> tuple[Case | None, float]:
-    """The counterexample to the invariant that the bug breaks, where the search found one, and the seconds that it took."""
+    """Return the counterexample to the invariant that the bug breaks, if found, and the seconds."""
     verification = Verification(bug.subject, "cpu", sought=bug.invariant, approaches=bug.approaches)
     seconds = shrunk(verification, seed)
     return verification.tallies[bug.invariant].case, seconds
@@ -35,14 +37,11 @@ def main() -> None:
             events.append(len(case.program) - bug.smallest[1])
             times.append(seconds)
             size = f"{len(case.architecture.places)} layers, {len(case.program)} events"
-            print(
-                f"{bug.name:32} seed {seed}: {size} in {seconds:.1f} s; the smallest has {bug.smallest}",
-                flush=True,
-            )
-    print(
-        f"median of {len(times)}: {median(layers)} layers and {median(events)} events more than the smallest, {median(times):.1f} s; "
-        f"largest: {max(layers)} and {max(events)}, {max(times):.1f} s"
-    )
+            print(f"{bug.name:32} seed {seed}: {size} in {seconds:.1f} s; ", end="")
+            print(f"the smallest has {bug.smallest}", flush=True)
+    print(f"more than the smallest, of {len(times)}:")
+    for name, of in (("median", median), ("largest", max)):
+        print(f"{name}: {of(layers)} layers, {of(events)} events, {of(times):.1f} s")
 
 
 if __name__ == "__main__":

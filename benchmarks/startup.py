@@ -1,30 +1,35 @@
-"""Time from the start of a worker process to its first trial, over `import torch` plus building one optimizer.
+"""Time from the start of a worker to its first trial, over `import torch` and one optimizer.
 
-Usage: python benchmarks/startup.py [RUNS]. Linux only: a process's start is read from /proc. The two sides take turns.
+Usage: python benchmarks/startup.py [RUNS]
+
+It needs Linux: the start of a process is read from /proc. The two sides take turns.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 BARE = "import torch; torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)"
 FILE = "FROSTPROOF_BENCHMARK_FIRST_TRIAL"
 
 
 def age() -> float:
-    """Seconds since this process started."""
+    """Return the seconds since this process started."""
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     return float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def pytest_collection_finish() -> None:
-    """As a pytest plugin, in the worker: the first trial notes the age of the process, and ends it."""
+    """In the worker, where this is a pytest plugin: end the process at its first trial.
+
+    The file has the age of the process then.
+    """
     if FILE not in os.environ:
         return
     from frostproof.verification.verification import Verification
@@ -33,7 +38,7 @@ def pytest_collection_finish() -> None:
         Path(os.environ[FILE]).write_text(str(age()))
         os._exit(0)
 
-    Verification.judge = first  # type: ignore[method-assign, assignment]
+    Verification.look = first  # type: ignore[method-assign, assignment]
 
 
 def bare() -> float:
@@ -45,24 +50,11 @@ def bare() -> float:
 def worker() -> float:
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "age"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "startup",
-            "-n",
-            "1",
-            "--max-worker-restart",
-            "0",
-        ]
-        command += [
-            "--pyargs",
-            "frostproof_properties.test_optimizers",
-            "--frostproof-device",
-            "cpu",
-        ]
-        environment = {**os.environ, FILE: str(note), "PYTHONPATH": str(Path(__file__).parent)}
+        words = "-m pytest -p startup -n 1 --max-worker-restart 0 --frostproof-device cpu"
+        words += " --pyargs frostproof_properties.test_optimizers"
+        command = [sys.executable, *words.split()]
+        paths = os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")))
+        environment = {**os.environ, FILE: str(note), "PYTHONPATH": paths}
         subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
         return float(note.read_text())
 
@@ -71,13 +63,10 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     bare(), worker()
     pairs = [(worker(), bare()) for _ in range(runs)]
-    print(
-        f"worker's first trial: median {statistics.median(a for a, _ in pairs):.2f} s after its start"
-    )
-    print(
-        f"import torch and build one optimizer: median {statistics.median(b for _, b in pairs):.2f} s"
-    )
-    print(f"ratio: median {statistics.median(a / b for a, b in pairs):.2f}")
+    first, build, ratio = map(median, zip(*((a, b, a / b) for a, b in pairs), strict=True))
+    print(f"first trial of a worker: median {first:.2f} s after its start")
+    print(f"import torch and build one optimizer: median {build:.2f} s")
+    print(f"ratio: median {ratio:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,81 +1,84 @@
-"""The page docs/zoo.md from the results of `frostproof check --zoo`. Usage: python benchmarks/zoo.py RESULTS.json [REMARK] > docs/zoo.md"""
+"""Writes docs/zoo.md from the results of `frostproof check --zoo`.
+
+Usage: python benchmarks/zoo.py RESULTS.json [REMARK] > docs/zoo.md
+"""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from frostproof.invariants.registry import BY_ID
 from frostproof.results.files import load
-from frostproof.results.rows import InvariantRow, SubjectRow
+from frostproof.results.rows import Results, SubjectRow
 
 
-def page(path: Path, remark: str = "") -> str:
+def zoo_page(path: Path, remark: str = "") -> str:
     results = load(path)
-    rows = sorted(
-        (row for row in results.subjects if row.target != "torch.autograd"),
-        key=lambda row: (row.target.lower(), row.variant),
-    )
-    environment, libraries = results.environment, defaultdict(list)
+    rows = [row for row in results.subjects if row.target != "torch.autograd"]
+    rows.sort(key=lambda row: (row.target.lower(), row.variant))
+    libraries = defaultdict(list)
     for row in rows:
         libraries[row.target.partition(".")[0].partition(":")[0]].append(row)
-    classes = {row.target for row in rows}
-    judged = {row.target for row in rows if row.status != "unusable"}
-    lines = [
-        "# The zoo",
-        "",
-        f"Made from `frostproof check --zoo --seed {environment.seed}` (profile {environment.profile}, torch {environment.torch}, "
-        f"frostproof {environment.frostproof}): {len(judged)} of {len(classes)} optimizer classes judged, {len(rows)} implementations, "
-        f"{results.totals.judgements:,} judgements. Every violation here was shown by its script in a fresh "
-        "process, with torch and the library alone; [subjects.md](subjects.md) says how kinds of findings are told apart.",
-        "",
-        *([remark, ""] if remark else []),
-    ]
+    lines = ["# The zoo", "", _head(results, rows), ""]
+    lines += [remark, ""] if remark else []
     for library, members in sorted(libraries.items()):
         lines += [f"## {library} {members[0].version}", "", *_library(members), ""]
     return "\n".join(lines)
 
 
-def _library(rows: list[SubjectRow]) -> list[str]:
+def _head(results: Results, rows: Sequence[SubjectRow]) -> str:
+    environment = results.environment
+    classes = {row.target for row in rows}
+    judged = {row.target for row in rows if row.status != "unusable"}
+    return (
+        f"Made from `frostproof check --zoo --seed {environment.seed}` "
+        f"(profile {environment.profile}, torch {environment.torch}, "
+        f"frostproof {environment.frostproof}): "
+        f"{len(judged)} of {len(classes)} optimizer classes judged, "
+        f"{len(rows)} implementations, {results.totals.judgements:,} judgements. "
+        "Every violation here was shown by its script in a fresh process, with torch and the "
+        "library alone. A row marked *doubtful* was seen in a trial, but its script did not show "
+        "it. [subjects.md](subjects.md) says how kinds of findings are told apart."
+    )
+
+
+def _library(rows: Sequence[SubjectRow]) -> Iterator[str]:
     counts = Counter(row.status for row in rows)
-    held = sorted({_name(row) for row in rows if row.status == "held"}, key=str.lower)
-    lines = [", ".join(f"{count} {status}" for status, count in sorted(counts.items())) + ".", ""]
-    violated = [row for row in rows if row.status in ("violated", "crashed")]
-    if violated:
-        lines += ["| optimizer | invariant | what | script |", "| --- | --- | --- | --- |"]
-        lines += [line for row in violated for line in _violations(row)]
-        lines.append("")
+    yield ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) + "."
+    yield ""
+    findings = [line for row in rows for line in _findings(row)]
+    if findings:
+        yield "| optimizer | invariant | what | script |"
+        yield "| --- | --- | --- | --- |"
+        yield from (*findings, "")
     unusable = [row for row in rows if row.status == "unusable"]
+    for row in unusable:
+        yield f"- not judged: {_name(row)}: {_plain(row.reason or '')}"
     if unusable:
-        lines += [
-            *(f"- not judged: {_name(row)}: {_plain(row.reason or '')}" for row in unusable),
-            "",
-        ]
+        yield ""
+    held = sorted({_name(row) for row in rows if row.status == "held"}, key=str.lower)
     if held:
-        lines += [f"Held: {', '.join(held)}."]
-    return lines
+        yield f"Held: {', '.join(held)}."
 
 
-def _violations(row: SubjectRow) -> list[str]:
+def _findings(row: SubjectRow) -> Iterator[str]:
+    """Lines for a crash, or for each violation and doubtful result that is not a mere cost."""
     if row.status == "crashed":
-        return [f"| {_name(row)} | crashed | {_plain(row.reason or '')} | |"]
-    found = [
-        each for each in row.invariants if each.status == "violated" and each.severity != "cost"
-    ]
-    return [
-        f"| {_name(row)} | {each.id} | {_plain(each.message or '')} | {_script(each)} |"
-        for each in found
-        if each.id in BY_ID
-    ]
+        yield f"| {_name(row)} | crashed | {_plain(row.reason or '')} | |"
+        return
+    for each in row.invariants:
+        if each.status in ("violated", "doubtful") and each.severity != "cost" and each.id in BY_ID:
+            script = "shown" if each.reproducer else "none"
+            if each.status == "doubtful":
+                script = "doubtful"
+            yield f"| {_name(row)} | {each.id} | {_plain(each.message or '')} | {script} |"
 
 
 def _name(row: SubjectRow) -> str:
     return row.target.rpartition(":")[2] + ("" if row.variant == "default" else f" {row.variant}")
-
-
-def _script(row: InvariantRow) -> str:
-    return "shown" if row.reproducer else "none"
 
 
 def _plain(text: str) -> str:
@@ -83,4 +86,4 @@ def _plain(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(page(Path(sys.argv[1]), *sys.argv[2:3]))
+    print(zoo_page(Path(sys.argv[1]), *sys.argv[2:3]))

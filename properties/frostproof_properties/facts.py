@@ -1,4 +1,4 @@
-"""What the tests of facts share: settings, strategies, small networks, and torch's optimizers with what moves them."""
+"""Settings, strategies, networks and optimizers that the tests of facts share."""
 
 from __future__ import annotations
 
@@ -33,15 +33,19 @@ MASKS: st.SearchStrategy[Mask] = st.integers(1, 62).map(
 
 @dataclass(frozen=True)
 class Optimizing:
-    """An optimizer and what moves a parameter whose gradient is zero: decay always, memory once there were gradients."""
+    """An optimizer, and what moves a parameter whose gradient is zero."""
 
     kind: type[Optimizer]
     options: dict[str, Any] = field(default_factory=dict)
     decays: bool = False
+    """Whether weight decay moves it."""
     remembers: bool = False
+    """Whether memory of earlier gradients moves it."""
 
     def __call__(self, parameters: Iterable[Tensor], lr: float = 0.1) -> Optimizer:
-        return self.kind(parameters, lr=lr, **self.options)  # type: ignore[call-arg]  # every one takes a learning rate
+        kind: Any = self.kind
+        optimizer: Optimizer = kind(parameters, lr=lr, **self.options)
+        return optimizer
 
     def __str__(self) -> str:
         return " ".join(
@@ -77,7 +81,7 @@ OPTIMIZING = (
     Optimizing(_optim.Muon, decays=True, remembers=True),
     Optimizing(_optim.Muon, {"weight_decay": 0.0}, remembers=True),
 )
-"""All of torch.optim but LBFGS, which needs a closure, and SparseAdam, which refuses dense gradients."""
+"""All of torch.optim but LBFGS (it needs a closure) and SparseAdam (it refuses dense gradients)."""
 
 OPTIMIZER_NAMES = [
     name
@@ -109,7 +113,7 @@ def batch(seed: int, dtype: torch.dtype = torch.float32, rows: int = 4) -> Tenso
 def twins(
     seed: int, mask: Mask, dtype: torch.dtype = torch.float32
 ) -> tuple[nn.Sequential, nn.Sequential]:
-    """A network frozen by `requires_grad`, as approach A does, and the same one untouched, as in approach B."""
+    """Return a network frozen as in A, by `requires_grad`, and the same untouched, as in B."""
     a, b = network(seed, dtype=dtype), network(seed, dtype=dtype)
     for each in chosen(a, mask, frozen=True):
         each.requires_grad_(False)

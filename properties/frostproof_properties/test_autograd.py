@@ -1,4 +1,4 @@
-"""What freezing means to autograd itself, whatever the optimizer: one test per device."""
+"""What freezing means to autograd itself, with any optimizer: one test per device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from frostproof.verification.verification import Verification
 
 @given(data=st.data())
 def test_known_failure_of_autograd(verification: Verification, data: st.DataObject) -> None:
-    """Fails as it is expected to, where this machine's kernels show it."""
+    """Fails as expected, if the kernels of this machine show the known failure."""
     verification.judge(data.draw(verification.cases, label="case"))
 
 

@@ -1,4 +1,4 @@
-"""What the forum thread claims, each claim settled anew with the torch at hand."""
+"""The claims of the forum thread, each settled again with the installed torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from frostproof.applications.forum_claims import CLAIMS
 from frostproof.applications.forum_claims.claim import Claim
-from frostproof.applications.forum_claims.verdict import verdict
+from frostproof.applications.forum_claims.verdict import decide_claim
 
 EXAMPLES = 40
 
@@ -42,9 +42,9 @@ SETTLED = {
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_the_verdict_on_a_claim_stands(claim: Claim) -> None:
-    found = verdict(claim, EXAMPLES)
+    found = decide_claim(claim, EXAMPLES)
     if found.word != SETTLED[claim.id]:  # so few examples may miss one side of a condition
-        found = verdict(claim, 10 * EXAMPLES)
+        found = decide_claim(claim, 10 * EXAMPLES)
     shown = "; ".join(
         f"{'holds' if each.held else 'fails'} with {each.example}: {each.seen}"
         for each in found.shown

@@ -1,4 +1,4 @@
-"""Facts of torch: `requires_grad=False` freezes parameters; buffers, modes and random numbers go on."""
+"""Facts of torch: `requires_grad=False` does not stop buffers, modes and random numbers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from frostproof_properties.facts import (
 )
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "BatchNorm1d": lambda width: nn.BatchNorm1d(width),
+    "BatchNorm1d": nn.BatchNorm1d,
     "BatchNorm2d": lambda width: nn.Sequential(
         nn.Unflatten(1, (width, 1, 1)), nn.BatchNorm2d(width), nn.Flatten()
     ),
@@ -54,7 +54,9 @@ def _inputs(seed: int, width: int) -> Tensor:
 def test_statistics_of_a_frozen_norm_drift_in_train_mode(
     norm: str, mode: str, seed: int, width: int, training: bool, forwards: int
 ) -> None:
-    """The running statistics of a frozen norm change with each forward pass in train mode, under no_grad too, and hold in eval mode.
+    """Each forward pass in train mode changes the running statistics of a frozen norm.
+
+    This is so under no_grad too. In eval mode they stay.
 
     Row 11: https://github.com/pytorch/pytorch/issues/86590
     """
@@ -74,7 +76,7 @@ def test_statistics_of_a_frozen_norm_drift_in_train_mode(
 def test_statistics_of_a_frozen_norm_drift_alike_in_a_and_b(
     seed: int, width: int, steps: int
 ) -> None:
-    """The statistics of a frozen norm in train mode drift by the same bits in A and in B.
+    """In train mode, the statistics of a frozen norm drift by the same bits in A and in B.
 
     Row 11: https://github.com/lightly-ai/lightly/issues/1438
     """
@@ -94,7 +96,7 @@ def test_statistics_of_a_frozen_norm_drift_alike_in_a_and_b(
 @FACT
 @given(depth=st.integers(0, 3), mode=st.booleans())
 def test_train_on_the_model_undoes_eval_of_a_part(depth: int, mode: bool) -> None:
-    """`model.train()` and `model.eval()` set every module below, at any depth, whatever was set before.
+    """`model.train()` and `model.eval()` set every module below, whatever was set before.
 
     Row 12: https://discuss.pytorch.org/t/25176
     """
@@ -109,7 +111,9 @@ def test_train_on_the_model_undoes_eval_of_a_part(depth: int, mode: bool) -> Non
 @FACT
 @given(seed=SEEDS, width=WIDTHS)
 def test_a_norm_in_train_mode_normalises_by_the_batch(seed: int, width: int) -> None:
-    """In train mode a frozen BatchNorm ignores its statistics, even with momentum=0, which keeps all of them but the counter.
+    """In train mode, a frozen BatchNorm ignores its statistics, even with momentum=0.
+
+    momentum=0 keeps all of them but the counter.
 
     Row 12: https://discuss.pytorch.org/t/25176
     """
@@ -152,7 +156,7 @@ def _with_dropout(seed: int) -> nn.Sequential:
 @FACT
 @given(seed=SEEDS, steps=STEPS)
 def test_dropout_draws_alike_in_a_and_b(seed: int, steps: int) -> None:
-    """From the same seed, dropout gives A and B the same bits, and leaves the generator in the same state.
+    """From one seed, dropout gives A and B the same bits, and leaves the generator in one state.
 
     Row 13: https://github.com/facebookresearch/fairseq/pull/1710
     """
@@ -174,7 +178,9 @@ def test_dropout_draws_alike_in_a_and_b(seed: int, steps: int) -> None:
 @FACT
 @given(seed=SEEDS, which=st.integers(0, 2))
 def test_eval_of_one_dropout_shifts_the_numbers_of_the_next(seed: int, which: int) -> None:
-    """A dropout put into eval mode draws nothing, so what comes after it draws other numbers, and the generator ends elsewhere.
+    """A dropout in eval mode draws nothing, so later ones draw other numbers.
+
+    The generator ends in another state.
 
     Row 13: https://github.com/facebookresearch/fairseq/pull/1710
     """
@@ -191,10 +197,8 @@ def test_eval_of_one_dropout_shifts_the_numbers_of_the_next(seed: int, which: in
 
 
 SPECTRAL: dict[str, Callable[[nn.Linear], nn.Module]] = {
-    "nn.utils.spectral_norm": lambda layer: nn.utils.spectral_norm(layer),
-    "nn.utils.parametrizations.spectral_norm": lambda layer: (
-        nn.utils.parametrizations.spectral_norm(layer)
-    ),
+    "nn.utils.spectral_norm": nn.utils.spectral_norm,
+    "nn.utils.parametrizations.spectral_norm": nn.utils.parametrizations.spectral_norm,
 }
 
 
@@ -204,7 +208,9 @@ SPECTRAL: dict[str, Callable[[nn.Linear], nn.Module]] = {
 def test_spectral_norm_of_a_frozen_layer_drifts_in_train_mode(
     api: str, seed: int, training: bool
 ) -> None:
-    """The vectors and the effective weight of a frozen layer under spectral_norm change with forward passes in train mode only.
+    """Under spectral_norm, the effective weight of a frozen layer drifts in train mode only.
+
+    So do its vectors.
 
     Row 41: https://github.com/pytorch/pytorch/issues/8208
     """
@@ -232,7 +238,9 @@ def test_spectral_norm_of_a_frozen_layer_drifts_in_train_mode(
 def test_max_norm_rewrites_the_rows_that_it_looks_up(
     seed: int, indexed: set[int], frozen: bool, training: bool, grad: bool
 ) -> None:
-    """Embedding(max_norm=...) shrinks the rows that a forward pass looks up, of a frozen table, in eval mode and under no_grad too.
+    """Embedding(max_norm=...) shrinks the rows that it looks up, even if the table is frozen.
+
+    This is so in eval mode and under no_grad too.
 
     Row 39: https://github.com/pytorch/pytorch/issues/26596
     """
@@ -247,7 +255,9 @@ def test_max_norm_rewrites_the_rows_that_it_looks_up(
 @FACT
 @given(seed=SEEDS, frozen=st.booleans())
 def test_sparse_gradients_come_from_trainable_tables_only(seed: int, frozen: bool) -> None:
-    """Adam steps over a sparse embedding if it is frozen and refuses it otherwise, and SparseAdam refuses the dense rest.
+    """Adam steps over a sparse embedding if it is frozen, and refuses it otherwise.
+
+    SparseAdam refuses the dense gradients of the other layers.
 
     Row 40: https://github.com/pytorch/pytorch/issues/4829
     """
@@ -274,8 +284,9 @@ def test_sparse_gradients_come_from_trainable_tables_only(seed: int, frozen: boo
 def test_clipping_over_all_parameters_meets_the_sparse_gradient(
     clip: Callable[[object, float], object], seed: int, steps: int
 ) -> None:
-    """In B the frozen table's sparse gradient collects every row that was looked up, and clipping over all parameters raises;
-    in A there is no such gradient.
+    """In B, clipping over all parameters meets the sparse gradient of the frozen table and raises.
+
+    That gradient collects every row that was looked up. In A there is no such gradient.
 
     Row 40: https://github.com/huggingface/transformers/issues/30276
     """

@@ -1,4 +1,4 @@
-"""Facts of torch: activation checkpointing runs a segment again, if at all, by what requires grad."""
+"""Facts of torch: `requires_grad` decides whether activation checkpointing runs a segment again."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ NONE_REQUIRE = "None of the inputs have requires_grad=True"
 def test_a_reentrant_segment_behind_a_frozen_prefix_trains_nothing(
     seed: int, prefix: str, reentrant: bool, inputs: bool
 ) -> None:
-    """The parameters of a checkpointed segment get no gradient, and torch warns, exactly if it is reentrant and no input requires grad,
-    as behind a frozen prefix in A; otherwise they get the gradient of the plain model.
+    """A reentrant segment gets no gradients if no input of it requires grad, and torch warns.
+
+    That is so behind a frozen prefix in A. Any other segment gets the gradients of the plain model.
 
     Row 28: https://github.com/huggingface/transformers/issues/21381
     """
@@ -53,7 +54,9 @@ def test_a_reentrant_segment_behind_a_frozen_prefix_trains_nothing(
 def test_a_whole_model_in_a_reentrant_segment_cannot_go_backward(
     seed: int, reentrant: bool, inputs: bool
 ) -> None:
-    """With all of the model in one reentrant segment, backward raises unless the input requires grad, frozen layers or not.
+    """With the whole model in one reentrant segment, backward needs an input that requires grad.
+
+    This holds with or without frozen layers.
 
     Row 28: https://github.com/huggingface/transformers/issues/23170
     """
@@ -72,7 +75,9 @@ def test_a_whole_model_in_a_reentrant_segment_cannot_go_backward(
 
 
 def test_checkpoint_without_the_argument_is_reentrant_still() -> None:
-    """Left out, use_reentrant is True with a warning (torch 2.13), so that a frozen prefix costs the segment its gradients.
+    """Without the argument, use_reentrant is True, with a warning (torch 2.13).
+
+    So a frozen prefix costs the segment its gradients.
 
     Row 28: https://github.com/huggingface/transformers/issues/26221
     """
@@ -90,8 +95,10 @@ def test_checkpoint_without_the_argument_is_reentrant_still() -> None:
 def test_a_checkpointed_norm_counts_a_batch_twice_if_it_trains(
     seed: int, frozen: bool, reentrant: bool, steps: int
 ) -> None:
-    """A BatchNorm in a checkpointed segment sees each batch twice if the segment is run again: in a non-reentrant one exactly if
-    something in it requires grad, so that A's frozen norm and B's end with different statistics.
+    """A BatchNorm in a checkpointed segment sees each batch twice if the segment is run again.
+
+    A non-reentrant segment is run again exactly if something in it requires grad. So the frozen
+    norm of A and that of B end with different statistics.
 
     Row 29: https://github.com/pytorch/pytorch/issues/96136
     """
@@ -115,7 +122,7 @@ def test_a_checkpointed_norm_counts_a_batch_twice_if_it_trains(
 @FACT
 @given(seed=SEEDS, frozen=st.booleans())
 def test_a_checkpointed_dropout_is_drawn_once(seed: int, frozen: bool) -> None:
-    """A non-reentrant segment draws its dropout again as it was, so that what follows trains as without checkpointing.
+    """A non-reentrant segment repeats its dropout, so training equals that without checkpointing.
 
     Row 29: https://github.com/pytorch/pytorch/issues/62471
     """
@@ -144,8 +151,10 @@ def test_a_checkpointed_dropout_is_drawn_once(seed: int, frozen: bool) -> None:
 def test_freezing_a_weight_after_the_forward_pass_breaks_its_segment(
     seed: int, layers: set[int], kinds: tuple[str, ...], again: bool, inputs: bool
 ) -> None:
-    """Frozen between the forward and the backward pass, a weight of a linear layer breaks the non-reentrant segment that it is in,
-    which saves a tensor less when it is run again; biases, which save none, do not, and without a checkpoint nothing does.
+    """A linear weight frozen between forward and backward breaks its non-reentrant segment.
+
+    The segment saves one tensor less when it is run again. A bias saves none, so it breaks nothing,
+    and without a checkpoint nothing breaks.
 
     Row 74: no public report
     """
@@ -156,7 +165,7 @@ def test_freezing_a_weight_after_the_forward_pass_breaks_its_segment(
         model.get_parameter(f"{layer}.{kind}").requires_grad_(False)
     raised = pytest.raises(
         CheckpointError,
-        match="A different number of tensors was saved during the original forward and recomputation",
+        match="A different number of tensors was saved during the original forward and recomp",
     )
     with raised if again and "weight" in kinds else nullcontext():
         backward(loss)

@@ -1,4 +1,4 @@
-"""Facts of torch: what reads every gradient, clipping and loss scaling first, sees those of frozen parameters in approach B."""
+"""Facts of torch: clipping and loss scaling, which read the frozen gradients of approach B too."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ def _norm(parameters: list[nn.Parameter]) -> float:
 def test_clipping_the_norm_of_everything_differs_where_the_limit_bites(
     seed: int, mask: Mask, limit: float
 ) -> None:
-    """Clipped by norm over `model.parameters()`, B's gradients differ from A's exactly if the limit is below B's norm,
-    though every gradient is of this very step.
+    """Clipping by norm over `model.parameters()` can make B differ from A.
+
+    It does so exactly if the limit is below the norm of B, though every gradient is of this step.
 
     Row 16: https://github.com/lcswillems/torch-ac/pull/5
     """
@@ -65,7 +66,7 @@ def test_clipping_the_norm_of_everything_differs_where_the_limit_bites(
 @FACT
 @given(seed=SEEDS, mask=MASKS, limit=st.sampled_from((0.1, 0.5, 0.9, 1.1, 10.0)))
 def test_clipping_the_norm_of_what_is_trainable_agrees(seed: int, mask: Mask, limit: float) -> None:
-    """Clipped by norm over what its optimizer owns, B has A's bits, whatever the limit.
+    """Clipping by norm over what its optimizer owns gives B the bits of A, whatever the limit.
 
     Row 16: https://nvidia.github.io/apex/advanced.html#gradient-clipping
     """
@@ -83,7 +84,9 @@ def test_clipping_the_norm_of_what_is_trainable_agrees(seed: int, mask: Mask, li
 def test_clipping_values_agrees_and_clamps_what_piled_up(
     seed: int, mask: Mask, limit: float
 ) -> None:
-    """Clipped by value over `model.parameters()`, B's trainable gradients have A's bits, and those of its frozen parameters are clamped.
+    """Clipping by value over `model.parameters()` gives B's trainable gradients the bits of A.
+
+    The gradients of its frozen parameters are clamped.
 
     Row 17: no public report
     """
@@ -103,7 +106,9 @@ def test_clipping_values_agrees_and_clamps_what_piled_up(
 def test_clipping_values_refuses_to_clip_nothing(
     seed: int, mask: Mask, frozen: bool, foreach: bool | None
 ) -> None:
-    """clip_grad_value_ raises exactly if no parameter has a gradient, as when all are frozen; clip_grad_norm_ then returns zero.
+    """clip_grad_value_ raises exactly if no parameter has a gradient, as when all are frozen.
+
+    clip_grad_norm_ then returns zero.
 
     Row 70: https://github.com/xingyizhou/UniDet/issues/24
     """
@@ -133,8 +138,10 @@ def test_clipping_values_refuses_to_clip_nothing(
 def test_unscaling_leaves_frozen_gradients_scaled(
     seed: int, mask: Mask, over: str, limit: float
 ) -> None:
-    """GradScaler.unscale_ divides only what the optimizer owns: in B, clipping over everything then drowns it in frozen gradients
-    that are still multiplied by the loss scale; clipping what is trainable leaves A's bits.
+    """GradScaler.unscale_ divides only the gradients that the optimizer owns.
+
+    Clipping over everything then drowns them in B's frozen gradients, which are still multiplied by
+    the loss scale. Clipping the trainable ones gives the bits of A.
 
     Row 18: https://github.com/pytorch/examples/pull/1196
     """
@@ -163,7 +170,9 @@ def test_unscaling_leaves_frozen_gradients_scaled(
 def test_one_bad_frozen_gradient_spoils_the_norm_of_everything(
     seed: int, mask: Mask, bad: float
 ) -> None:
-    """In B, one inf in a frozen gradient clips every trainable one to zero, and a NaN makes them all NaN; A has no such gradient.
+    """In B, one bad frozen gradient spoils every trainable one when the whole model is clipped.
+
+    An inf makes them zero, and a NaN makes them NaN. A has no such gradient.
 
     Row 19: no public report
     """
@@ -185,7 +194,9 @@ def test_one_bad_frozen_gradient_spoils_the_norm_of_everything(
 def test_a_scaler_looks_for_inf_in_what_the_optimizer_owns(
     seed: int, mask: Mask, where: str
 ) -> None:
-    """An inf in a frozen gradient of B skips no step and leaves the loss scale; an inf in a trainable one skips it and halves the scale.
+    """An inf in a frozen gradient of B skips no step and leaves the loss scale.
+
+    An inf in a trainable one skips the step and halves the scale.
 
     Row 21: https://github.com/nerfstudio-project/nerfstudio/pull/1919
     """
@@ -208,7 +219,7 @@ def test_a_scaler_looks_for_inf_in_what_the_optimizer_owns(
 def test_a_scaler_refuses_an_optimizer_without_gradients(
     seed: int, mask: Mask, frozen: bool
 ) -> None:
-    """GradScaler.step raises exactly if no parameter of the optimizer has a gradient, as when all that it owns is frozen.
+    """GradScaler.step raises exactly if no parameter of the optimizer has a gradient.
 
     Row 21: https://github.com/nerfstudio-project/nerfstudio/pull/1919
     """
@@ -227,7 +238,7 @@ def test_a_scaler_refuses_an_optimizer_without_gradients(
 
 @contextmanager
 def _memory_filled() -> Iterator[None]:
-    """New memory holds NaN in here, so that what is read before it is written shows."""
+    """Fill new memory with NaN, so that a read before the first write shows."""
     settings: Any = torch.utils.deterministic
     before, strict = (
         settings.fill_uninitialized_memory,
@@ -256,8 +267,10 @@ IMPLEMENTATIONS: dict[str, dict[str, Any]] = {
 def test_fused_momentum_is_never_written_if_its_first_step_is_skipped(
     implementation: str, seed: int, skipped: bool, momentum: float
 ) -> None:
-    """Where a GradScaler skips the first step, SGD(fused=True) with momentum has allocated its buffers, and has not written them:
-    the next step trains on whatever the memory held. Other implementations allocate nothing, and no other case is affected.
+    """SGD(fused=True) reads momentum that nobody wrote if a GradScaler skips the first step.
+
+    The skipped step allocates the buffers, and the next step trains on whatever the memory held.
+    Other implementations allocate nothing, and no other case is affected.
 
     Row 75: https://github.com/LibreYOLO/libreyolo/pull/771
     """
@@ -281,7 +294,7 @@ def test_fused_momentum_is_never_written_if_its_first_step_is_skipped(
 
 
 class _GlobalNorm(torch.optim.SGD):
-    """SGD on gradients divided by their common norm: over what has one, or over all parameters of a model."""
+    """SGD on gradients divided by the common norm of all gradients that it looks at."""
 
     def __init__(self, owned: list[nn.Parameter], seen: list[nn.Parameter]) -> None:
         super().__init__(owned, lr=0.1)
@@ -300,7 +313,9 @@ class _GlobalNorm(torch.optim.SGD):
 def test_an_optimizer_with_a_global_norm_must_read_what_it_owns(
     seed: int, mask: Mask, wide: bool
 ) -> None:
-    """An optimizer that normalises by all gradients trains A and B alike, to the bit, exactly if it reads what it owns, not the model.
+    """An optimizer that normalises by all gradients must read those that it owns only.
+
+    It trains A and B alike, to the bit, exactly if it does not read the whole model.
 
     Row 65: https://github.com/konstmish/prodigy
     """

@@ -1,4 +1,4 @@
-"""Facts of torch: what an optimizer does to a frozen parameter hangs on its gradient, None, zero or left over."""
+"""Facts of torch: an optimizer looks at gradients only: None, zero or left over."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def _warm(optimizer: Optimizer, value: torch.nn.Parameter, seed: int, steps: int
 def test_a_zero_gradient_moves_a_frozen_parameter_if_the_optimizer_decays(
     optimizing: Optimizing, seed: int, dtype: torch.dtype
 ) -> None:
-    """A new optimizer moves a frozen parameter whose gradient is zero exactly if it has weight decay, and never if it is None.
+    """A new optimizer moves a frozen parameter with a zero gradient exactly if it decays weights.
+
+    If the gradient is None, it never does.
 
     Row 1: https://github.com/facebookresearch/moco/issues/14
     """
@@ -67,10 +69,12 @@ def test_a_zero_gradient_moves_a_frozen_parameter_if_the_optimizer_decays(
 def test_zeroing_to_zeros_lets_memory_move_a_frozen_parameter(
     optimizing: Optimizing, seed: int, steps: int, set_to_none: bool
 ) -> None:
-    """After training and freezing, a step moves the parameter exactly if its gradient was zeroed to zeros and the optimizer decays
-    or remembers; where it was zeroed to None, the optimizer's state keeps its bits too.
+    """After training and freezing, zeros for a gradient let decay or memory move the parameter.
 
-    Rows 2 and 4: https://discuss.pytorch.org/t/153740 and https://github.com/pytorch/pytorch/issues/92656
+    If the gradient was set to None, the state of the optimizer keeps its bits too.
+
+    Rows 2 and 4: https://discuss.pytorch.org/t/153740
+    and https://github.com/pytorch/pytorch/issues/92656
     """
     value = parameter(seed)
     optimizer = optimizing([value])
@@ -89,7 +93,7 @@ def test_zeroing_to_zeros_lets_memory_move_a_frozen_parameter(
 @BRIEF
 @given(seed=SEEDS)
 def test_a_gradient_left_over_moves_a_frozen_parameter(name: str, seed: int) -> None:
-    """Every optimizer moves a parameter with requires_grad=False that still has a gradient: none looks at the flag.
+    """Every optimizer moves a frozen parameter that still has a gradient: none checks the flag.
 
     Row 3: https://discuss.pytorch.org/t/153740
     """
@@ -107,7 +111,7 @@ def test_a_gradient_left_over_moves_a_frozen_parameter(name: str, seed: int) -> 
 def test_freezing_between_backward_and_step_is_one_step_late(
     optimizing: Optimizing, seed: int
 ) -> None:
-    """What is frozen after backward still makes that step, and none after the next zero_grad.
+    """A parameter frozen after backward still makes that step, and none after the next zero_grad.
 
     Row 3: https://discuss.pytorch.org/t/153740
     """
@@ -131,7 +135,9 @@ def test_freezing_between_backward_and_step_is_one_step_late(
 def test_a_learning_rate_of_zero_freezes_except_in_rprop(
     optimizing: Optimizing, seed: int, steps: int
 ) -> None:
-    """With lr=0 every optimizer but Rprop, whose step sizes have a floor, leaves the weights alone, though its state grows.
+    """With lr=0, every optimizer but Rprop leaves the weights alone, though its state grows.
+
+    The step sizes of Rprop have a floor.
 
     Row 7: https://github.com/brian6091/Dreambooth/issues/28
     """
@@ -149,7 +155,9 @@ def test_a_learning_rate_of_zero_freezes_except_in_rprop(
 def test_masking_rows_by_a_hook_freezes_them_if_nothing_decays_or_remembers(
     optimizing: Optimizing, seed: int, warm: bool, rows: tuple[bool, bool]
 ) -> None:
-    """Rows whose gradient a hook zeroes hold exactly if the optimizer neither decays nor remembers gradients from before the hook.
+    """Rows whose gradient a hook zeroes stay exactly if nothing else moves them.
+
+    That is weight decay, or memory of gradients from before the hook.
 
     Row 8: https://github.com/kohjingyu/fromage/issues/6
     """
@@ -173,7 +181,9 @@ def test_masking_rows_by_a_hook_freezes_them_if_nothing_decays_or_remembers(
 def test_gradients_outside_the_optimizer_pile_up_until_all_are_handed_over(
     seed: int, mask: Mask, steps: int
 ) -> None:
-    """In approach B an optimizer swapped in over all parameters first steps on what piled up, unless its own zero_grad comes first.
+    """In B, a new optimizer over all parameters first steps on the leftover gradients.
+
+    It does not if its own zero_grad comes first.
 
     Rows 14 and 15: https://github.com/Lightning-AI/pytorch-lightning/issues/591
     """
@@ -206,7 +216,7 @@ def test_gradients_outside_the_optimizer_pile_up_until_all_are_handed_over(
 def test_the_optimizer_may_be_built_before_or_after_freezing(
     optimizing: Optimizing, seed: int, steps: int
 ) -> None:
-    """In approach A it makes no difference, to the bit, whether the optimizer is built before or after the flags are set.
+    """In A, building the optimizer before or after the flags are set gives the same bits.
 
     Row 32: no public report
     """
@@ -248,7 +258,7 @@ def test_gradients_accumulated_over_parts_of_a_batch_agree(
 @FACT
 @given(seed=SEEDS, mask=MASKS, steps=STEPS)
 def test_logged_gradient_norms_of_the_whole_model_differ(seed: int, mask: Mask, steps: int) -> None:
-    """The gradient norm over all parameters that a log shows is larger in B than in A, though both train alike.
+    """The logged gradient norm of all parameters is larger in B, though A and B train alike.
 
     Row 66: no public report
     """

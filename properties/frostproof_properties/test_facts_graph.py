@@ -40,7 +40,9 @@ class _Root(nn.Module):
 def test_anomaly_mode_finds_what_happens_in_frozen_layers_of_b(
     seed: int, approach: str, anomaly: bool
 ) -> None:
-    """A NaN that arises in the backward pass of a frozen layer raises under anomaly mode in B; A never computes it.
+    """A NaN in the backward pass of a frozen layer raises in B under anomaly mode.
+
+    A never computes it.
 
     Row 20: no public report
     """
@@ -67,7 +69,9 @@ def test_anomaly_mode_finds_what_happens_in_frozen_layers_of_b(
 def test_backward_through_a_frozen_model_needs_an_input_that_requires_grad(
     seed: int, mask: Mask, everything: bool, inputs: bool
 ) -> None:
-    """Backward raises exactly if every parameter is frozen and the input does not require grad; frozen weights get no gradient.
+    """Backward raises exactly if all parameters are frozen and the input does not require grad.
+
+    Frozen weights get no gradient.
 
     Row 22: https://github.com/pyg-team/pytorch_geometric/pull/9996
     """
@@ -94,7 +98,9 @@ def test_backward_through_a_frozen_model_needs_an_input_that_requires_grad(
 def test_backward_hooks_of_a_frozen_prefix_do_not_fire(
     seed: int, frozen: int, inputs: bool
 ) -> None:
-    """The full backward hook of a module fires exactly if its output requires grad, so never in the frozen prefix of A.
+    """The full backward hook of a module fires exactly if its output requires grad.
+
+    So it never fires in the frozen prefix of A.
 
     Row 54: https://github.com/pytorch/pytorch/issues/56380
     """
@@ -110,17 +116,21 @@ def test_backward_hooks_of_a_frozen_prefix_do_not_fire(
     assert fired == set(range(from_here, 5))
 
 
+def _step_in_backward(value: nn.Parameter) -> None:
+    optimizer = torch.optim.SGD([value], lr=0.1)
+    value.register_post_accumulate_grad_hook(lambda _: optimizer.step())  # type: ignore[no-untyped-call]
+
+
 @FACT
 @given(seed=SEEDS, mask=MASKS)
 def test_an_optimizer_in_backward_misses_what_thaws_later(seed: int, mask: Mask) -> None:
-    """Hooks that step in backward, installed on what is trainable, never step a parameter that is thawed later.
+    """Hooks that step in backward never step a parameter that is thawed after they were installed.
 
     Row 55: https://github.com/pytorch/pytorch/issues/76464
     """
     model, _ = twins(seed, mask)
     for each in chosen(model, mask, frozen=False):
-        optimizer = torch.optim.SGD([each], lr=0.1)
-        each.register_post_accumulate_grad_hook(lambda _, optimizer=optimizer: optimizer.step())  # type: ignore[no-untyped-call]
+        _step_in_backward(each)
     model.requires_grad_(True)
     before = weights(model)
     backward(loss_of(model, batch(seed)))
@@ -134,7 +144,9 @@ def test_an_optimizer_in_backward_misses_what_thaws_later(seed: int, mask: Mask)
 )
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_differentiable_optimizer_steps_frozen_leaves_only(name: str, frozen: bool) -> None:
-    """With differentiable=True, a step updates a leaf in place, which raises exactly if the leaf requires grad.
+    """With differentiable=True, a step raises exactly if the leaf requires grad.
+
+    It updates the leaf in place.
 
     Row 56: no public report
     """
@@ -164,7 +176,7 @@ PREFIXES: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
 @FACT
 @given(seed=SEEDS, prefix=st.integers(1, 4))
 def test_a_frozen_prefix_may_run_without_a_graph(way: str, seed: int, prefix: int) -> None:
-    """Freezing a prefix by flags, by no_grad, by detach, or by inference_mode and clone gives the rest the bits of the plain gradient.
+    """A prefix frozen in any of these ways leaves the other layers the bits of the plain gradient.
 
     Row 57: https://github.com/pytorch/pytorch/pull/161164
     """
@@ -178,7 +190,9 @@ def test_a_frozen_prefix_may_run_without_a_graph(way: str, seed: int, prefix: in
 @FACT
 @given(seed=SEEDS, trains=st.booleans())
 def test_inference_tensors_cannot_be_saved_for_backward(seed: int, trains: bool) -> None:
-    """What comes out of inference_mode raises in a trainable layer, which would save it; a frozen one takes it.
+    """The output of inference_mode raises in a trainable layer, which would save it.
+
+    A frozen layer takes it.
 
     Row 57: https://github.com/facebookresearch/dinov2/issues/399
     """
@@ -195,7 +209,7 @@ def test_inference_tensors_cannot_be_saved_for_backward(seed: int, trains: bool)
 
 
 def test_a_parameter_built_under_inference_mode_cannot_be_thawed() -> None:
-    """A frozen parameter that was built under inference_mode stays so: setting its flag outside raises.
+    """A frozen parameter that was built under inference_mode cannot be thawed outside of it.
 
     Row 57: https://github.com/pytorch/pytorch/pull/161164
     """
@@ -210,7 +224,7 @@ def test_a_parameter_built_under_inference_mode_cannot_be_thawed() -> None:
 
 
 def _nodes(roots: list[Tensor]) -> int:
-    """How many nodes of the graph can be reached from what piled up."""
+    """Count the nodes of the graph that can be reached from these tensors."""
     seen: set[object] = set()
     waiting = [each.grad_fn for each in roots]
     while waiting:
@@ -228,7 +242,9 @@ def _nodes(roots: list[Tensor]) -> int:
 def test_gradients_with_a_graph_keep_every_step_alive_in_b(
     seed: int, steps: int, create_graph: bool, approach: str
 ) -> None:
-    """With create_graph=True, the gradients that pile up on B's frozen parameters hold the graph of every step since; A has none.
+    """With create_graph=True, the leftover gradients of B hold the graph of every step since.
+
+    A has none.
 
     Row 58: https://pytorch.org/docs/stable/generated/torch.Tensor.backward.html
     """
@@ -247,7 +263,7 @@ def test_gradients_with_a_graph_keep_every_step_alive_in_b(
 @FACT
 @given(seed=SEEDS, mask=MASKS)
 def test_second_derivatives_agree(seed: int, mask: Mask) -> None:
-    """A gradient penalty over what is trainable gives A and B the same bits.
+    """A gradient penalty over the trainable parameters gives A and B the same bits.
 
     Row 58: https://pytorch.org/docs/stable/generated/torch.Tensor.backward.html
     """
@@ -265,7 +281,9 @@ def test_second_derivatives_agree(seed: int, mask: Mask) -> None:
 def test_an_in_place_activation_behind_a_frozen_prefix_breaks_b_alone(
     seed: int, approach: str, inplace: bool
 ) -> None:
-    """An in-place ReLU that overwrites what a frozen Sigmoid would need raises in B's backward pass; A saves nothing there.
+    """An in-place ReLU behind a frozen Sigmoid raises in the backward pass of B.
+
+    It overwrites what the Sigmoid would need. A saves nothing there.
 
     Row 61: https://github.com/pytorch/pytorch/issues/5687
     """
@@ -274,7 +292,7 @@ def test_an_in_place_activation_behind_a_frozen_prefix_breaks_b_alone(
     model[0].requires_grad_(approach == "B")
     broken = pytest.raises(
         RuntimeError,
-        match="one of the variables needed for gradient computation has been modified by an inplace",
+        match="needed for gradient computation has been modified by an inplace",
     )
     with broken if inplace and approach == "B" else nullcontext():
         backward(loss_of(model, batch(seed)))
@@ -286,7 +304,7 @@ def test_an_in_place_activation_behind_a_frozen_prefix_breaks_b_alone(
 def test_an_in_place_first_layer_overwrites_the_batch(
     seed: int, inplace: bool, frozen: bool, steps: int
 ) -> None:
-    """An in-place first layer changes the caller's batch, frozen model or not.
+    """An in-place first layer changes the batch of the caller, whether the model is frozen or not.
 
     Row 61: https://github.com/pytorch/pytorch/issues/5687
     """

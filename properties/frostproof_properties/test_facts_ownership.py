@@ -1,4 +1,4 @@
-"""Facts of torch: an optimizer owns parameter objects, and what it does not own, or owns twice, surprises."""
+"""Facts of torch: an optimizer owns parameter objects, some not at all and some twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from frostproof_properties.facts import (
 
 @pytest.mark.parametrize("name", OPTIMIZER_NAMES)
 def test_an_optimizer_of_nothing_is_refused(name: str) -> None:
-    """With everything frozen, B cannot build its optimizer from an empty list or a spent generator, while A can.
+    """With everything frozen, B cannot build its optimizer, while A can.
+
+    An empty list and a spent generator are both refused.
 
     Row 23: https://github.com/scverse/scvi-tools/pull/859
     """
@@ -61,7 +63,7 @@ class _Tied(nn.Module):
 @FACT
 @given(seed=SEEDS, steps=STEPS)
 def test_a_tied_weight_is_frozen_in_a_and_trained_in_b(seed: int, steps: int) -> None:
-    """Freezing the embedding but not the head that shares its weight holds the weight in A and moves it in B.
+    """A weight that a frozen embedding shares with a trainable head stays in A and moves in B.
 
     Row 25: https://github.com/huggingface/transformers/issues/11903
     """
@@ -93,7 +95,9 @@ def test_the_last_word_on_a_tied_weight_counts(flags: list[tuple[str, bool]]) ->
 
 
 def test_a_copy_keeps_a_tie_and_loading_into_an_untied_model_does_not() -> None:
-    """deepcopy copies a shared parameter once, and a state dict has it twice, so that a model without the tie gets two.
+    """deepcopy copies a shared parameter once.
+
+    A state dict has it twice, so a model without the tie gets two parameters.
 
     Row 25: https://github.com/huggingface/transformers/issues/11903
     """
@@ -110,7 +114,7 @@ def test_a_copy_keeps_a_tie_and_loading_into_an_untied_model_does_not() -> None:
 @FACT
 @given(lr=st.sampled_from((0.125, 0.5)), times=st.integers(1, 3), foreach=st.booleans())
 def test_a_parameter_given_twice_steps_twice(lr: float, times: int, foreach: bool) -> None:
-    """A parameter that stands several times in one group is stepped as often, with no more than a warning.
+    """A parameter that is several times in one group is stepped as often, with only a warning.
 
     Row 26: https://github.com/pytorch/pytorch/issues/40967
     """
@@ -126,7 +130,7 @@ def test_a_parameter_given_twice_steps_twice(lr: float, times: int, foreach: boo
 
 
 def test_a_parameter_in_two_groups_is_refused() -> None:
-    """A parameter cannot stand in two groups, neither at the start nor by add_param_group.
+    """A parameter cannot be in two groups, neither at the start nor after add_param_group.
 
     Row 26: https://github.com/pytorch/pytorch/issues/40967
     """
@@ -143,7 +147,9 @@ def test_a_parameter_in_two_groups_is_refused() -> None:
 @FACT
 @given(seed=SEEDS, mask=MASKS, steps=STEPS)
 def test_what_the_optimizer_does_not_own_never_thaws(seed: int, mask: Mask, steps: int) -> None:
-    """Set back to requires_grad=True, a parameter moves if the optimizer owns it (A), and else gathers gradients and stands still (B).
+    """A thawed parameter moves exactly if the optimizer owns it, as in A.
+
+    In B it collects gradients and does not move.
 
     Row 30: https://discuss.pytorch.org/t/71917
     """
@@ -187,21 +193,17 @@ KEEPS: dict[str, tuple[Callable[[nn.Linear], object], bool]] = {
         lambda layer: layer.load_state_dict(nn.Linear(2, 2).state_dict(), assign=True),
         False,
     ),
-    "weight_norm": (lambda layer: nn.utils.weight_norm(layer), False),
-    "parametrizations.weight_norm": (
-        lambda layer: nn.utils.parametrizations.weight_norm(layer),
-        False,
-    ),
-    "parametrizations.spectral_norm": (
-        lambda layer: nn.utils.parametrizations.spectral_norm(layer),
-        True,
-    ),
+    "weight_norm": (nn.utils.weight_norm, False),
+    "parametrizations.weight_norm": (nn.utils.parametrizations.weight_norm, False),
+    "parametrizations.spectral_norm": (nn.utils.parametrizations.spectral_norm, True),
 }
 
 
 @pytest.mark.parametrize("change", KEEPS)
 def test_some_changes_of_a_model_leave_the_optimizer_behind(change: str) -> None:
-    """Changing dtype, device, flags or values keeps the parameter objects; weight norm and load_state_dict(assign=True) make new ones.
+    """Changes of dtype, device, flags or values keep the parameter objects.
+
+    Weight norm and load_state_dict(assign=True) make new ones.
 
     Row 31: https://github.com/pytorch/pytorch/issues/1489
     """

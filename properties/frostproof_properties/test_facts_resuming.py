@@ -1,4 +1,4 @@
-"""Facts of torch: an optimizer's state is kept by position, and that of a frozen parameter waits."""
+"""Facts of torch: an optimizer keeps state by position, and that of a frozen parameter waits."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _square(seed: int) -> nn.Sequential:
 def test_a_checkpoint_resumes_with_the_same_mask(
     seed: int, mask: Mask, steps: int, approach: str
 ) -> None:
-    """With the same mask, weights and optimizer state from a checkpoint go on with the bits of the uninterrupted run.
+    """With the same mask, training from a checkpoint has the bits of the uninterrupted run.
 
     Row 34: https://github.com/pytorch/pytorch/issues/1489
     """
@@ -71,7 +71,9 @@ def test_a_checkpoint_resumes_with_the_same_mask(
 def test_a_checkpoint_of_another_mask_raises_by_number_only(
     seed: int, saved: Mask, loaded: Mask, approach: str
 ) -> None:
-    """B refuses the optimizer state of another mask exactly if the number of trainable parameters differs; A never does.
+    """B refuses the state of another mask exactly if the number of trainable parameters differs.
+
+    A never refuses it.
 
     Row 34: https://github.com/STVIR/pysot/issues/92
     """
@@ -85,7 +87,7 @@ def test_a_checkpoint_of_another_mask_raises_by_number_only(
     if approach == "B" and sum(saved) != sum(loaded):
         with pytest.raises(
             ValueError,
-            match="loaded state dict contains a parameter group that doesn't match the size of optimizer's group",
+            match="contains a parameter group that doesn't match the size of optimizer's group",
         ):
             optimizers[1].load_state_dict(state)
     else:
@@ -98,8 +100,9 @@ def test_a_checkpoint_of_another_mask_raises_by_number_only(
 def test_state_of_another_mask_lands_on_the_wrong_parameter(
     seed: int, saved: int, loaded: int, named: bool
 ) -> None:
-    """In B, a mask of the same size and other members loads without complaint, and state goes by position: named parameters
-    take over the saved names.
+    """In B, the state of another mask of the same size loads, and lands by position.
+
+    Named parameters take over the saved names.
 
     Row 34: https://github.com/pytorch/pytorch/issues/134107
     """
@@ -147,7 +150,9 @@ def test_state_of_another_shape_loads_and_fails_at_the_step(seed: int, other: bo
 
 
 def test_state_of_another_number_of_groups_is_refused() -> None:
-    """A checkpoint with another number of parameter groups, as after add_param_group, does not load.
+    """A checkpoint with another number of parameter groups does not load.
+
+    That happens after add_param_group.
 
     Row 34: https://github.com/pytorch/pytorch/issues/1489
     """
@@ -164,8 +169,9 @@ def test_state_of_another_number_of_groups_is_refused() -> None:
 def test_the_state_of_a_frozen_parameter_waits(
     seed: int, mask: Mask, before: int, during: int
 ) -> None:
-    """In A, the state of a parameter that is frozen midway keeps its bits, the count of steps included, and goes on at the thaw;
-    in B a group added at the thaw starts from nothing.
+    """In A, the state of a parameter that is frozen midway keeps its bits, and goes on at the thaw.
+
+    The count of steps is part of it. In B, a group added at the thaw starts from nothing.
 
     Row 35: no public report
     """
@@ -200,7 +206,9 @@ def test_the_state_of_a_frozen_parameter_waits(
 @FACT
 @given(mask=MASKS)
 def test_adagrad_allocates_state_for_what_is_frozen(mask: Mask) -> None:
-    """Adagrad has state for every parameter from its constructor on, frozen ones too; Adam has none before a gradient comes.
+    """Adagrad has state for every parameter from its constructor on, frozen ones too.
+
+    Adam has none before a gradient comes.
 
     Row 35: no public report
     """
@@ -221,8 +229,10 @@ def test_adagrad_allocates_state_for_what_is_frozen(mask: Mask) -> None:
 def test_state_without_a_group_cannot_be_saved(
     optimizing: Optimizing, seed: int, removed: bool, popped: bool, steps: int
 ) -> None:
-    """Taken out of its group, as B would a parameter that it freezes, one that still has state makes `state_dict()` raise KeyError;
-    popped with it, the state does not, and neither does an optimizer without any.
+    """If a parameter is taken out of its group and its state stays, `state_dict()` raises KeyError.
+
+    B does that to a parameter that it freezes. It does not raise if the state is removed as well,
+    or if the optimizer has none.
 
     Row 72: https://github.com/pytorch/pytorch/issues/42428
     """
@@ -275,8 +285,10 @@ CASTS = {"NAdam": {"mu_product"}, "ASGD": {"eta", "mu"}}
 def test_loading_casts_state_to_the_dtype_of_the_parameter(
     optimizing: Optimizing, dtype: torch.dtype, seed: int, steps: int
 ) -> None:
-    """load_state_dict casts floating point state, all but `step`, to the dtype of its parameter: what NAdam and ASGD keep in float32
-    changes its dtype exactly if the parameters have another, and nothing else does.
+    """load_state_dict casts all floating point state but `step` to the dtype of its parameter.
+
+    NAdam and ASGD keep some state in float32. Its dtype changes exactly if the parameters have
+    another one, and no other state changes.
 
     Row 73: https://github.com/pytorch/pytorch/issues/75224
     """
@@ -298,8 +310,10 @@ def test_loading_casts_state_to_the_dtype_of_the_parameter(
 def test_what_is_cast_on_loading_trains_apart(
     dtype: torch.dtype, seed: int, momentum: bool
 ) -> None:
-    """NAdam, resumed after one step, takes another second step where its float32 product was cast, to bfloat16 or to float64, and the
-    same one in float32. SGD, whose momentum has the parameter's dtype, goes on with the same bits in each.
+    """NAdam, resumed after one step, differs if its float32 product was cast on loading.
+
+    It is cast to bfloat16 and to float64. SGD, whose momentum has the dtype of the parameter, goes
+    on with the same bits in each dtype.
 
     Row 73: https://github.com/pytorch/pytorch/issues/75224
     """

@@ -1,4 +1,4 @@
-"""Facts of torch: where `requires_grad` changes the kernel, or the order of a sum, and with it the last bits."""
+"""Facts of torch: `requires_grad` can change the kernel, and with it the last bits."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def _attend(
 def test_frozen_attention_agrees_to_rounding(
     name: str, seed: int, first: bool, training: bool, fast: bool, rows: int
 ) -> None:
-    """Attention whose every parameter is frozen agrees with the unfrozen one to rounding, and to the bit with batch_first=False.
+    """Attention with all parameters frozen agrees with the unfrozen one to rounding.
+
+    With batch_first=False it agrees to the bit.
 
     Row 37: https://github.com/pytorch/pytorch/issues/128209
     """
@@ -98,8 +100,9 @@ def test_frozen_attention_agrees_to_rounding(
 def test_a_frozen_encoder_in_eval_mode_takes_the_fast_path(
     name: str, seed: int, first: bool, training: bool, fast: bool
 ) -> None:
-    """On a batch of one, a frozen encoder differs from an unfrozen one in some bits exactly where the fast path is open to it:
-    batch first, in eval mode, and not switched off.
+    """On a batch of one, a frozen encoder has other bits exactly if the fast path is open to it.
+
+    It is open with the batch first, in eval mode, unless it is switched off.
 
     Row 37: https://github.com/pytorch/pytorch/issues/128209
     """
@@ -115,9 +118,11 @@ def test_a_frozen_encoder_in_eval_mode_takes_the_fast_path(
 def test_a_frozen_layer_rounds_a_transposed_batch_differently(
     seed: int, bias: bool, transposed: bool, trains: bool
 ) -> None:
-    """A matrix product folds a transposed batch of sequences exactly if the weight requires grad, so that freezing an nn.Linear
-    changes the last bits (for some shape, at least), as it does in attention with batch_first=True; made contiguous first, the same
-    batch gives the same bits.
+    """Freezing an nn.Linear changes the last bits of its output on a transposed batch.
+
+    A matrix product folds a transposed batch of sequences exactly if the weight requires grad. For
+    some shape at least this shows, as in attention with batch_first=True. On a contiguous copy of
+    the batch the bits are the same.
 
     Rows 37 and 71: https://github.com/pytorch/pytorch/pull/166891
     """
@@ -141,7 +146,9 @@ def test_a_frozen_layer_rounds_a_transposed_batch_differently(
 def test_a_frozen_attention_bias_agrees_with_a_trainable_one_to_rounding(
     seed: int, dtype: torch.dtype
 ) -> None:
-    """scaled_dot_product_attention with an additive bias picks its kernel by whether the bias requires grad: same up to rounding.
+    """A frozen and a trainable attention bias agree up to rounding.
+
+    scaled_dot_product_attention picks its kernel by whether the additive bias requires grad.
 
     Row 38: https://github.com/pytorch/pytorch/issues/188302
     """
@@ -158,7 +165,7 @@ def test_a_frozen_attention_bias_agrees_with_a_trainable_one_to_rounding(
 
 
 def test_a_frozen_attention_bias_rounds_differently() -> None:
-    """For some inputs, a frozen and a trainable additive bias give scaled_dot_product_attention other bits.
+    """For some inputs, a frozen and a trainable attention bias give different bits.
 
     Row 38: https://github.com/pytorch/pytorch/issues/188302
     """
@@ -194,7 +201,9 @@ def _lbfgs(model: nn.Module, owned: list[nn.Parameter], inputs: Tensor, steps: i
 def test_lbfgs_keeps_frozen_bits_and_trains_alike_to_rounding(
     seed: int, mask: Mask, steps: int
 ) -> None:
-    """LBFGS over all parameters (A), frozen ones as zeros in its flat vector, keeps the frozen bits and trains as B does to rounding.
+    """LBFGS keeps the bits of frozen parameters, and trains A and B alike to rounding.
+
+    In A they are zeros in its flat vector.
 
     Row 36: https://github.com/pytorch/pytorch/issues/27605
     """
@@ -222,7 +231,7 @@ AVERAGES: dict[str, dict[str, Any]] = {
 def test_the_average_of_frozen_weights_is_exact(
     average: str, seed: int, mask: Mask, steps: int
 ) -> None:
-    """AveragedModel, which interpolates, keeps the bits of exactly those weights that are frozen.
+    """AveragedModel interpolates, and keeps the bits of exactly the frozen weights.
 
     Row 44: https://github.com/open-mmlab/mmengine/pull/519
     """
@@ -241,7 +250,7 @@ def test_the_average_of_frozen_weights_is_exact(
 @FACT
 @given(seed=SEEDS)
 def test_an_average_by_hand_drifts_by_rounding_alone(seed: int) -> None:
-    """The textbook formula `d * average + (1 - d) * value` keeps a frozen value to rounding, and not to the bit.
+    """The formula `d * average + (1 - d) * value` keeps a frozen value to rounding only.
 
     Row 44: https://github.com/open-mmlab/mmengine/pull/519
     """
@@ -256,7 +265,10 @@ def test_an_average_by_hand_drifts_by_rounding_alone(seed: int) -> None:
 def _beside_a_newcomer(
     seed: int, dtype: torch.dtype, *, late: bool, together: bool, foreach: bool, steps: int
 ) -> Tensor:
-    """A weight after `steps` steps and another, beside one that trains from the start or that the last step is the first to train."""
+    """Return a weight after `steps` steps and one more, beside another weight.
+
+    The other one trains from the start, or, if `late`, in the last step only.
+    """
     generator = torch.Generator().manual_seed(seed)
     value, other = (nn.Parameter(torch.randn(256, generator=generator).to(dtype)) for _ in range(2))
     groups: Any = [value, other] if together else [{"params": [value]}, {"params": [other]}]
@@ -274,8 +286,11 @@ def _beside_a_newcomer(
 def test_a_newcomer_changes_how_its_group_rounds(
     dtype: torch.dtype, seed: int, late: bool, foreach: bool, steps: int
 ) -> None:
-    """SGD(foreach=True) with momentum updates a group one by one while one member, thawed just now, has no momentum buffer. In bfloat16
-    the others then differ in the last bits from what they are in a group of their own; not in wider dtypes, nor in the for-loop.
+    """In bfloat16, a newly thawed member changes how SGD(foreach=True) rounds its group.
+
+    While the member has no momentum buffer yet, the group is updated one by one, and the others
+    differ in the last bits from a group of their own. Wider dtypes and the for-loop are not
+    affected.
 
     Row 76: no public report
     """

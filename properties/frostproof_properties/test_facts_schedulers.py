@@ -1,4 +1,4 @@
-"""Facts of torch: a parameter group that is added for thawed layers, and the scheduler that was there before it."""
+"""Facts of torch: a scheduler, and a parameter group that is added to its optimizer later."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ def _step(scheduler: Any) -> None:
 
 
 def _started(make: Make, steps: int, lr: float) -> tuple[SGD, Any]:
-    """An optimizer of one group after `steps` steps of its scheduler, and now of a second group with the first one's rate, or `lr`."""
+    """Return an optimizer and its scheduler after `steps` steps, and a second group added then.
+
+    The new group has the rate `lr`, or that of the first group if `lr` is 0.
+    """
     optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     scheduler = make(optimizer)
     for _ in range(steps):
@@ -87,7 +90,7 @@ def _started(make: Make, steps: int, lr: float) -> tuple[SGD, Any]:
 
 
 def test_every_scheduler_is_looked_at() -> None:
-    """All schedulers of torch.optim.lr_scheduler are asserted to follow, to raise, or to be silently wrong.
+    """Every scheduler of torch is asserted to follow, to raise, or to be silently wrong.
 
     Row 33: https://github.com/pytorch/pytorch/issues/20997
     """
@@ -100,7 +103,7 @@ def test_every_scheduler_is_looked_at() -> None:
 def test_some_schedulers_take_an_added_group_along(
     name: str, before: int, after: int, lr: float
 ) -> None:
-    """These schedulers change the rate of a group that is added later by the factor of the first one's.
+    """These schedulers change the rate of an added group by the factor of the first group.
 
     Row 33: https://github.com/pytorch/pytorch/issues/62475
     """
@@ -130,7 +133,9 @@ def test_some_schedulers_raise_after_a_group_is_added(name: str, before: int) ->
 @FACT
 @given(before=st.integers(1, 4))
 def test_linear_lr_gives_an_added_group_another_schedule(before: int) -> None:
-    """LinearLR goes on without complaint, and the added group ends at another rate than the first one's, with which it began.
+    """With LinearLR, an added group ends at another rate than the first, with which it began.
+
+    Nothing is raised.
 
     Row 33: https://github.com/pytorch/pytorch/issues/20997
     """

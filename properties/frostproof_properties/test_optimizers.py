@@ -1,7 +1,8 @@
-"""Every invariant holds for every optimizer, on every device, for random networks, masks and training programs.
+"""Every invariant holds for every optimizer, on random networks, masks and training programs.
 
-One test per optimizer, implementation and device. An example draws a case and runs it once, under all approaches in
-lockstep; every invariant judges that one trial. The plugin gives `verification` its values, and the settings.
+There is one test for each optimizer, implementation and device. An example draws a case and runs it
+once, under all approaches in lockstep, and every invariant judges this one trial. The plugin gives
+the tests their values of `verification`, and their settings.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from frostproof.verification.verification import Verification
 
 @given(data=st.data())
 def test_known_failure(verification: Verification, data: st.DataObject) -> None:
-    """Fails as it is expected to, at the smallest case that shows what is known to be wrong."""
+    """Fails as expected, at the smallest case that shows the known failure."""
     verification.judge(data.draw(verification.cases, label="case"))
 
 

@@ -1,30 +1,32 @@
-"""The atlas: ways to freeze that train alike are told so, those that do not are told apart, by their cause, and shown by a script."""
+"""The atlas: two ways to freeze are equivalent, or differ for a cause that a script shows."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given, settings
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from frostproof.applications.atlas.build import rerun
-from frostproof.applications.atlas.classes import classes, worst
-from frostproof.applications.atlas.comparison import difference, difference_shown, trained
-from frostproof.applications.atlas.explore import Region, explored
-from frostproof.applications.atlas.families import FAMILIES, cases, families_of
-from frostproof.applications.atlas.record import Atlas, Cell
-from frostproof.applications.atlas.summary import overview, summary
-from frostproof.applications.atlas.traits import TRAITS, traits
+from frostproof.applications.atlas.build import rerun_scripts
+from frostproof.applications.atlas.cases import family_cases, trainable_families
+from frostproof.applications.atlas.classes import way_classes, worst_verdicts
+from frostproof.applications.atlas.comparison import (
+    compare_trials,
+    reproduce_difference,
+    train_one_way,
+)
+from frostproof.applications.atlas.explore import RegionSearch, explore_optimizer
+from frostproof.applications.atlas.families import FAMILIES
+from frostproof.applications.atlas.record import Atlas
+from frostproof.applications.atlas.summary import atlas_markdown, atlas_totals
+from frostproof.applications.atlas.traits import TRAITS, observe_traits
 from frostproof.approaches.approach import (
     AllOwned,
     Approach,
@@ -48,8 +50,6 @@ from frostproof.approaches.others import (
     ZeroRate,
 )
 from frostproof.counterexamples.script import script
-from frostproof.doors.command.atlas import NETWORKS
-from frostproof.doors.command.main import main
 from frostproof.errors import LostError
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve
@@ -61,7 +61,6 @@ from frostproof.spec.case import Case, Group, Value
 from frostproof.spec.layers import BatchNorm1d, Linear, Tanh
 from frostproof.spec.program import Clip, Program, Step
 from frostproof.spec.subject import Subject
-from tests.helpers.consumer import PLAIN, clean
 from tests.helpers.tasks import answered
 
 NETWORK = Architecture(Input((2,)), (Linear(3), Tanh(), Linear(2), Linear(1)))
@@ -78,7 +77,7 @@ ALIKE: tuple[Approach, ...] = (
     WeightsRestored(),
     ZeroRate(),
 )
-"""What trains as A does, where nothing reads the gradients of what is frozen."""
+"""These train as A does if nothing reads the gradients of frozen parameters."""
 
 
 STEPS: Program = (Step(), Step(micro_batches=2), Step(set_to_none=False))
@@ -97,7 +96,7 @@ def subject(kind: type[Optimizer] = SGD, **arguments: Any) -> Subject:
 
 def compared(one: Approach, other: Approach, what: Case, optimizer: Subject) -> Any:
     with fenced("cpu", fused_attention=True):
-        return difference(*(trained(what, optimizer, way, "cpu") for way in (one, other)))
+        return compare_trials(*(train_one_way(what, optimizer, way, "cpu") for way in (one, other)))
 
 
 def shown(
@@ -106,7 +105,7 @@ def shown(
     """The script that tells two ways apart, run with torch alone."""
     with fenced("cpu", fused_attention=True):
         text = script(
-            difference_shown(what, optimizer, "cpu", one, other),
+            reproduce_difference(what, optimizer, "cpu", one, other),
             optimizer,
             Approaches(a=one, b=other),
         )
@@ -137,7 +136,7 @@ def test_ways_that_train_alike_are_equivalent(way: Approach, options: dict[str, 
 def test_clipping_over_the_model_tells_what_leaves_gradients(way: Approach, tmp_path: Path) -> None:
     clipped = case(program=(Step(after_backward=(Clip("norm", "all", 0.01),)),))
     found = compared(RequiresGrad(), way, clipped, subject())
-    assert found.cause == "clipping counts the gradients of what is frozen"
+    assert found.cause == "clipping counts the gradients of frozen parameters"
     assert found.ulp is None
     assert "a trainable parameter differs at event 0" in found.message
     done = shown(RequiresGrad(), way, clipped, subject(), tmp_path)
@@ -150,8 +149,8 @@ def test_zeros_for_a_gradient_move_what_is_frozen_under_decay(tmp_path: Path) ->
     decaying = subject(weight_decay=0.1)
     found = compared(RequiresGrad(), ZeroingHook(), case(), decaying)
     assert (
-        found.cause
-        == "hook-zeros moves what is frozen: zeros are a gradient too, and decay or momentum move it"
+        found.cause == "hook-zeros moves frozen parameters: "
+        "zeros count as a gradient, so decay or momentum moves them"
     )
     assert "a frozen parameter differs" in found.message
     assert shown(RequiresGrad(), ZeroingHook(), case(), decaying, tmp_path).returncode == 1
@@ -182,12 +181,12 @@ def test_torch_func_cannot_update_the_statistics_of_a_norm() -> None:
 
 
 def test_lbfgs_sees_everything_that_it_owns() -> None:
-    """It scales its steps by all gradients that it owns, so that restoring weights afterwards is no freezing."""
+    """It scales its steps by all gradients that it owns, so restoring weights does not freeze."""
     optimizer = probe(resolve(["torch.optim:LBFGS"])[0], "cpu")
     closing = case(program=(Step(closure=True), Step(closure=True))).replaced(dtype="float64")
     found = compared(RequiresGrad(), WeightsRestored(), closing, optimizer)
     assert found.ulp is None
-    assert found.cause == "the optimizer looks at more than the gradients of what trains"
+    assert found.cause == "the optimizer reads more than the gradients of trainable parameters"
     assert ZeroRate().unfit(closing, optimizer) == "the optimizer takes one parameter group"
 
 
@@ -204,7 +203,7 @@ class Forgetful(AllOwned):
 
 def test_a_way_that_forgets_to_freeze_is_told(tmp_path: Path) -> None:
     found = compared(RequiresGrad(), Forgetful(), case(), subject())
-    assert found.cause == "forgetful moves what is frozen: the optimizer is handed its gradient"
+    assert found.cause == "forgetful moves frozen parameters: the optimizer gets their gradients"
     done = shown(RequiresGrad(), Forgetful(), case(), subject(), tmp_path)
     assert done.returncode == 1, done.stderr
 
@@ -223,12 +222,12 @@ def test_a_prefix_freezes_whole_first_layers_alone() -> None:
 def test_in_every_case_something_is_frozen_and_something_trains(name: str, target: str) -> None:
     with fenced("cpu"):
         optimizer = probe(resolve([f"torch.optim:{target}"])[0], "cpu")
-    if name not in families_of(optimizer):
+    if name not in trainable_families(optimizer):
         assert target != "SGD"
         return
 
     @settings(max_examples=60, deadline=None, database=None, derandomize=True)
-    @given(cases(optimizer, name))
+    @given(family_cases(optimizer, name))
     def holds(drawn: Case) -> None:
         drawn.check()
         assert drawn.frozen
@@ -245,7 +244,7 @@ def test_in_every_case_something_is_frozen_and_something_trains(name: str, targe
 def test_families_are_those_that_an_optimizer_can_train() -> None:
     with fenced("cpu"):
         found = {
-            name: families_of(probe(resolve([f"torch.optim:{name}"])[0], "cpu"))
+            name: trainable_families(probe(resolve([f"torch.optim:{name}"])[0], "cpu"))
             for name in ("AdamW", "Muon", "SparseAdam")
         }
     assert found == {
@@ -257,7 +256,7 @@ def test_families_are_those_that_an_optimizer_can_train() -> None:
 
 @pytest.mark.parametrize("family", ["linear", "normalized"])
 def test_every_difference_of_a_region_is_shown_by_its_script(family: str) -> None:
-    cells = rerun(explored(subject(torch.optim.AdamW), "cpu", 4, 0, (family,)))
+    cells = rerun_scripts(explore_optimizer(subject(torch.optim.AdamW), "cpu", 4, 0, (family,)))
     assert {cell.family for cell in cells} == {family}
     assert {frozenset((cell.left, cell.right)) for cell in cells} <= {
         frozenset((a.name, b.name)) for a in WAYS for b in WAYS if a != b
@@ -275,7 +274,9 @@ def test_every_difference_of_a_region_is_shown_by_its_script(family: str) -> Non
 
 
 def test_the_smallest_case_is_kept() -> None:
-    region = Region(subject(weight_decay=0.1), "linear", "cpu", (RequiresGrad(), ZeroingHook()))
+    region = RegionSearch(
+        subject(weight_decay=0.1), "linear", "cpu", (RequiresGrad(), ZeroingHook())
+    )
     large, small = case(), case(program=(Step(),))
     for each in (large, small, large):
         assert region.survey(each) == {(0, 1)}
@@ -284,7 +285,7 @@ def test_the_smallest_case_is_kept() -> None:
 
 
 def test_traits_are_what_is_seen() -> None:
-    found = {way.name: traits(way) for way in WAYS}
+    found = {way.name: observe_traits(way) for way in WAYS}
     assert {name for name, seen in found.items() if seen["any"]} == {way.name for way in WAYS} - {
         "no-grad-prefix",
         "detach",
@@ -314,7 +315,7 @@ def test_classes_are_of_what_was_never_seen_to_differ() -> None:
         frozenset("bc"): "different",
         frozenset("cd"): "rounding",
     }
-    assert classes("abcd", {**seen, frozenset("ad"): "different"}) == [["a", "b"], ["c", "d"]]  # type: ignore[dict-item]
+    assert way_classes("abcd", {**seen, frozenset("ad"): "different"}) == [["a", "b"], ["c", "d"]]  # type: ignore[dict-item]
 
 
 def test_a_task_that_dies_costs_its_own_answer() -> None:
@@ -330,99 +331,18 @@ def test_a_task_that_dies_costs_its_own_answer() -> None:
     assert all(isinstance(answer, LostError) for answer in answers[1:5])
 
 
-OWN = """
-
-class Dies(Plain):
-    def step(self, closure=None):
-        os._exit(3)
-"""
-
-
-def test_the_command_from_another_folder(tmp_path: Path) -> None:
-    (tmp_path / "mylib.py").write_text(PLAIN + OWN, encoding="utf-8")
-    words = [
-        sys.executable,
-        "-m",
-        "frostproof",
-        "atlas",
-        "mylib:Plain",
-        "mylib:Dies",
-        "--examples",
-        "2",
-        "--jobs",
-        "2",
-        "--family",
-        "linear",
-    ]
-    words += ["--json", "a.json", "--markdown", "a.md", "--html", "a.html", "--cases", "scripts"]
-    done = subprocess.run(
-        words, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "mylib:Plain: {A, A-late," in done.stdout
-    atlas = msgspec.json.decode((tmp_path / "a.json").read_bytes(), type=Atlas)
-    assert {cell.target for cell in atlas.cells} == {"mylib:Plain"}
-    assert [(lost.target, lost.reason) for lost in atlas.lost] == [
-        ("mylib:Dies", "its process died with exit code 3")
-    ]
-    different = [cell for cell in atlas.cells if cell.verdict == "different"]
-    assert different
-    for cell in different:
-        assert cell.reproducer is not None
-        assert (tmp_path / cell.reproducer).read_text(encoding="utf-8") == cell.script
-    assert json.loads((tmp_path / "a.json").read_bytes())["format"] == "frostproof-atlas"
-    text = (tmp_path / "a.md").read_text(encoding="utf-8")
-    assert text == summary(atlas)
-    assert "`mylib:Dies` is not in it: its process died with exit code 3" in text
-    assert "src=" not in (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert overview(atlas) in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["no_such:Thing"], "no_such"),
-        (["torch.optim:Addam"], "Did you mean Adam?"),
-        (["torch.nn:Linear"], "torch.nn:Linear"),
-        (["--family", "convolution"], "'convolution' is not one of 'linear', 'normalized'"),
-        (["mylib:Plain", "--family", "recurrent", "--seed", "-1"], "-1 is not in the range x>=0"),
-        (["--examples", "0"], "0 is not in the range x>=1"),
-        (["--markdown", "no/such/folder/a.md"], "make its folder first"),
-        (["--cases", "/dev/null/x"], "name another folder"),
-    ],
-)
-def test_wrong_usage_is_one_line(
-    arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if "--cases" in arguments:
-        empty = Atlas(
-            Any,  # type: ignore[arg-type]
-            [],
-            [Cell("a:b", "default", "linear", "A", "B", "different", 1, script="x")],
-            [],
-            0.0,
-        )
-        monkeypatch.setattr("frostproof.applications.atlas.build.drawn", lambda *_, **__: empty)
-    done = CliRunner().invoke(main, ["atlas", *arguments])
-    assert done.exit_code == 2
-    assert says in done.output
-    assert len(done.output.strip().splitlines()) == 1
-
-
-def test_the_command_knows_the_families() -> None:
-    assert tuple(FAMILIES) == NETWORKS
-
-
 def test_a_difference_that_no_script_shows_is_doubtful() -> None:
-    cells = explored(subject(torch.optim.AdamW), "cpu", 2, 0, ("linear",))
+    cells = explore_optimizer(subject(torch.optim.AdamW), "cpu", 2, 0, ("linear",))
     cell = next(cell for cell in cells if cell.verdict == "different")
-    fair, odd = rerun([cell, cell.replaced(script="# It shows nothing.\n")])
+    fair, odd = rerun_scripts([cell, cell.replaced(script="# It shows nothing.\n")])
     assert (fair.verdict, fair.doubt) == ("different", None)
     assert (odd.verdict, odd.doubt) == ("doubtful", "it exits 0")
-    found = worst([fair, odd])
+    found = worst_verdicts([fair, odd])
     assert found == {frozenset((cell.left, cell.right)): "different"}
-    assert classes([cell.left, cell.right], worst([odd])) == [[cell.left], [cell.right]]
+    assert way_classes([cell.left, cell.right], worst_verdicts([odd])) == [
+        [cell.left],
+        [cell.right],
+    ]
     atlas = Atlas(results.environment(["cpu"], "atlas", 0), [], [odd], [], 1.0)
-    assert "doubtful, as no script shows it: 1, the first" in overview(atlas)
-    assert "0 pairs differ" in summary(atlas)
-    assert "1 more did here and not by their scripts" in summary(atlas)
+    assert atlas_totals(atlas).endswith("0 pairs differ, and 1 are doubtful")
+    assert atlas_totals(atlas) in " ".join(atlas_markdown(atlas).split())

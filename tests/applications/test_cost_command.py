@@ -1,4 +1,4 @@
-"""`frostproof cost` in a user's folder: one table, one recommendation, and one line where something is wrong."""
+"""`frostproof cost` in a user's folder: a table and a recommendation, or one line of error."""
 
 from __future__ import annotations
 
@@ -16,8 +16,15 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from frostproof.applications.costs.explaining import Layer
-from frostproof.applications.costs.table import MANY, WIDTH, condensed, count, share_of, size
+from frostproof.applications.costs.explaining import LayerCost
+from frostproof.applications.costs.table import (
+    LINE_WIDTH,
+    MOST_MODULES,
+    bytes_text,
+    condense_layers,
+    number_text,
+    share_text,
+)
 from frostproof.doors.command.main import main
 from tests.helpers.consumer import clean
 
@@ -32,7 +39,8 @@ READY = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+        first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.backbone = first.append(nn.Conv2d(4, 4, 3))
         self.head = nn.Linear(4, 5)
 
     def forward(self, x):
@@ -50,11 +58,13 @@ def partly_frozen():
 
 
 def tokens():
-    return nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 2)), torch.randint(7, (2, 3))
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    return model, torch.randint(7, (2, 3))
 
 
 def many():
-    return nn.Sequential(*[nn.Sequential(*[nn.Linear(4, 4) for _ in range(6)]) for _ in range(9)]), torch.randn(2, 4)
+    blocks = [nn.Sequential(*[nn.Linear(4, 4) for _ in range(6)]) for _ in range(9)]
+    return nn.Sequential(*blocks), torch.randn(2, 4)
 
 
 def raises():
@@ -136,13 +146,13 @@ def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
     assert rows["backbone.0"].endswith("nothing: all before it is frozen")
     assert rows["head"].endswith("trains")
     assert rows["Recommended:"].startswith(
-        "Recommended: A: requires_grad=False (requires_grad=False on what is frozen,"
+        "Recommended: A: requires_grad=False (requires_grad=False on frozen parameters,"
     )
     assert (
-        "Mind: module backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
+        "Note: module backbone.1 is frozen, yet a forward pass changes its buffers" in done.stdout
     )
-    assert "no_grad prefix: does not apply: the model is no nn.Sequential" in done.stdout
-    assert max(map(len, lines)) <= WIDTH
+    assert "no_grad prefix: does not apply: the model is not an nn.Sequential" in done.stdout
+    assert max(map(len, lines)) <= LINE_WIDTH
     found = json.loads((folder / "out.json").read_text())
     assert (found["format"], found["version"], found["optimizer"]) == (
         "frostproof-costs",
@@ -180,7 +190,7 @@ def test_other_ways_to_name_a_model_and_what_is_frozen(arguments: str, says: str
     assert done.exit_code == 0, done.output
     assert says in done.output
     assert "\x1b" not in done.output
-    assert max(map(len, done.output.splitlines())) <= WIDTH
+    assert max(map(len, done.output.splitlines())) <= LINE_WIDTH
 
 
 @pytest.mark.parametrize(
@@ -201,7 +211,7 @@ def test_other_ways_to_name_a_model_and_what_is_frozen(arguments: str, says: str
         ),
         (
             "mymodels:pair --freeze backbon.*",
-            "--freeze 'backbon.*' matches no parameter: there are backbone.0.weight, backbone.0.bias",
+            "--freeze 'backbon.*' matches no parameter: there are backbone.0.weight, backbone.0.b",
         ),
         ("mymodels:pair --freeze hed", "Did you mean head?"),
         ("mymodels:pair --freeze *", "all 8 parameters are frozen, so that nothing trains"),
@@ -210,7 +220,10 @@ def test_other_ways_to_name_a_model_and_what_is_frozen(arguments: str, says: str
         ("mymodels:Net --freeze head --input 8,x", "--input is '8,x': give the sizes"),
         ("mymodels:Net --freeze head --input 8,0", "--input is '8,0': give the sizes"),
         ("mymodels:wrong_input --freeze head", "a training step raised RuntimeError"),
-        ("mymodels:no_tensor --freeze bias", "the model returns str without a floating tensor"),
+        (
+            "mymodels:no_tensor --freeze bias",
+            "the model returns str without a floating-point tensor",
+        ),
         ("mymodels:no_parameters --freeze x", "the model has no parameters"),
         ("mymodels:lazy --freeze bias", "the model has lazy modules"),
         ("mymodels:pair --freeze head --optimizer AdmaW", "Did you mean AdamW?"),
@@ -234,7 +247,7 @@ BENCHMARK = ROOT / "benchmarks" / "costs.py"
 
 @pytest.mark.skipif(
     not torch.__version__.startswith("2.13"),
-    reason="what is saved for backward is a matter of the version",
+    reason="torch versions differ in what they save for backward",
 )
 def test_the_document_shows_what_is_printed(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -251,8 +264,8 @@ def test_the_document_shows_what_is_printed(
     assert capsys.readouterr().out.strip() == table.strip()
 
 
-def layer(path: str, frozen: int = 0, needed_by: str | None = None) -> Layer:
-    return Layer(path, "Linear", 6, frozen, 12, 12, 0, needed_by, False)
+def layer(path: str, frozen: int = 0, needed_by: str | None = None) -> LayerCost:
+    return LayerCost(path, "Linear", 6, frozen, 12, 12, 0, needed_by, False)
 
 
 def test_many_modules_become_few_rows() -> None:
@@ -261,25 +274,25 @@ def test_many_modules_become_few_rows() -> None:
         for block in range(10)
         for number in range(10)
     ]
-    assert condensed(layers[:MANY], MANY) == layers[:MANY]
-    rows = condensed(layers, MANY)
+    assert condense_layers(layers[:MOST_MODULES], MOST_MODULES) == layers[:MOST_MODULES]
+    rows = condense_layers(layers, MOST_MODULES)
     assert [row.path for row in rows] == [str(block) for block in range(10)]
     assert sum(row.weights for row in rows) == sum(each.weights for each in layers)
     assert {row.kind for row in rows} == {"10 modules"}
     assert [row.why for row in rows] == ["nothing: all before it is frozen"] * 5 + ["trains"] * 5
-    flat = [layer(str(number)) for number in range(MANY + 5)]
-    assert len(condensed(flat, MANY)) == MANY + 5
+    flat = [layer(str(number)) for number in range(MOST_MODULES + 5)]
+    assert len(condense_layers(flat, MOST_MODULES)) == MOST_MODULES + 5
 
 
 def test_numbers_have_three_digits() -> None:
-    assert [count(n) for n in (0, 7, 999, 1000, 12_345, 999_499, 999_600, 1_230_000)] == [
+    assert [number_text(n) for n in (0, 7, 999, 1000, 12_345, 999_499, 999_600, 1_230_000)] == [
         "0", "7", "999", "1.00 k", "12.3 k", "999 k", "1.00 M", "1.23 M"
     ]  # fmt: skip
-    assert [size(n) for n in (0, 512, 1024, 20_700, 5 << 30)] == [
+    assert [bytes_text(n) for n in (0, 512, 1024, 20_700, 5 << 30)] == [
         "0 B",
         "512 B",
         "1.00 KiB",
         "20.2 KiB",
         "5.00 GiB",
     ]
-    assert [share_of(part, 1000) for part in (0, 3, 120, 1000)] == ["0%", "<1%", "12%", "100%"]
+    assert [share_text(part, 1000) for part in (0, 3, 120, 1000)] == ["0%", "<1%", "12%", "100%"]

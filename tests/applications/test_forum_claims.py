@@ -1,4 +1,4 @@
-"""The claims of the forum thread: how a verdict is found, what flips it, and what is written about it."""
+"""The claims of the forum thread: their verdicts, what flips these, and the documents."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims import BY_ID, CLAIMS
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.script import script
-from frostproof.applications.forum_claims.survey import Survey, settled
-from frostproof.applications.forum_claims.verdict import Counts, verdict
+from frostproof.applications.forum_claims import CLAIMS
+from frostproof.applications.forum_claims.claim import Claim
+from frostproof.applications.forum_claims.script import claim_script
+from frostproof.applications.forum_claims.survey import ClaimSurvey, settle_claim
+from frostproof.applications.forum_claims.verdict import ExampleCounts, decide_claim
 from frostproof.doors.command.main import main
 from frostproof_properties.test_claims import SETTLED
 from tests.helpers import other_torch
 from tests.helpers.other_torch import Plant
 
 ROOT = Path(__file__).parents[2]
+CLAIMS_BY_ID = {claim.id: claim for claim in CLAIMS}
 
 
 def _claim(holds: Callable[[int], bool], condition: Callable[[int], bool] | None = None) -> Claim:
     """A claim about the numbers from 0 to 99."""
-    numbers = st.fixed_dictionaries({"number": st.integers(0, 99)})
-    quote = Quote("first post", "a number")
     meets = None if condition is None else lambda number: condition(number)
     return Claim(
         "numbers",
-        (quote,),
+        {"first post": "a number"},
         "It holds.",
-        numbers,
+        {"number": st.integers(0, 99)},
         lambda number: (holds(number), f"{number}"),
         "it is small" if condition else "",
         meets,
@@ -46,14 +45,14 @@ def _claim(holds: Callable[[int], bool], condition: Callable[[int], bool] | None
 
 
 def test_a_claim_that_always_holds_is_true() -> None:
-    found = verdict(_claim(lambda number: number >= 0), 30)
+    found = decide_claim(_claim(lambda number: number >= 0), 30)
     assert found.word == "true"
-    assert found.counts == Counts(30, 0, 0, 0)
+    assert found.counts == ExampleCounts(30, 0, 0, 0)
     assert [(each.example, each.held) for each in found.shown] == [({"number": 0}, True)]
 
 
 def test_a_false_claim_comes_with_the_smallest_counterexample() -> None:
-    found = verdict(_claim(lambda number: number < 7), 30)
+    found = decide_claim(_claim(lambda number: number < 7), 30)
     assert found.word == "false"
     assert found.counts.met_held + found.counts.met_failed == 30
     assert [(each.example, each.held, each.seen) for each in found.shown] == [
@@ -62,7 +61,7 @@ def test_a_false_claim_comes_with_the_smallest_counterexample() -> None:
 
 
 def test_an_exact_condition_is_shown_from_both_sides() -> None:
-    found = verdict(_claim(lambda number: number < 50, lambda number: number < 50), 60)
+    found = decide_claim(_claim(lambda number: number < 50, lambda number: number < 50), 60)
     assert found.word == "true only if"
     assert found.counts.met_failed == found.counts.unmet_held == 0
     assert found.counts.met_held + found.counts.unmet_failed == 60
@@ -80,32 +79,32 @@ def test_an_exact_condition_is_shown_from_both_sides() -> None:
 def test_a_condition_that_is_not_exact_makes_no_claim_true(
     limit: int, number: int, held: bool
 ) -> None:
-    found = verdict(_claim(lambda number: number < 50, lambda number: number < limit), 100)
+    found = decide_claim(_claim(lambda number: number < 50, lambda number: number < limit), 100)
     assert found.word == "false"
     assert [(each.example, each.held) for each in found.shown] == [({"number": number}, held)]
 
 
 @pytest.mark.parametrize("met", [True, False])
 def test_a_condition_of_which_one_side_was_never_seen_decides_nothing(met: bool) -> None:
-    found = verdict(_claim(lambda number: met, lambda number: met), 30)
+    found = decide_claim(_claim(lambda number: met, lambda number: met), 30)
     assert found.word == "undecided"
-    assert found.counts == (Counts(30, 0, 0, 0) if met else Counts(0, 0, 0, 30))
+    assert found.counts == (ExampleCounts(30, 0, 0, 0) if met else ExampleCounts(0, 0, 0, 30))
 
 
 def test_a_claim_that_fails_under_its_condition_is_false_though_nothing_else_was_seen() -> None:
-    assert verdict(_claim(lambda number: number < 50, lambda number: True), 60).word == "false"
+    assert decide_claim(_claim(lambda number: number < 50, lambda number: True), 60).word == "false"
 
 
 def test_a_condition_that_is_not_needed_is_dropped() -> None:
-    assert verdict(_claim(lambda number: True, lambda number: number < 50), 60).word == "true"
+    assert decide_claim(_claim(lambda number: True, lambda number: number < 50), 60).word == "true"
 
 
 def test_there_are_no_more_examples_than_there_are() -> None:
-    assert verdict(BY_ID["optimizer-checks-requires-grad"], 1000).counts.tried < 200
+    assert decide_claim(CLAIMS_BY_ID["optimizer-checks-requires-grad"], 1000).counts.tried < 200
 
 
 def test_a_seed_gives_the_same_verdict_again() -> None:
-    found = [verdict(BY_ID["functionally-equivalent"], 20, seed) for seed in (1, 1, 2)]
+    found = [decide_claim(CLAIMS_BY_ID["functionally-equivalent"], 20, seed) for seed in (1, 1, 2)]
     assert found[0] == found[1]
     assert found[0].counts != found[2].counts
 
@@ -150,25 +149,27 @@ def test_another_torch_flips_the_verdict(
     plant(monkeypatch)
     assert flipped != SETTLED[identity]
     # So few may miss one side of a condition.
-    assert any(verdict(BY_ID[identity], examples).word == flipped for examples in (30, 300))
+    assert any(
+        decide_claim(CLAIMS_BY_ID[identity], examples).word == flipped for examples in (30, 300)
+    )
 
 
 def test_every_verdict_can_be_flipped() -> None:
-    assert {identity for _, identity, _ in FLIPS} == BY_ID.keys()
+    assert {identity for _, identity, _ in FLIPS} == CLAIMS_BY_ID.keys()
 
 
 def test_one_optimizer_that_checks_leaves_the_next_as_the_counterexample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other_torch.sgd_checks_requires_grad(monkeypatch)
-    found = verdict(BY_ID["optimizer-checks-requires-grad"], 100)
+    found = decide_claim(CLAIMS_BY_ID["optimizer-checks-requires-grad"], 100)
     assert found.word == "false"
     assert found.shown[0].example == {"optimizer": ("Adam", {}), "gradient": 1.0}
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 def test_a_script_needs_torch_alone(claim: Claim) -> None:
-    text = script(claim, verdict(claim, 1).shown[0].example)
+    text = claim_script(claim, decide_claim(claim, 1).shown[0].example)
     tree = ast.parse(text)
     modules = {
         each.name for node in tree.body if isinstance(node, ast.Import) for each in node.names
@@ -177,7 +178,7 @@ def test_a_script_needs_torch_alone(claim: Claim) -> None:
     assert {name.partition(".")[0] for name in modules} <= {"torch", *sys.stdlib_module_names}
     assert "frostproof" not in text
     assert sum(bool(line) for line in text.splitlines()) < 60
-    assert max(map(len, text.splitlines())) <= 140
+    assert max(map(len, text.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_a_script_needs_torch_alone(claim: Claim) -> None:
     [("optimizer-checks-requires-grad", 1), ("functionally-equivalent", 1), ("best-practice", 0)],
 )
 def test_a_script_exits_as_it_says(identity: str, code: int, tmp_path: Path) -> None:
-    found = settled(BY_ID[identity], 100, 0)
+    found = settle_claim(CLAIMS_BY_ID[identity], 100, 0)
     assert found.verdict == SETTLED[identity], found.doubt
     (tmp_path / "claim.py").write_text(found.script, encoding="utf-8")
     done = subprocess.run(
@@ -205,7 +206,7 @@ def test_a_script_exits_as_it_says(identity: str, code: int, tmp_path: Path) -> 
 
 def test_what_a_script_does_not_show_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     other_torch.checks_requires_grad(monkeypatch)  # here, and not in the process of the script
-    found = settled(BY_ID["optimizer-checks-requires-grad"], 20, 0)
+    found = settle_claim(CLAIMS_BY_ID["optimizer-checks-requires-grad"], 20, 0)
     assert found.verdict == "undecided"
     assert found.doubt.startswith("optimizer-checks-requires-grad: ")
 
@@ -225,7 +226,7 @@ def test_the_command_says_and_writes_every_verdict(tmp_path: Path) -> None:
     )
     done = _run("--examples", "3", "--seed", "4", *files)
     assert done.exit_code == 0, done.output
-    found = msgspec.json.decode((tmp_path / "claims.json").read_bytes(), type=Survey)
+    found = msgspec.json.decode((tmp_path / "claims.json").read_bytes(), type=ClaimSurvey)
     assert [row.id for row in found.claims] == [claim.id for claim in CLAIMS]
     assert (found.examples, found.seed) == (3, 4)
     assert json.loads((tmp_path / "claims.json").read_text())["format"] == "frostproof-claims"

@@ -61,7 +61,7 @@ PLANTED = [*BUGS, *PROGRAM_BUGS]
 
 
 def planted(bug: Planted) -> str:
-    """The script of a case that shows the bug, not shrunk: long, and with all sorts of layers and events."""
+    """The script of a case that shows the bug, not shrunk: long, with many layers and events."""
     for seed in range(10):
         verification = Verification(bug.subject, "cpu", approaches=bug.approaches)
         search(verification, seed, wanted=bug.invariant)
@@ -156,7 +156,7 @@ def test_what_reproduces_nothing_is_told_apart(
 ) -> None:
     if forks and not execution.FORKS:
         pytest.skip(
-            "a process that has imported torch forks safely on Linux alone: elsewhere each script starts a new one, as with False"
+            "forks after importing torch are safe on Linux alone: elsewhere each script starts anew"
         )
     monkeypatch.setattr(execution, "FORKS", forks)
     path = tmp_path / "script.py"
@@ -171,11 +171,13 @@ def test_what_reproduces_nothing_is_told_apart(
             True,
             "thaw-resumes: it does not",
         ),
-        "import sys; sys.exit('frostproof' in sys.modules or __name__ != '__main__' or len(sys.argv) != 1)": (
+        "import sys; sys.exit('frostproof' in sys.modules"
+        " or __name__ != '__main__' or len(sys.argv) != 1)": (
             False,
             "it exits 0",
         ),
-        "import os, sys; sys.exit(os.path.dirname(__file__) != os.getcwd() or os.environ['HOME'] != 'here')": (
+        "import os, sys; sys.exit(os.path.dirname(__file__) != os.getcwd()"
+        " or os.environ['HOME'] != 'here')": (
             False,
             "it exits 0",
         ),
@@ -336,7 +338,7 @@ def ends(case: Case, subject: Subject) -> None:
         trial = run_trial(case.replaced(extras=extras), subject, "cpu", (), Approaches()).trial
     if trial.crash is not None:
         return
-    last = trial.moments[-1].seen
+    last = trial.records[-1].observations
     if last["again"].weights != last["a"].weights:
         return  # some kernels of torch read memory that nothing has written, in bfloat16 at least
     for role in trial.names:
@@ -347,9 +349,9 @@ def ends(case: Case, subject: Subject) -> None:
             names: dict[str, Any] = {"__name__": "script"}
             exec(text, names)
             model: Any = names["model"]
-            assert tuple(map(bits, model.parameters())) == trial.moments[-1].seen[role].weights, (
-                role
-            )
+            assert (
+                tuple(map(bits, model.parameters())) == trial.records[-1].observations[role].weights
+            ), role
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

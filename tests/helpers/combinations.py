@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from frostproof.counterexamples.script import script
 from frostproof.generation.cases import groups_of
 from frostproof.generation.programs import able
-from frostproof.invariants import BY_ID
+from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.discovery import has_modes, subjects
 from frostproof.optimizers.probe import probe
 from frostproof.process.fence import fenced

@@ -105,8 +105,8 @@ def test_what_kernels_do_is_expected_where_this_machine_shows_it(
 ) -> None:
     monkeypatch.setattr(suite, "kernels_show_it", lambda: shown)
     run: Any = SimpleNamespace(devices=("cpu",), shards=1, strict=False)
-    (known,) = suite.parameters("test_known_failure_of_autograd", run)
-    (autograd,) = suite.parameters("test_autograd", run)
+    (known,) = suite.verification_params("test_known_failure_of_autograd", run)
+    (autograd,) = suite.verification_params("test_autograd", run)
     assert known.id == "repeats-itself of torch.autograd-default@cpu"
     assert [mark.name for mark in known.marks] == ["xfail" if shown else "skip"]
     assert ("repeats-itself" in autograd.values[0].subject.expected_failures) == shown

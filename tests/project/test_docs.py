@@ -11,6 +11,7 @@ import torch
 from frostproof.counterexamples.execution import reproduces
 from frostproof.invariants.registry import INVARIANTS
 from frostproof_properties.facts import OPTIMIZER_NAMES, OPTIMIZING
+from tests.project.test_imports import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 ROWS = re.findall(
@@ -63,6 +64,23 @@ def test_the_facts_look_at_every_optimizer_of_torch() -> None:
     assert all(
         issubclass(getattr(torch.optim, name), torch.optim.Optimizer) for name in OPTIMIZER_NAMES
     )
+
+
+def test_every_link_leads_to_a_file() -> None:
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")):
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_architecture_names_the_packages_in_order_and_what_is_in_them() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)(?:/|\.py)` \|", text, re.MULTILINE)) == PACKAGES
+    package = ROOT / "harness" / "frostproof"
+    for path in re.findall(r"`([\w/*]+(?:/|\.py|\.md))`", text):
+        assert any(each for root in (ROOT, package) for each in root.glob(path)), path
+    for name, path in re.findall(r"`(\w+)` \(`([\w/]+\.py)`", text):
+        assert re.search(rf"\b{name}\b", (package / path).read_text(encoding="utf-8")), name
 
 
 def test_the_script_in_the_readme_shows_what_it_says(tmp_path: Path) -> None:

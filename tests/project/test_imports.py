@@ -1,4 +1,4 @@
-"""Imports run one way: from each package only to those that come before it, and never in a circle."""
+"""Imports run one way: from each package only to those before it, and never in a circle."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PACKAGES = (
     "applications",
     "doors",
 )
-"""What lives in `frostproof`, in the order of the data: each may import what stands before it."""
+"""The packages in the order of the data: each may import those before it."""
 
 TORCH_FREE = (
     "errors",
@@ -56,7 +56,7 @@ TORCH_FREE = (
     "doors.command.main",
     "doors.pytest_plugin.plugin",
 )
-"""What does not import torch: data, what is read from files, and what the process that gathers results needs."""
+"""Modules without torch: data, readers of files, and those that gather results."""
 
 FILES = {
     ".".join(("frostproof", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(
@@ -67,7 +67,7 @@ FILES = {
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module of ours that a file imports, for types alone and inside functions too."""
+    """Yield every module of ours that a file imports, for types alone and inside functions too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
@@ -121,7 +121,8 @@ def test_every_invariant_has_its_file() -> None:
 
 
 def test_what_promises_to_do_without_torch_does() -> None:
-    code = f"import sys, importlib\nfor name in {TORCH_FREE!r}:\n    importlib.import_module('frostproof.' + name)\n"
+    code = f"import sys, importlib\nfor name in {TORCH_FREE!r}:\n"
+    code += "    importlib.import_module('frostproof.' + name)\n"
     code += "    assert 'torch' not in sys.modules, name"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

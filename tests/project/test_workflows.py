@@ -1,104 +1,26 @@
-"""The workflows, those in the documentation, and the action: linted, and their steps run as a runner would."""
+"""The workflows, those of docs/ci.md, and the action are sound and do what the documents say."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from ruamel.yaml import YAML
 
 from frostproof.optimizers.zoo import LIBRARIES
-from tests.helpers.consumer import clean
-
-ROOT = Path(__file__).parents[2]
-CI, NIGHTLY = (ROOT / ".github" / "workflows" / name for name in ("ci.yml", "nightly.yml"))
-ACTION = ROOT / ".github" / "actions" / "check" / "action.yml"
-DOCUMENTED = re.findall(
-    r"^```yaml\n(.*?)^```$",
-    (ROOT / "docs" / "ci.md").read_text(encoding="utf-8"),
-    re.MULTILINE | re.DOTALL,
+from tests.helpers.workflows import (
+    ACTION,
+    CI,
+    DOCUMENTED,
+    NIGHTLY,
+    ROOT,
+    needs_bash,
+    parsed,
+    steps,
 )
-EXPRESSION = re.compile(r"\$\{\{ *(.*?) *\}\}")
-
-needs_bash = pytest.mark.skipif(
-    os.name == "nt" or shutil.which("bash") is None, reason="the steps are written for bash"
-)
-
-STEADY = """
-import torch
-from torch.optim import Optimizer
-
-
-class Steady(Optimizer):
-    def __init__(self, params, lr=0.1):
-        super().__init__(params, {"lr": lr})
-
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    p.sub_(p.grad.sign() * group["lr"])
-"""
-CARELESS = """
-
-class {name}(Steady):
-    @torch.no_grad()
-    def step(self):
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(p.grad.sign() * group["lr"])
-"""
-OPTIMIZERS = STEADY + CARELESS.format(name="Careless")
-SHY = f"""
-import sys
-{STEADY}
-
-class Shy(Steady):
-    # Moves what is frozen where it is looked at, and not in a script.
-    @torch.no_grad()
-    def step(self):
-        if "frostproof" not in sys.modules:
-            return super().step()
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(p.grad.sign() * group["lr"] if p.grad is not None else group["lr"])
-"""
-NEEDY = """
-from torch.optim import SGD
-
-
-class Needy(SGD):
-    def __init__(self, params, teacher): ...
-"""
-FEW = "--device cpu --jobs 0 --shards 1 --max-examples 20 --seed 1 --database known"
-"""With a seed the same is found each time; failures are remembered all the same where a memory is named."""
-
-
-def parsed(text: str) -> Any:
-    return YAML(typ="safe").load(text)
-
-
-def steps(text: str) -> Iterator[dict[str, Any]]:
-    """Every step of a workflow, or of a composite action."""
-    content = parsed(text)
-    for job in content.get("jobs", {"action": content.get("runs")}).values():
-        yield from job["steps"]
-
-
-def step(path: Path, name: str, job: str | None = None) -> dict[str, Any]:
-    content = parsed(path.read_text(encoding="utf-8"))
-    found = content["runs"]["steps"] if job is None else content["jobs"][job]["steps"]
-    (named,) = (each for each in found if each.get("name") == name)
-    return dict(named)
 
 
 def texts() -> dict[str, str]:
@@ -116,78 +38,13 @@ def workflows(folder: Path) -> list[Path]:
     return [*sorted((ROOT / ".github" / "workflows").iterdir()), *sorted(folder.iterdir())]
 
 
-class Runner(NamedTuple):
-    """A machine with nothing but a checkout; `values`: what the expressions mean on it."""
-
-    folder: Path
-    values: Mapping[str, str]
-
-    @classmethod
-    def started(
-        cls, folder: Path, optimizers: str = "", values: Mapping[str, str] | None = None
-    ) -> Runner:
-        folder.mkdir(parents=True)
-        if optimizers:
-            (folder / "mylib.py").write_text(optimizers)
-        return cls(folder, values or {})
-
-    def run(
-        self, step: dict[str, Any], path: str | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a step as GitHub does: a file, with `bash -e`; with more options where the step names bash."""
-        given = {
-            name: EXPRESSION.sub(lambda found: self.values[found[1]], str(value))
-            for name, value in step.get("env", {}).items()
-        }
-        paths = (
-            f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-            if path is None
-            else path
-        )
-        ours = {
-            "CI": "true",
-            "GITHUB_STEP_SUMMARY": str(self.summary),
-            "GITHUB_ACTION_PATH": str(ACTION.parent),
-            "PATH": paths,
-        }
-        script = self.folder.with_name(f"{self.folder.name}.sh")
-        script.write_text(step["run"])
-        options = (
-            ["--noprofile", "--norc", "-eo", "pipefail"] if step.get("shell") == "bash" else ["-e"]
-        )
-        command = [str(shutil.which("bash")), *options, str(script)]
-        variables = clean(**ours | given)
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=variables,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    @property
-    def summary(self) -> Path:
-        return self.folder.with_name(f"{self.folder.name}.md")
-
-
-# What is written
-
-
 def test_workflows_and_the_action_are_as_the_published_schema_says(tmp_path: Path) -> None:
     for schema, paths in (
         ("vendor.github-workflows", workflows(tmp_path)),
         ("vendor.github-actions", [ACTION]),
     ):
-        command = [
-            sys.executable,
-            "-m",
-            "check_jsonschema",
-            "--builtin-schema",
-            schema,
-            *map(str, paths),
-        ]
+        words = ["-m", "check_jsonschema", "--builtin-schema", schema, *map(str, paths)]
+        command = [sys.executable, *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -207,7 +64,7 @@ def test_actionlint_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_no_script_has_an_expression_in_it() -> None:
-    """Whatever comes from outside reaches a shell as a variable, never as a part of the script."""
+    """Text from outside reaches a shell as a variable, never as a part of the script."""
     for name, text in texts().items():
         assert not [each["run"] for each in steps(text) if "${{" in each.get("run", "")], name
 
@@ -283,6 +140,10 @@ def test_ci_runs_what_the_readme_says() -> None:
     )
 
 
+def test_a_night_says_which_lines_the_tests_run() -> None:
+    assert "bash .ci/run coverage" in [each.get("run") for each in steps(NIGHTLY.read_text())]
+
+
 def test_a_night_looks_at_torch_and_at_each_library_of_the_zoo() -> None:
     jobs = parsed(NIGHTLY.read_text(encoding="utf-8"))["jobs"]
     entries = jobs["search"]["strategy"]["matrix"]["include"]
@@ -299,240 +160,3 @@ def test_the_table_of_inputs_names_those_of_the_action() -> None:
     inputs = parsed(ACTION.read_text(encoding="utf-8"))["inputs"]
     assert rows == list(inputs)
     assert [name for name, each in inputs.items() if each.get("required")] == ["targets"]
-
-
-# What is run
-
-
-def search(
-    folder: Path, optimizers: str, arguments: str = FEW, cache: Path | None = None
-) -> tuple[Runner, subprocess.CompletedProcess[str]]:
-    """A machine of the job search, as it leaves off; `cache`: what the night before kept."""
-    values = {
-        "matrix.library": "mylib",
-        "matrix.shard": "1",
-        "inputs.budget || '2h'": "5m",
-        "inputs.arguments": arguments,
-    }
-    runner = Runner.started(folder, optimizers, values)
-    if cache is not None:
-        shutil.copytree(cache, runner.folder / "kept")
-    return runner, runner.run(step(NIGHTLY, "Search", "search"))
-
-
-def report(
-    folder: Path, found: Mapping[str, Path], cache: Path | None = None
-) -> tuple[Runner, subprocess.CompletedProcess[str]]:
-    """The machine of the job report, with what it said; `found`: library and shard -> the folder of that search."""
-    runner = Runner.started(folder)
-    for name, artifact in found.items():
-        shutil.copytree(artifact, runner.folder / "found" / name)
-    if cache is not None:
-        shutil.copytree(cache, runner.folder / "kept")
-    done = runner.run(step(NIGHTLY, "Report", "report"))
-    said = runner.summary.read_text()
-    assert said.count("## frostproof") == 1
-    kept = runner.run(step(NIGHTLY, "Keep", "report"))
-    assert kept.returncode == 0, kept.stdout + kept.stderr
-    assert runner.summary.read_text() == said
-    return runner, done
-
-
-def violated(path: Path) -> set[str]:
-    rows = json.loads(path.read_text())["subjects"]
-    return {row["target"] for row in rows if row["status"] == "violated"}
-
-
-def files(folder: Path) -> set[str]:
-    return {str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file()}
-
-
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a search found on the first night."""
-    runner, done = search(tmp_path_factory.mktemp("night") / "search", OPTIMIZERS)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not runner.summary.exists()
-    return runner.folder / "found" / "mylib" / "1"
-
-
-@pytest.fixture(scope="module")
-def cache(found: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the first night kept. Without anything to compare with, all was new."""
-    runner, done = report(tmp_path_factory.mktemp("night") / "report", {"mylib/1": found})
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert violated(runner.folder / "results.json") == {"mylib:Careless"}
-    assert '<svg class="network"' in (runner.folder / "report.html").read_text()
-    return runner.folder / "kept"
-
-
-@needs_bash
-def test_a_night_passes_where_an_old_violation_is_still_there(cache: Path, tmp_path: Path) -> None:
-    """It is found again with a single example, as the machine remembers it."""
-    runner, searched = search(tmp_path / "search", OPTIMIZERS, f"{FEW} --max-examples 1", cache)
-    assert searched.returncode == 0, searched.stdout + searched.stderr
-    runner, done = report(
-        tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"}, cache
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(
-        r"since the last results: 0 new, \d+ fixed, [1-9]\d* still violated", done.stdout
-    ), done.stdout
-    assert violated(runner.folder / "kept" / "mylib" / "results.json") == {"mylib:Careless"}
-
-
-@needs_bash
-def test_a_night_fails_where_a_violation_is_new(cache: Path, tmp_path: Path) -> None:
-    runner, searched = search(
-        tmp_path / "search", OPTIMIZERS + CARELESS.format(name="Planted"), FEW, cache
-    )
-    assert searched.returncode == 0, searched.stdout + searched.stderr
-    runner, done = report(
-        tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"}, cache
-    )
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "mylib:Planted" in re.findall(r"^  new: (\S+)", done.stdout, re.MULTILINE)
-    assert "**new**" in runner.summary.read_text()
-    assert violated(runner.folder / "kept" / "mylib" / "results.json") == {
-        "mylib:Careless",
-        "mylib:Planted",
-    }
-
-
-@needs_bash
-def test_a_doubt_is_for_the_report_to_judge_as_a_violation_is(tmp_path: Path) -> None:
-    runner, searched = search(tmp_path / "search", SHY)
-    assert searched.returncode == 0, searched.stdout + searched.stderr
-    runner, done = report(tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"})
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "**0 violated**, **1 doubtful**" in runner.summary.read_text()
-
-
-@needs_bash
-def test_a_report_joins_shards_and_keeps_what_is_known_of_a_library_that_was_lost(
-    found: Path, cache: Path, tmp_path: Path
-) -> None:
-    another, known = tmp_path / "another", tmp_path / "cache"
-    shutil.copytree(found, another)
-    (another / "examples" / "ab").mkdir()
-    (another / "examples" / "ab" / "cd").write_bytes(b"found there alone")
-    shutil.copytree(cache, known)
-    shutil.copytree(cache / "mylib", known / "lost")
-    runner, done = report(tmp_path / "report", {"mylib/1": found, "mylib/2": another}, known)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (one,), (both,) = (
-        [
-            row
-            for row in json.loads(path.read_text())["subjects"]
-            if row["target"] == "mylib:Careless"
-        ]
-        for path in (found / "results.json", runner.folder / "results.json")
-    )
-    assert both["trials"] == 2 * one["trials"]
-    assert (
-        files(runner.folder / "kept" / "mylib" / "examples")
-        == files(another / "examples")
-        > files(found / "examples")
-    )
-    assert files(runner.folder / "examples") == files(another / "examples")
-    assert files(runner.folder / "kept" / "lost") == files(cache / "mylib")
-
-
-@needs_bash
-@pytest.mark.parametrize(
-    ("optimizers", "arguments", "says"),
-    [
-        ("", FEW, "unknown module 'mylib'"),
-        (OPTIMIZERS, "--max-examples none", "not a valid integer"),
-        (NEEDY, FEW, "needs teacher"),
-    ],
-    ids=["no-library", "usage", "not-judged"],
-)
-def test_a_search_that_judged_nothing_fails(
-    optimizers: str, arguments: str, says: str, tmp_path: Path
-) -> None:
-    _, done = search(tmp_path / "search", optimizers, arguments)
-    assert done.returncode == 1
-    assert says in done.stdout + done.stderr
-
-
-@needs_bash
-def test_a_night_without_any_results_fails(tmp_path: Path) -> None:
-    done = Runner.started(tmp_path / "report").run(step(NIGHTLY, "Report", "report"))
-    assert done.returncode == 2
-    assert "name a results file" in done.stderr
-
-
-@needs_bash
-def test_the_action_checks_each_target_and_remembers_what_failed(tmp_path: Path) -> None:
-    inputs = {
-        "inputs.targets": "mylib:Steady\nmylib:Careless\n",
-        "inputs.profile": "dev",
-        "inputs.arguments": FEW,
-    }
-    runner = Runner.started(tmp_path / "checkout", OPTIMIZERS, inputs)
-    done = runner.run(step(ACTION, "Check"))
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "profile dev, 20 examples" in done.stdout
-    rows = json.loads((runner.folder / "frostproof.json").read_text())["subjects"]
-    assert {row["target"]: row["status"] for row in rows} == {
-        "mylib:Steady": "held",
-        "mylib:Careless": "violated",
-    }
-    assert runner.summary.read_text().startswith("## frostproof")
-    written = [
-        pattern
-        for each in steps(ACTION.read_text())
-        for pattern in each.get("with", {}).get("path", "").split()
-    ]
-    assert len(written) == 5
-    assert all((runner.folder / each).exists() for each in written)
-    assert files(runner.folder / ".hypothesis" / "examples")
-
-
-@needs_bash
-@pytest.mark.parametrize(
-    "hostile",
-    [
-        "$(touch pwned)",
-        "`touch pwned`",
-        "; touch pwned #",
-        '"; touch pwned; "',
-        "'; touch pwned; '",
-    ],
-)
-def test_the_action_executes_nothing_that_its_inputs_say(hostile: str, tmp_path: Path) -> None:
-    inputs = {f"inputs.{name}": hostile for name in ("targets", "profile", "arguments")}
-    runner = Runner.started(tmp_path / "checkout", OPTIMIZERS, inputs)
-    assert runner.run(step(ACTION, "Check")).returncode == 2
-    assert not (runner.folder / "pwned").exists()
-
-
-@needs_bash
-@pytest.mark.parametrize("present", [True, False])
-def test_the_action_installs_frostproof_where_it_is_not_there(
-    present: bool, tmp_path: Path
-) -> None:
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    for name in ("python", *["frostproof"] * present):
-        (programs / name).write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/called"\n')
-        (programs / name).chmod(0o755)
-    done = Runner.started(tmp_path / "checkout").run(step(ACTION, "Install"), path=str(programs))
-    assert done.returncode == 0, done.stderr
-    called = (tmp_path / "called").read_text().split() if (tmp_path / "called").exists() else []
-    assert called[:-1] == ([] if present else ["-m", "pip", "install"])
-    assert present or Path(called[-1]).resolve() == ROOT
-
-
-@needs_bash
-def test_the_workflow_to_copy_checks_a_library(tmp_path: Path) -> None:
-    (script,) = (each for each in steps(DOCUMENTED[1]) if "frostproof check" in each.get("run", ""))
-    runner = Runner.started(tmp_path / "checkout")
-    (runner.folder / "mylib").mkdir()
-    (runner.folder / "mylib" / "optim.py").write_text(STEADY)
-    done = runner.run(
-        {**script, "run": script["run"].replace("--profile ci", f"--profile ci {FEW}")}
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "profile ci, 20 examples" in done.stdout

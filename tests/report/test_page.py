@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from frostproof.applications.atlas.page import page as atlas_page
-from frostproof.applications.atlas.record import Atlas, Cell, Lost, Way
-from frostproof.report.html.page import page as rendered
+from frostproof.applications.atlas.page import atlas_page
+from frostproof.applications.atlas.record import Atlas, AtlasCell, LostOptimizer, WayRecord
+from frostproof.report.html.page import results_page as rendered
 from frostproof.results.rows import Results
 from tests.helpers import made_up
 
@@ -62,7 +62,7 @@ def browser() -> Iterator[Any]:
 
 
 class Reader:
-    """A reader with the page open, who notes what goes wrong and what the page asks of the network."""
+    """A reader with the page open, who records errors and network requests."""
 
     def __init__(self, browser: Any, file: Path, **options: Any) -> None:
         self.faults: list[str] = []
@@ -207,7 +207,8 @@ def test_the_keyboard_is_enough(reader: Reader) -> None:
         page.keyboard.press("ArrowDown")
     name = page.evaluate("document.activeElement.querySelector('a').title")
     covered = page.evaluate(
-        "document.activeElement.getBoundingClientRect().top < document.querySelector('thead').getBoundingClientRect().bottom"
+        "document.activeElement.getBoundingClientRect().top"
+        " < document.querySelector('thead').getBoundingClientRect().bottom"
     )
     assert not covered
     page.keyboard.press("Enter")
@@ -224,9 +225,8 @@ def test_a_hostile_name_is_only_a_name(reader: Reader) -> None:
     row.locator("th a").click()
     reader.shows(NAMES[0])
     page.locator("#matrix tbody tr", has_text="onmouseover").locator("th").hover(force=True)
-    page.evaluate(
-        "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title = 1\">')"
-    )
+    image = "<img src=x onerror='document.title = 1'>"
+    page.evaluate("html => document.body.insertAdjacentHTML('beforeend', html)", image)
     assert page.title() != "1"
     assert any("Content Security Policy" in fault for fault in reader.faults)
     reader.faults.clear()  # the browser's own words on what it has just refused
@@ -271,48 +271,23 @@ def test_without_scripts_the_details_still_open(browser: Any, file: Path) -> Non
 @pytest.fixture(scope="module")
 def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small atlas with names that would like to be markup."""
-    case = made_up.example(0)
+    case, script = made_up.example(0), made_up.SCRIPT
+    of_a, of_b = ((target, "default", "linear") for target in (NAMES[0], NAMES[2]))
+    markup = ("a </script><b>cause</b>", "0.5 -> 0.4", case, script)
+    clipping = ("clipping", "1 -> 2", case, script)
     cells = [
-        Cell(
-            NAMES[0],
-            "default",
-            "linear",
-            "A",
-            "B",
-            "different",
-            7,
-            3,
-            0.0,
-            "a </script><b>cause</b>",
-            "0.5 -> 0.4",
-            case,
-            made_up.SCRIPT,
-        ),
-        Cell(NAMES[0], "default", "linear", "A", "B-second", "equivalent", 7),
-        Cell(
-            NAMES[0],
-            "default",
-            "linear",
-            "B",
-            "B-second",
-            "different",
-            7,
-            1,
-            0.0,
-            "clipping",
-            "1 -> 2",
-            case,
-            made_up.SCRIPT,
-        ),
-        Cell(NAMES[2], "default", "linear", "A", "B", "equivalent", 5),
-        Cell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
+        AtlasCell(*of_a, "A", "B", "different", 7, 3, 0.0, *markup),  # type: ignore[arg-type]
+        AtlasCell(*of_a, "A", "B-second", "equivalent", 7),
+        AtlasCell(*of_a, "B", "B-second", "different", 7, 1, 0.0, *clipping),  # type: ignore[arg-type]
+        AtlasCell(*of_b, "A", "B", "equivalent", 5),
+        AtlasCell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
     ]
     ways = [
-        Way("A", "does <this>", {"any": True, "gradients": False}),
-        Way("B", "that", {"any": True, "raises": "<oh>"}),
-        Way("B-second", "it", {}),
+        WayRecord("A", "does <this>", {"any": True, "gradients": False}),
+        WayRecord("B", "that", {"any": True, "raises": "<oh>"}),
+        WayRecord("B-second", "it", {}),
     ]
-    lost = [Lost("lib:Lost", "default", "it took more than 600 s")]
+    lost = [LostOptimizer("lib:Lost", "default", "it took more than 600 s")]
     atlas = Atlas(
         made_up.results(1, 0, tmp_path_factory.mktemp("none"), NAMES).environment,
         ways,

@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from frostproof.doors.command.main import main
 from frostproof.errors import UsageError
 from frostproof.invariants.registry import INVARIANTS
-from frostproof.report.files import write
-from frostproof.report.html.page import page
-from frostproof.report.markdown import LARGEST, summary
-from frostproof.report.notebook import html as notebook
-from frostproof.report.terminal import explained, table
+from frostproof.report.files import write_reports
+from frostproof.report.html.page import results_page
+from frostproof.report.markdown import STEP_SUMMARY_LIMIT, results_markdown
+from frostproof.report.terminal import explained_lines, results_table
 from frostproof.results.baseline import changes
 from frostproof.results.files import load, together
 from frostproof.results.rows import Results, SubjectRow, totals
@@ -84,18 +83,8 @@ def test_shards_are_merged_and_written_in_every_form(
         shards.append(folder / f"{name}.json")
         shards[-1].write_bytes(shard.to_json())
     names = {form: folder / f"merged.{form}" for form in ("html", "md", "json")}
-    code, output = frostproof(
-        "report",
-        *shards,
-        "--html",
-        names["html"],
-        "--markdown",
-        names["md"],
-        "--json",
-        names["json"],
-        "--baseline",
-        shards[0],
-    )
+    files = ("--html", names["html"], "--markdown", names["md"], "--json", names["json"])
+    code, output = frostproof("report", *shards, *files, "--baseline", shards[0])
     assert code == 0, output
     merged = load(names["json"])
     assert (len(merged.subjects), merged.totals.subjects) == (80, 80)
@@ -109,7 +98,7 @@ def test_shards_are_merged_and_written_in_every_form(
 
 
 def test_whatever_comes_from_outside_is_escaped(results: Results, folder: Path) -> None:
-    html = page(results, (folder,), results)
+    html = results_page(results, (folder,), results)
     tags = Tags(html).tags
     assert [tag for tag, _ in tags].count("script") == 1
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
@@ -127,7 +116,7 @@ def test_whatever_comes_from_outside_is_escaped(results: Results, folder: Path) 
 def test_a_page_quotes_no_file_but_cases_and_scripts_beside_the_results(
     results: Results, folder: Path, tmp_path: Path
 ) -> None:
-    """A results file from anywhere may name any path; the page that is made of it is shown to others."""
+    """A results file may name any path, and its page may be shown to others."""
     for name in ("secret.txt", "secret.py", "secret.json"):
         (tmp_path / name).write_text("password")
     inside = folder / "frostproof-cases"
@@ -145,11 +134,11 @@ def test_a_page_quotes_no_file_but_cases_and_scripts_beside_the_results(
     rows = [each for row in hostile.subjects for each in row.invariants if each.case]
     for each, path in zip(rows, paths, strict=False):
         each.reproducer, each.case = path, path.replace(".py", ".json")
-    assert "password" not in page(hostile, (folder,))
+    assert "password" not in results_page(hostile, (folder,))
     swapped = copied(results)
     one, other, *_ = (each for row in swapped.subjects for each in row.invariants if each.case)
     one.case = other.case
-    assert page(swapped, (folder,)).count("was not found beside the results") == 1
+    assert results_page(swapped, (folder,)).count("was not found beside the results") == 1
 
 
 def test_what_changed_since_the_baseline(results: Results) -> None:
@@ -172,9 +161,9 @@ def test_what_changed_since_the_baseline(results: Results) -> None:
         "a search ends at the first that it finds, and may not have come to this one"
     )
     assert found[*subject.key, still.id] == "still"
-    text = summary(results, before)
+    text = results_markdown(results, before)
     assert text.index("**new**") < text.index("**fixed**") < text.index("**still**")
-    html = page(results, (), before)
+    html = results_page(results, (), before)
     assert all(
         f'data-filter="change" data-value="{change}"' in html
         for change in ("new", "fixed", "still")
@@ -191,7 +180,7 @@ def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
 
 
 def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
-    lines = summary(results).splitlines()
+    lines = results_markdown(results).splitlines()
     rows = [line for line in lines if line.startswith("| `")]
     statuses = [re.split(r"(?<!\\)\|", row)[3].strip() for row in rows]
     assert statuses == sorted(
@@ -204,7 +193,7 @@ def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
 
 @pytest.fixture
 def doubtful(results: Results, folder: Path) -> Results:
-    """Of three subjects one is doubtful, with its case and script, one crashed, with the same, and one held."""
+    """Three subjects: one doubtful and one crashed, each with a case and a script, and one held."""
     few = copied(results)
     first = next(row for row in few.subjects if row.status == "violated")
     shown = next(each for each in first.invariants if each.status == "violated")
@@ -237,15 +226,14 @@ def doubtful(results: Results, folder: Path) -> Results:
 def test_what_is_doubtful_is_told_in_every_form(doubtful: Results, folder: Path) -> None:
     row = doubtful.subjects[0]
     each = next(each for each in row.invariants if each.status == "doubtful")
-    text = table(doubtful.subjects, doubtful.totals)
+    text = results_table(doubtful.subjects, doubtful.totals)
     assert "D doubtful" in text
     assert "DOUBTFUL" in text
     assert f"    case: {each.case}\n    script: {each.reproducer}\n" in text
     assert "3 subjects (1 violated, 1 doubtful, 0 not judged)" in text
-    assert "**1 violated**, **1 doubtful**" in summary(doubtful)
-    assert f"| doubtful | **{each.id}**" in summary(doubtful)
-    assert each.id in notebook([row], ok=False)
-    html = page(doubtful, (folder,))
+    assert "**1 violated**, **1 doubtful**" in results_markdown(doubtful)
+    assert f"| doubtful | **{each.id}**" in results_markdown(doubtful)
+    html = results_page(doubtful, (folder,))
     assert 'data-filter="status" data-value="doubtful"' in html
     assert 'data-status="doubtful"' in html
     assert "not shown by its script" in html
@@ -255,25 +243,22 @@ def test_what_is_doubtful_is_told_in_every_form(doubtful: Results, folder: Path)
 
 def test_nothing_is_said_of_doubts_where_there_are_none(results: Results) -> None:
     sound = [row for row in results.subjects if row.status == "held"]
-    assert "doubtful" not in table(sound, totals(sound, 1.0)).splitlines()[-1]
+    assert "doubtful" not in results_table(sound, totals(sound, 1.0)).splitlines()[-1]
 
 
 def test_the_title_of_a_page_of_doubts_alone_says_so(doubtful: Results) -> None:
     del doubtful.subjects[1]
     doubtful.totals = totals(doubtful.subjects, 3.0)
-    assert "<title>1 doubtful · frostproof</title>" in page(doubtful)
+    assert "<title>1 doubtful · frostproof</title>" in results_page(doubtful)
 
 
 def test_one_that_crashed_shows_its_case_and_script(doubtful: Results, folder: Path) -> None:
     crashed = doubtful.subjects[1]
-    text = table(doubtful.subjects, doubtful.totals)
-    assert (
-        f"CRASHED mylib:Dies on cpu: died twice\n    case: {crashed.case}\n    script: {crashed.reproducer}\n"
-        in text
-    )
-    assert str(crashed.case) in summary(doubtful)
-    assert str(crashed.case) in notebook([crashed], ok=False)
-    html = page(doubtful, (folder,))
+    text = results_table(doubtful.subjects, doubtful.totals)
+    files = f"    case: {crashed.case}\n    script: {crashed.reproducer}\n"
+    assert f"CRASHED mylib:Dies on cpu: died twice\n{files}" in text
+    assert str(crashed.case) in results_markdown(doubtful)
+    html = results_page(doubtful, (folder,))
     article = html[html.index("<h2>mylib:Dies</h2>") :]
     article = article[: article.index("</article>")]
     assert f"frostproof replay {folder / str(crashed.case)}" in article
@@ -285,13 +270,13 @@ def test_a_crash_quotes_no_file_from_elsewhere(
 ) -> None:
     (tmp_path / "secret.py").write_text("password")
     doubtful.subjects[1].reproducer = str(tmp_path / "secret.py")
-    assert "password" not in page(doubtful, (folder,))
+    assert "password" not in results_page(doubtful, (folder,))
 
 
 def test_what_explained_differences_is_told_in_lines(doubtful: Results) -> None:
     row = doubtful.subjects[0]
     (each,) = (each for each in row.invariants if each.explained)
-    assert list(explained(doubtful.subjects)) == [
+    assert list(explained_lines(doubtful.subjects)) == [
         f"explained: {row.name} on {row.device}: {each.id}: depends-on-grouping 3"
     ]
 
@@ -314,18 +299,18 @@ def test_the_step_summary_stays_within_its_limit(
     file = tmp_path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
     for _ in range(3):
-        write(many)
-        assert file.stat().st_size <= LARGEST
+        write_reports(many)
+        assert file.stat().st_size <= STEP_SUMMARY_LIMIT
     assert "did not fit here" in file.read_text()
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "summary.md"))
-    write(many)
+    write_reports(many)
 
 
 def test_the_table_is_readable_at_80_columns_with_200_optimizers(
     results: Results, folder: Path
 ) -> None:
     rows = made_up.results(200, 50, folder / "many").subjects
-    text = table(rows, results.totals)
+    text = results_table(rows, results.totals)
     matrix = text[: text.index("\n\n  1 ")].splitlines()
     assert max(map(len, matrix)) <= 80
     assert len(matrix) < 80
@@ -409,6 +394,6 @@ def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(
         said = str(error)
     assert said.isprintable()
     if not said:
-        assert Tags(page(found, (folder,), few)).tags
-        assert summary(found, few)
-        assert table(found.subjects, found.totals)
+        assert Tags(results_page(found, (folder,), few)).tags
+        assert results_markdown(found, few)
+        assert results_table(found.subjects, found.totals)

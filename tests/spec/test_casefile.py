@@ -23,8 +23,8 @@ from frostproof.errors import CaseError, FrostproofError
 from frostproof.generation.cases import cases
 from frostproof.generation.networks import MENUS
 from frostproof.optimizers.targets import resolve
-from frostproof.report.network_code import network
-from frostproof.report.network_drawing import Focus, drawing
+from frostproof.report.network_code import network_code
+from frostproof.report.network_drawing import ViolationPlace, draw_network
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.casefile import LARGEST, CaseFile, load, save
 from frostproof.spec.layers import Embedding
@@ -116,8 +116,8 @@ def test_what_was_saved_is_loaded(case: Any, file: Path) -> None:
 def test_a_spoiled_file_is_refused_in_one_line_or_is_a_case(data: bytes, file: Path) -> None:
     found = loaded(data, file)
     if found is not None:
-        assert drawing(found.case, Focus()).boxes
-        assert network(found.case.architecture, found.case.frozen)
+        assert draw_network(found.case, ViolationPlace()).boxes
+        assert network_code(found.case.architecture, found.case.frozen)
 
 
 @settings(max_examples=25, deadline=None, database=None)

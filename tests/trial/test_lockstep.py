@@ -127,7 +127,8 @@ def test_a_violation_names_the_parameter_the_event_and_the_change() -> None:
     verification.prepare()
     with pytest.raises(
         ViolationError,
-        match=r"frozen-weights-unchanged: approach A moved a frozen parameter at event 0 .* 0\.weight\[\d\]: ",
+        match=r"frozen-weights-unchanged: approach A moved a frozen parameter at event 0 .* "
+        r"0\.weight\[\d\]: ",
     ) as error:
         verification.judge(CASE)
     assert type(error.value).__name__ == "FrozenWeightsUnchanged"

@@ -177,7 +177,7 @@ def test_a_sound_optimizer_goes_through_every_event(
     outcome = outcome_of(
         case_of(*EVERYTHING, mask=mask, extras=("cleared", "second", "again", "rebuilt")), optimizer
     )
-    assert len(outcome.trial.moments) == len(EVERYTHING)
+    assert len(outcome.trial.records) == len(EVERYTHING)
     assert judged(outcome) >= {
         "freeze-midway-holds",
         "thaw-resumes",
@@ -208,7 +208,10 @@ def test_a_sound_optimizer_goes_through_every_event(
 def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_needed(
     program: tuple[AnyEvent, ...], mask: tuple[str, ...], blamed: str | None
 ) -> None:
-    """SGD(fused=True) keeps no momentum buffer where there was no gradient, and raises once others of the group have one."""
+    """SGD(fused=True) keeps no momentum buffer of a parameter that never had a gradient.
+
+    It raises once other parameters of the group have one.
+    """
     fused = next(subject for subject in subjects(SGD) if subject.variant == "fused")
     names = tuple(parameter.name for parameter in TWO.parameters)
     case = case_of(*program, mask=mask).replaced(
@@ -226,22 +229,22 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
     ("cause", "pair", "case"),
     [
         (
-            "a frozen parameter still has a gradient",
+            "frozen-parameter-has-gradient",
             ("a", "b"),
             case_of(Step(), Step(after_backward=(Freeze(LAST, "left"),)), Step()),
         ),
         (
-            "thawed between forward and step",
+            "thawed-within-step",
             ("a", "b"),
             case_of(Step(), Step(after_backward=(Thaw(FIRST),)), Step(), mask=FIRST),
         ),
         (
-            "clipped over the whole model, leftover gradients included",
+            "clipped-with-leftover-gradients",
             ("a", "b"),
             case_of(Step(after_backward=(Clip(over="all", limit=1e-3),)), Step(), mask=FIRST),
         ),
         (
-            "a reentrant checkpoint without an input that requires grad",
+            "reentrant-checkpoint-cut-off",
             ("a", "b"),
             case_of(
                 Step(),
@@ -252,7 +255,7 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
             ),
         ),
         pytest.param(
-            "a reentrant checkpoint without an input that requires grad",
+            "reentrant-checkpoint-cut-off",
             ("a", "b"),
             case_of(
                 Step(),
@@ -265,7 +268,7 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
             id="a reentrant checkpoint, gradients zeroed in place",
         ),
         (
-            "a scheduler that does not follow what came after it",
+            "scheduler-misses-late-group",
             ("a", "b"),
             case_of(
                 Schedule("LambdaLR"),
@@ -278,12 +281,12 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
             ),
         ),
         (
-            "an optimizer built anew has forgotten",
+            "rebuilt-optimizer-lost-state",
             ("b", "rebuilt"),
             case_of(Step(), Freeze(FIRST), Step(), extras=("rebuilt",)),
         ),
         (
-            "with everything frozen, B has no optimizer to evaluate a closure again",
+            "no-optimizer-calls-closure",
             ("a", "b"),
             case_of(
                 Step(closure=True),
@@ -294,7 +297,7 @@ def test_a_crash_is_blamed_on_an_added_group_only_where_no_freeze_midway_is_need
             ),
         ),
         (
-            "thawed with a leftover gradient, which was zeroed in place",
+            "leftover-gradient-zeroed-in-place",
             ("a", "b"),
             case_of(
                 Step(),
@@ -313,7 +316,7 @@ def test_approaches_part_for_a_cause_that_is_seen(
     cause: str, pair: tuple[str, str], case: Case
 ) -> None:
     optimizer = ClosureOnly if "closure" in cause else Heavy
-    assert outcome_of(case, optimizer).trial.parted == {pair: cause}
+    assert outcome_of(case, optimizer).trial.diverged == {pair: cause}
 
 
 @pytest.mark.parametrize(
@@ -342,7 +345,7 @@ def test_approaches_part_for_a_cause_that_is_seen(
 )
 def test_without_the_cause_they_agree_bit_for_bit(case: Case) -> None:
     outcome = outcome_of(case)
-    assert not outcome.trial.parted
+    assert not outcome.trial.diverged
     assert "gradients-pass-through" in judged(outcome)
     assert {"trainable-updates-match", "group-added-trains"} & judged(outcome)
 
@@ -375,8 +378,8 @@ def test_the_fact_is_in_the_results() -> None:
     facts = finding(verification).row.facts
     assert facts["moves-on-zero-grad"] is True
     assert set(facts["partings"]) >= {
-        "a frozen parameter still has a gradient",
-        "an optimizer built anew has forgotten",
+        "frozen-parameter-has-gradient",
+        "rebuilt-optimizer-lost-state",
     }
 
 
@@ -392,7 +395,7 @@ def test_statistics_of_a_frozen_layer_drift_in_train_mode_and_hold_in_eval() -> 
     )
     start, *after = [
         outcome.trial.starts["a"].buffers,
-        *(moment.seen["a"].buffers for moment in outcome.trial.moments),
+        *(record.observations["a"].buffers for record in outcome.trial.records),
     ]
     changed = [left != right for left, right in zip([start, *after], after, strict=False)]
     assert changed == [True, False, False, False, True]
@@ -411,7 +414,7 @@ def test_a_table_that_its_forward_pass_rewrites_is_held_by_the_optimizer() -> No
         Input((2,), vocabulary=3), (Embedding(3, 2, max_norm=0.1), Flatten(), Linear(1))
     )
     outcome = outcome_of(case_of(Step(), Step(), mask=("0.weight",), architecture=network))
-    seen = outcome.trial.moments[0].seen["a"]
+    seen = outcome.trial.records[0].observations["a"]
     assert outcome.trial.starts["a"].weights[0] != seen.weights[0]
     assert "frozen-weights-unchanged" in judged(outcome)
 

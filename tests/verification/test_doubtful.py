@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from frostproof.doors.pytest_plugin.gatherer import Gatherer
-from frostproof.doors.pytest_plugin.item_runner import doubts
+from frostproof.doors.pytest_plugin.item_runner import failing_doubts
 from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.invariants.registry import BY_ID
-from frostproof.report.failure_text import short
+from frostproof.report.failure_text import failure_text
 from frostproof.report.terminal import LEGEND
 from frostproof.verification.item_report import Finding, doubted
 from tests.doors.test_nights import row
@@ -113,8 +113,10 @@ def test_an_item_fails_for_its_doubts_where_nothing_else_is_raised(
     raised: BaseException | None, severity: str, strict: bool, fails: bool
 ) -> None:
     sent = Finding(row("doubtful", severity=severity), {})
-    assert [each.id for each in doubts(sent, raised, strict)] == (["thaw-resumes"] if fails else [])
-    assert not doubts(Finding(row("held"), {}), raised, strict)
+    assert [each.id for each in failing_doubts(sent, raised, strict)] == (
+        ["thaw-resumes"] if fails else []
+    )
+    assert not failing_doubts(Finding(row("held"), {}), raised, strict)
 
 
 def test_an_item_that_has_ended_counts_for_more_than_what_it_sent_before(tmp_path: Path) -> None:
@@ -158,10 +160,10 @@ def test_a_failure_in_short_is_of_what_its_script_shows() -> None:
     verification: Any = SimpleNamespace(
         invariants=(THAW, JOIN), tallies=tallies, fails=lambda invariant: True
     )
-    assert short(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
-    lines = short(verification, Path(), {THAW.id}).splitlines()
+    assert failure_text(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
+    lines = failure_text(verification, Path(), {THAW.id}).splitlines()
     assert lines[0] == f"{JOIN.id}: {JOIN.statement}"
-    assert lines[-1] == f"  it breaks too: {THAW.id} (doubtful)"
+    assert lines[-1] == f"  also violated: {THAW.id} (doubtful)"
 
 
 def test_the_legend_fits_a_terminal() -> None:

@@ -1,1 +1,1 @@
-"""What is built on top: the claims of the forum thread, the atlas of ways to freeze, and the cost of freezing."""
+"""Commands built on the harness: the forum claims, the atlas of ways to freeze, and their costs."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from frostproof.spec.case import Case
+from frostproof.spec.case import Case, Extra, Role
 from frostproof.spec.program import SaveLoad
 from frostproof.spec.subject import Subject
 
@@ -20,53 +20,57 @@ Follows = Literal["nothing", "edit", "rebuild"]
 
 @dataclass(frozen=True)
 class Approach:
-    """A way to freeze. Subclass it to describe another: the trial knows no more than these methods."""
+    """A way to freeze. Subclass it to describe another: a trial knows nothing but these methods.
+
+    A script prints the methods that a subclass overrides, so their code must be plain torch.
+    """
 
     name: str
     follows: Follows = "edit"
-    """What becomes of the optimizer when a layer is frozen or thawed midway: nothing; its parameter groups are edited, and
-    groups that it never had are added, while its state is kept; or it is built anew."""
+    """How the optimizer follows a change of the mask. "nothing": it stays as it is. "edit": its
+    parameter groups are edited, new groups are added, and its state is kept. "rebuild": a new
+    optimizer is constructed."""
 
     late: bool = False
-    """Whether it freezes the new model after its optimizer is built, and not before."""
+    """Whether it freezes the new model after the optimizer is built, and not before."""
 
     adds_first: bool = False
-    """Whether the optimizer is handed what is thawed while that is still frozen, and not after."""
+    """Whether the optimizer receives thawed parameters while they are still frozen."""
 
     def unfit(self, case: Case, subject: Subject) -> str:
-        """Why it cannot freeze what this case freezes, or not with this optimizer; empty where it can."""
+        """Why it cannot freeze the parameters of this case, or not with this optimizer; or ""."""
         return ""
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
-        """Called on the new model with what is frozen, and again with what is frozen midway."""
+        """Called on the new model, and again with the parameters that an event freezes."""
 
     def thaw(self, thawed: Parameters) -> None:
-        """Called with what is thawed midway."""
+        """Called with the parameters that an event thaws."""
 
     def owns(self, frozen: bool) -> bool:
-        """Whether the optimizer is handed a parameter that is frozen, or is not."""
+        """Whether the optimizer receives parameters that are frozen, or that are not."""
         return not frozen
 
     def arranged(self, members: Sequence[int]) -> Sequence[int]:
-        """A parameter group's members, by position, in the order in which the optimizer receives them."""
+        """A parameter group's members, by position, in the order in which it receives them."""
         return members
 
     def options(self, frozen: bool) -> Mapping[str, Any]:
-        """Options for parameter groups of their own, for what is frozen and for what is not."""
+        """Options of a parameter group of their own, for frozen and for other parameters."""
         return {}
 
     def companion(self, frozen: Parameters) -> Optimizer | None:
-        """A second optimizer, of which nothing is asked but to zero the gradients of what is frozen."""
+        """A second optimizer, which only zeroes the gradients of frozen parameters."""
         return None
 
     def clear(self, frozen: Parameters) -> None:
-        """Called once the optimizer, and its companion, have cleared their gradients."""
+        """Called after the optimizer, and its companion, have cleared their gradients."""
 
     def between_passes(self, frozen: Parameters) -> None:
         """Called between the backward passes of one step, whose gradients add up."""
 
     def forward(self, model: nn.Sequential, samples: Tensor, frozen: Parameters) -> Tensor:
-        """The forward pass."""
+        """The forward pass: samples and outputs are (batch, ...)."""
         outputs: Tensor = model(samples)
         return outputs
 
@@ -75,18 +79,18 @@ class Approach:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def begin(self, frozen: Parameters) -> Any:
-        """Called before each step; what it returns is handed to `end`."""
+        """Called before each step; `end` receives what it returns."""
 
     def after_backward(self, frozen: Parameters) -> None:
         """Called after the backward passes of a step, before anything reads the gradients."""
 
     def end(self, frozen: Parameters, kept: Any) -> None:
-        """Called after each step."""
+        """Called after each step. `kept`: what `begin` returned."""
 
 
 @dataclass(frozen=True)
 class AllOwned(Approach):
-    """All parameters to the optimizer, whatever is frozen."""
+    """All parameters to the optimizer, frozen or not."""
 
     name: str = "all"
     follows: Follows = "nothing"
@@ -97,7 +101,7 @@ class AllOwned(Approach):
 
 @dataclass(frozen=True)
 class RequiresGrad(AllOwned):
-    """A: `requires_grad=False` on what is frozen, all parameters to the optimizer."""
+    """A: set `requires_grad=False` on frozen parameters; all parameters to the optimizer."""
 
     name: str = "A"
 
@@ -112,7 +116,7 @@ class RequiresGrad(AllOwned):
 
 @dataclass(frozen=True)
 class RequiresGradReversed(RequiresGrad):
-    """A with every group's parameters in reverse order, which no optimizer may notice but by rounding."""
+    """A with every group's parameters in reverse order, which may only change rounding."""
 
     name: str = "A-reversed"
 
@@ -122,7 +126,7 @@ class RequiresGradReversed(RequiresGrad):
 
 @dataclass(frozen=True)
 class RequiresGradNudged(RequiresGrad):
-    """A with each element of each gradient off by up to four units in the last place, as another order of summing may make it."""
+    """A with gradients that differ by up to four units in the last place."""
 
     name: str = "A-nudged"
     seed: int = 0
@@ -140,14 +144,14 @@ class RequiresGradNudged(RequiresGrad):
 
 @dataclass(frozen=True)
 class OptimizerSubset(Approach):
-    """B: only the trainable parameters to the optimizer, requires_grad untouched."""
+    """B: pass only the trainable parameters to the optimizer; leave requires_grad as it is."""
 
     name: str = "B"
 
 
 @dataclass(frozen=True)
 class SubsetCleared(OptimizerSubset):
-    """B with every gradient of what is frozen cleared before each backward pass."""
+    """B with the gradients of frozen parameters cleared before each backward pass."""
 
     name: str = "B-cleared"
 
@@ -162,7 +166,7 @@ class SubsetCleared(OptimizerSubset):
 
 @dataclass(frozen=True)
 class SubsetSecondOptimizer(OptimizerSubset):
-    """B with a second optimizer that owns what is frozen and is only asked to zero it."""
+    """B with a second optimizer that has the frozen parameters and only zeroes their gradients."""
 
     name: str = "B-second"
 
@@ -172,7 +176,7 @@ class SubsetSecondOptimizer(OptimizerSubset):
 
 @dataclass(frozen=True)
 class SubsetRebuilt(OptimizerSubset):
-    """B with a new optimizer for each mask, which knows nothing of what the old one had learnt."""
+    """B with a new optimizer for each mask, which starts without the state of the old one."""
 
     name: str = "B-rebuilt"
     follows: Follows = "rebuild"
@@ -180,7 +184,7 @@ class SubsetRebuilt(OptimizerSubset):
 
 @dataclass(frozen=True)
 class GradualUnfreezing(RequiresGrad):
-    """A and B together: requires_grad=False on what is frozen, which the optimizer is handed, still frozen, when it is to thaw."""
+    """requires_grad=False on frozen parameters, which the optimizer gets before they are thawed."""
 
     name: str = "gradual"
     follows: Follows = "edit"
@@ -192,7 +196,10 @@ class GradualUnfreezing(RequiresGrad):
 
 @dataclass(frozen=True)
 class Approaches:
-    """What a trial runs in lockstep: A and B always, the others where the case draws them or its program calls for them."""
+    """The approaches that a trial runs in lockstep.
+
+    A and B always run; the others where the case draws them, or where its program calls for them.
+    """
 
     a: Approach = RequiresGrad()
     b: Approach = OptimizerSubset()
@@ -201,32 +208,32 @@ class Approaches:
     rebuilt: Approach = SubsetRebuilt()
     gradual: Approach = GradualUnfreezing()
 
-    def of(self, case: Case) -> dict[str, Approach]:
-        """Role -> approach. The role `again` is A once more, to see whether it repeats itself; `resumed` and `resumed-b` are A
-        and B, and go through every checkpoint; `gradual` is there where something thaws that was frozen from the start."""
-        roles = {
-            "a": self.a,
-            "b": self.b,
+    def roles_for(self, case: Case) -> dict[Role, Approach]:
+        """The approach of each role in a trial of this case.
+
+        The role `again` is A once more, to see whether it repeats itself. `resumed` and `resumed-b`
+        are A and B, and go on from every checkpoint. `gradual` is there where the program thaws a
+        parameter that was frozen from the start.
+        """
+        roles: dict[Role, Approach] = {"a": self.a, "b": self.b}
+        extras: dict[Extra, Approach] = {
             "cleared": self.cleared,
             "second": self.second,
             "rebuilt": self.rebuilt,
-            "again": self.a,
         }
-        chosen = {
-            role: approach for role, approach in roles.items() if role in ("a", "b", *case.extras)
-        }
+        extras["again"] = self.a
+        roles |= {role: extras[role] for role in extras if role in case.extras}
         if not {*case.frozen}.isdisjoint(case.thawed):
-            chosen["gradual"] = self.gradual
-        return {**chosen, "resumed": self.a, "resumed-b": self.b} if case.has(SaveLoad) else chosen
+            roles["gradual"] = self.gradual
+        if case.has(SaveLoad):
+            roles |= {"resumed": self.a, "resumed-b": self.b}
+        return roles
 
 
 @dataclass(frozen=True)
 class Alone(Approaches):
-    """A by itself, which goes through every checkpoint beside itself: enough to see what an optimizer can do."""
+    """A by itself, and once more from its checkpoints: enough to see what an optimizer can do."""
 
-    def of(self, case: Case) -> dict[str, Approach]:
-        return {
-            role: approach
-            for role, approach in super().of(case).items()
-            if role in ("a", "resumed")
-        }
+    def roles_for(self, case: Case) -> dict[Role, Approach]:
+        roles = super().roles_for(case)
+        return {role: roles[role] for role in roles if role in ("a", "resumed")}

@@ -1,6 +1,7 @@
 """The ways in which people freeze layers, as approaches of the one trial.
 
-Each freezes the same parameters for a whole training. Their methods are what a script prints, so they are plain torch.
+Each freezes the same parameters for a whole training. A script prints their methods, so these are
+plain torch. Their docstrings are shown to people, in scripts and in the atlas.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from frostproof.spec.subject import Subject
 
 @dataclass(frozen=True)
 class RequiresGradLate(RequiresGrad):
-    """requires_grad=False on what is frozen, once the optimizer has been built with all parameters"""
+    """Build the optimizer with all parameters, then set requires_grad=False on frozen ones."""
 
     name: str = "A-late"
     late: bool = True
@@ -47,7 +48,7 @@ class Prefix(AllOwned):
 
 @dataclass(frozen=True)
 class NoGradPrefix(Prefix):
-    """the layers before the first that trains under `torch.no_grad()`, all parameters to the optimizer"""
+    """Run the first, frozen layers under `torch.no_grad()`; all parameters to the optimizer."""
 
     name: str = "no-grad-prefix"
 
@@ -61,7 +62,7 @@ class NoGradPrefix(Prefix):
 
 @dataclass(frozen=True)
 class DetachedPrefix(Prefix):
-    """`detach()` on what comes out of the layers before the first that trains, all parameters to the optimizer"""
+    """Detach the output of the first, frozen layers; all parameters to the optimizer."""
 
     name: str = "detach"
 
@@ -73,7 +74,7 @@ class DetachedPrefix(Prefix):
 
 @dataclass(frozen=True)
 class InferencePrefix(Prefix):
-    """the layers before the first that trains under `torch.inference_mode()`, all parameters to the optimizer"""
+    """Run the first, frozen layers under `torch.inference_mode()`; all to the optimizer."""
 
     name: str = "inference-prefix"
 
@@ -95,7 +96,7 @@ def untrained(model: nn.Sequential, frozen: Parameters) -> int:
 
 @dataclass(frozen=True)
 class ZeroRate(AllOwned):
-    """what is frozen in a parameter group of its own with lr=0"""
+    """Put the frozen parameters into a parameter group of their own with lr=0."""
 
     name: str = "lr-zero"
 
@@ -108,7 +109,7 @@ class ZeroRate(AllOwned):
 
 @dataclass(frozen=True)
 class ZeroingHook(AllOwned):
-    """a hook on each frozen parameter that turns its gradient into zeros, all parameters to the optimizer"""
+    """Zero each frozen parameter's gradient in a hook; all parameters to the optimizer."""
 
     name: str = "hook-zeros"
 
@@ -119,7 +120,7 @@ class ZeroingHook(AllOwned):
 
 @dataclass(frozen=True)
 class GradientsDropped(AllOwned):
-    """the gradients of what is frozen set to None after backward, all parameters to the optimizer"""
+    """Set frozen parameters' gradients to None after backward; all to the optimizer."""
 
     name: str = "grad-none"
 
@@ -130,7 +131,7 @@ class GradientsDropped(AllOwned):
 
 @dataclass(frozen=True)
 class WeightsRestored(AllOwned):
-    """the old values of what is frozen copied back after each step, all parameters to the optimizer"""
+    """Copy the old values of frozen parameters back after each step; all to the optimizer."""
 
     name: str = "restore"
 
@@ -145,7 +146,7 @@ class WeightsRestored(AllOwned):
 
 @dataclass(frozen=True)
 class BackwardInputs(AllOwned):
-    """`loss.backward(inputs=trainable)`, all parameters to the optimizer"""
+    """Call `loss.backward(inputs=trainable)`; all parameters to the optimizer."""
 
     name: str = "backward-inputs"
 
@@ -155,7 +156,7 @@ class BackwardInputs(AllOwned):
 
 @dataclass(frozen=True)
 class Functional(AllOwned):
-    """torch.func, differentiating by the trainable parameters alone, all parameters to the optimizer"""
+    """Differentiate only by trainable parameters with torch.func; all to the optimizer."""
 
     name: str = "func"
 
@@ -182,7 +183,7 @@ class Functional(AllOwned):
 
 @dataclass(frozen=True)
 class Buffers(OptimizerSubset):
-    """what is frozen registered as buffers in place of parameters, all that is left to the optimizer"""
+    """Turn the frozen parameters into buffers; all remaining parameters to the optimizer."""
 
     name: str = "buffers"
 
@@ -211,4 +212,5 @@ WAYS: tuple[Approach, ...] = (
     ZeroRate(),
     ZeroingHook(),
 )
-"""In the order in which the atlas shows them: what hands the optimizer no gradient of what is frozen, and what does."""
+"""In the order in which the atlas shows them: first the ways in which the optimizer receives no
+gradients of frozen parameters."""

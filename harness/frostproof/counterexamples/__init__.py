@@ -1,1 +1,1 @@
-"""Counterexamples as scripts that need only torch and the library under test, and their execution."""
+"""Counterexamples as scripts that need only torch and the library under test; running them."""

@@ -1,4 +1,4 @@
-"""The hooks of an approach as functions: what it overrides, and what that calls."""
+"""The hooks that an approach overrides as functions, and the functions that they call."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from functools import cache
 from typing import Any
 
 from frostproof.counterexamples.network import untyped, without_underscore
-from frostproof.training.lowering import HOOKS
+from frostproof.training.hooks import HOOKS
 
 
 @cache
 def functions(kind: Any, hooks: frozenset[str]) -> tuple[str, ...]:
-    """The source of these hooks of a class of approaches, as functions without `self`, after the source of what they call."""
+    """The source of these hooks of a class of approaches, as functions without `self`.
+
+    The source of the functions that they call comes before them.
+    """
     found: dict[str, str] = {}
     for name in sorted(hooks):
         _method(kind, name, HOOKS[name], found)

@@ -1,4 +1,4 @@
-"""A script is run in a process of its own before anybody is shown it."""
+"""Runs a script in a process of its own, before anybody sees it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from typing import Any, NamedTuple
 TIMEOUT = 60
 
 FORKS = sys.platform == "linux"
-"""Whether a process may fork once it has imported torch: libraries of other systems do not stand it."""
+"""Whether a process may fork once it has imported torch: on other systems, libraries crash."""
 
 
 class Execution(NamedTuple):
-    """Whether a script fails for the stated reason; `said` is its last line, or why it shows nothing."""
+    """The result of running a script."""
 
     reproduced: bool
+    """Whether it failed for the stated reason."""
     said: str
+    """The line that it printed, or the reason for which it shows nothing."""
 
 
 def reproduces(
@@ -34,10 +36,11 @@ def reproduces(
     timeout: float = TIMEOUT,
     module: str = "torch",
 ) -> Execution:
-    """Run the script in a Python of its own from `folder`, which it can import from, as from `paths`.
+    """Run the script in a new Python from `folder`. It can import from there, and from `paths`.
 
-    `module`: what it imports beside torch, so that this may be done once for many scripts. It reproduces where it exits 1 with
-    the line that names `invariant`; a traceback, or any other exit, shows nothing.
+    `module`: what it imports beside torch, so that this may be done once for many scripts. The
+    script reproduces the breach if it exits 1 with the line that names `invariant`; a traceback,
+    or any other exit, shows nothing.
     """
     try:
         where = [str(folder), *filter(None, paths)]
@@ -54,7 +57,8 @@ def reproduces(
 def verdict(code: int, errors: str, invariant: str) -> Execution:
     """What an exit code and the standard error say."""
     lines = errors.strip().splitlines()
-    # Nothing but the script's own assertion writes such a line; a library may write others after it, as the process ends.
+    # Only the script's own assertion writes such a line. A library may write others after it, as
+    # the process ends.
     stated = [line for line in lines if line.startswith(f"{invariant}: ")]
     if code == 0:
         return Execution(False, "it exits 0")
@@ -95,7 +99,7 @@ def _forked(
         server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()
         answer = json.loads(server.stdout.readline())
-    except (OSError, json.JSONDecodeError):  # it has died
+    except (OSError, json.JSONDecodeError):  # the server has died
         _end(threading.get_ident())
         return started(path, folder, paths, timeout)
     if answer["code"] == -signal.SIGALRM:
@@ -104,12 +108,16 @@ def _forked(
 
 
 def _environment() -> dict[str, str]:
-    """Ours, in which no warning is an error: a script must not fail for what torch says as it is imported."""
+    """The environment of this process, without PYTHONWARNINGS.
+
+    A script must not fail for a warning that torch prints while it is imported.
+    """
     return {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
 
 
 _servers: dict[int, tuple[str, Any]] = {}
-"""The fork server of each thread, and the module that it has imported: one at most, as each has a copy of torch."""
+"""The fork server of each thread, with the module that it has imported. A thread has one at most,
+because each has its own copy of torch."""
 
 
 def _server(module: str) -> Any:

@@ -1,7 +1,7 @@
-"""A process that has imported torch and one library of optimizers, and forks for every script that it is asked to run.
+"""A process that has imported torch and one library of optimizers, and forks for every script.
 
-Run as a program, so that nothing of frostproof is in it. To import torch, or the library, anew for each script takes seconds. A
-line of JSON asks for a script, a line of JSON answers.
+It is run as a program, so that it contains nothing of frostproof. Importing torch, or the library,
+anew for each script would take seconds. A line of JSON asks for a script, a line of JSON answers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import torch
-import torch._dynamo  # every script's first optimizer imports it, which takes as long as torch itself
+import torch._dynamo  # the first optimizer imports it, which takes as long as torch itself
 
 
 def serve() -> None:
-    # As the harness runs what it judges: threads that wait for work keep others from their cores, and tensors are small.
+    # As in the harness: tensors are small, and threads that wait for work block the cores.
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_RDWR)
@@ -44,8 +44,10 @@ def serve() -> None:
 
 
 def settle(request: dict[str, Any]) -> None:
-    """Be where the script is to run, and import what it will; whoever hangs in that is killed, and whoever has a GPU by then ends,
-    as its forks could not use it: the script is then run by a new process.
+    """Change to the folder, environment and paths of the script, and import its library.
+
+    A library that hangs in this is killed. If it has initialised a GPU, this process ends, because
+    its forks could not use the GPU: a new process then runs the script.
     """
     os.chdir(request["folder"])
     os.environ.clear()
@@ -60,7 +62,7 @@ def settle(request: dict[str, Any]) -> None:
 
 
 def become(request: dict[str, Any], errors: int) -> NoReturn:
-    """Be the process that runs the script, to its end; an alarm kills it in good time, whatever it hangs in."""
+    """Run the script in this process, and end the process. An alarm kills it if it hangs."""
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (errors, 2)):
         os.dup2(source, target)

@@ -1,4 +1,4 @@
-"""What a network uses and `torch.nn` does not have, as plain source."""
+"""The modules of a network that `torch.nn` does not have, as plain source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from frostproof.spec.layers import Checkpointed, Layer, Residual, Shape, modules
 
 
 def adapters(architecture: Architecture) -> tuple[list[str], list[str]]:
-    """Imports and definitions of what the network uses and `torch.nn` does not have."""
+    """Imports and definitions of the modules that `torch.nn` does not have."""
     used, spreads = set(), False
     stack: list[tuple[Layer, Shape]] = [(place.layer, place.shape) for place in architecture.places]
     while stack:
@@ -76,7 +76,7 @@ def plain(thing: Any) -> str:
 
 
 def untyped(tree: ast.Module) -> str:
-    """The source of one function or class as a script would have it: no types, no docstring, no private name."""
+    """The source of one function or class without types, docstring and private names."""
     tree = _Untyped().visit(tree)
     definition = tree.body[0]
     assert isinstance(definition, ast.FunctionDef | ast.ClassDef)

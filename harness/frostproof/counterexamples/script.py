@@ -1,27 +1,26 @@
-"""The script of a counterexample: plain torch, the library under test, and the one assertion that fails."""
+"""The script of a counterexample: plain torch, the library under test, one failing assertion."""
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.custom_approaches import functions
+from frostproof.counterexamples.layout import draw_call, looped, sorted_imports
 from frostproof.counterexamples.network import adapters, plain
 from frostproof.errors import UnprintableError
-from frostproof.invariants.breach import Assertion, Shown
-from frostproof.invariants.pairs import labels
+from frostproof.invariants.invariant import Assertion, ShownBreach
 from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
-from frostproof.spec.case import Case, parameters
+from frostproof.spec.case import Case, Role, parameters
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
-from frostproof.training.lowering import Plan, accumulates, lowered
+from frostproof.training.lowering import Plan, accumulates, lower
 from frostproof.training.marks import PHASES
 from frostproof.training.naming import Naming, compiles, draws
 from frostproof.training.observation import Trial
@@ -37,8 +36,10 @@ from frostproof.training.source import (
 )
 
 
-def script(shown: Shown, subject: Subject, approaches: Approaches | None = None) -> str:
-    """Python source that exits 1 with one line while `subject` breaks an invariant as was shown, and 0 once it no longer does.
+def script(shown: ShownBreach, subject: Subject, approaches: Approaches | None = None) -> str:
+    """Python source that exits 1, with one line, while `subject` breaks an invariant as was shown.
+
+    It exits 0 once the subject no longer does.
 
     Raises UnprintableError, with the reason.
     """
@@ -62,11 +63,14 @@ def script(shown: Shown, subject: Subject, approaches: Approaches | None = None)
 def training(
     case: Case,
     subject: Subject,
-    role: str,
+    role: Role,
     device: str = "cpu",
     approaches: Approaches | None = None,
 ) -> str:
-    """The source of the whole training of one role, which asserts nothing. Raises UnprintableError."""
+    """The source of the whole training of one role, which asserts nothing.
+
+    Raises UnprintableError, with the reason.
+    """
     trial = Trial(case, {}, subject)
     return _Script(
         trial,
@@ -76,25 +80,25 @@ def training(
         subject,
         device,
         approaches or Approaches(),
-        Assertion(""),
+        Assertion(),
         None,
     ).text()
 
 
 class _Script:
-    """Puts the statements of one training, or of two that are compared, together with what is asserted of them."""
+    """Prints the statements of one training, or of two that are compared, and an assertion."""
 
     def __init__(
         self,
         trial: Trial,
         case: Case,
         events: int,
-        roles: Sequence[str],
+        roles: Sequence[Role],
         subject: Subject,
         device: str,
         approaches: Approaches,
         assertion: Assertion,
-        shown: Shown | None,
+        shown: ShownBreach | None,
     ) -> None:
         self.trial, self.case, self.subject, self.device, self.assertion, self.shown = (
             trial,
@@ -106,7 +110,9 @@ class _Script:
         )
         self.count, self.roles = events, roles
         self.ways = {
-            role: approach for role, approach in approaches.of(trial.case).items() if role in roles
+            role: approach
+            for role, approach in approaches.roles_for(trial.case).items()
+            if role in roles
         }
         self.resumes = any(role.startswith("resumed") for role in roles) and case.has(SaveLoad)
         self.naming = Naming()
@@ -114,9 +120,9 @@ class _Script:
         if self.naming.unprintable:
             raise UnprintableError(self.naming.unprintable)
 
-    def _plan(self, role: str) -> Plan:
+    def _plan(self, role: Role) -> Plan:
         resumes = role.startswith("resumed")
-        return lowered(
+        return lower(
             self.case, self.subject, self.ways[role], self.device, self.naming, resumes=resumes
         )
 
@@ -128,10 +134,10 @@ class _Script:
         ]
         if len(self.plans) == 2:
             assert self.shown is not None
-            left, right = labels(self.trial, self.roles)
+            left, right = self.shown.left, self.shown.right
             way = ("way", f'"{left}"')
             start = [*merged(built[0], built[1], *way), *self._filled(right)]
-            steps = _looped([merged(each[0], each[1], *way) for each in events])
+            steps = looped([merged(each[0], each[1], *way) for each in events])
             end = f"return {self.assertion.returns}"
             body: list[Statement] = [
                 block("def train(way):", *start, *self.assertion.setup, *steps, end)
@@ -149,7 +155,7 @@ class _Script:
                 *fill,
                 "",
                 *self.assertion.setup,
-                *_looped([each[0] for each in events]),
+                *looped([each[0] for each in events]),
             ]
             if self.assertion.verdict:
                 body += ["", *self.assertion.verdict]
@@ -158,14 +164,14 @@ class _Script:
     # The statements of a training, with what is asserted at their marks
 
     def _printed(self, number: int, statements: Sequence[Statement]) -> list[Statement]:
-        """The statements of one event as a script has them; those before the first event have the number -1."""
+        """The statements of one event as a script has them. Number -1 is before the first event."""
         notes = {
             point: notes
             for (event, point), notes in self.assertion.notes.items()
             if event == number
         }
         undone = (
-            self.trial.undone.get(number, ())
+            self.trial.restored.get(number, ())
             if self.shown is not None and number < self.shown.breach.event
             else ()
         )
@@ -230,7 +236,10 @@ class _Script:
         notes: Mapping[str, Sequence[Statement]],
         guard: tuple[str, Block] | None,
     ) -> list[Statement]:
-        """A statement with what its own block says at its marks, and the network written out where it is built once."""
+        """A statement with the notes at its own marks.
+
+        The network is written out where it is built only once.
+        """
         if isinstance(each, Block):
             return [Block(each.head, tuple(self._noted(each.body, notes, guard)))]
         if each.startswith("model = network(") and not self.resumes:
@@ -241,20 +250,21 @@ class _Script:
         return [each]
 
     def _draws(self, seed: int) -> bool:
-        """Whether something draws random numbers in the event with this seed, as far as the trial has shown."""
+        """Whether something drew random numbers in the event with this seed, or may have."""
         number = seed - self.case.seed * 1000 - 1
-        if number >= len(self.trial.moments):
+        if number >= len(self.trial.records):
             return True
         drawn = torch.Generator().manual_seed(seed).get_state()
         return any(
-            not seen.generators.startswith(bits(drawn))
-            for seen in self.trial.moments[number].seen.values()
+            not seen.rng_state.startswith(bits(drawn))
+            for seen in self.trial.records[number].observations.values()
         )
 
     def _filled(self, right: str) -> Iterator[str]:
-        """What was in new memory before: NaN on the right, whatever it is on the left."""
+        """In the second run fill uninitialised memory with NaN; in the first leave it as it is."""
         if self._fills:
-            yield f'torch.utils.deterministic.fill_uninitialized_memory = way == "{right}"  # with NaN'
+            setting = "torch.utils.deterministic.fill_uninitialized_memory"
+            yield f'{setting} = way == "{right}"  # with NaN'
             if self.subject.factory is None and can_fill_kernel_memory():
                 value = f'{FILLER:#x} if way == "{right}" else 0'
                 yield f"ctypes.CDLL(None).mallopt({M_PERTURB}, {value})  # M_PERTURB: kernels, too"
@@ -267,10 +277,10 @@ class _Script:
         return f"seed_all({seed})" if self._others else f"torch.manual_seed({seed})"
 
     def _inlined(self, body: Sequence[Statement]) -> list[Statement]:
-        """The same with what draws a batch in the place of the call that would."""
+        """The same, with the statements that draw a batch in the place of a call."""
         found: list[Statement] = []
         for each in body:
-            call = _draw(each) if isinstance(each, str) else None
+            call = draw_call(each) if isinstance(each, str) else None
             if not isinstance(each, str | Block):
                 raise TypeError(f"{each} has no text")
             if isinstance(each, Block):
@@ -288,8 +298,8 @@ class _Script:
         return draws(self.subject)
 
     def _assembled(self, body: Sequence[Statement]) -> str:
-        calls = [_draw(line) for line in rendered(body)]
-        # As a function, where that is shorter: it takes an empty line or two, and a line at each place.
+        calls = [draw_call(line) for line in rendered(body)]
+        # As a function, where that is shorter, with its empty lines and a line at each place.
         alone, places = len(self._drawing("", "")), sum(call is not None for call in calls)
         self.shared = places * alone > alone + 4 + places
         if not self.shared:
@@ -311,7 +321,14 @@ class _Script:
         if "nn." in used.replace("torch.nn.", ""):
             imports.add("from torch import nn")
         settings = list(self._settings())
-        parts = [*self._header(), "", *_sorted(imports), "", *settings, *([""] if settings else [])]
+        parts = [
+            *self._header(),
+            "",
+            *sorted_imports(imports),
+            "",
+            *settings,
+            *([""] if settings else []),
+        ]
         text = "\n".join(parts).rstrip("\n") + "\n"
         for function in helpers:
             text += "\n\n" + "\n".join(refolded(function)) + "\n"
@@ -346,15 +363,13 @@ class _Script:
 
     @property
     def _redraws(self) -> list[str]:
-        """Seeds again what draws after the batch: a layer, or the optimizer."""
+        """Statements that seed again, for layers or an optimizer that draw after the batch."""
         steps = [
-            self.case.seed * 1000 + moment.number + 1
-            for moment in self.trial.moments
-            if isinstance(moment.event, Step)
+            self.case.seed * 1000 + record.number + 1
+            for record in self.trial.records
+            if isinstance(record.event, Step)
         ]
-        if (
-            steps and not self._others and not any(map(self._draws, steps))
-        ):  # a crash hides only what is drawn in its own event
+        if steps and not self._others and not any(map(self._draws, steps)):
             return []
         return [f"{self._seeded('seed')}  # layers and optimizers may draw, too"]
 
@@ -377,12 +392,13 @@ class _Script:
 
     def _settings(self) -> Iterator[str]:
         if compiles(self.subject):
-            yield 'torch.compiler.set_stance("force_eager")  # what torch.compile makes of it is another question'
+            yield 'torch.compiler.set_stance("force_eager")  # compilation is another question'
         layers = [place.layer for place in self.case.architecture.places]
-        if not (self.shown is not None and self.shown.invariant == "equivalent") and any(
+        if not (self.shown is not None and self.shown.invariant.id == "equivalent") and any(
             isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers
         ):
-            yield "torch.backends.mha.set_fastpath_enabled(False)  # it rounds otherwise, by requires_grad"
+            comment = "it rounds differently, by requires_grad"
+            yield f"torch.backends.mha.set_fastpath_enabled(False)  # {comment}"
         if self._fills or self.case.architecture.input.vocabulary or self.device.startswith("cuda"):
             yield "torch.use_deterministic_algorithms(True, warn_only=True)"
             yield "torch.utils.deterministic.fill_uninitialized_memory = False"
@@ -392,9 +408,10 @@ class _Script:
         text = f"A training of {self.subject.name}{version}."
         if self.shown is not None:
             breaks = f"{self.subject.name}{version} breaks this, and 0 once it holds"
-            if self.shown.invariant == "equivalent":
+            if self.shown.invariant.id == "equivalent":
                 breaks = f"they differ under {self.subject.name}{version}, and 0 once they do not"
-            text = f"{self.shown.invariant}: {self.assertion.expected}. Exits 1 while {breaks}."
+            invariant = self.shown.invariant
+            text = f"{invariant.id}: {invariant.statement}. Exits 1 while {breaks}."
         return textwrap.wrap(
             " ".join(text.split()), WIDTH, initial_indent="# ", subsequent_indent="# "
         )
@@ -402,61 +419,3 @@ class _Script:
 
 def _defines(statement: Statement) -> bool:
     return isinstance(statement, Block) and statement.head.startswith("def ")
-
-
-def _draw(line: str) -> tuple[str, str] | None:
-    """The seed and the number of the batches that a line draws, if it does."""
-    match = re.match(
-        r" *(?:x, y|batches|\(\(x, y\),\)) = (?:batch|draw)\((\w+)(?:, (\d+))?\)$", line
-    )
-    return (match[1], match[2] or "1") if match else None
-
-
-def _looped(events: Sequence[Sequence[Statement]]) -> list[Statement]:
-    """The statements of all events; of equal ones that follow each other, one loop."""
-    found: list[Statement] = []
-    at = 0
-    while at < len(events):
-        end = at + 1
-        pattern, seed = _pattern(events[at])
-        while (
-            seed
-            and end < len(events)
-            and _pattern(events[end]) == (pattern, _pattern(events[end])[1])
-            and _pattern(events[end])[1]
-        ):
-            end += 1
-        if end - at > 1:
-            seeds = ", ".join(_pattern(each)[1] for each in events[at:end])
-            found.append(Block(f"for seed in ({seeds}):", pattern))
-        else:
-            found += events[at]
-        at = end
-    return found
-
-
-def _pattern(statements: Sequence[Statement]) -> tuple[tuple[Statement, ...], str]:
-    """The statements with the name `seed` for the seed of their batch, and that seed; empty where the first draws no batch."""
-    if not statements or not isinstance(statements[0], str):
-        return tuple(statements), ""
-    call = _draw(statements[0])
-    if call is None:
-        return tuple(statements), ""
-    return (re.sub(r"\(\d+", "(seed", statements[0], count=1), *statements[1:]), call[0]
-
-
-def _sorted(imports: Iterable[str]) -> Iterator[str]:
-    """The imports as isort has them: the standard library, then the rest."""
-    standard = {"sys", "inspect", "io", "copy", "ctypes", "random", "contextlib"}
-    known: list[str] = []
-    others: list[str] = []
-    for each in sorted(imports, key=lambda line: (line.startswith("from"), line)):
-        (known if each.split()[1] in standard else others).append(each)
-    torches = [each for each in others if each.split()[1].partition(".")[0] in ("torch", "numpy")]
-    yield from known
-    yield ""
-    yield from torches
-    rest = [each for each in others if each not in torches]
-    if rest:
-        yield ""
-        yield from rest

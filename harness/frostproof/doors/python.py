@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,13 @@ class Report:
         return self.totals.judgements > 0 and not self.totals.violated and not self.totals.doubtful
 
     def _repr_html_(self) -> str:
-        """Show the report in a notebook."""
-        from frostproof.report.notebook import html
-
-        return html(self.rows, self.ok)
+        """Show the table in a notebook."""
+        return f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
-        from frostproof.report.terminal import table
+        from frostproof.report.terminal import results_table
 
-        return table(self.rows, self.totals)
+        return results_table(self.rows, self.totals)
 
 
 def check_optimizer(

@@ -1,1 +1,1 @@
-"""Invariants: what must hold in every trial; each file has one, with its judge, its messages and its assertions."""
+"""Invariants, which must hold in every trial: each file has one, with its judge and its texts."""

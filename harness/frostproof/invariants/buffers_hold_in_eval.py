@@ -1,42 +1,30 @@
-"""A frozen module in eval mode keeps its buffers; in train mode batch statistics legitimately drift."""
+"""A frozen module in eval mode keeps its buffers; in train mode batch statistics change."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
-from frostproof.invariants.invariant import Invariant
-from frostproof.training.observation import Moment, Trial
-
-
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    judgement: Judgement = NOT_JUDGED
-    for role, seen in moment.seen.items():
-        before = trial.buffers_before(moment, role)
-        for i in seen.held:
-            if seen.buffers[i] != before[i]:
-                return Breach(CHANGED, (role,), moment.number, expected=i)
-            judgement = HELD
-    return judgement
-
-
-def _kept(shown: Shown) -> Assertion:
-    buffer = f"list(model.buffers())[{shown.breach.expected}]"
-    found = shown.noted(
-        "a frozen module in eval mode keeps its buffers", "before", f"before = {buffer}.clone()"
-    )
-    text = "a buffer of a frozen module in eval mode changed: {before.tolist()} -> {after.tolist()}"
-    found.verdict = [f"after = {buffer}", shown.exits_if("not torch.equal(before, after)", text)]
-    return found
-
+from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
+from frostproof.training.observation import EventRecord, Trial
 
 CHANGED = Kind(
     "changed",
-    lambda shown: f"a buffer of a frozen module in eval mode changed {shown.where}",
-    _kept,
+    "a buffer of a frozen module in eval mode changed",
+    "not torch.equal(before, after)",
+    notes={"before": "before = list(model.buffers())[{expected}].clone()"},
+    after=["after = list(model.buffers())[{expected}]"],
+    shows=": {{before.tolist()}} -> {{after.tolist()}}",
 )
 
+
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    for role, observed in record.observations.items():
+        for i in observed.frozen_eval_buffers:
+            if observed.buffers[i] != observed.before.buffers[i]:
+                yield CHANGED.breach(record, role, expected=i)
+            yield HELD
+
+
 INVARIANT = Invariant(
-    id="buffers-hold-in-eval",
-    statement="buffers of a frozen module in eval mode keep their bits",
-    severity="wrong",
-    source="https://github.com/pytorch/pytorch/issues/86590",
-    judge=judge,
+    "buffers-hold-in-eval",
+    "the buffers of a frozen module in eval mode keep their bits",
+    judge,
+    "https://github.com/pytorch/pytorch/issues/86590",
     needs_optimizer=False,
 )

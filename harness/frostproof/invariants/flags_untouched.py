@@ -1,118 +1,65 @@
 """An optimizer changes weights and its own state, and nothing else."""
 
-from frostproof.invariants.breach import HELD, Assertion, Breach, Judgement, Kind, Shown
-from frostproof.invariants.invariant import Invariant
-from frostproof.spec.case import parameters
+from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.spec.program import changes
-from frostproof.training.observation import Moment, Trial
-from frostproof.training.source import block
+from frostproof.training.observation import EventRecord, Trial
 
-HELD_BY_GROUPS = '[id(p) for group in optimizer.param_groups for p in group["params"]]'
-
-
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    for role, seen in moment.seen.items():
-        if seen.flipped:
-            return Breach(
-                FLIPPED, (role,), moment.number, seen.flipped[:1], found=seen.flags[seen.flipped[0]]
-            )
-        if seen.flipped_by_adding:
-            return Breach(FLIPPED_BY_ADDING, (role,), moment.number, seen.flipped_by_adding[:1])
-        if not seen.grad_enabled:
-            return Breach(GRAD_MODE, (role,), moment.number)
-        if seen.default_dtype is not None:
-            return Breach(
-                DEFAULT_DTYPE,
-                (role,),
-                moment.number,
-                expected=seen.default_dtype[0],
-                found=seen.default_dtype[1],
-            )
-        if not seen.groups_kept:
-            return Breach(GROUPS, (role,), moment.number, expected=seen.grouping)
-    return HELD
-
-
-def _flag_kept(shown: Shown) -> Assertion:
-    flag = shown.breach.found
-    text = f"the optimizer flipped requires_grad of {shown.name} to {flag}"
-    verdict = shown.exits_if(f"{shown.tensor}.requires_grad is {flag}", text)
-    return Assertion(
-        f"requires_grad of {shown.name} is the user's to set, and was {not flag}", verdict=[verdict]
-    )
-
-
-def _flag_kept_by_adding(shown: Shown) -> Assertion:
-    text = f"add_param_group made {shown.name} require grad, which is still frozen"
-    return shown.noted(
-        "a group may be added while it is frozen",
-        "added",
-        shown.exits_if(f"{shown.tensor}.requires_grad", text),
-    )
-
-
-def _grad_mode_kept(shown: Shown) -> Assertion:
-    test = shown.exits_if("not torch.is_grad_enabled()", "the optimizer left gradients disabled")
-    return Assertion("an optimizer leaves the grad mode as it found it", verdict=[test])
-
-
-def _dtype_kept(shown: Shown) -> Assertion:
-    text = "the optimizer set the default dtype to {torch.get_default_dtype()}"
-    test = shown.exits_if(f"torch.get_default_dtype() != {shown.breach.expected}", text)
-    return Assertion("an optimizer leaves torch's default dtype as it found it", verdict=[test])
-
-
-def _groups_kept(shown: Shown) -> Assertion:
-    text = shown.leave("the optimizer replaced, dropped or reordered parameters in param_groups")
-    expected = "an optimizer keeps the parameters that it received, in their order"
-    if shown.breach.expected is not None:
-        order = f"[id(p) for p in {parameters(shown.case, shown.breach.expected)}]"
-        return Assertion(
-            expected, verdict=[f"order = {order}", block(f"if order != {HELD_BY_GROUPS}:", text)]
-        )
-    found = shown.noted(
-        expected, "handed" if changes(shown.moment.event) else "before", f"order = {HELD_BY_GROUPS}"
-    )
-    found.verdict = [block(f"if order != {HELD_BY_GROUPS}:", text)]
-    return found
-
-
+GROUP_IDS = '[id(p) for group in optimizer.param_groups for p in group["params"]]'
 FLIPPED = Kind(
     "flipped",
-    lambda shown: f"the optimizer flipped requires_grad of {shown.name} {shown.where}",
-    _flag_kept,
+    "the optimizer flipped requires_grad of {name} to {found}",
+    "{tensor}.requires_grad is {found}",
 )
 FLIPPED_BY_ADDING = Kind(
     "flipped-by-adding",
-    lambda shown: (
-        f"add_param_group made {shown.name} require grad, which was still frozen, {shown.where}"
-    ),
-    _flag_kept_by_adding,
+    "add_param_group made {name} require grad, which is still frozen",
+    "{tensor}.requires_grad",
+    "added",
 )
 GRAD_MODE = Kind(
-    "grad-mode",
-    lambda shown: (
-        f"the optimizer left gradients disabled (torch.is_grad_enabled() is False) {shown.where}"
-    ),
-    _grad_mode_kept,
+    "grad-mode", "the optimizer left gradients disabled", "not torch.is_grad_enabled()"
 )
 DEFAULT_DTYPE = Kind(
     "default-dtype",
-    lambda shown: f"the optimizer set the default dtype to {shown.breach.found} {shown.where}",
-    _dtype_kept,
-)
-GROUPS = Kind(
-    "groups",
-    lambda shown: f"the optimizer replaced or reordered parameters in param_groups {shown.where}",
-    _groups_kept,
+    "the optimizer set the default dtype to {found}",
+    "torch.get_default_dtype() != {expected}",
 )
 
+
+def _groups(notes: dict[str, str], *after: str) -> Kind:
+    text = "the optimizer replaced, dropped or reordered parameters in param_groups"
+    return Kind("groups", text, f"order != {GROUP_IDS}", notes=notes, after=after)
+
+
+GROUPS = _groups({}, "order = [id(p) for p in {listed}]")
+OWN_GROUPS = _groups({"before": f"order = {GROUP_IDS}"})
+"""Of an optimizer that makes groups of its own, only a change during the event is known."""
+EDITED_GROUPS = _groups({"handed": f"order = {GROUP_IDS}"})
+
+
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    for role, observed in record.observations.items():
+        for i in observed.flipped_flags:
+            yield FLIPPED.breach(record, role, i, found=observed.flags[i])
+        for i in observed.flags_flipped_by_adding:
+            yield FLIPPED_BY_ADDING.breach(record, role, i)
+        if not observed.grad_enabled:
+            yield GRAD_MODE.breach(record, role)
+        if observed.default_dtype is not None:
+            yield DEFAULT_DTYPE.breach(record, role, None, *observed.default_dtype)
+        if not observed.groups_kept:
+            own = EDITED_GROUPS if changes(record.event) else OWN_GROUPS
+            kind = own if observed.group_order is None else GROUPS
+            yield kind.breach(record, role, expected=observed.group_order)
+        yield HELD
+
+
 INVARIANT = Invariant(
-    id="flags-untouched",
-    statement="the optimizer flips no requires_grad, no grad mode, no default dtype, replaces no parameter, reorders no group",
-    severity="wrong",
-    source="https://docs.pytorch.org/docs/stable/optim.html",
-    judge=judge,
+    "flags-untouched",
+    "an optimizer leaves requires_grad, the grad mode, the default dtype, and the parameters in "
+    "its groups as it found them",
+    judge,
+    "https://docs.pytorch.org/docs/stable/optim.html",
     needs_values=False,
     freezing=False,
 )

@@ -1,36 +1,21 @@
-"""What is frozen stays, bit for bit, whichever way it was frozen."""
+"""Frozen parameters stay, bit for bit, whichever way they were frozen."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind
-from frostproof.invariants.invariant import Invariant
-from frostproof.invariants.messages import first_difference
-from frostproof.training.observation import Moment, Trial, picker
+from frostproof.invariants.assertions import moved
+from frostproof.invariants.invariant import Invariant, Judgements
+from frostproof.invariants.movement import unmoved
+from frostproof.training.observation import EventRecord, Trial
 
-MOVED = Kind(
-    "moved",
-    lambda shown: f"approach {shown.approach} moved a frozen parameter {shown.at}: {shown.change}",
-    lambda shown: shown.keeps(
-        f"{shown.name} is frozen throughout, so no bit of it may change", "moved the frozen"
-    ),
-)
+MOVED = moved("approach {approach} moved a frozen parameter", " {at}: {change}")
 
 
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    frozen = moment.frozen.never
-    if not frozen:
-        return NOT_JUDGED
-    take = picker(frozen)
-    for role, seen in moment.seen.items():
-        before = trial.weights_before(moment, role)
-        if take(seen.weights) != take(before):
-            i = first_difference(frozen, before, seen.weights)
-            return Breach(MOVED, (role,), moment.number, (i,), before[i], seen.weights[i])
-    return HELD
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    for role in record.observations:
+        yield from unmoved(MOVED, record, role, record.mask.never)
 
 
 INVARIANT = Invariant(
-    id="frozen-weights-unchanged",
-    statement="for all p frozen from the start, all steps, in A and B: bits(p) stay",
-    severity="wrong",
-    source="https://discuss.pytorch.org/t/58156",
-    judge=judge,
+    "frozen-weights-unchanged",
+    "a parameter that is frozen from the start keeps its bits in every event, in A and in B",
+    judge,
+    "https://discuss.pytorch.org/t/58156",
 )

@@ -1,34 +1,24 @@
 """A frozen layer still hands gradients to the trainable layers below it."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import Invariant, Judgements
 from frostproof.invariants.pairs import Comparison
-from frostproof.training.observation import Moment, Trial
+from frostproof.training.observation import EventRecord, Trial
 
-AB = Comparison(
-    "freezing changes the gradient of a trainable parameter",
-    "a frozen layer hands on the same gradients as one that trains",
-    exact=False,
-)
+AB = Comparison("freezing changes the gradient of a trainable parameter", exact=False)
 
 
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    a, b = moment.seen["a"].gradients, moment.seen["b"].gradients
-    during = moment.frozen
-    trained = tuple(
-        i for i in during.trainable if i not in during.forward and i not in during.backward
-    )
-    if a is None or b is None or not trained or ("a", "b") in trial.parted:
-        return NOT_JUDGED
-    return AB.differing(trial, moment, ("a", "b"), ("gradients",), trained) or HELD
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    mask, observations = record.mask, record.observations
+    trained = tuple(i for i in mask.trainable if i not in (*mask.forward, *mask.backward))
+    if trained and all(observations[role].grads_after_backward for role in ("a", "b")):
+        yield from AB.compare(trial, record, ("a", "b"), ("gradients",), trained)
 
 
 INVARIANT = Invariant(
-    id="gradients-pass-through",
-    statement="the gradients of trainable p are bitwise those of the model with nothing frozen",
-    severity="wrong",
-    source="https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
-    judge=judge,
+    "gradients-pass-through",
+    "a trainable parameter gets bit for bit the gradient that it gets with nothing frozen",
+    judge,
+    "https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
     compares=True,
     needs_optimizer=False,
 )

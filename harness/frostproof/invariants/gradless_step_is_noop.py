@@ -1,71 +1,49 @@
-"""No gradient, no step: the one thing in an optimizer that makes requires_grad=False freeze anything."""
+"""No gradient, no step: without this, requires_grad=False would not freeze anything."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
-from frostproof.invariants.invariant import Invariant
-from frostproof.training.observation import Moment, Trial
+from frostproof.invariants.assertions import moved
+from frostproof.invariants.invariant import Invariant, Judgements, Kind
+from frostproof.invariants.movement import unmoved
+from frostproof.training.observation import EventRecord, Trial
 
 NO_INF_CHECKS = "No inf checks were recorded"
-"""What a GradScaler says of an optimizer without a single gradient."""
+"""What GradScaler says where an optimizer has no gradient at all."""
 
-EXPECTED = "a parameter whose grad is None is left alone by step()"
-
-
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    judgement: Judgement = NOT_JUDGED
-    for role, seen in moment.seen.items():
-        if seen.handed is None or not seen.stepped or None not in seen.handed:
-            continue
-        before = trial.weights_before(moment, role)
-        for i in seen.owned:
-            if seen.handed[i] is not None:
-                continue
-            if seen.weights[i] != before[i]:
-                return Breach(MOVED, (role,), moment.number, (i,), before[i], seen.weights[i])
-            if seen.has_gradient[i]:
-                return Breach(ALLOCATED, (role,), moment.number, (i,))
-            judgement = HELD
-        if seen.scaler_error is not None and NO_INF_CHECKS not in seen.scaler_error:
-            return Breach(
-                SCALER, (role,), moment.number, expected=NO_INF_CHECKS, found=seen.scaler_error
-            )
-    return judgement
-
-
-def _none_left(shown: Shown) -> Assertion:
-    text = f"step() allocated a gradient for {shown.name}"
-    return Assertion(EXPECTED, verdict=[shown.exits_if(f"{shown.tensor}.grad is not None", text)])
-
-
-def _refused(shown: Shown) -> Assertion:
-    test = shown.exits_if(
-        f'"{NO_INF_CHECKS}" not in str(error)', "GradScaler raised {error!r:.200}"
-    )
-    return shown.noted(EXPECTED, "refused", test)
-
-
-MOVED = Kind(
-    "moved",
-    lambda shown: f"step() moved a parameter whose grad is None {shown.where}: {shown.change}",
-    lambda shown: shown.keeps(EXPECTED, "step() moved, though its grad is None,"),
-)
+MOVED = moved("step() moved a parameter whose grad is None")
 ALLOCATED = Kind(
     "allocated",
-    lambda shown: (
-        f"step() allocated a gradient for {shown.name}, whose grad was None, {shown.where}"
-    ),
-    _none_left,
+    "step() allocated a gradient for {name}, whose grad was None",
+    "{grad} is not None",
+    where=", {where}",
 )
 SCALER = Kind(
     "scaler",
-    lambda shown: f"GradScaler raised {shown.breach.found!r} {shown.at}, and not {NO_INF_CHECKS!r}",
-    _refused,
+    "GradScaler raised another error than {expected!r}",
+    '"{expected}" not in str(error)',
+    "refused",
+    where=" {at}: {found!r}",
+    shows=": {{error!r:.200}}",
 )
 
+
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    for role, observed in record.observations.items():
+        grads, error = observed.grads_at_step, observed.scaler_error
+        if grads is None or not observed.optimizer_called or None not in grads:
+            continue
+        for i in observed.owned:
+            if grads[i] is None:
+                yield from unmoved(MOVED, record, role, (i,))
+                if observed.has_gradient[i]:
+                    yield ALLOCATED.breach(record, role, i)
+        if error is not None and NO_INF_CHECKS not in error:
+            yield SCALER.breach(record, role, None, NO_INF_CHECKS, error)
+
+
 INVARIANT = Invariant(
-    id="gradless-step-is-noop",
-    statement="some or all grads None: step() does not raise, moves nothing without a grad, allocates no grad",
-    severity="wrong",
-    source="https://github.com/pytorch/pytorch/issues/116471",
-    judge=judge,
+    "gradless-step-is-noop",
+    "where the gradients of some or all parameters are None, step() does not raise, moves none of "
+    "these parameters, and allocates no gradient",
+    judge,
+    "https://github.com/pytorch/pytorch/issues/116471",
     needs_values=False,
 )

@@ -1,78 +1,47 @@
-"""Gradual unfreezing: a group that is added during training trains, and leaves the others alone."""
+"""Gradual unfreezing: a group that is added during training trains, and changes no other group."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind, Shown
-from frostproof.invariants.invariant import Invariant
-from frostproof.invariants.messages import at, first_difference
-from frostproof.invariants.movement import moved, stuck
+from frostproof.invariants.assertions import moved, stuck
+from frostproof.invariants.invariant import HELD, Invariant, Judgements
+from frostproof.invariants.movement import trains, unmoved
 from frostproof.invariants.pairs import Comparison
 from frostproof.spec.program import Step
-from frostproof.training.observation import Moment, Trial
+from frostproof.training.observation import EventRecord, Trial
 
 AB = Comparison(
     "after a group was added at event {since}, B trains unlike A, which had it from the start,",
-    "a group that is added trains like one that was there from the start, and leaves the others alone",
     exact=False,
 )
-
-
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    seen = moment.seen["b"]
-    if seen.added and not seen.stepped:
-        before = trial.weights_before(moment, "b")
-        if seen.weights != before:
-            i = first_difference(range(len(before)), before, seen.weights)
-            return Breach(MOVED, ("b",), moment.number, (i,), before[i], seen.weights[i])
-    earlier = trial.first_added("b")
-    if earlier is None:
-        return NOT_JUDGED
-    if isinstance(moment.event, Step) and ("a", "b") not in trial.parted:
-        differing = AB.differing(
-            trial, moment, ("a", "b"), ("weights",), moment.frozen.trainable, since=earlier.number
-        )
-        if differing is not None:
-            return differing
-    if not moment.last:
-        return HELD if isinstance(moment.event, Step) else NOT_JUDGED
-    added = tuple(
-        i
-        for i in earlier.seen["b"].added
-        if all(i in each.frozen.trainable for each in trial.moments[earlier.number :])
-    )
-    found = stuck(trial, "b", earlier.number, added)
-    if found is not None:
-        i, number = found
-        return Breach(STUCK, ("b",), moment.number, (i,), found=number, since=earlier.number)
-    return HELD if moved(trial, "b", earlier.number, added) else NOT_JUDGED
-
-
-def _stuck_said(shown: Shown) -> str:
-    handed = at(shown.trial.moments[shown.breach.found])
-    return f"{shown.name}, in a group added at event {shown.breach.since}, does not train: it had a gradient {handed}, and has not moved"
-
-
-MOVED = Kind(
-    "moved",
-    lambda shown: f"add_param_group moved a parameter {shown.at}: {shown.change}",
-    lambda shown: shown.keeps("adding a group moves nothing", "add_param_group moved"),
+MOVED = moved("add_param_group moved a parameter", " {at}: {change}")
+STUCK = stuck(
+    "{name}, in a group added at event {since}, does not train: it had a gradient {found_at}, "
+    "and has not moved"
 )
-STUCK = Kind(
-    "stuck",
-    _stuck_said,
-    lambda shown: shown.moves(
-        "what is in a group that was added trains",
-        f"{shown.name}, in a group that was added, had a gradient and has not moved",
-    ),
-    stuck=True,
-)
+
+
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    added = trial.first_added("b")
+    if added is None:
+        return
+    observed, since = record.observations["b"], added.number
+    if observed.added_to_optimizer and not observed.optimizer_called:
+        everything = range(len(observed.weights))
+        yield from (j for j in unmoved(MOVED, record, "b", everything) if j is not HELD)
+    if isinstance(record.event, Step):
+        trainable = record.mask.trainable
+        yield from AB.breaches(trial, record, ("a", "b"), ("weights",), trainable, since)
+        if not record.last:
+            yield HELD
+    if record.last:
+        members, later = added.observations["b"].added_to_optimizer, trial.records[since:]
+        members = tuple(i for i in members if all(i in each.mask.trainable for each in later))
+        yield from trains(STUCK, trial, record, "b", since, members)
+
 
 INVARIANT = Invariant(
-    id="group-added-trains",
-    statement=(
-        "add_param_group during training (gradual unfreezing): the group trains, bit for bit as one that was there from the "
-        "start, and leaves the others alone"
-    ),
-    severity="wrong",
-    source="https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.add_param_group.html",
-    judge=judge,
+    "group-added-trains",
+    "a parameter group that is added during training (gradual unfreezing) trains with the same "
+    "bits as one that was there from the start, and changes no other parameter",
+    judge,
+    "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.add_param_group.html",
     compares=True,
 )

@@ -1,79 +1,84 @@
-"""Whether what ought to train moves, and when that can be expected."""
+"""Whether parameters move: those that must not, and those that should train."""
 
-from frostproof.spec.case import Positions
+from collections.abc import Iterable
+
+from frostproof.invariants.invariant import HELD, Judgements, Kind
+from frostproof.spec.case import Positions, Role
 from frostproof.spec.program import Step
-from frostproof.training.observation import Bits, Moment, Trial
+from frostproof.training.observation import Bits, EventRecord, Trial
 
 NOTICEABLE = 0.1
-"""A gradient of this size moves a weight by more than its rounding at the learning rates that are drawn, even where an
-update goes with a power of the gradient. Two elements must have it: of a single one, an update that is made orthogonal to
-the weights leaves nothing."""
+"""A gradient of this size moves a weight by more than its rounding at the learning rates that are
+drawn, even where an update is proportional to a power of the gradient. Two elements must have it:
+an update that is made orthogonal to the weights cancels a single one."""
 
 
-def due(trial: Trial, moment: Moment, role: str, i: int) -> bool:
-    """Whether a step of this role ought to move parameter `i`: it was handed a gradient that is large enough.
+def unmoved(kind: Kind, record: EventRecord, role: Role, positions: Iterable[int]) -> Judgements:
+    """A breach of this kind at the first of `positions` that moved in the event."""
+    observed = record.observations[role]
+    before, weights = observed.weights_before, observed.weights
+    for i in positions:
+        if weights[i] != before[i]:
+            yield kind.breach(record, role, i, before[i], weights[i])
+        yield HELD
 
-    Never in bfloat16, where a small update may round away, nor where a line search may reject every step, nor under a
-    GradScaler, which hands scaled gradients or skips the step, nor where chance may decide what moves.
+
+def moves(record: EventRecord, role: Role, i: int) -> bool:
+    """Whether parameter `i` moved at this event."""
+    observed = record.observations[role]
+    return observed.weights[i] != observed.weights_before[i]
+
+
+def due(trial: Trial, record: EventRecord, role: Role, i: int) -> bool:
+    """Whether this step of the role should move parameter `i`: its gradient is large enough.
+
+    Never in bfloat16, where a small update may round to nothing. Never where a line search may
+    reject every step, where a GradScaler scales the gradients or skips the step, or where chance
+    may decide what moves.
     """
-    seen, event, dtype = moment.seen[role], moment.event, trial.case.dtype
-    if (
-        not isinstance(event, Step)
-        or event.scaled
-        or dtype == "bfloat16"
-        or not seen.stepped
-        or seen.handed is None
-    ):
+    observed, event, dtype = record.observations[role], record.event, trial.case.dtype
+    if not isinstance(event, Step) or event.scaled or dtype == "bfloat16":
         return False
-    if seen.draws or seen.evaluations > (2 if trial.subject.closure == "after-backward" else 1):
+    evaluations = 2 if trial.subject.closure == "after-backward" else 1
+    if observed.drew_random_numbers or observed.evaluations > evaluations:
         return False
-    return i in seen.owned and _noticeable(seen.handed[i], dtype)
+    if not observed.optimizer_called or observed.grads_at_step is None or i not in observed.owned:
+        return False
+    return _noticeable(observed.grads_at_step[i], dtype)
 
 
-def stuck(trial: Trial, role: str, since: int, positions: Positions) -> tuple[int, int] | None:
-    """The first of `positions` that never moved from event `since` on, though it ought to have, with the number of that event.
+def trains(
+    kind: Kind, trial: Trial, record: EventRecord, role: Role, since: int, positions: Positions
+) -> Judgements:
+    """A breach at the first of `positions` that did not move since an event, though it should have.
 
-    One with a history may legitimately skip a step, as in Rprop where its gradient has changed its sign: it is given two. An
-    optimizer that is known to begin slowly is given as many as it takes.
+    `record` is the last event. A parameter that has trained before may skip one step (Rprop does
+    after a sign change), so two missed steps are required. An optimizer that is known to begin
+    slowly may miss as many as it takes.
     """
     for i in positions:
         untrained = i in (trial.case.course[since - 1].never if since else trial.case.frozen)
         patience = max(1 if untrained else 2, trial.subject.patience)
         missed = []
-        for moment in trial.moments[since:]:
-            if moves(trial, moment, role, i):
+        for each in trial.records[since:]:
+            if moves(each, role, i):
+                yield HELD
                 break
-            plain = isinstance(moment.event, Step) and not moment.event.closure
-            if plain and due(trial, moment, role, i):
-                missed.append(moment.number)
+            plain = isinstance(each.event, Step) and not each.event.closure
+            if plain and due(trial, each, role, i):
+                missed.append(each.number)
         else:
             if len(missed) >= patience and not poisoned(trial, role, i):
-                return i, missed[-1]
-    return None
+                yield kind.breach(record, role, i, found=missed[-1], since=since)
 
 
-def moved(trial: Trial, role: str, since: int, positions: Positions) -> bool:
-    """Whether any of `positions` moved from event `since` on."""
-    return any(moves(trial, moment, role, i) for moment in trial.moments[since:] for i in positions)
-
-
-def moves(trial: Trial, moment: Moment, role: str, i: int) -> bool:
-    """Whether parameter `i` moved at this event."""
-    return moment.seen[role].weights[i] != trial.weights_before(moment, role)[i]
-
-
-def poisoned(trial: Trial, role: str, i: int) -> bool:
-    """Whether this role was ever handed a gradient for parameter `i` that is not finite, as what is left after an overflow."""
+def poisoned(trial: Trial, role: Role, i: int) -> bool:
+    """Whether a gradient of parameter `i` was ever not finite, as after an overflow."""
     from frostproof.training.bits import finite
 
-    handed = [
-        seen.handed[i]
-        for seen in (moment.seen[role] for moment in trial.moments)
-        if seen.handed is not None
-    ]
-    return not all(
-        finite(gradient, trial.case.dtype) for gradient in handed if gradient is not None
-    )
+    steps = (record.observations[role].grads_at_step for record in trial.records)
+    grads = (each[i] for each in steps if each is not None)
+    return not all(finite(grad, trial.case.dtype) for grad in grads if grad is not None)
 
 
 def _noticeable(gradient: Bits | None, dtype: str) -> bool:

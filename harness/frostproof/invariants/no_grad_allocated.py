@@ -1,51 +1,43 @@
 """requires_grad=False costs no gradient: backward leaves `.grad` of a frozen parameter None."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
-from frostproof.invariants.invariant import Invariant
-from frostproof.training.observation import Moment, Trial
+from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
+from frostproof.training.observation import EventRecord, Trial
+
+ALLOCATED = Kind(
+    "allocated",
+    "backward allocated the gradient of {name}, which is frozen by requires_grad=False",
+    "{grad} is not None",
+    "gradients",
+    where=", {at}",
+)
+CHANGED = Kind(
+    "changed",
+    "backward changed the gradient of {name}, which is frozen by requires_grad=False",
+    "not torch.equal(before, {grad})",
+    "gradients",
+    where=", {at}",
+    notes={"cleared": "before = {grad}.clone()"},
+)
 
 
-def _said(what: str) -> Kind:
-    def message(shown: Shown) -> str:
-        return f"backward {what} the gradient of {shown.name}, which is frozen by requires_grad=False, {shown.at}"
-
-    def assertion(shown: Shown) -> Assertion:
-        expected = f"{shown.name} has requires_grad=False, so backward leaves its .grad alone"
-        text, grad = (
-            f"backward {what} the gradient of {shown.name}, which is frozen",
-            f"{shown.tensor}.grad",
-        )
-        if what == "allocated":
-            return shown.noted(expected, "gradients", shown.exits_if(f"{grad} is not None", text))
-        found = shown.noted(
-            expected, "gradients", shown.exits_if(f"not torch.equal(before, {grad})", text)
-        )
-        found.notes[shown.breach.event, "cleared"] = [f"before = {grad}.clone()"]
-        return found
-
-    return Kind(what, message, assertion)
-
-
-ALLOCATED, CHANGED = _said("allocated"), _said("changed")
-
-
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    seen = moment.seen["a"]
-    if seen.gradients is None or seen.cleared is None or not moment.frozen.backward:
-        return NOT_JUDGED
-    for i in moment.frozen.backward:
-        if seen.gradients[i] != seen.cleared[i]:
-            kind = ALLOCATED if seen.cleared[i] is None else CHANGED
-            return Breach(kind, ("a",), moment.number, (i,), seen.cleared[i], seen.gradients[i])
-    return HELD
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    observed = record.observations["a"]
+    before, after = observed.grads_after_zero_grad, observed.grads_after_backward
+    if before is None or after is None:
+        return
+    for i in record.mask.backward:
+        if after[i] != before[i]:
+            kind = ALLOCATED if before[i] is None else CHANGED
+            yield kind.breach(record, "a", i, before[i], after[i])
+        yield HELD
 
 
 INVARIANT = Invariant(
-    id="no-grad-allocated",
-    statement="A: backward allocates no p.grad for any p frozen before it, and changes none that was left",
-    severity="wrong",
-    source="https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
-    judge=judge,
+    "no-grad-allocated",
+    "in A, backward allocates no gradient of a parameter that was frozen before it, and changes "
+    "none that was left",
+    judge,
+    "https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
     needs_values=False,
     needs_optimizer=False,
 )

@@ -40,4 +40,5 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "resumed": ("checkpoint-resumes",),
     "sound": ("flags-untouched", "closure-is-honoured", "repeats-itself", "trainable-moves"),
 }
-"""What belongs together, for those who want a few tests and not one for each invariant. Every invariant is in one group."""
+"""Groups of invariants, for users who want a few tests and not one for each invariant. Every
+invariant is in one group."""

@@ -1,114 +1,90 @@
-"""What B leaves behind is exactly known: the sum of the steps' gradients, in order."""
+"""B's leftover gradients are known exactly: the sum of the steps' gradients, in order."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Assertion, Breach, Judgement, Kind, Shown
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import (
+    HELD,
+    Assertion,
+    Invariant,
+    Judgements,
+    Kind,
+    ShownBreach,
+)
 from frostproof.spec.program import Step
-from frostproof.training.observation import Bits, Grads, Moment, Trial
-
-EXPECTED = "the gradient that B leaves on what is frozen is the sum of the steps', until cleared"
+from frostproof.training.observation import EventRecord, Grads, Trial
 
 
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    event = moment.event
-    if "cleared" not in moment.seen or not isinstance(event, Step):
-        return NOT_JUDGED
-    case, during = trial.case, moment.frozen
-    dense = [i for i in during.forward if i in during.backward and not case.parameters[i].sparse]
-    b, cleared = moment.seen["b"], moment.seen["cleared"]
-    if not dense or b.cleared is None or b.gradients is None or ("b", "cleared") in trial.parted:
-        return NOT_JUDGED
-    if event.zeroed_by == "optimizer":
-        left = _left_before(trial, moment)
-        for i in dense:
-            if left is not None and left[i] != b.cleared[i]:
-                return Breach(TOUCHED, ("b",), moment.number, (i,), left[i], b.cleared[i])
-    due = b.cleared
-    for fresh in cleared.passes:
-        due = _added(trial, dense, due, fresh)
-    for i in dense:
-        if b.gradients[i] != due[i]:
-            return Breach(
-                NOT_THE_SUM, ("b", "cleared"), moment.number, (i,), due[i], b.gradients[i]
-            )
-    return HELD
+class _Touched(Kind):
+    def assertion(self, shown: ShownBreach) -> Assertion:
+        found = super().assertion(shown)
+        found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({shown.grad}.clone())"]
+        return found
 
 
-def _left_before(trial: Trial, moment: Moment) -> Grads | None:
-    """The gradients of B as its last step was handed them, where nothing else can have changed them since."""
-    if moment.number == 0 or not isinstance(trial.case.program[moment.number - 1], Step):
-        return None
-    seen = trial.moments[moment.number - 1].seen["b"]
-    return None if seen.evaluations > 1 else seen.handed
-
-
-def _added(trial: Trial, positions: list[int], old: Grads, fresh: Grads) -> Grads:
-    """The gradients of before plus the fresh ones, added in the parameters' dtype as autograd does."""
-    from frostproof.training.bits import added
-
-    due: list[Bits | None] = [None] * len(fresh)
-    for i in positions:
-        left, right = old[i], fresh[i]
-        due[i] = (
-            right
-            if left is None
-            else left
-            if right is None
-            else added(left, right, trial.case.dtype)
-        )
-    return tuple(due)
-
-
-def _untouched(shown: Shown) -> Assertion:
-    grad = f"{shown.tensor}.grad"
-    text = f"the gradient that B left on {shown.name} was touched before backward"
-    # A list, as this may be inside a closure.
-    found = shown.noted(
-        EXPECTED,
-        "cleared",
-        shown.exits_if(f"{grad} is None or not torch.equal(kept[-1], {grad})", text),
-    )
-    found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({grad}.clone())"]
-    found.setup = ["kept = []"]
-    return found
-
-
-def _summed(shown: Shown) -> Assertion:
-    grad = f"{shown.tensor}.grad"
-    found = shown.noted(
-        EXPECTED, "cleared", f"grads.append(0 if {grad} is None else {grad}.clone())"
-    )
-    found.notes[shown.breach.event, "pass"] = [f"grads.append({grad}.clone())"]
-    found.setup, found.returns = ["grads = []"], "grads"
-    text = f"the gradient that B leaves on {shown.name} is {{left[-1].tolist()}}, and the sum {{due.tolist()}}"
-    found.verdict = [
-        'left, fresh = train("B"), train("cleared")',
-        "due = sum(fresh[1:], left[0])",
-        shown.exits_if("not torch.equal(left[-1], due)", text),
-    ]
-    return found
-
-
-TOUCHED = Kind(
+TOUCHED = _Touched(
     "touched",
-    lambda shown: (
-        f"the gradient that B left was touched before backward {shown.at}: {shown.change}"
-    ),
-    _untouched,
+    "the gradient that B left on {name} was touched before backward",
+    "{grad} is None or not torch.equal(kept[-1], {grad})",
+    "cleared",
+    where=" {at}: {change}",
+    setup="kept = []",  # a list, as this may be inside a closure
 )
 NOT_THE_SUM = Kind(
     "not-the-sum",
-    lambda shown: (
-        f"the gradient that B leaves is not the sum of the steps' {shown.at} (due -> found): {shown.change}"
-    ),
-    _summed,
+    "the gradient that B leaves on {name} is not the sum of the steps'",
+    "not torch.equal({left}[-1], due)",
+    where=" {at} (due -> found): {change}",
+    shows=": {{{left}[-1].tolist()}}, and the sum {{due.tolist()}}",
+    notes={
+        "cleared": "grads.append(0 if {grad} is None else {grad}.clone())",
+        "pass": "grads.append({grad}.clone())",
+    },
+    after=["due = sum({right}[1:], {left}[0])"],
+    setup="grads = []",
+    returns="grads",
 )
 
+
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    from frostproof.training.bits import added
+
+    event, mask = record.event, record.mask
+    if "cleared" not in record.observations or ("b", "cleared") in trial.diverged:
+        return
+    b, cleared = record.observations["b"], record.observations["cleared"]
+    before, after = b.grads_after_zero_grad, b.grads_after_backward
+    if not isinstance(event, Step) or before is None or after is None:
+        return
+    frozen = [i for i in mask.forward if i in mask.backward]
+    dense = [i for i in frozen if not trial.case.parameters[i].sparse]
+    left = _left_before(trial, record) if event.zeroed_by == "optimizer" else None
+    for i in dense:
+        if left is not None and left[i] != before[i]:
+            yield TOUCHED.breach(record, "b", i, left[i], before[i])
+    for i in dense:
+        due = before[i]
+        for fresh in (grads[i] for grads in cleared.grads_after_each_pass):
+            if due is None or fresh is None:
+                due = fresh if due is None else due
+            else:
+                due = added(due, fresh, trial.case.dtype)
+        if after[i] != due:
+            yield NOT_THE_SUM.breach(record, ("b", "cleared"), i, due, after[i])
+        yield HELD
+
+
+def _left_before(trial: Trial, record: EventRecord) -> Grads | None:
+    """B's gradients at its last step, where nothing else can have changed them since."""
+    if record.number == 0 or not isinstance(trial.case.program[record.number - 1], Step):
+        return None
+    before = record.observations["b"].before
+    return None if before.evaluations > 1 else before.grads_at_step
+
+
 INVARIANT = Invariant(
-    id="stale-grads-accumulate",
-    statement="B: p.grad of frozen p is the in-order sum of the steps' gradients, bitwise, until cleared",
-    severity="wrong",
-    source="https://discuss.pytorch.org/t/58156",
-    judge=judge,
+    "stale-grads-accumulate",
+    "in B, the gradient of a frozen parameter is bit for bit the sum of the steps' gradients, in "
+    "their order, until it is cleared",
+    judge,
+    "https://discuss.pytorch.org/t/58156",
     compares=True,
     needs_optimizer=False,
 )

@@ -1,40 +1,28 @@
-"""B leaves gradients behind on what it does not own. They change nothing for what it trains."""
+"""B's leftover gradients, of parameters that its optimizer does not own, change no training."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import Invariant, Judgements
 from frostproof.invariants.pairs import Comparison
+from frostproof.spec.case import Role
 from frostproof.spec.program import Step
-from frostproof.training.observation import Moment, Trial
+from frostproof.training.observation import EventRecord, Trial
 
-CLEARING = Comparison(
-    "leftover gradients change what B trains: {left} and {right} differ",
-    "gradients left on what the optimizer does not own change nothing for what it trains",
-)
+CLEARING = Comparison("leftover gradients change what B trains: {left} and {right} differ")
+PAIRS: tuple[tuple[Role, Role], ...] = (("b", "cleared"), ("b", "second"), ("b", "rebuilt"))
 
 
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    trainable = moment.frozen.trainable
-    if not trainable or not moment.frozen.step or not isinstance(moment.event, Step):
-        return NOT_JUDGED
-    judgement: Judgement = NOT_JUDGED
-    for role in ("cleared", "second", "rebuilt"):
-        if role not in moment.seen or ("b", role) in trial.parted:
-            continue
-        found = CLEARING.differing(trial, moment, ("b", role), ("weights",), trainable)
-        if found is not None:
-            return found
-        judgement = HELD
-    return judgement
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    mask = record.mask
+    if mask.trainable and mask.step and isinstance(record.event, Step):
+        for roles in PAIRS:
+            yield from CLEARING.compare(trial, record, roles, ("weights",), mask.trainable)
 
 
 INVARIANT = Invariant(
-    id="stale-grads-harmless",
-    statement=(
-        "B, B with every grad cleared each step, B with a second optimizer that only zeroes what is frozen, and B with a new "
-        "optimizer for each mask until that forgets something: same bits on trainable p"
-    ),
-    severity="wrong",
-    source="https://discuss.pytorch.org/t/58156",
-    judge=judge,
+    "stale-grads-harmless",
+    "trainable parameters get the same bits in B, in B with every gradient cleared at each step, "
+    "in B with a second optimizer that only zeroes the gradients of frozen parameters, and in B "
+    "with a new optimizer for each mask (as long as it loses no state)",
+    judge,
+    "https://discuss.pytorch.org/t/58156",
     compares=True,
 )

@@ -1,65 +1,35 @@
-"""Unfrozen, a parameter trains: with the state that it had, or with none."""
+"""A parameter that is unfrozen trains: with the optimizer state that it had, or with none."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Judgement, Kind, Shown
-from frostproof.invariants.invariant import Invariant
-from frostproof.invariants.messages import at
-from frostproof.invariants.movement import moved, stuck
+from frostproof.invariants.assertions import stuck
+from frostproof.invariants.invariant import Invariant, Judgements
+from frostproof.invariants.movement import trains
 from frostproof.spec.program import Thaw, changes
-from frostproof.training.observation import Moment, Trial
+from frostproof.training.observation import EventRecord, Trial
+
+STUCK = stuck(
+    "{name}, thawed at event {since}, does not train in approach {approach}: "
+    "it had a gradient {found_at}, and has not moved since it was thawed"
+)
 
 
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    if not moment.last:
-        return NOT_JUDGED
-    judgement: Judgement = NOT_JUDGED
-    for earlier in trial.moments:
-        names = [
-            name for each in changes(earlier.event) if isinstance(each, Thaw) for name in each.names
-        ]
-        thawed = tuple(
-            i
-            for i in map(trial.case.positions.__getitem__, names)
-            if _trains_since(trial, earlier.number, i)
-        )
-        for role in ("a", "b"):
-            found = stuck(trial, role, earlier.number, thawed)
-            if found is not None:
-                i, number = found
-                return Breach(
-                    STUCK, (role,), moment.number, (i,), found=number, since=earlier.number
-                )
-            if moved(trial, role, earlier.number, thawed):
-                judgement = HELD
-    return judgement
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    for earlier in trial.records if record.last else ():
+        thaws = (each for each in changes(earlier.event) if isinstance(each, Thaw))
+        positions = (trial.case.positions[name] for each in thaws for name in each.names)
+        thawed = tuple(i for i in positions if _trains_since(trial, earlier.number, i))
+        yield from trains(STUCK, trial, record, "a", earlier.number, thawed)
+        yield from trains(STUCK, trial, record, "b", earlier.number, thawed)
 
 
 def _trains_since(trial: Trial, number: int, i: int) -> bool:
-    """Whether parameter `i` was frozen before the event with this number, and is trainable from then to the end."""
+    """Whether parameter `i` was frozen before the event with this number, and never since."""
     frozen = trial.case.frozen if number == 0 else trial.case.course[number - 1].step
-    return i in frozen and all(i in moment.frozen.trainable for moment in trial.moments[number:])
+    return i in frozen and all(i in record.mask.trainable for record in trial.records[number:])
 
-
-def _said(shown: Shown) -> str:
-    return (
-        f"{shown.name}, thawed at event {shown.breach.since}, does not train in approach {shown.approach}: "
-        f"it had a gradient {at(shown.trial.moments[shown.breach.found])}, and has not moved since it was thawed"
-    )
-
-
-STUCK = Kind(
-    "stuck",
-    _said,
-    lambda shown: shown.moves(
-        "once thawed, a parameter with a gradient trains again",
-        f"{shown.name} was thawed, had a gradient, and has not moved since",
-    ),
-    stuck=True,
-)
 
 INVARIANT = Invariant(
-    id="thaw-resumes",
-    statement="unfrozen later: step() does not raise, and the parameter trains again",
-    severity="wrong",
-    source="https://discuss.pytorch.org/t/71917",
-    judge=judge,
+    "thaw-resumes",
+    "after a parameter is unfrozen, step() does not raise, and the parameter trains again",
+    judge,
+    "https://discuss.pytorch.org/t/71917",
 )

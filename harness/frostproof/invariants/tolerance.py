@@ -1,16 +1,17 @@
-"""Whether A and B agree: bit for bit, unless the subject has a stated reason to round differently."""
+"""Whether A and B agree: bit for bit, unless the subject states why it rounds differently."""
 
 from math import inf, isfinite, isnan
 
 from frostproof.training.observation import Bits, Trial
 
 ROUNDING = {"float64": 1e-6, "float32": 1e-6, "bfloat16": 0.03}
-"""The largest difference that counts as rounding, by dtype, relative to the largest value of the tensor or to 1. In float64 it
-is far above what a few iterations make of one ulp, and far below any update; in bfloat16 it is a few ulp."""
+"""The largest difference that counts as rounding, by dtype, relative to the largest value of the
+tensor or to 1. In float64 it is far above what a few iterations make of one ulp, and far below any
+update; in bfloat16 it is a few ulp."""
 
 
 def is_rounding(trial: Trial, left: Bits | None, right: Bits | None) -> bool:
-    """Whether two tensors of one size differ by rounding alone, where the subject allows for it."""
+    """Whether two tensors of one size differ by rounding alone, where the subject allows it."""
     if not trial.allows_rounding or left is None or right is None or len(left) != len(right):
         return False
     difference = rounding(left, right, trial.case.dtype)
@@ -19,18 +20,19 @@ def is_rounding(trial: Trial, left: Bits | None, right: Bits | None) -> bool:
 
 
 def rounding(left: Bits, right: Bits, dtype: str) -> float | None:
-    """The largest difference between two tensors, in units in the last place; None where it is more than rounding makes."""
+    """The largest difference between two tensors, in units in the last place.
+
+    None where it is larger than rounding makes it.
+    """
     from frostproof.training.bits import ulp, values
 
     if left == right:
         return 0.0
     old, new = values(left, dtype), values(right, dtype)
-    # What is infinite or NaN is so in both, and says nothing of how large a rounding is.
-    pairs = [
-        (x, y) for x, y in zip(old, new, strict=True) if x != y and not (isnan(x) and isnan(y))
-    ]
+    # Infinite values and NaNs must be the same in both. How large a rounding is, they do not tell.
+    pairs = zip(old, new, strict=True)
+    unequal = [(x, y) for x, y in pairs if x != y and not (isnan(x) and isnan(y))]
     largest = max([1.0, *(abs(x) for x in old if isfinite(x))])
-    difference = max(
-        (abs(x - y) if isfinite(x) and isfinite(y) else inf for x, y in pairs), default=0.0
-    )
+    sizes = (abs(x - y) if isfinite(x) and isfinite(y) else inf for x, y in unequal)
+    difference = max(sizes, default=0.0)
     return difference / ulp(largest, dtype) if difference <= ROUNDING[dtype] * largest else None

@@ -1,37 +1,25 @@
 """A and B train alike: the same losses and the same updates, bit for bit."""
 
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Judgement
-from frostproof.invariants.invariant import Invariant
-from frostproof.invariants.pairs import Comparison
+from frostproof.invariants.invariant import Invariant, Judgements
+from frostproof.invariants.pairs import TRAINED, Comparison
 from frostproof.spec.program import Step
-from frostproof.training.observation import Moment, Trial
+from frostproof.training.observation import EventRecord, Trial
 
-AB = Comparison(
-    "A and B update a trainable parameter differently",
-    "A freezes by requires_grad=False, B by what the optimizer owns: what trains must train alike",
-    exact=False,
-)
+AB = Comparison("A and B update a trainable parameter differently", exact=False)
 
 
-def judge(trial: Trial, moment: Moment) -> Judgement:
-    trainable = moment.frozen.trainable
-    if not trainable or not isinstance(moment.event, Step) or ("a", "b") in trial.parted:
-        return NOT_JUDGED
-    if trial.first_added("b"):
-        return NOT_JUDGED  # from then on, it is for group-added-trains to judge
-    return (
-        AB.differing(trial, moment, ("a", "b"), ("weights", "losses", "buffers"), trainable) or HELD
-    )
+def judge(trial: Trial, record: EventRecord) -> Judgements:
+    trainable = record.mask.trainable
+    # Once a group was added, group-added-trains judges it.
+    if trainable and isinstance(record.event, Step) and not trial.first_added("b"):
+        yield from AB.compare(trial, record, ("a", "b"), TRAINED, trainable)
 
 
 INVARIANT = Invariant(
-    id="trainable-updates-match",
-    statement=(
-        "for all trainable p, all steps at which A and B hand their optimizers the same: bits(p in A) = bits(p in B), and the losses "
-        "and buffers too; where they hand them something else, its cause is seen"
-    ),
-    severity="wrong",
-    source="https://discuss.pytorch.org/t/58156",
-    judge=judge,
+    "trainable-updates-match",
+    "A and B give every trainable parameter the same bits in every step, with the same losses and "
+    "buffers, unless a cause was observed for which their optimizers receive different inputs",
+    judge,
+    "https://discuss.pytorch.org/t/58156",
     compares=True,
 )

@@ -68,7 +68,7 @@ ABILITIES: dict[Ability, Program] = {
 """What not every optimizer can do -> a program that needs it."""
 
 BY_STEP: tuple[Ability, ...] = ("Clip", "ZeroGrad", "micro-batches", "drop", "autocast", "scaler")
-"""What takes a moment between backward and step, which a fused backward does not have."""
+"""What takes a record between backward and step, which a fused backward does not have."""
 
 
 _PROCESS_GROUP = compile(
@@ -292,8 +292,8 @@ def _patience(subject: Subject, device: str, options: Options | None) -> int:
     dtype = subject.dtypes[0]
     trial = _some_steps(subject, device, dtype, options=options)
     start = trial.starts["a"].weights
-    for number, moment in enumerate(trial.moments, start=1):
-        pairs = list(zip(start, moment.seen["a"].weights, strict=True))
+    for number, record in enumerate(trial.records, start=1):
+        pairs = list(zip(start, record.observations["a"].weights, strict=True))
         if subject.parameters == "sparse":  # rows that no sample names have no gradient
             moved = all(old != new for old, new in pairs)
         else:
@@ -350,7 +350,7 @@ def _fault(
         return Fault(trial.crash.index, f"cannot {what}: {trial.crash}")
     if device == "meta":
         return None
-    start, last = trial.starts["a"].weights, trial.moments[-1].seen["a"].weights
+    start, last = trial.starts["a"].weights, trial.records[-1].observations["a"].weights
     for parameter, data in zip(trial.case.parameters, last, strict=True):
         if not finite(data, dtype):
             return Fault(
@@ -358,7 +358,7 @@ def _fault(
                 f"makes {parameter.name} infinite or NaN in {steps} steps with nothing frozen",
             )
     if last == start:
-        uses = [moment.seen["a"].closure for moment in trial.moments]
+        uses = [record.observations["a"].closure for record in trial.records]
         without = any(use is not None and not use.grad_enabled for use in uses)
         why = "calls its closure with gradients disabled, and " if without else ""
         return Fault(

@@ -1,1 +1,1 @@
-"""Reports for people: the terminal's table, Markdown, and the HTML page."""
+"""Reports for people: the table in the terminal, Markdown, and the HTML page."""

@@ -1,7 +1,7 @@
-"""Evidence: the case and the script beside a results file, read for the page.
+"""The case files and scripts that a results file names, read for the HTML page.
 
-A results file may come from anywhere. What it points to is read only inside the folder that it is in, or the current one, and
-only where it is a case or a Python file: a page is shown to others, and must not quote other files.
+A results file may come from anywhere, and its page may be shown to others. So a file is read only
+if it is a case or a Python file inside the results file's folder or the current folder.
 """
 
 from __future__ import annotations
@@ -14,80 +14,82 @@ from frostproof.errors import CaseError
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
 from frostproof.spec.casefile import CaseFile, bounded, load
 
-LARGEST = 1 << 18
+LARGEST_SCRIPT = 1 << 18
+"""Bytes of a script that is read."""
 
 
-class Evidence(NamedTuple):
-    """What there is of one counterexample; `path`: where its case was found."""
+class Attachments(NamedTuple):
+    """The files of one counterexample, as far as they can be read."""
 
     path: Path | None = None
+    """Where the case file was found."""
     case: CaseFile | None = None
     script: str | None = None
 
 
-def located(results: Results, folder: Path) -> Results:
-    """The results with the names of files as they are found from the current folder; `folder`: where the results file is."""
+def locate_files(results: Results, folder: Path) -> Results:
+    """Change the file names in the results so that they hold from the current folder. `folder` is
+    where the results file is."""
+    folders = (folder, Path())
     for subject in results.subjects:
         rows: list[SubjectRow | InvariantRow] = [subject, *subject.invariants]
         for row in rows:
-            row.case = str(_inside(row.case, ".json", (folder, Path())) or row.case or "") or None
-            row.reproducer = (
-                str(_inside(row.reproducer, ".py", (folder, Path())) or row.reproducer or "")
-                or None
-            )
+            row.case = str(_inside(row.case, ".json", folders) or row.case or "") or None
+            script = _inside(row.reproducer, ".py", folders) or row.reproducer
+            row.reproducer = str(script or "") or None
     return results
 
 
-def evidence(subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]) -> Evidence:
-    """The case and the script that a row of results names, where they can be read. A case of something else is none."""
-    path, case = _inside(row.case, ".json", folders), None
-    if path is not None:
-        try:
-            case = load(path)
-        except CaseError:
-            path = None
-    if case is not None and (*subject.key, row.id, row.message) != (
-        case.target,
-        case.variant,
-        case.device,
-        case.invariant,
-        case.message,
-    ):
+def read_attachments(
+    subject: SubjectRow, row: InvariantRow, folders: Sequence[Path]
+) -> Attachments:
+    """The case and the script of an invariant's row. A case of another row is ignored."""
+    path, case = _read_case(row.case, folders)
+    if case is not None:
+        of_case = (case.target, case.variant, case.device, case.invariant, case.message)
+        if of_case != (*subject.key, row.id, row.message):
+            path = case = None
+    return Attachments(path, case, _read_script(row.reproducer, folders))
+
+
+def read_crash_attachments(subject: SubjectRow, folders: Sequence[Path]) -> Attachments:
+    """The case and the script of a crashed subject's row. A case of another row is ignored."""
+    path, case = _read_case(subject.case, folders)
+    if case is not None and subject.key != (case.target, case.variant, case.device):
         path = case = None
-    return Evidence(path, case, _script(row.reproducer, folders))
+    return Attachments(path, case, _read_script(subject.reproducer, folders))
 
 
-def evidence_of_crash(subject: SubjectRow, folders: Sequence[Path]) -> Evidence:
-    """The case and the script that the row of a subject that crashed names, where they can be read."""
-    path = _inside(subject.case, ".json", folders)
+def _read_case(
+    name: str | None, folders: Sequence[Path]
+) -> tuple[Path, CaseFile] | tuple[None, None]:
+    path = _inside(name, ".json", folders)
     try:
-        case = None if path is None else load(path)
+        return (None, None) if path is None else (path, load(path))
     except CaseError:
-        case = None
-    if case is None or subject.key != (case.target, case.variant, case.device):
-        path = case = None
-    return Evidence(path, case, _script(subject.reproducer, folders))
+        return None, None
 
 
-def _script(name: str | None, folders: Sequence[Path]) -> str | None:
-    file = _inside(name, ".py", folders)
+def _read_script(name: str | None, folders: Sequence[Path]) -> str | None:
+    path = _inside(name, ".py", folders)
     try:
-        return None if file is None else bounded(file, LARGEST, "script").decode("utf-8", "replace")
+        content = None if path is None else bounded(path, LARGEST_SCRIPT, "script")
     except CaseError:
         return None
+    return None if content is None else content.decode("utf-8", "replace")
 
 
 def _inside(name: str | None, suffix: str, folders: Sequence[Path]) -> Path | None:
-    """The file of this name in one of the folders, links followed; None where it is outside."""
-    for folder in folders if name and name.endswith(suffix) and name.isprintable() else ():
+    """The file of this name in one of the folders, if it is still inside them after links are
+    followed."""
+    if not name or not name.endswith(suffix) or not name.isprintable():
+        return None
+    for folder in folders:
         try:
-            path = folder / name  # type: ignore[operator]
+            path = folder / name
             real = path.resolve()
-            if (
-                real.suffix == suffix
-                and real.is_file()
-                and any(real.is_relative_to(each.resolve()) for each in folders)
-            ):
+            inside = any(real.is_relative_to(each.resolve()) for each in folders)
+            if real.suffix == suffix and real.is_file() and inside:
                 return path
         except (OSError, RuntimeError, ValueError):
             continue

@@ -1,4 +1,4 @@
-"""A failure in short: what must hold, what was seen instead, on which network, and the command that runs it again."""
+"""A failure in short: the invariant, the violation, the network, and the command for a replay."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frostproof.errors import ViolationError, one_line
-from frostproof.report.network_code import conditions, hyperparameters, network
+from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
 from frostproof.spec.casefile import path_of
 
 if TYPE_CHECKING:
+    from frostproof.spec.case import Case
     from frostproof.verification.verification import Verification
 
 
-def is_violation(error: BaseException | None) -> bool:
-    """Whether there is nothing more to this exception than the violations that the verification has on record."""
+def only_violations(error: BaseException | None) -> bool:
+    """Whether the exception is a ViolationError, or a group of nothing but ViolationErrors."""
     if isinstance(error, ViolationError):
         return True
-    return type(error) is ExceptionGroup and all(map(is_violation, error.exceptions))
+    return type(error) is ExceptionGroup and all(map(only_violations, error.exceptions))
 
 
-def short(verification: Verification, folder: Path, doubtful: Collection[str] = ()) -> str:
-    """The gravest violation with its network, and the names of the others. `folder`: where case files go; `doubtful`: the ids of
-    what no script shows, which comes last.
+def failure_text(verification: Verification, folder: Path, doubtful: Collection[str] = ()) -> str:
+    """The gravest violation with its network, and the ids of the others; "" if there is none.
+
+    `folder` is where case files are written. Invariants whose ids are in `doubtful` come last.
     """
     broken = [
-        i
-        for i in verification.invariants
-        if verification.tallies[i.id].violated and verification.fails(i)
+        invariant
+        for invariant in verification.invariants
+        if verification.tallies[invariant.id].violated and verification.fails(invariant)
     ]
     broken.sort(key=lambda invariant: invariant.id in doubtful)
     if not broken:
@@ -38,40 +40,34 @@ def short(verification: Verification, folder: Path, doubtful: Collection[str] = 
     tally = verification.tallies[first.id]
     lines = [f"{first.id}: {first.statement}", f"  {one_line(tally.message, 1000)}"]
     if tally.case is not None:
-        case = tally.case
         event = tally.shown.breach.event if tally.shown is not None else -1
-        frozen = case.course[event].step if event >= 0 else case.frozen
-        lines += [
-            "",
-            *(f"    {line}" for line in network(case.architecture, frozen).splitlines()),
-            "",
-        ]
-        lines.append(
-            f"  optimizer: {verification.subject.name}({hyperparameters(case)}) on {verification.device}"
-        )
-        lines.append(f"  program:   {', '.join(map(repr, case.program))}")
-        lines.append(
-            f"  at first:  {', '.join(case.mask) or 'nothing'} frozen; {', '.join(conditions(case))}"
-        )
-        lines.append(f"  again:     {again(path_of(folder, *_key(verification), first.id))}")
+        lines += _case_lines(verification, tally.case, event)
+        subject = verification.subject
+        key = (subject.target, subject.variant, verification.device)
+        lines.append(f"  replay:    {replay_command(path_of(folder, *key, first.id))}")
     if others:
-        lines.append(
-            f"  it breaks too: {', '.join(each.id + ' (doubtful)' * (each.id in doubtful) for each in others)}"
-        )
+        names = [each.id + " (doubtful)" * (each.id in doubtful) for each in others]
+        lines.append(f"  also violated: {', '.join(names)}")
     return "\n".join(lines)
 
 
-def again(path: str | Path) -> str:
-    """The command that runs a saved case again."""
+def _case_lines(verification: Verification, case: Case, event: int) -> Iterator[str]:
+    frozen = case.course[event].step if event >= 0 else case.frozen
+    code = network_code(case.architecture, frozen)
+    yield from ("", *(f"    {line}" for line in code.splitlines()), "")
+    optimizer = f"{verification.subject.name}({hyperparameter_text(case)})"
+    yield f"  optimizer: {optimizer} on {verification.device}"
+    yield f"  program:   {', '.join(map(repr, case.program))}"
+    mask = ", ".join(case.mask) or "nothing"
+    yield f"  start:     {mask} frozen; {', '.join(case_conditions(case))}"
+
+
+def replay_command(path: str | Path) -> str:
     return f"frostproof replay {shlex.quote(str(path))}"
 
 
-def commands(paths: list[str], most: int = 8) -> Iterator[str]:
-    """The commands that run these cases again, the last line one of them."""
+def replay_commands(paths: list[str], most: int = 8) -> Iterator[str]:
+    """The replay commands of these cases, at most `most` of them, and where the other cases are."""
     if len(paths) > most:
         yield f"{len(paths) - most} more cases are in {Path(paths[0]).parent}"
-    yield from map(again, paths[:most])
-
-
-def _key(verification: Verification) -> tuple[str, str, str]:
-    return verification.subject.target, verification.subject.variant, verification.device
+    yield from map(replay_command, paths[:most])

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 
 from frostproof.errors import one_line
 from frostproof.results.baseline import changes
-from frostproof.results.rows import Results
+from frostproof.results.rows import Results, SubjectRow
 
-LARGEST = 1 << 20
+STEP_SUMMARY_LIMIT = 1 << 20
 """Bytes that the summary of a step on GitHub may have."""
 
-RANKS = ("crashed", "violated", "doubtful", "unusable", "held")
+STATUS_ORDER = ("crashed", "violated", "doubtful", "unusable", "held")
 
 
-def summary(results: Results, baseline: Results | None = None, largest: int = LARGEST) -> str:
-    """Totals, what changed since the baseline, and a table of what is not simply held, the worst first; at most `largest` bytes."""
-    total, environment = results.totals, results.environment
-    head = [
-        "## frostproof",
-        "",
-        f"{total.subjects} subjects, {total.trials:,} trials, {total.judgements:,} judgements in {total.seconds:.1f} s: "
-        f"**{total.violated} violated**, {f'**{total.doubtful} doubtful**, ' if total.doubtful else ''}{total.unusable} not judged.",
-        "",
-        f"torch {code(environment.torch)}, profile {code(environment.profile)}, seed {environment.seed}, "
-        f"devices {', '.join(map(code, environment.devices))}.",
-        "",
-    ]
+def results_markdown(
+    results: Results, baseline: Results | None = None, limit: int = STEP_SUMMARY_LIMIT
+) -> str:
+    """Totals, changes since the baseline, and a table of the subjects that did not simply hold, the
+    worst first. The text has at most `limit` bytes."""
+    lines = [*_head(results)]
     tables = [("| optimizer | device | status | what |", _rows(results))]
     if baseline is not None:
-        tables.insert(
-            0,
-            (
-                "| since the baseline | optimizer | device | invariant |",
-                _changed(results, baseline),
-            ),
-        )
-    left = largest - sum(len(line.encode()) + 1 for line in head) - 1024
-    lines = head
+        title = "| since the baseline | optimizer | device | invariant |"
+        tables.insert(0, (title, _changes(results, baseline)))
+    left = limit - sum(len(line.encode()) + 1 for line in lines) - 1024
     for title, rows in tables:
         written = 0
         for row in rows:
@@ -55,40 +43,66 @@ def summary(results: Results, baseline: Results | None = None, largest: int = LA
     return "\n".join(lines)
 
 
+def _head(results: Results) -> Iterator[str]:
+    total, environment = results.totals, results.environment
+    counts = (
+        f"{total.subjects} subjects, {total.trials:,} trials, {total.judgements:,} judgements "
+        f"in {total.seconds:.1f} s"
+    )
+    doubtful = f"**{total.doubtful} doubtful**, " if total.doubtful else ""
+    failed = f"**{total.violated} violated**, {doubtful}{total.unusable} not judged"
+    devices = ", ".join(map(code_span, environment.devices))
+    run = f"profile {code_span(environment.profile)}, seed {environment.seed}"
+    yield from ("## frostproof", "", f"{counts}: {failed}.", "")
+    yield from (f"torch {code_span(environment.torch)}, {run}, devices {devices}.", "")
+
+
 def _rows(results: Results) -> Iterator[str]:
-    for row in sorted(results.subjects, key=lambda row: RANKS.index(row.status)):
-        faults = [
-            f"**{each.id}**: {code(each.message or '')}"
-            for each in row.invariants
-            if each.status in ("violated", "doubtful")
-        ]
-        faults += [
-            f"{each.id}: {code(each.message or '')}"
-            for each in row.invariants
-            if each.status == "expected"
-        ]
+    for row in sorted(results.subjects, key=lambda row: STATUS_ORDER.index(row.status)):
+        faults = [*_faults(row, "violated", "doubtful"), *_faults(row, "expected")]
         if faults or row.status != "held":
             files = [
-                f"{word}: {code(file)}"
+                f"{word}: {code_span(file)}"
                 for word, file in (("case", row.case), ("script", row.reproducer))
                 if file
             ]
-            what = "; ".join([*([code(row.reason)] if row.reason else []), *files, *faults])
-            yield f"| {code(row.name)} | {code(row.device)} | {row.status} | {what} |"
+            reason = [code_span(row.reason)] if row.reason else []
+            what = "; ".join([*reason, *files, *faults])
+            yield f"| {code_span(row.name)} | {code_span(row.device)} | {row.status} | {what} |"
 
 
-def _changed(results: Results, baseline: Results) -> Iterator[str]:
-    names = {row.key: code(row.name) for row in results.subjects}
+def _faults(row: SubjectRow, *statuses: str) -> Iterator[str]:
+    for each in row.invariants:
+        if each.status in statuses:
+            name = each.id if each.status == "expected" else f"**{each.id}**"
+            yield f"{name}: {code_span(each.message or '')}"
+
+
+def _changes(results: Results, baseline: Results) -> Iterator[str]:
+    names = {row.key: code_span(row.name) for row in results.subjects}
     found = changes(results, baseline)
     for change in ("new", "fixed", "still"):
-        for (*key, identity), each in found.items():
+        for (target, variant, device, identity), each in found.items():
             if each == change:
-                target, variant, device = key
-                yield f"| **{change}** | {names[target, variant, device]} | {code(device)} | {code(identity)} |"
+                name = names[target, variant, device]
+                yield f"| **{change}** | {name} | {code_span(device)} | {code_span(identity)} |"
 
 
-def code(text: str, longest: int = 400) -> str:
-    """`text` from outside, cut to a length, in a span of code inside a table: nothing in it is a link, an image or a mention."""
+def paragraph(text: str, margin: str = "") -> str:
+    """The text in lines of at most 100 columns, each after the margin."""
+    return textwrap.fill(
+        text,
+        100,
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def code_span(text: str, longest: int = 400) -> str:
+    """Text from outside as a code span in a table, at most `longest` letters of it. Nothing in it
+    becomes a link, an image or a mention."""
     words = one_line(text, longest).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", words)), default=0))
     return f"{fence} {words} {fence}" if "`" in words else f"{fence}{words or ' '}{fence}"

@@ -1,4 +1,4 @@
-"""A network as the code that people would write, with what is frozen beside it."""
+"""A network as the code that people would write, with its frozen parameters in comments."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from frostproof.spec.case import Case
 from frostproof.spec.layers import Layer, Sequential, Shape, TiedLinear
 
 
-def network(architecture: Architecture, frozen: Collection[int]) -> str:
-    """`nn.Sequential(...)`, a line for each layer; `frozen`: positions of the parameters to mark.
+def network_code(architecture: Architecture, frozen: Collection[int]) -> str:
+    """`nn.Sequential(...)`, one line for each layer. `frozen` has the positions of parameters.
 
-    >>> print(network(Architecture(Input((2,)), (Linear(3), Tanh())), {0, 1}))
+    >>> from frostproof.spec.architecture import Input
+    >>> from frostproof.spec.layers import Linear, Tanh
+    >>> print(network_code(Architecture(Input((2,)), (Linear(3), Tanh())), {0, 1}))
     nn.Sequential(
         nn.Linear(2, 3),  # frozen
         nn.Tanh(),
@@ -58,20 +60,19 @@ def _notes(architecture: Architecture, frozen: Collection[int]) -> Iterator[tupl
             yield place.path, f"  # {note}"
 
 
-def hyperparameters(case: Case) -> str:
-    """What the optimizer is constructed with: `lr=0.1, betas=(0.9, 0.99)`; groups that differ are set apart."""
+def hyperparameter_text(case: Case) -> str:
+    """The arguments of the optimizer, as `lr=0.1, betas=(0.9, 0.99)`. If groups differ, one text
+    for each."""
     texts = [
         ", ".join(f"{name}={value!r}" for name, value in group.options) for group in case.groups
     ]
-    return (
-        texts[0]
-        if len(set(texts)) == 1
-        else "; ".join(f"group {i}: {text}" for i, text in enumerate(texts))
-    )
+    if len(set(texts)) == 1:
+        return texts[0]
+    return "; ".join(f"group {i}: {text}" for i, text in enumerate(texts))
 
 
-def conditions(case: Case) -> Iterator[str]:
-    """What else the case sets, in words."""
+def case_conditions(case: Case) -> Iterator[str]:
+    """The other settings of the case, in words."""
     yield case.dtype
     yield f"batch {case.batch}"
     yield f"seed {case.seed}"

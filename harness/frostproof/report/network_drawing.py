@@ -1,4 +1,4 @@
-"""A drawing of a network as geometry: boxes for layers, tags for parameters, and how far gradients flow back."""
+"""The geometry of a network's drawing: layers, parameters, and how far gradients flow back."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from frostproof.spec.case import Case, Positions
 from frostproof.spec.layers import TiedLinear
 
 WIDTH, LEFT, RIGHT = 400, 8, 44
-"""Of the drawing, and the margins of its boxes; gradients flow in the right one."""
+"""The width of the drawing, and its margins. The arrows of gradients are in the right margin."""
 
 LINE, GAP, LETTER = 22, 20, 7.3
-"""Height of a line of text, distance of boxes, width of a letter."""
+"""The height of a line of text, the distance of boxes, and the width of a letter."""
 
 
-class Focus(NamedTuple):
-    """Where a violation shows: the number of the event, None where that is not known, and the positions of the parameters."""
+class ViolationPlace(NamedTuple):
+    """The event and the parameters of a violation."""
 
     event: int | None = None
+    """The number of the event, if it is known."""
     parameters: Positions = ()
 
 
-class Tag(NamedTuple):
-    """A parameter. `named`: the violation names it."""
+class ParameterTag(NamedTuple):
+    """A parameter in the drawing. `named` says whether the violation names it."""
 
     name: str
     title: str
@@ -34,8 +35,8 @@ class Tag(NamedTuple):
     named: bool
 
 
-class Box(NamedTuple):
-    """A layer. `flows`: whether its output requires grad; `path`: whether it lies between the loss and a named parameter."""
+class LayerBox(NamedTuple):
+    """A layer in the drawing."""
 
     path: str
     call: str
@@ -44,12 +45,15 @@ class Box(NamedTuple):
     frozen: bool
     named: bool
     flows: bool
+    """Whether its output requires grad."""
     on_path: bool
-    tags: tuple[Tag, ...]
+    """Whether it lies between the loss and a named parameter."""
+    tags: tuple[ParameterTag, ...]
 
 
-class Drawing(NamedTuple):
-    """Layers from the samples down to the loss, as approach A sees them at one event; `words` says the same."""
+class NetworkDrawing(NamedTuple):
+    """The layers from the samples down to the loss, under approach A at one event. `words` is the
+    text for readers who cannot see the drawing."""
 
     width: int
     height: int
@@ -57,50 +61,49 @@ class Drawing(NamedTuple):
     right: int
     box_width: int
     loss: int
-    boxes: tuple[Box, ...]
+    boxes: tuple[LayerBox, ...]
     words: str
 
 
-def drawing(case: Case, focus: Focus) -> Drawing:
-    """The network of a case, with what is frozen at the event on which the focus lies, or at first."""
-    frozen = frozenset(case.course[focus.event].step if focus.event is not None else case.frozen)
-    places = case.architecture.places
+def draw_network(case: Case, place: ViolationPlace) -> NetworkDrawing:
+    """The network of a case, with its frozen parameters at the event of the violation if that is
+    known, otherwise at the start."""
+    frozen = frozenset(case.course[place.event].step if place.event is not None else case.frozen)
+    layers = case.architecture.places
     flows = case.architecture.graph(frozen, case.differentiable_input)
-    named = [
-        number for number, place in enumerate(places) if set(place.uses) & set(focus.parameters)
-    ]
+    named = [i for i, layer in enumerate(layers) if set(layer.uses) & set(place.parameters)]
     top = start = 14 + GAP
     boxes = []
-    for number, place in enumerate(places):
-        tags = _tags(case, number, top + 2 * LINE - 8, frozen, focus.parameters)
+    for number, layer in enumerate(layers):
+        tags = _tags(case, number, top + 2 * LINE - 8, frozen, place.parameters)
         height = int(max((tag.y + LINE + 4 for tag in tags), default=top + LINE + 10) - top)
-        uses = place.uses
-        call = str(place.layer.constructor(place.shape))
-        if isinstance(place.layer, TiedLinear):
-            call += f", weight of {places[place.layer.of].path}"
-        boxes.append(
-            Box(
-                place.path,
-                _cut(call, 42 - len(place.path)),
-                top,
-                height,
-                bool(uses) and frozen.issuperset(uses),
-                number in named,
-                flows[number],
-                bool(named) and number >= named[0],
-                tags,
-            )
+        call = str(layer.layer.constructor(layer.shape))
+        if isinstance(layer.layer, TiedLinear):
+            call += f", weight of {layers[layer.layer.of].path}"
+        box = LayerBox(
+            path=layer.path,
+            call=_cut(call, 42 - len(layer.path)),
+            y=top,
+            height=height,
+            frozen=bool(layer.uses) and frozen.issuperset(layer.uses),
+            named=number in named,
+            flows=flows[number],
+            on_path=bool(named) and number >= named[0],
+            tags=tags,
         )
+        boxes.append(box)
         top += height + GAP
-    words = f"{len(places)} layers; frozen: {_names(case, frozen)}; named by the violation: {_names(case, focus.parameters)}"
-    return Drawing(
-        WIDTH, top + 26, start, WIDTH - RIGHT, WIDTH - LEFT - RIGHT, top, tuple(boxes), words
+    words = (
+        f"{len(layers)} layers; frozen: {_names(case, frozen)}; "
+        f"named by the violation: {_names(case, place.parameters)}"
     )
+    right, width = WIDTH - RIGHT, WIDTH - LEFT - RIGHT
+    return NetworkDrawing(WIDTH, top + 26, start, right, width, top, tuple(boxes), words)
 
 
 def _tags(
     case: Case, number: int, y: float, frozen: Collection[int], named: Collection[int]
-) -> tuple[Tag, ...]:
+) -> tuple[ParameterTag, ...]:
     """The parameters of one layer, in rows that fit its box."""
     place, tags, x = case.architecture.places[number], [], LEFT + 10.0
     for i in place.uses:
@@ -109,10 +112,10 @@ def _tags(
         width = len(name) * LETTER + 16
         if x + width > WIDTH - RIGHT - 6 and x > LEFT + 10:
             x, y = LEFT + 10.0, y + LINE + 4
-        title = (
-            f"{parameter.name} {tuple(parameter.shape)}, {'frozen' if i in frozen else 'trainable'}"
-        )
-        tags.append(Tag(name, title, round(x, 1), y, round(width, 1), i in frozen, i in named))
+        kind = "frozen" if i in frozen else "trainable"
+        title = f"{parameter.name} {tuple(parameter.shape)}, {kind}"
+        box = (round(x, 1), y, round(width, 1))
+        tags.append(ParameterTag(name, title, *box, i in frozen, i in named))
         x += width + 6
     return tuple(tags)
 

@@ -1,4 +1,5 @@
-"""The table at the end: one line per optimizer and device, one column per invariant; fits 80 columns."""
+"""The table at the end of a run: one line for each optimizer and device, one column for each
+invariant, in 80 columns."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from frostproof.errors import one_line
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.results.rows import InvariantRow, SubjectRow, Totals
 
-SYMBOLS = {
+STATUS_SYMBOLS = {
     "held": ".",
     "violated": "X",
     "expected": "x",
@@ -19,61 +20,54 @@ SYMBOLS = {
     "not-applicable": " ",
 }
 COST = "$"
-MANY = 40
+MOST_ROWS = 40
+"""If there are more rows, those that simply held get no line of their own."""
 LEGEND = (
     f". held   X violated   x violated, as expected   {COST} costs memory or time",
     "D doubtful: seen in a trial, not shown by its script   ? never judged",
 )
 
 
-def table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
-    """Optimizer x invariant, what is wrong in words, and the totals."""
-    return (
-        "\n".join([_matrix(rows, width), *_legend(rows), "", *_words(rows), _totals(total)]) + "\n"
-    )
+def results_table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
+    """The matrix of optimizers and invariants, the faults in words, and the totals."""
+    lines = [*_matrix(rows, width), *_legend(rows), "", *_words(rows), _totals(total)]
+    return "\n".join(lines) + "\n"
 
 
-def _matrix(rows: list[SubjectRow], width: int) -> str:
-    """A line for each row. Of many, those that simply held are named below it, to keep it to what there is to see."""
-    shown = sorted(
-        (row for row in rows if row.status != "unusable"), key=lambda row: (row.name, row.device)
-    )
-    plain = [row for row in shown if _is_plain(row)] if len(shown) > MANY else []
+def _matrix(rows: list[SubjectRow], width: int) -> Iterable[str]:
+    shown = [row for row in rows if row.status != "unusable"]
+    shown.sort(key=lambda row: (row.name, row.device))
+    plain = [row for row in shown if _is_plain(row)] if len(shown) > MOST_ROWS else []
     shown = [row for row in shown if row not in plain]
-    device = max([6, *(len(row.device) for row in shown)])
-    trials = max([6, *(len(str(row.trials)) for row in shown)])
-    room = width - device - trials - len(_grouped(" " * len(INVARIANTS))) - 3
-    name = min(room, max([9, *(len(row.name) for row in shown)]))
-    numbers = _grouped("".join(str((number + 1) % 10) for number in range(len(INVARIANTS))))
-    lines = (
-        [f"{'optimizer':{name}} {'device':{device}} {'trials':>{trials}} {numbers}"]
-        if shown
-        else []
-    )
-    for row in shown:
-        marks = {each.id: _mark(each) for each in row.invariants}
-        text = (
-            "!" * len(INVARIANTS)
-            if row.status == "crashed"
-            else "".join(marks.get(i.id, " ") for i in INVARIANTS)
-        )
-        lines.append(
-            f"{_end(row.name, name):{name}} {row.device:{device}} {row.trials:>{trials}} {_grouped(text)}".rstrip()
-        )
+    if shown:
+        yield from _lines(shown, width)
     if plain:
-        lines += [
-            "",
-            f"all held, {sum(row.trials for row in plain):,} trials of these {len(plain)}:",
-        ]
-        for text in _named(plain):
-            lines += textwrap.wrap(
-                text, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False
+        trials = sum(row.trials for row in plain)
+        yield from ("", f"all held, {trials:,} trials of these {len(plain)}:")
+        for text in _names_by_module(plain):
+            yield textwrap.fill(
+                text, width, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False
             )
-    return "\n".join(lines)
 
 
-def _named(rows: Iterable[SubjectRow]) -> Iterable[str]:
-    """A text for each module with its optimizers and their implementations: `torch.optim: Adam (forloop, fused), Rprop`."""
+def _lines(rows: list[SubjectRow], width: int) -> Iterable[str]:
+    device = max([6, *(len(row.device) for row in rows)])
+    trials = max([6, *(len(str(row.trials)) for row in rows)])
+    room = width - device - trials - len(_in_fives(" " * len(INVARIANTS))) - 3
+    name = min(room, max([9, *(len(row.name) for row in rows)]))
+    numbers = _in_fives("".join(str((number + 1) % 10) for number in range(len(INVARIANTS))))
+    yield f"{'optimizer':{name}} {'device':{device}} {'trials':>{trials}} {numbers}"
+    for row in rows:
+        marks = {each.id: _mark(each) for each in row.invariants}
+        text = "".join(marks.get(invariant.id, " ") for invariant in INVARIANTS)
+        if row.status == "crashed":
+            text = "!" * len(INVARIANTS)
+        numbers = f"{row.device:{device}} {row.trials:>{trials}}"
+        yield f"{end_of_name(row.name, name):{name}} {numbers} {_in_fives(text)}".rstrip()
+
+
+def _names_by_module(rows: Iterable[SubjectRow]) -> Iterable[str]:
+    """The optimizers of each module with their variants: `torch.optim: Adam (foreach), Rprop`."""
     modules: dict[str, dict[str, dict[str, None]]] = {}
     for row in rows:
         module, _, name = row.target.rpartition(":")
@@ -92,18 +86,19 @@ def _is_plain(row: SubjectRow) -> bool:
     )
 
 
-def _grouped(marks: str) -> str:
-    """In fives, so that the eye finds its column."""
+def _in_fives(marks: str) -> str:
+    """With a space after every fifth mark, so that a column is easy to find."""
     return " ".join(marks[i : i + 5] for i in range(0, len(marks), 5))
 
 
-def _end(name: str, longest: int) -> str:
-    """The end of a name that is too long, where what tells it from others stands."""
+def end_of_name(name: str, longest: int) -> str:
+    """A name that is too long loses its beginning, because its end tells it from others."""
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 def _mark(row: InvariantRow) -> str:
-    return COST if row.status == "violated" and row.severity == "cost" else SYMBOLS[row.status]
+    is_cost = row.status == "violated" and row.severity == "cost"
+    return COST if is_cost else STATUS_SYMBOLS[row.status]
 
 
 def _legend(rows: list[SubjectRow]) -> Iterable[str]:
@@ -119,24 +114,22 @@ def _legend(rows: list[SubjectRow]) -> Iterable[str]:
 
 def _words(rows: list[SubjectRow]) -> Iterable[str]:
     for row in rows:
+        subject = f"{row.name} on {row.device}"
         for each in row.invariants:
             if each.status in ("violated", "doubtful"):
                 word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()
-                yield one_line(
-                    f"{word} {row.name} on {row.device}: {each.id}: {each.message}", 1000
-                )
+                yield one_line(f"{word} {subject}: {each.id}: {each.message}", 1000)
                 yield from _files(each)
         if row.status == "crashed":
-            yield f"CRASHED {row.name} on {row.device}: {row.reason}"
+            yield f"CRASHED {subject}: {row.reason}"
             yield from _files(row)
     expected = {
-        (row.name, each.id): each.message
+        (row.name, each.id): (each.message or "").removeprefix("expected: ").partition(";")[0]
         for row in rows
         for each in row.invariants
         if each.status == "expected"
     }
-    for (name, identity), message in expected.items():
-        yield f"known: {name}: {identity}: {(message or '').removeprefix('expected: ').partition(';')[0]}"
+    yield from (f"known: {name}: {id}: {message}" for (name, id), message in expected.items())
     unusable: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.status == "unusable":
@@ -153,23 +146,23 @@ def _files(row: InvariantRow | SubjectRow) -> Iterable[str]:
         yield f"    script: {row.reproducer}"
 
 
-def explained(rows: Iterable[SubjectRow]) -> Iterable[str]:
-    """A line for each invariant of which differences were explained, with the reasons and how often each was one."""
+def explained_lines(rows: Iterable[SubjectRow]) -> Iterable[str]:
+    """One line for each invariant with explained differences."""
     for row in rows:
         for each in row.invariants:
             if each.explained:
-                yield one_line(
-                    f"explained: {row.name} on {row.device}: {each.id}: {reasons(each)}", 1000
-                )
+                text = f"{row.name} on {row.device}: {each.id}: {explained_reasons(each)}"
+                yield one_line(f"explained: {text}", 1000)
 
 
-def reasons(row: InvariantRow) -> str:
-    """What explained differences, and how often."""
+def explained_reasons(row: InvariantRow) -> str:
+    """The explanations of differences, and how often each occurred."""
     return ", ".join(f"{reason} {count}" for reason, count in row.explained.items())
 
 
-def counted(total: Totals) -> str:
-    """How many subjects did not hold: `1 violated, 0 not judged`; with those that are doubtful, where there are any."""
+def status_counts(total: Totals) -> str:
+    """How many subjects did not hold: `1 violated, 0 not judged`, and doubtful ones if there are
+    any."""
     doubtful = [f"{total.doubtful} doubtful"] if total.doubtful else []
     return ", ".join([f"{total.violated} violated", *doubtful, f"{total.unusable} not judged"])
 
@@ -177,6 +170,6 @@ def counted(total: Totals) -> str:
 def _totals(total: Totals) -> str:
     rate = total.trials / total.seconds if total.seconds else 0.0
     return (
-        f"{total.subjects} subjects ({counted(total)}), {total.trials:,} trials, "
+        f"{total.subjects} subjects ({status_counts(total)}), {total.trials:,} trials, "
         f"{total.judgements:,} judgements, {total.seconds:.1f} s, {rate:.0f} trials/s"
     )

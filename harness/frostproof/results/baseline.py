@@ -19,8 +19,7 @@ def changes(now: Results, before: Results) -> dict[Key, Change]:
     What is no longer judged is not fixed; nor is what was not seen again in a subject that is still violated, as a search
     ends at the first that it finds.
 
-    >>> changes(now, before)  # doctest: +SKIP
-    {('mylib:Lion', 'default', 'cpu', 'thaw-resumes'): 'new'}
+    For example `{('mylib:Lion', 'default', 'cpu', 'thaw-resumes'): 'new'}`.
     """
     found, old = _verdicts(now), _verdicts(before)
     broken = {key[:3] for key, violated in found.items() if violated}

@@ -1,1 +1,1 @@
-"""One training run: a case becomes plain statements, which are executed while a recorder looks on."""
+"""One training: a case becomes plain statements, which are executed and observed."""

@@ -19,7 +19,10 @@ _ALIKE = False
 
 @contextmanager
 def nans_alike() -> Iterator[None]:
-    """In here every NaN has the same bits. Which of them arithmetic makes of several is left to the processor, and says nothing."""
+    """Within this context every NaN has the same bits.
+
+    Where an operation combines NaNs, the processor chooses the payload that survives.
+    """
     global _ALIKE
     before, _ALIKE = _ALIKE, True
     try:
@@ -35,7 +38,7 @@ def bits(tensor: Tensor) -> Bits:
     """
     if _ALIKE and tensor.is_floating_point() and tensor.layout is torch.strided:
         tensor = tensor.detach().where(~tensor.isnan(), math.nan)
-    # Reading the memory itself costs 1 us, a tenth of what a copy by torch operations does on these small tensors.
+    # Reading the memory itself costs 1 us, a tenth of a copy of a small tensor by torch.
     if tensor.is_cpu and tensor.layout is torch.strided and tensor.is_contiguous():
         return string_at(tensor.data_ptr(), tensor.nbytes)
     tensor = tensor.detach()
@@ -62,7 +65,10 @@ _PLAIN = (int, float, str, complex, type(None))
 
 
 def fingerprint(value: Any) -> Bits:
-    """The values in a nested state of dicts, lists, tensors and numbers, as bytes; of anything else, that it is there."""
+    """The values in a nested state of dicts, lists, tensors and numbers, as bytes.
+
+    Of any other value it has only the name of the type.
+    """
     if isinstance(value, _PLAIN):
         return repr(value).encode()
     if isinstance(value, Tensor):

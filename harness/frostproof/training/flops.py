@@ -1,6 +1,7 @@
 """FLOPs by `torch.utils.flop_counter`, with formulas for the CPU's kernels that it passes over.
 
-Matrix products, convolutions and attention count, two FLOPs for each multiplication; sums, activations and norms do not.
+Matrix products, convolutions and attention count, with two FLOPs for each multiplication. Sums,
+activations and norms do not count.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _attention_backward(
     out_shape: Any = None,
     **__: Any,
 ) -> int:
-    """The scores once more; then gradients of scores, queries, keys and values. All of them, whichever is asked for."""
+    """The scores once more, then the gradients of scores, queries, keys and values: always all."""
     return 2 * prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
 
 
@@ -73,7 +74,8 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     aten.mkldnn_rnn_layer: _lstm,
     aten.mkldnn_rnn_layer_backward: _lstm_backward,
 }
-"""What FlopCounterMode has no formula for, by shapes. Attention as torch counts it on accelerators (`sdpa_flop` there)."""
+"""Formulas, by shapes, that FlopCounterMode does not have. Attention is counted as torch counts it
+on accelerators (`sdpa_flop`)."""
 
 
 _by_shapes: Any = shape_wrapper
@@ -86,8 +88,8 @@ _ALL: dict[Any, Callable[..., int]] = {
 class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """A context that counts; `flops` are those so far.
 
-    `FlopCounterMode` with these formulas counts the same (a test compares them), and takes longer: it also follows modules, by
-    hooks that keep every graph alive until it ends.
+    `FlopCounterMode` with these formulas counts the same (a test compares them), but takes longer:
+    it also follows modules, by hooks that keep every graph alive until it ends.
     """
 
     supports_higher_order_operators = True
@@ -115,11 +117,11 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
 @contextmanager
 def comparable(model: nn.Module) -> Iterator[None]:
-    """Kernels that do the same work whatever is frozen, but for what autograd leaves out.
+    """Within this context kernels do the same work for every mask, except what autograd leaves out.
 
-    Without attention's fast path, which is taken where nothing requires grad and whose FLOPs nobody counts, and without
-    oneDNN's LSTM, which computes every gradient whatever is asked for and keeps a workspace of its own: ATen's LSTM, like
-    cuDNN's, leaves the gradients of frozen weights out.
+    Attention's fast path is off: it is taken only where nothing requires grad, and its FLOPs are
+    not counted. oneDNN's LSTM is off too: it always computes every gradient, and keeps a workspace
+    of its own. ATen's LSTM, like cuDNN's, leaves out the gradients of frozen weights.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

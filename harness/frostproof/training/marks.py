@@ -14,14 +14,24 @@ Phase = Literal[
     "load",
     "schedule",
 ]
-"""Where a training is. Each is the point of a mark, behind which its statements stand. `regroup`: the optimizer follows a mask that
-changes; `load`: a checkpoint is loaded.
+"""The phase of a training. Each is the point of a mark, which its statements follow.
 
-Other marks are points at which there is something to see, in this order within a step: `cleared` (gradients were zeroed), `loss`,
-`pass` (one backward pass is done), `gradients` (all are done), `clip` (the whole model's gradients are about to be clipped),
-`handed` (gradients are as step() finds them), `called` and `returning` (within a closure), `returned` (step(closure) is over),
-`refused` (a GradScaler raised for want of a gradient). `seed` puts the generators into the state of the event's seed. `before` and
-`end` enclose each event. `built`, `owned`, `changed`, `rebuilt`, `added`, `resumed`, `modes` and `switched` tell what has become of
-the model and its optimizer."""
+In `regroup` the optimizer follows a change of the mask; in `load` a checkpoint is loaded.
+
+Other marks are points at which there is something to observe. Within a step they come in this
+order:
+
+- `cleared`: gradients were cleared.
+- `loss`: the loss was computed.
+- `pass`: one backward pass is done; `gradients`: all are done.
+- `clip`: the gradients of the whole model are about to be clipped.
+- `handed`: gradients are as step() finds them.
+- `called`, `returning`: the start and the end of a closure; `returned`: step(closure) is over.
+- `refused`: GradScaler raised because no parameter had a gradient.
+
+`seed` puts the generators into the state of the event's seed. `before` and `end` enclose each
+event. `network`, `built`, `owned`, `changed`, `replacing`, `rebuilt`, `added`, `resumed`, `modes`
+and `switched` report changes of the model and its optimizer.
+"""
 
 PHASES = frozenset(get_args(Phase))

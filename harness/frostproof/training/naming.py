@@ -18,14 +18,16 @@ from frostproof.spec.subject import Subject
 class Naming:
     """Names for the classes and functions that a training uses.
 
-    `bound` has what each name stands for, which is all that a run needs. `imports` are the statements that bind the same names in
-    a script. Something that no script can name is bound all the same, and `unprintable` then has the reason.
+    A thing that no script can name is bound too, so that a trial can run; a script is then refused.
     """
 
     def __init__(self) -> None:
         self.imports: set[str] = set()
+        """Import statements that bind the names in a script."""
         self.bound: dict[str, Any] = {}
+        """What each name is bound to in a trial."""
         self.unprintable = ""
+        """The reason for which a script cannot name everything; empty where it can."""
 
     def of(self, thing: Any, target: str = "") -> str:
         """An expression for a class or a function."""
@@ -46,10 +48,8 @@ class Naming:
             self.bound[first] = owner
             return path
         name = getattr(thing, "__qualname__", None) or repr(thing)
-        return self._unnamed(
-            thing,
-            f"{name} cannot be imported by name: define it at the top level of a module, not in __main__",
-        )
+        remedy = "define it at the top level of a module, not in __main__"
+        return self._unnamed(thing, f"{name} cannot be imported by name: {remedy}")
 
     def value(self, value: Any) -> str:
         """An expression for an argument."""
@@ -73,10 +73,9 @@ class Naming:
             return f"{{{', '.join(f'{self.value(k)}: {self.value(v)}' for k, v in value.items())}}}"
         if callable(value) and not isinstance(value, torch.nn.Module):
             return self.of(value)
-        return self._unnamed(
-            value,
-            f"the argument {value!r:.60} cannot be written down: use numbers, strings, tuples or importable functions",
-        )
+        remedy = "use numbers, strings, tuples or importable functions"
+        reason = f"the argument {value!r:.60} cannot be written down: {remedy}"
+        return self._unnamed(value, reason)
 
     def keywords(self, arguments: Mapping[str, Any]) -> list[str]:
         return [f"{name}={self.value(value)}" for name, value in arguments.items()]
@@ -141,7 +140,10 @@ TAKEN = frozenset(
 
 
 def _is_attribute(module: str) -> bool:
-    """Whether a module of torch can be had by `import torch` alone; torch.optim.sgd, say, is deleted from its package."""
+    """Whether `import torch` is enough to reach a module of torch.
+
+    torch.optim.sgd, for example, is deleted from its package.
+    """
     found: Any = torch
     for part in module.split(".")[1:]:
         found = getattr(found, part, None)
@@ -176,7 +178,7 @@ def _found(module: str, path: str) -> Any:
 
 
 def draws(subject: Subject) -> list[str]:
-    """Statements that seed, with `seed`, the generators beside torch's that the optimizer's modules know of."""
+    """Statements that seed the other generators that the optimizer's modules import."""
     modules = [sys.modules[name] for name in _modules(subject) if name in sys.modules]
     known = {
         value.__name__

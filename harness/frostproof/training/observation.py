@@ -1,4 +1,4 @@
-"""What a trial leaves behind: plain values, no live tensors, for the invariants to judge."""
+"""The observations of a trial: plain values, no live tensors, for the invariants to judge."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frostproof.spec.case import Case, Frozen, Positions
+from frostproof.spec.case import Case, Frozen, Positions, Role
 from frostproof.spec.program import AnyEvent
 from frostproof.training.marks import Phase
 
@@ -20,113 +20,152 @@ Bits = bytes
 """The values of a tensor, as `frostproof.training.bits` reads them."""
 
 Grads = tuple[Bits | None, ...]
+"""The bits of each parameter's `.grad`; None where it is None."""
 
 
 class Activation(NamedTuple):
-    """The output of one layer during the forward pass. `saved`: how many tensors its operations kept for backward."""
+    """The output of one layer during the forward pass."""
 
     path: str
+    """The path of the layer in the model, as "1.0"."""
     requires_grad: bool
     is_leaf: bool
     has_grad_fn: bool
     saved: int
+    """The number of tensors that the layer's operations saved for backward."""
 
 
 class Cost(NamedTuple):
-    """What autograd spent on one forward and backward pass: bytes saved for backward, and FLOPs of backward."""
+    """What autograd spent on one forward and backward pass."""
 
     saved_bytes: int
+    """Bytes of the tensors that were saved for backward."""
     backward_flops: int
 
 
 @dataclass(slots=True)
 class ClosureUse:
-    """How an optimizer used the closure that it was given. Losses as bits."""
+    """How an optimizer used the closure that was passed to its step()."""
 
     calls: int = 0
     grad_enabled: bool = True
+    """Whether gradients were enabled in every call."""
     losses: list[Bits] = field(default_factory=list)
+    """The loss that each call returned."""
     returned: Any = None
+    """What step(closure) returned: the bits of a tensor, or the value itself."""
 
 
-class Clipped(NamedTuple):
-    """Clipping by norm over the whole model: the norm that torch found, and that of the trainable gradients alone, as bits."""
+class ClippedNorms(NamedTuple):
+    """Two norms, as clipping by norm over the whole model began."""
 
-    norm: Bits
+    all: Bits
+    """The norm of all gradients."""
     trainable: Bits
+    """The norm of the gradients of trainable parameters."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Observation:
-    """One twin during one event. Tuples run over all parameters, in the order of the model.
+    """One training during one event. Tuples run over all parameters, in the order of the model.
 
-    `evaluations`: how often gradients were cleared and computed. `zeroed`: what the optimizer owned at zero_grad, and
-    `cleared`: gradients right after it. `gradients`: after the backward passes; `passes`: after each of them, where
-    there are several. `handed`: at the call of step(); `stepped`: whether there was an optimizer to call; `clipped`:
-    each clipping over the whole model; `scaler_error`: what GradScaler raised for want of a gradient;
-    `draws`: whether random numbers were drawn from there on, by the optimizer or its closure;
-    `weights_at_step`: where the forward pass, or a change to train mode, rewrites some. `has_gradient`: after it.
-    `added`: members of groups that were added to the optimizer; `built`: whether the first one was built; `forgot`:
-    whether one was built anew without what the old one knew; `cast`: whether loading a checkpoint changed the dtype of
-    its state. `held`: buffers of frozen modules in eval mode. The rest is read after the event: `owned` by the
-    optimizer, `stateful`: parameters with non-empty optimizer state, `states`: that of parameters that the program
-    freezes, `rates`: learning rates, where the program changes them, `counts`: the numbers of its group, where the
-    program freezes or thaws, `flags`: each requires_grad, and `flipped`: those that are not as the approach left them,
-    `flipped_by_adding`: those that were flipped as their group was added,
-    `default_dtype`: torch's, before and after, where the optimizer changed it; `groups_kept`: whether its groups hold what
-    they were given, which is `grouping`, in this order, where that is known.
+    The fields from `owned` on are read after the event. Positions are those of parameters.
     """
 
+    previous: Observation | None
+    """The observation of the event before; None in the observation of the new model."""
     evaluations: int = 0
-    zeroed: Positions = ()
-    cleared: Grads | None = None
+    """How often gradients were cleared and computed."""
+    owned_at_zero_grad: Positions = ()
+    """The parameters that the optimizer owned at the first zero_grad."""
+    grads_after_zero_grad: Grads | None = None
+    """Gradients right after the first zero_grad."""
     losses: list[Bits] = field(default_factory=list)
-    gradients: Grads | None = None
-    passes: list[Grads] = field(default_factory=list)
+    grads_after_each_pass: list[Grads] = field(default_factory=list)
+    """Gradients after each backward pass of the first evaluation."""
+    grads_after_backward: Grads | None = None
+    """Gradients after the last backward pass of the first evaluation."""
     backward_error: str | None = None
-    handed: Grads | None = None
+    """The message of the RuntimeError that backward raised, where the loss had no graph."""
+    grads_at_step: Grads | None = None
+    """Gradients at the call of step(), or where it would have been called."""
     weights_at_step: tuple[Bits, ...] | None = None
-    stepped: bool = False
-    clipped: list[Clipped] = field(default_factory=list)
+    """Weights before step(), where the forward pass, or a change to train mode, rewrites some."""
+    optimizer_called: bool = False
+    """Whether there was an optimizer to call."""
+    clipped_norms: list[ClippedNorms] = field(default_factory=list)
+    """The norms of each clipping over the whole model."""
     scaler_error: str | None = None
-    added: Positions = ()
-    built: bool = False
-    forgot: bool = False
-    cast: bool = False
-    held: Positions = ()
-    owned: Positions = ()
-    has_gradient: tuple[bool, ...] = ()
-    weights: tuple[Bits, ...] = ()
-    buffers: tuple[Bits, ...] = ()
-    flags: tuple[bool, ...] = ()
-    flipped: Positions = ()
-    flipped_by_adding: Positions = ()
-    grad_enabled: bool = True
-    default_dtype: tuple[str, str] | None = None
-    groups_kept: bool = True
-    grouping: Positions | None = None
-    stateful: Positions = ()
-    states: dict[int, Bits] = field(default_factory=dict)
-    rates: tuple[Any, ...] = ()
-    counts: tuple[Any, ...] = ()
-    generators: Bits = b""
-    draws: bool = False
+    """The message of the AssertionError that GradScaler raised for want of a gradient."""
+    added_to_optimizer: Positions = ()
+    """The members of groups that were added to the optimizer."""
+    optimizer_created: bool = False
+    """Whether the first optimizer was created: until then there was nothing to own."""
+    state_lost: bool = False
+    """Whether a new optimizer lacks state or settings that the old one had."""
+    state_cast: bool = False
+    """Whether loading a checkpoint changed the dtype of the optimizer's state."""
+    flags_flipped_by_adding: Positions = ()
+    """The parameters whose requires_grad changed when their group was added."""
     closure: ClosureUse | None = None
     activations: list[Activation] | None = None
+    """The output of each layer, where the case is traced."""
     cost: Cost | None = None
+    owned: Positions = ()
+    """The parameters that the optimizer owns, sorted."""
+    weights: tuple[Bits, ...] = ()
+    has_gradient: tuple[bool, ...] = ()
+    buffers: tuple[Bits, ...] = ()
+    frozen_eval_buffers: Positions = ()
+    """The positions of buffers that belong to a frozen module in eval mode."""
+    flags: tuple[bool, ...] = ()
+    """requires_grad of each parameter."""
+    flipped_flags: Positions = ()
+    """The parameters whose requires_grad is not as the approach left it."""
+    grad_enabled: bool = True
+    default_dtype: tuple[str, str] | None = None
+    """torch's default dtype before and after, where the optimizer changed it."""
+    groups_kept: bool = True
+    """Whether the optimizer's groups hold the parameters that they were given."""
+    group_order: Positions | None = None
+    """The parameters that the groups were given, in their order; None where it is not known."""
+    stateful: Positions = ()
+    """The parameters with non-empty optimizer state."""
+    states: dict[int, Bits] = field(default_factory=dict)
+    """Optimizer state of the watched parameters: those that the program freezes."""
+    learning_rates: tuple[Any, ...] = ()
+    """The learning rate of each owned parameter, where the program changes learning rates."""
+    group_numbers: tuple[Any, ...] = ()
+    """The numbers in each owned parameter's group, where the program freezes or thaws."""
+    rng_state: Bits = b""
+    """The state of the random number generators."""
+    drew_random_numbers: bool = False
+    """Whether the optimizer, or its closure, drew random numbers."""
+
+    @property
+    def before(self) -> Observation:
+        """The observation of the event before."""
+        assert self.previous is not None
+        return self.previous
+
+    @property
+    def weights_before(self) -> tuple[Bits, ...]:
+        """The weights before the event, or before its step where the forward pass rewrites them."""
+        return self.before.weights if self.weights_at_step is None else self.weights_at_step
 
 
 @dataclass(slots=True)
 class Crash:
-    """An exception that came out of the optimizer, or out of the model after the optimizer touched it."""
+    """An exception of the optimizer, or of the model after the optimizer changed it."""
 
-    role: str
+    role: Role
     index: int
+    """The number of the event; -1 while the training was built."""
     phase: Phase
     error: BaseException
-    handed: Grads | None = None
-    """The gradients that the optimizer was handed before it raised; None where it was not called."""
-    rates: tuple[Any, ...] = ()
+    grads_at_step: Grads | None = None
+    """The gradients that the optimizer received before it raised; None where it was not called."""
+    learning_rates: tuple[Any, ...] = ()
     """The learning rates of the optimizer's groups."""
 
     def __str__(self) -> str:
@@ -137,74 +176,59 @@ class Crash:
     def caught(self) -> str:
         """The name of a builtin exception that catches it."""
         return next(
-            str(each.__name__)
-            for each in type(self.error).__mro__
-            if getattr(builtins, each.__name__, None) is each
+            str(kind.__name__)
+            for kind in type(self.error).__mro__
+            if getattr(builtins, kind.__name__, None) is kind
         )
 
 
-@dataclass(slots=True)
-class Start:
-    """One twin before the first event."""
+class EventRecord(NamedTuple):
+    """One event of a trial.
 
-    weights: tuple[Bits, ...]
-    buffers: tuple[Bits, ...]
-
-
-class Moment(NamedTuple):
-    """One event: its number in the program, what is frozen during it, whether it is the last, and each role's observation.
-
-    The roles `a` and `b` are always there; the others where the case draws them, or where its program has a checkpoint.
-    `before` holds the observations of the moment before.
+    The roles `a` and `b` are always observed; the others where the case draws them, or where its
+    program has a checkpoint.
     """
 
     number: int
+    """The number of the event in the program, from 0."""
     event: AnyEvent
-    frozen: Frozen
+    mask: Frozen
+    """The parameters that are frozen during the event."""
     last: bool
-    seen: dict[str, Observation]
-    before: dict[str, Observation] | None
+    """Whether it is the last event of the program."""
+    observations: dict[Role, Observation]
 
 
 class Trial:
-    """One run of a case under the approaches, in lockstep, as far as it went without a violation.
+    """One run of a case under all its approaches, up to the first violation."""
 
-    `parted` holds the pairs of roles that train apart for a cause that was seen; `moved_on_zero_grad` what an optimizer did with
-    zeros in the place of a missing gradient, where that was seen; `crash` the exception that ended it; `undone` the
-    parameters that known breaches had moved, and that were put back at the end of an event, by its number.
-    """
-
-    def __init__(self, case: Case, names: dict[str, str], subject: Subject) -> None:
+    def __init__(self, case: Case, names: dict[Role, str], subject: Subject) -> None:
         self.case = case
         self.subject = subject
-        self.rounding = (
-            0.0  # the largest difference that passed as rounding, in units in the last place
-        )
         self.names = names
-        self.starts: dict[str, Start] = {}
-        self.moments: list[Moment] = []
+        """The name of the approach of each role."""
+        self.starts: dict[Role, Observation] = {}
+        """Weights and buffers of the new models, before the optimizer was built."""
+        self.records: list[EventRecord] = []
         self.crash: Crash | None = None
-        self.parted: dict[tuple[str, str], str] = {}
-        self.undone: dict[int, Positions] = {}
+        """The exception that ended the trial."""
+        self.diverged: dict[tuple[Role, Role], str] = {}
+        """Pairs of roles that legitimately train differently from some event on, with the cause."""
+        self.restored: dict[int, Positions] = {}
+        """Event -> parameters that a known breach moved, and that were restored at its end."""
         self.moved_on_zero_grad: bool | None = None
+        """Whether the optimizer moves a parameter whose gradient is zeros; None: not seen."""
+        self.rounding = 0.0
+        """The largest difference that passed as rounding, in units in the last place."""
 
     @property
     def allows_rounding(self) -> bool:
         return self.subject.rounding is not None
 
-    def weights_before(self, moment: Moment, role: str) -> tuple[Bits, ...]:
-        """A twin's weights before `moment`; before its step, where the forward pass rewrites weights."""
-        at_step = moment.seen[role].weights_at_step
-        if at_step is not None:
-            return at_step
-        return moment.before[role].weights if moment.before else self.starts[role].weights
-
-    def first_added(self, role: str) -> Moment | None:
-        """The first moment at which a twin added a group to its optimizer."""
-        return next((moment for moment in self.moments if moment.seen[role].added), None)
-
-    def buffers_before(self, moment: Moment, role: str) -> tuple[Bits, ...]:
-        return moment.before[role].buffers if moment.before else self.starts[role].buffers
+    def first_added(self, role: Role) -> EventRecord | None:
+        """The first event at which this role added a group to its optimizer."""
+        added = (each for each in self.records if each.observations[role].added_to_optimizer)
+        return next(added, None)
 
 
 @lru_cache(maxsize=4096)

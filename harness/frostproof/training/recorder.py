@@ -1,4 +1,4 @@
-"""A recorder looks on while a case is trained, and keeps plain values for the invariants to judge."""
+"""The observer of a training: keeps plain values at its marks, for the invariants to judge."""
 
 from __future__ import annotations
 
@@ -24,96 +24,103 @@ from frostproof.spec.program import (
 )
 from frostproof.training.bits import bits, bits_of, fingerprint, gradient_bits, tensors_in
 from frostproof.training.flops import Flops
-from frostproof.training.lowering import Masked, Ownership
 from frostproof.training.observation import (
     Activation,
     Bits,
-    Clipped,
+    ClippedNorms,
     ClosureUse,
     Cost,
     Observation,
-    Start,
 )
+from frostproof.training.ownership import Masked, Ownership
 from frostproof.training.rng import generator_state
 from frostproof.training.saved_tensors import SavedForBackward
 from frostproof.training.training import Training
 
 
 class Recorder:
-    """Observes one training, event by event."""
+    """Observes one training, event by event.
+
+    A method `at_<point>` is called at each mark of that name (see `frostproof.training.marks`). A
+    recorder must leave no trace in the training: it draws no random number, and whatever it
+    changes (hooks, grad mode) it puts back. Otherwise the trial would not be the training that its
+    script shows.
+    """
 
     def __init__(self, case: Case, approach: Approach, watched: Positions) -> None:
+        """`watched`: the positions of the parameters whose optimizer state is kept."""
         self.watched = watched
-        self.drops = type(approach).after_backward is not Approach.after_backward
-        self.rated = case.has(SetLr, Schedule)
-        self.followed = any(map(changes, case.program))
-        self.renormed = any(parameter.renormed for parameter in case.parameters)
-        self.seen = Observation()
+        self.edits_gradients = type(approach).after_backward is not Approach.after_backward
+        self.changes_rates = case.has(SetLr, Schedule)
+        self.changes_mask = any(map(changes, case.program))
+        self.forward_rewrites = any(parameter.renormed for parameter in case.parameters)
+        self.observation = Observation(None)
         self.event: AnyEvent = Step()
         self.ownership = Ownership((), False)
         self.masked = Masked(frozenset(), ())
         self.tracing = self.counting = False
-        self.undrawn = b""  # what the generators would have drawn when step() was called
-        self.given: (
-            Positions | None
-        ) = ()  # what the groups were given, where they are not of the optimizer's own making
-        self.replaced: Any = None  # the optimizer in whose place another is about to be built
-        self.dtypes: dict[
-            tuple[Any, ...], torch.dtype
-        ] = {}  # of what the optimizer keeps, as a checkpoint is saved
-        self.saved_bytes = 0  # of the forward pass whose backward pass is to be counted
-        self.looking = ExitStack()  # what ends with a forward pass, or with a backward pass
+        self.rng_state_at_step = b""
+        self.group_order: Positions | None = ()
+        self.replaced: Any = None
+        """The optimizer that another one is about to replace."""
+        self.state_dtypes: dict[tuple[Any, ...], torch.dtype] = {}
+        """The dtypes of the optimizer's state, when a checkpoint is saved."""
+        self.saved_bytes = 0
+        """What the last counted forward pass saved for backward."""
+        self.hooks = ExitStack()
+        """Hooks that are removed after a forward pass, or after a backward pass."""
 
     def begin(self, event: AnyEvent, *, trace: bool = False, count: bool = False) -> None:
-        """An event is about to begin. `trace`: look at the output of every layer; `count`: what autograd spends."""
-        self.seen = Observation()
-        self.event, self.tracing, self.counting, self.undrawn = event, trace, count, b""
-        self.dtype = torch.get_default_dtype()
+        """Start the observation of an event.
 
-    def end(self, training: Training) -> Observation:
-        """What was seen, now that the event is over."""
-        seen, parameters, optimizer = self.seen, self.parameters, training.optimizer
-        seen.grad_enabled = torch.is_grad_enabled()
+        `trace`: look at the output of every layer. `count`: count what autograd spends.
+        """
+        self.observation = Observation(self.observation)
+        self.event, self.tracing, self.counting = event, trace, count
+        self.rng_state_at_step = b""
+        self.default_dtype = torch.get_default_dtype()
+
+    def end(self) -> Observation:
+        """Return what was observed, now that the event is over."""
+        observation, parameters = self.observation, self.parameters
+        observation.grad_enabled = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
-        if torch.get_default_dtype() != self.dtype:
-            seen.default_dtype = str(self.dtype), str(torch.get_default_dtype())
-            torch.set_default_dtype(self.dtype)
-        seen.weights = bits_of(parameters)
-        seen.buffers = bits_of(self.buffers.values())
-        seen.flags = tuple([p.requires_grad for p in parameters])
-        if seen.flags != self.flags:
-            seen.flipped = tuple([i for i, flag in enumerate(seen.flags) if flag != self.flags[i]])
-        seen.has_gradient = tuple([p.grad is not None for p in parameters])
-        seen.held = self.held
-        seen.owned = self.owned
-        if optimizer is not None:
-            self._look_at_optimizer(optimizer)
-        seen.generators = generator_state(training.device)
-        seen.draws = bool(self.undrawn) and seen.generators != self.undrawn
-        return seen
+        if torch.get_default_dtype() != self.default_dtype:
+            observation.default_dtype = str(self.default_dtype), str(torch.get_default_dtype())
+            torch.set_default_dtype(self.default_dtype)
+        observation.weights = bits_of(parameters)
+        observation.buffers = bits_of(self.buffers.values())
+        observation.flags = tuple([p.requires_grad for p in parameters])
+        if observation.flags != self.flags:
+            pairs = zip(observation.flags, self.flags, strict=True)
+            observation.flipped_flags = tuple([i for i, (x, y) in enumerate(pairs) if x != y])
+        observation.has_gradient = tuple([p.grad is not None for p in parameters])
+        observation.frozen_eval_buffers = self.frozen_eval_buffers
+        observation.owned = self.owned
+        if self.training.optimizer is not None:
+            self._look_at_optimizer(self.training.optimizer)
+        state = observation.rng_state = generator_state(self.training.device)
+        observation.drew_random_numbers = self.rng_state_at_step not in (b"", state)
+        return observation
 
     def _look_at_optimizer(self, optimizer: Any) -> None:
-        seen, parameters = self.seen, self.parameters
-        seen.groups_kept = self.grouping == _grouping(optimizer)
-        seen.grouping = self.given
+        observation, parameters = self.observation, self.parameters
+        observation.groups_kept = self.group_ids == _group_ids(optimizer)
+        observation.group_order = self.group_order
         state = getattr(optimizer, "state", {})
         # .get and not []: state is often a defaultdict, and looking would leave an entry behind.
-        seen.stateful = tuple([i for i, p in enumerate(parameters) if state.get(p)])
+        observation.stateful = tuple([i for i, p in enumerate(parameters) if state.get(p)])
         for i in self.watched:
-            seen.states[i] = fingerprint(state.get(parameters[i]) or None)
-        if self.rated:
-            seen.rates = self._of_groups(optimizer, _rate)
-        if self.followed:
+            observation.states[i] = fingerprint(state.get(parameters[i]) or None)
+        if self.changes_rates:
+            observation.learning_rates = self._of_groups(optimizer, _rate)
+        if self.changes_mask:
             named = {key: value for key, value in state.items() if isinstance(key, str)}
-            own = (
-                _numbers(vars(optimizer))
-                + _numbers(named)
-                + b"".join(_counts_of(each) for each in _inner(optimizer))
-            )
-            seen.counts = self._of_groups(optimizer, lambda group: own + _numbers(group))
+            own = _numbers(vars(optimizer)) + _numbers(named) + _numbers_of_inner(optimizer)
+            observation.group_numbers = self._of_groups(optimizer, lambda g: own + _numbers(g))
 
     def _of_groups(self, optimizer: Any, what: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
-        """Something about the group of each parameter that the optimizer owns; None for the others."""
+        """Something about the group of each owned parameter; None for the others."""
         found: list[Any] = [None] * len(self.parameters)
         for members, group in zip(self.ownership.members, optimizer.param_groups, strict=False):
             value = what(group)
@@ -123,245 +130,201 @@ class Recorder:
 
     # Marks
 
-    def at(self, training: Training, point: str, value: Any, data: Any) -> None:
-        """See `frostproof.training.marks` for what each mark means."""
-        look = _LOOKS.get(point)
+    def at(self, training: Training, point: str, value: Any) -> None:
+        self.training = training
+        look = getattr(self, f"at_{point}", None)
         if look is not None:
-            look(self, training, value, data)
+            look(value)
 
-    def _network(self, training: Training, value: Any, data: Any) -> None:
-        # Before anything is frozen: an approach may make buffers of parameters.
-        self.parameters = list(training.model.parameters())
-        self.buffers = dict(training.model.named_buffers())
+    def at_network(self, value: None) -> None:
+        # Before anything is frozen: an approach may turn parameters into buffers.
+        self.parameters = list(self.training.model.parameters())
+        self.buffers = dict(self.training.model.named_buffers())
 
-    def _built(self, training: Training, value: Any, data: Masked) -> None:
-        self._changed(training, value, data)
-        self.start = Start(bits_of(self.parameters), bits_of(self.buffers.values()))
+    def at_built(self, masked: Masked) -> None:
+        self.at_changed(masked)
+        if self.observation.previous is None:
+            self.observation.weights = bits_of(self.parameters)
+            self.observation.buffers = bits_of(self.buffers.values())
+            self.observation.has_gradient = (False,) * len(self.parameters)
 
-    def _changed(self, training: Training, value: Any, data: Masked) -> None:
-        self.masked = data
+    def at_changed(self, masked: Masked) -> None:
+        self.masked = masked
         self.flags = tuple([p.requires_grad for p in self.parameters])
-        self._modes(training, value, data)
+        self.at_modes(None)
 
-    def _modes(self, training: Training, value: Any, data: Any) -> None:
-        if not self.buffers:
-            self.held: tuple[int, ...] = ()
-            return
-        paths = tuple(
-            f"{path}."
-            for path in self.masked.paths
-            if not training.model.get_submodule(path).training
-        )
-        self.held = (
-            tuple(i for i, name in enumerate(self.buffers) if name.startswith(paths))
-            if paths
-            else ()
+    def at_modes(self, value: None) -> None:
+        modules = ((path, self.training.model.get_submodule(path)) for path in self.masked.paths)
+        evaluating = tuple(f"{path}." for path, module in modules if not module.training)
+        self.frozen_eval_buffers = tuple(
+            i for i, name in enumerate(self.buffers) if evaluating and name.startswith(evaluating)
         )
 
-    def _owns(self, training: Training, value: Any, data: Ownership) -> None:
-        self.ownership, self.owned = data, tuple(sorted(data.owned))
-        self.grouping, self.given = [id(self.parameters[i]) for i in data.owned], data.owned
-        if (
-            not training.subject.per_parameter and training.optimizer is not None
-        ):  # it may have made groups of its own
-            self.grouping, self.given = _grouping(training.optimizer), None
+    def at_owned(self, ownership: Ownership) -> None:
+        self.ownership, self.owned = ownership, tuple(sorted(ownership.owned))
+        self.group_ids = [id(self.parameters[i]) for i in ownership.owned]
+        self.group_order = ownership.owned
+        if not self.training.subject.per_parameter and self.training.optimizer is not None:
+            # It may have made groups of its own.
+            self.group_ids, self.group_order = _group_ids(self.training.optimizer), None
 
-    def _added(self, training: Training, value: Any, data: tuple[int, ...]) -> None:
-        self.seen.added = (*self.seen.added, *data)
+    def at_added(self, members: Positions) -> None:
+        self.observation.added_to_optimizer += members
         # The user may thaw them before or after, so what the flags were is known only here.
-        before = [self.flags[i] for i in data] if training.approach.adds_first else []
-        flipped = [
-            i
-            for i, flag in zip(data, before, strict=False)
-            if self.parameters[i].requires_grad != flag
-        ]
-        self.seen.flipped_by_adding = self.seen.flipped_by_adding or tuple(flipped)
+        if self.training.approach.adds_first and not self.observation.flags_flipped_by_adding:
+            self.observation.flags_flipped_by_adding = tuple(
+                i for i in members if self.parameters[i].requires_grad != self.flags[i]
+            )
 
-    def _replacing(self, training: Training, value: Any, data: Any) -> None:
-        self.replaced = training.optimizer
+    def at_replacing(self, value: None) -> None:
+        self.replaced = self.training.optimizer
 
-    def _rebuilt(
-        self, training: Training, value: Any, data: tuple[tuple[int, ...], tuple[int, ...]]
-    ) -> None:
-        old, optimizer = self.replaced, training.optimizer
-        # One that makes groups of its own may have fewer than it was given.
-        new = dict(zip(data[1], getattr(optimizer, "param_groups", ()), strict=False))
-        for number, group in zip(data[0], getattr(old, "param_groups", ()), strict=False):
-            if number in new and _options(new[number]) != _options(group):
-                self.seen.forgot = True
-        self.seen.built = old is None
-        if old is not None and (
-            any(getattr(old, "state", {}).values()) or _kept(old) != _kept(optimizer)
-        ):
-            self.seen.forgot = True
-
-    def _load(self, training: Training, value: Any, data: Any) -> None:
-        self.dtypes = self._state_dtypes(training)
-
-    def _resumed(self, training: Training, value: Any, data: Any) -> None:
-        loaded = self._state_dtypes(training)
-        self.seen.cast = any(
-            loaded.get(path, dtype) != dtype for path, dtype in self.dtypes.items()
+    def at_rebuilt(self, groups: tuple[Positions, Positions]) -> None:
+        """`groups`: the numbers of the case's groups that the old and the new groups come from."""
+        old, optimizer = self.replaced, self.training.optimizer
+        self.observation.optimizer_created = old is None
+        # An optimizer that makes groups of its own may have fewer than it received.
+        new = dict(zip(groups[1], getattr(optimizer, "param_groups", ()), strict=False))
+        pairs = zip(groups[0], getattr(old, "param_groups", ()), strict=False)
+        self.observation.state_lost |= any(
+            number in new and _options(new[number]) != _options(group) for number, group in pairs
+        ) or (
+            old is not None
+            and (any(getattr(old, "state", {}).values()) or _kept(old) != _kept(optimizer))
         )
 
-    def _state_dtypes(self, training: Training) -> dict[tuple[Any, ...], torch.dtype]:
-        """The dtypes of the tensors that the optimizer keeps for its parameters, by position and keys."""
-        states = [
-            getattr(training.optimizer, "state", {}).get(parameter) for parameter in self.parameters
-        ]
-        return {path: tensor.dtype for path, tensor in tensors_in(dict(enumerate(states)))}
+    def at_load(self, value: None) -> None:
+        self.state_dtypes = self._state_dtypes()
 
-    def _switched(self, training: Training, value: Any, data: Any) -> None:
-        # What it swaps on the way to train mode is not part of the event.
+    def at_resumed(self, value: None) -> None:
+        loaded = self._state_dtypes().get
+        saved = self.state_dtypes.items()
+        self.observation.state_cast = any(loaded(path, dtype) != dtype for path, dtype in saved)
+
+    def _state_dtypes(self) -> dict[tuple[Any, ...], torch.dtype]:
+        """The dtypes of the optimizer's state tensors, by the parameter's position and keys."""
+        state = getattr(self.training.optimizer, "state", {})
+        states = {i: state.get(parameter) for i, parameter in enumerate(self.parameters)}
+        return {path: tensor.dtype for path, tensor in tensors_in(states)}
+
+    def at_switched(self, value: None) -> None:
+        # The weights that a change to train mode swaps are not changed by the event.
         if isinstance(self.event, Step | BackwardUnderNoGrad | Freeze | Thaw):
-            self.seen.weights_at_step = bits_of(self.parameters)
+            self.observation.weights_at_step = bits_of(self.parameters)
 
-    def _cleared(self, training: Training, value: Any, data: Any) -> None:
-        self.seen.evaluations += 1
-        if self.seen.cleared is None:
-            self.seen.zeroed = self.owned
-            self.seen.cleared = gradient_bits(self.parameters)
+    def at_cleared(self, value: None) -> None:
+        self.observation.evaluations += 1
+        if self.observation.grads_after_zero_grad is None:
+            self.observation.owned_at_zero_grad = self.owned
+            self.observation.grads_after_zero_grad = gradient_bits(self.parameters)
 
-    def _forward(self, training: Training, value: Any, data: Any) -> None:
+    def at_forward(self, value: None) -> None:
         if not (self.tracing or self.counting):
             return
-        saving = self.looking.enter_context(SavedForBackward())
+        saving = self.hooks.enter_context(SavedForBackward())
         if self.tracing:
-            self._trace(training, saving)
+            self._trace(saving)
         if self.counting:
-            self.looking.callback(lambda: setattr(self, "saved_bytes", sum(saving.held().values())))
+            self.hooks.callback(lambda: setattr(self, "saved_bytes", sum(saving.held().values())))
         self.tracing = False  # the first pass of an event is enough
 
-    def _trace(self, training: Training, saving: SavedForBackward) -> None:
-        """Note each layer's output, and how often something was saved on the way to it."""
-        activations = self.seen.activations = []
+    def _trace(self, saving: SavedForBackward) -> None:
+        """Note each layer's output, and the number of tensors that the layer saved."""
+        activations = self.observation.activations = []
         before = 0
 
         def look(path: str, output: Tensor) -> None:
             nonlocal before
+            has_grad_fn, saved = output.grad_fn is not None, saving.seen - before
             activations.append(
-                Activation(
-                    path,
-                    output.requires_grad,
-                    output.is_leaf,
-                    output.grad_fn is not None,
-                    saving.seen - before,
-                )
+                Activation(path, output.requires_grad, output.is_leaf, has_grad_fn, saved)
             )
             before = saving.seen
 
-        for place in training.case.architecture.places:
-            module = training.model.get_submodule(place.path)
+        for place in self.training.case.architecture.places:
+            module = self.training.model.get_submodule(place.path)
             hook = module.register_forward_hook(
                 lambda _, __, output, path=place.path: look(path, output)
             )
-            self.looking.callback(hook.remove)
+            self.hooks.callback(hook.remove)
 
-    def _loss(self, training: Training, value: Tensor, data: Any) -> None:
-        self.looking.close()
-        self.seen.losses.append(bits(value))
-        if self.renormed:  # the last forward pass before the step says what it starts from
-            self.seen.weights_at_step = bits_of(self.parameters)
+    def at_loss(self, loss: Tensor) -> None:
+        self.hooks.close()
+        self.observation.losses.append(bits(loss))
+        if self.forward_rewrites:  # the last forward pass leaves the weights that step() finds
+            self.observation.weights_at_step = bits_of(self.parameters)
 
-    def _backward(self, training: Training, value: Tensor, data: Any) -> None:
-        if not value.requires_grad:  # the statements pass it by; here is what torch says of it
+    def at_backward(self, loss: Tensor) -> None:
+        if not loss.requires_grad:  # the statements skip backward; here is what torch says of it
             try:
-                value.backward()  # type: ignore[no-untyped-call]
+                loss.backward()  # type: ignore[no-untyped-call]
             except RuntimeError as error:
-                self.seen.backward_error = str(error)
+                self.observation.backward_error = str(error)
         if self.counting:
-            counted = self.looking.enter_context(Flops())
-            self.looking.callback(
-                lambda: setattr(self.seen, "cost", Cost(self.saved_bytes, counted.flops))
-            )
+            counted = self.hooks.enter_context(Flops())
+
+            def keep() -> None:
+                self.observation.cost = Cost(self.saved_bytes, counted.flops)
+
+            self.hooks.callback(keep)
             self.counting = False
 
-    def _pass(self, training: Training, value: Any, data: Any) -> None:
-        self.looking.close()
-        if self.seen.gradients is None:
-            self.seen.passes.append(gradient_bits(self.parameters))
+    def at_pass(self, value: None) -> None:
+        self.hooks.close()
+        if self.observation.grads_after_backward is None:
+            self.observation.grads_after_each_pass.append(gradient_bits(self.parameters))
 
-    def _gradients(self, training: Training, value: Any, data: Any) -> None:
-        if self.seen.gradients is None:
-            self.seen.gradients = self.seen.passes[-1]
+    def at_gradients(self, value: None) -> None:
+        if self.observation.grads_after_backward is None:
+            self.observation.grads_after_backward = self.observation.grads_after_each_pass[-1]
 
-    def _clip(self, training: Training, value: Any, data: Any) -> None:
-        found = [p.grad for p in self.parameters if p.grad is not None]
-        trainable = [
-            p.grad
-            for i, p in enumerate(self.parameters)
-            if i not in self.masked.frozen and p.grad is not None
-        ]
-        self.seen.clipped.append(Clipped(_norm(found), _norm(trainable)))
+    def at_clip(self, value: None) -> None:
+        gradients = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
+        trainable = [grad for i, grad in gradients.items() if i not in self.masked.frozen]
+        norms = ClippedNorms(_norm([*gradients.values()]), _norm(trainable))
+        self.observation.clipped_norms.append(norms)
 
-    def _handed(self, training: Training, value: Any, data: Any) -> None:
-        seen, event = self.seen, self.event
-        if seen.handed is None:
-            self.undrawn = generator_state(training.device)
-            seen.stepped = self.ownership.stepping
-            as_they_are = (
-                isinstance(event, Step)
-                and event.drop == "none"
-                and not event.after_backward
-                and not self.drops
+    def at_handed(self, value: None) -> None:
+        observation, event = self.observation, self.event
+        if observation.grads_at_step is None:
+            self.rng_state_at_step = generator_state(self.training.device)
+            observation.optimizer_called = self.ownership.stepping
+            unedited = isinstance(event, Step) and event.drop == "none" and not event.after_backward
+            observation.grads_at_step = (
+                observation.grads_after_backward
+                if unedited and not self.edits_gradients
+                else gradient_bits(self.parameters)
             )
-            seen.handed = seen.gradients if as_they_are else gradient_bits(self.parameters)
 
-    def _called(self, training: Training, value: Any, data: Any) -> None:
-        use = self._closure()
-        use.calls += 1
-        use.grad_enabled = use.grad_enabled and torch.is_grad_enabled()
+    @property
+    def closure(self) -> ClosureUse:
+        if self.observation.closure is None:
+            self.observation.closure = ClosureUse()
+        return self.observation.closure
 
-    def _returning(self, training: Training, value: Tensor, data: Any) -> None:
-        self._closure().losses.append(bits(value))
+    def at_called(self, value: None) -> None:
+        self.closure.calls += 1
+        self.closure.grad_enabled = self.closure.grad_enabled and torch.is_grad_enabled()
 
-    def _returned(self, training: Training, value: Any, data: Any) -> None:
-        self._closure().returned = bits(value) if isinstance(value, Tensor) else value
+    def at_returning(self, loss: Tensor) -> None:
+        self.closure.losses.append(bits(loss))
 
-    def _closure(self) -> ClosureUse:
-        if self.seen.closure is None:
-            self.seen.closure = ClosureUse()
-        return self.seen.closure
+    def at_returned(self, value: Any) -> None:
+        self.closure.returned = bits(value) if isinstance(value, Tensor) else value
 
-    def _refused(self, training: Training, value: Exception, data: Any) -> None:
-        self.seen.scaler_error = str(value)
+    def at_refused(self, error: Exception) -> None:
+        self.observation.scaler_error = str(error)
 
-
-_LOOKS: dict[str, Callable[[Recorder, Training, Any, Any], None]] = {
-    "network": Recorder._network,
-    "built": Recorder._built,
-    "changed": Recorder._changed,
-    "modes": Recorder._modes,
-    "owned": Recorder._owns,
-    "added": Recorder._added,
-    "replacing": Recorder._replacing,
-    "rebuilt": Recorder._rebuilt,
-    "load": Recorder._load,
-    "resumed": Recorder._resumed,
-    "switched": Recorder._switched,
-    "cleared": Recorder._cleared,
-    "forward": Recorder._forward,
-    "loss": Recorder._loss,
-    "backward": Recorder._backward,
-    "pass": Recorder._pass,
-    "gradients": Recorder._gradients,
-    "clip": Recorder._clip,
-    "handed": Recorder._handed,
-    "called": Recorder._called,
-    "returning": Recorder._returning,
-    "returned": Recorder._returned,
-    "refused": Recorder._refused,
-}
-"""Mark -> what the recorder looks at there."""
 
 _NUMBERS = (int, float, Tensor)
+"""A tuple: isinstance would build a union anew for each group at each event."""
 
 
 def _norm(gradients: list[Tensor]) -> Bits:
     return bits(get_total_norm(gradients) if gradients else torch.zeros(()))
 
 
-def _grouping(optimizer: Any) -> list[int]:
+def _group_ids(optimizer: Any) -> list[int]:
     return [id(p) for group in optimizer.param_groups for p in group["params"]]
 
 
@@ -370,41 +333,29 @@ def _rate(group: dict[str, Any]) -> float | None:
 
 
 def _numbers(settings: dict[str, Any]) -> Bits:
-    """The numbers in a parameter group, or among an optimizer's attributes, but for the learning rate."""
-    # A tuple of types: a union is built and walked anew each time, and this runs at each event for each group.
-    return fingerprint(
-        {
-            key: value
-            for key, value in settings.items()
-            if isinstance(value, _NUMBERS) and key != "lr"
-        }
-    )
+    """The numbers in a parameter group, or among an optimizer's attributes, without `lr`."""
+    numbers = {key: value for key, value in settings.items() if isinstance(value, _NUMBERS)}
+    numbers.pop("lr", None)
+    return fingerprint(numbers)
 
 
-def _inner(optimizer: Any) -> list[Any]:
-    """The optimizers among an optimizer's attributes, to which it leaves the work."""
-    found: list[Any] = []
+def _numbers_of_inner(optimizer: Any) -> Bits:
+    """The same for the optimizers among an optimizer's attributes, which do its work."""
+    found = b""
     for value in vars(optimizer).values():
-        found += [
-            each
-            for each in (value if isinstance(value, list | tuple) else (value,))
-            if isinstance(each, torch.optim.Optimizer)
-        ]
+        for each in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(each, torch.optim.Optimizer):
+                found += _numbers(vars(each)) + b"".join(map(_numbers, each.param_groups))
     return found
 
 
-def _counts_of(optimizer: torch.optim.Optimizer) -> Bits:
-    return _numbers(vars(optimizer)) + b"".join(map(_numbers, optimizer.param_groups))
-
-
 def _kept(optimizer: Any) -> Bits:
-    """What an optimizer keeps among its attributes, of its own making: counts, and state under other names."""
+    """What an optimizer keeps in attributes of its own: counts, and state under other names."""
     given = ("param_groups", "state", "defaults")
-    return fingerprint(
-        {key: value for key, value in vars(optimizer).items() if key not in given}
-        if optimizer is not None
-        else None
-    )
+    if optimizer is None:
+        return b""
+    own = {key: value for key, value in vars(optimizer).items() if key not in given}
+    return fingerprint(own)
 
 
 def _options(group: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from frostproof.training.bits import bits
 
 def seed_everything(seed: int, device: str) -> None:
     """Put every generator that a model or an optimizer may use into the state that `seed` gives."""
-    # torch.manual_seed also visits every accelerator backend, at a hundred times the cost of the CPU generator alone.
+    # torch.manual_seed also visits every accelerator backend, which costs a hundred times as much.
     torch.default_generator.manual_seed(seed)
     random.seed(seed)
     if "numpy.random" in sys.modules:

@@ -1,4 +1,4 @@
-"""Bytes that tensors hold: of storages, each counted once, and of what a graph keeps for backward."""
+"""Bytes of tensors: of storages, each counted once, and of tensors saved for backward."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def storages(tensors: Iterable[Tensor]) -> dict[int, int]:
-    """Identity of each storage -> its bytes. A sparse tensor has two: of its indices and of its values."""
+    """Identity of each storage -> its bytes. A sparse tensor has two: indices and values."""
     found: dict[int, int] = {}
     for tensor in tensors:
         parts = (tensor._indices(), tensor._values()) if tensor.is_sparse else (tensor,)
@@ -34,9 +34,10 @@ class _Saved:
 
 
 class SavedForBackward:
-    """A context in which autograd's saved tensors are seen, and `held` tells which of them a graph still holds.
+    """A context that observes the tensors which autograd saves for backward.
 
-    What a graph saved that was dropped again, by `detach()` say, is no longer held. `seen`: how often something was saved.
+    `held` has those that a graph still holds: `detach()`, for example, drops a graph and what it
+    saved. `seen` counts every save.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Python source as data: statements, marks between them, two variants merged into one function, and lines that fit."""
+"""Python source as data: statements, marks between them, merged variants, and folded lines."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ WIDTH = 100
 
 
 class At(NamedTuple):
-    """A mark between statements: a point of a training at which somebody may look on, or say something more.
+    """A mark between statements: a point of a training that an observer, or a script, may use.
 
-    `value` is an expression for what there is to see, and `data` is known without running anything. A mark has no text of its own.
+    A mark has no text of its own.
     """
 
     point: str
     value: str = ""
+    """An expression for what there is to observe."""
     data: Any = None
+    """What there is to observe, where it is known without running anything."""
 
 
 class Block(NamedTuple):
@@ -39,7 +41,7 @@ def block(head: str, *body: Statement) -> Block:
 
 
 def merged(left: Statements, right: Statements, name: str, value: str) -> list[Statement]:
-    """Statements that do what `left` does where the variable `name` has this value, and else what `right` does."""
+    """Statements that do what `left` does where `name` has this value, else what `right` does."""
     found: list[Statement] = []
     for kind, i, j, k, m in SequenceMatcher(None, left, right, autojunk=False).get_opcodes():
         one, other = left[i:j], right[k:m]
@@ -62,7 +64,10 @@ def merged(left: Statements, right: Statements, name: str, value: str) -> list[S
 
 
 def rendered(statements: Iterable[Statement], indent: str = "") -> list[str]:
-    """The lines of the statements, none of them longer than WIDTH where brackets allow it, with empty lines around functions."""
+    """The lines of the statements, with empty lines around functions.
+
+    No line is longer than WIDTH where brackets allow to fold it.
+    """
     lines: list[str] = []
     gap = [""] * (1 if indent else 2)
     after = False
@@ -93,7 +98,7 @@ def refolded(source: str) -> list[str]:
 
 
 def folded(line: str, indent: str = "") -> list[str]:
-    """The line, or, where it is too long, the same with what is in its last outermost brackets on lines of its own."""
+    """The line; if it is too long, the content of its last outermost brackets on new lines."""
     spot = _brackets(line) if len(indent) + len(line) > WIDTH and not line.startswith("#") else None
     if spot is None:
         return [indent + line]
@@ -116,7 +121,7 @@ def folded(line: str, indent: str = "") -> list[str]:
 
 
 def _brackets(line: str) -> tuple[int, list[int], int, bool] | None:
-    """Where the last outermost pair of brackets opens, can be cut, and closes, and whether commas separate its parts."""
+    """Where the last outermost brackets open, can be cut, and close; whether commas cut them."""
     found = None
     depth = start = 0
     cuts: list[int] = []

@@ -1,4 +1,4 @@
-"""One training of a case, executed: the statements of `frostproof.training.lowering`, one after another, with a recorder looking on."""
+"""One training of a case, executed: its statements, one after another, with an observer."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from frostproof.approaches.approach import Approach
 from frostproof.spec.case import Case
 from frostproof.spec.layers import modules
 from frostproof.spec.subject import Subject
-from frostproof.training.lowering import HOOKS, Ownership, lowered
+from frostproof.training.hooks import HOOKS
+from frostproof.training.lowering import lower
 from frostproof.training.marks import PHASES, Phase
 from frostproof.training.naming import Naming
+from frostproof.training.ownership import Ownership
 from frostproof.training.rng import seed_everything
 from frostproof.training.source import At, Block, Statement
 
-Pair = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, Tensor]
+"""Samples and targets, (batch, ...) each."""
 
 
 class Observer(Protocol):
-    """Somebody who looks on. It is told of every mark, and may leave no trace in the training."""
+    """Is told of every mark of a training, and leaves no trace in it."""
 
-    def at(self, training: Training, point: str, value: Any, data: Any) -> None:
-        """The training has come to the mark `point`; `value` and `data` are what there is to see."""
+    def at(self, training: Training, point: str, value: Any) -> None:
+        """The training has come to the mark `point`; `value` is what there is to see."""
 
 
 class Batches:
@@ -40,30 +43,34 @@ class Batches:
 
     def __init__(self, case: Case, device: str) -> None:
         self.case, self.device = case, device
-        self.source = f"drawn = [({', '.join(case.architecture.batch(case.batch, device, case.dtype))}) for _ in range(count)]"
+        batch = ", ".join(case.architecture.batch(case.batch, device, case.dtype))
+        self.source = f"drawn = [({batch}) for _ in range(count)]"
         self.seed = -1
-        self.drawn: list[Pair] = []
+        self.drawn: list[Batch] = []
 
-    def draw(self, seed: int, count: int = 1) -> list[Pair]:
-        """`count` batches of samples and targets. The generators are then in the state that the seed gives."""
+    def draw(self, seed: int, count: int = 1) -> list[Batch]:
+        """Draw `count` batches. The generators are then in the state that the seed gives."""
         if seed != self.seed:
             seed_everything(seed, self.device)
-            names = {"torch": torch, "count": count}
+            names: dict[str, Any] = {"torch": torch, "count": count}
             exec(_compiled(self.source), names)
-            self.drawn = names["drawn"]  # type: ignore[assignment]
-            self.seed = seed
+            self.seed, self.drawn = seed, names["drawn"]
         seed_everything(seed, self.device)
         # Copies: a layer that works in place overwrites the batch.
-        return [
-            (x.clone().requires_grad_(self.case.differentiable_input), y) for x, y in self.drawn
-        ]
+        requires_grad = self.case.differentiable_input
+        return [(x.clone().requires_grad_(requires_grad), y) for x, y in self.drawn]
 
 
 class Training:
     """The network of a case under one approach, with its optimizer.
 
-    `names` is what the statements have bound so far: `model`, `optimizer` and the rest. Whatever the optimizer raises is raised;
-    `phase` then tells where that was.
+    A training executes the very statements that a script prints, in one namespace: `names` holds
+    what they have bound so far, `model` and `optimizer` among it. Nothing else trains, so that a
+    trial and the script of its counterexample are the same computation. Before each event the
+    generators are seeded as in every other training of the case; only what freezing changes may
+    then tell two of them apart.
+
+    `build` and `run` raise whatever the optimizer or the model raises; `phase` then tells where.
     """
 
     def __init__(
@@ -77,18 +84,14 @@ class Training:
         resumes: bool = False,
         observer: Observer | None = None,
     ) -> None:
-        self.case, self.subject, self.approach, self.device, self.observer = (
-            case,
-            subject,
-            approach,
-            device,
-            observer,
-        )
+        """`resumes`: whether it goes on from its checkpoints; other trainings pass them by."""
+        self.case, self.subject, self.approach = case, subject, approach
+        self.device, self.observer = device, observer
         self.phase: Phase = "build"
         self.ownership = Ownership((), False)
         self.batches = batches or Batches(case, device)
         naming = Naming()
-        self.plan = lowered(case, subject, approach, device, naming, resumes=resumes)
+        self.plan = lower(case, subject, approach, device, naming, resumes=resumes)
         self.names: dict[str, Any] = {
             **naming.bound,
             "__builtins__": builtins,
@@ -107,24 +110,24 @@ class Training:
 
     @property
     def model(self) -> Any:
-        """The network, an nn.Sequential; the latest, where a checkpoint was loaded into a new one."""
+        """The network, an nn.Sequential; the new one, after a checkpoint was loaded."""
         return self.names["model"]
 
     @property
     def optimizer(self) -> Any:
-        """What the subject's factory returned; None where there is nothing to own."""
+        """The optimizer that the subject's factory returned; None where it would own nothing."""
         return self.names.get("optimizer")
 
     def build(self) -> None:
-        """Make the network and its optimizer, with everything frozen that is frozen at first."""
+        """Build the network and its optimizer, and freeze the parameters of the case's mask."""
         self._execute(self.plan.built)
 
     def run(self, number: int) -> None:
-        """Go through the event with this number."""
+        """Run the event with this number."""
         self._execute(self.plan.events[number])
 
     def release(self) -> None:
-        """Let go of gradients: those of `create_graph=True` hold on to their own graph, which is never freed otherwise."""
+        """Drop gradients: with `create_graph=True` they keep their own graph alive for ever."""
         if self.subject.backward == "create-graph" and "model" in self.names:
             for parameter in self.model.parameters():
                 parameter.grad = None
@@ -137,11 +140,8 @@ class Training:
         names, skipped = self.names, False
         for statement, following in zip_longest(statements, statements[1:]):
             if isinstance(statement, At):
-                self._at(
-                    statement.point,
-                    names[statement.value] if statement.value else None,
-                    statement.data,
-                )
+                value = names[statement.value] if statement.value else statement.data
+                self._at(statement.point, value)
             elif not skipped:
                 # A `try:` is one statement with the block behind it.
                 skipped = isinstance(following, Block) and following.head.startswith("except ")
@@ -149,17 +149,17 @@ class Training:
             else:
                 skipped = False
 
-    def _at(self, point: str, value: Any = None, data: Any = None) -> None:
+    def _at(self, point: str, value: Any = None) -> None:
         if point in PHASES:
             self.phase = point  # type: ignore[assignment]
         elif point == "returning":
             self.phase = "step"
         elif point == "seed":
-            seed_everything(data, self.device)
+            seed_everything(value, self.device)
         elif point == "owned":
-            self.ownership = data
+            self.ownership = value
         if self.observer is not None:
-            self.observer.at(self, point, value, data)
+            self.observer.at(self, point, value)
 
 
 @lru_cache(maxsize=4096)
@@ -171,7 +171,8 @@ def _lines(statements: Iterable[Statement], indent: str = "") -> Iterator[str]:
     """The source of statements to run, in which a mark is a call."""
     for statement in statements:
         if isinstance(statement, At):
-            yield f'{indent}at("{statement.point}"{", " + statement.value if statement.value else ""})'
+            value = f", {statement.value}" if statement.value else ""
+            yield f'{indent}at("{statement.point}"{value})'
         elif isinstance(statement, Block):
             yield indent + statement.head
             yield from _lines(statement.body, indent + "    ")

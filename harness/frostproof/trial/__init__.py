@@ -1,1 +1,1 @@
-"""The lockstep trial: all approaches go through the events of one case together, and each event is judged."""
+"""The trial: all approaches go through the events of one case in lockstep, and are judged."""

@@ -1,7 +1,8 @@
-"""Where two approaches legitimately train apart, and how that is known.
+"""Causes for which two roles legitimately train differently.
 
-Two twins must agree bit for bit as long as their optimizers are handed the same. Here are the ways in which they may be
-handed something else. Each is told by its cause, which has to be seen: what differs without one is a violation.
+Two roles must agree bit for bit as long as their optimizers receive the same gradients, parameters
+and settings. They may differ only if one of the causes here was observed in the trial. Any other
+difference is a violation.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Callable
 from math import isnan
 
 from frostproof.invariants.tolerance import is_rounding
+from frostproof.spec.case import Role
 from frostproof.spec.program import Step, Thaw
-from frostproof.training.observation import Bits, Moment, Observation, Trial, picker
+from frostproof.training.observation import Bits, EventRecord, Observation, Trial, picker
 
-PAIRS = (
+PAIRS: tuple[tuple[Role, Role], ...] = (
     ("a", "b"),
     ("b", "cleared"),
     ("b", "second"),
@@ -23,179 +25,203 @@ PAIRS = (
 )
 """The roles that are compared step by step."""
 
+KNOWN_VIOLATION = "known-violation"
+"""The cause where a breach that was found before has told the two roles apart."""
 
-def part(trial: Trial, moment: Moment) -> None:
-    """Note in `trial.parted` which pairs of twins train apart from this moment on, and why."""
+
+def note_divergence(trial: Trial, record: EventRecord) -> None:
+    """Note in `trial.diverged` the pairs of roles that diverge from now on, with the cause."""
     for left, right in PAIRS:
-        if right in moment.seen and (left, right) not in trial.parted:
-            for name, cause in CAUSES.items():
-                if cause(trial, moment, left, right):
-                    trial.parted[left, right] = name
+        if right in record.observations and (left, right) not in trial.diverged:
+            for identity, is_observed in CAUSES.items():
+                if is_observed(trial, record, left, right):
+                    trial.diverged[left, right] = identity
                     break
 
 
-def _kept_gradient(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """An optimizer is handed a gradient for what is frozen: it trains it, as torch's optimizers look at gradients alone."""
-    for role in (left, right):
-        seen = moment.seen[role]
-        if (
-            seen.handed is not None
-            and seen.stepped
-            and any(seen.handed[i] is not None for i in moment.frozen.step if i in seen.owned)
-        ):
+def _frozen_has_gradient(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """An optimizer receives a gradient of a frozen parameter, and so trains it.
+
+    torch's optimizers look at gradients alone.
+    """
+    return any(
+        observed.optimizer_called and _grad_at_step(observed, i) is not None
+        for observed in (record.observations[left], record.observations[right])
+        for i in record.mask.step
+        if i in observed.owned
+    )
+
+
+def _thawed_within_step(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """Thawed after its forward pass: A has no gradient at this step, B the sum of leftovers."""
+    if not isinstance(record.event, Step):
+        return False
+    thaws = (each for each in record.event.changes if isinstance(each, Thaw))
+    frozen = {*record.mask.forward, *record.mask.backward}
+    names = {name for each in thaws for name in each.names}
+    one, other = record.observations[left], record.observations[right]
+    thawed = [i for i in map(trial.case.positions.__getitem__, names) if i in frozen]
+    expected = left != "a" or all(_grad_at_step(one, i) is None for i in thawed)
+    return expected and any(_grad_at_step(one, i) != _grad_at_step(other, i) for i in thawed)
+
+
+def _clipped_with_leftovers(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """Clipped by the norm over the whole model, to which B's leftover gradients add.
+
+    The trainable gradients alone have the same norm in both.
+    """
+    event = record.event
+    if not isinstance(event, Step) or not any(clip.over == "all" for clip in event.clips):
+        return False
+    one, other = record.observations[left], record.observations[right]
+    if one.grads_at_step is None or other.grads_at_step is None:
+        return False
+    take = picker(record.mask.trainable)
+    if not event.closure and take(one.grads_at_step) == take(other.grads_at_step):
+        return False
+    for first, second in zip(one.clipped_norms, other.clipped_norms, strict=False):
+        if first.all != second.all:  # earlier clippings changed both alike
+            agree = first.trainable == second.trainable or is_rounding(
+                trial, first.trainable, second.trainable
+            )
+            return agree and (first.all, second.all) != (first.trainable, second.trainable)
+    return False
+
+
+def _checkpoint_cut_off(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """A reentrant checkpoint without an input that requires grad is cut off from backward.
+
+    Freezing by requires_grad makes it so in A: its parameters get no gradient there, but do in B.
+    """
+    case = trial.case
+    if not isinstance(record.event, Step) or left != "a" or not case.architecture.cuts:
+        return False
+    reached = case.architecture.reached(record.mask.forward, case.differentiable_input)
+    everything = case.architecture.reached((), case.differentiable_input)
+    one, other = record.observations[left], record.observations[right]
+    cut = [i for i in record.mask.trainable if i in everything - reached]
+    if trial.subject.backward == "fused":
+        return bool(cut)  # nobody sees the gradients; they are known to be behind the cut
+    return any(_not_reached(one, i) and not _not_reached(other, i) for i in cut)
+
+
+def _not_reached(observed: Observation, i: int) -> bool:
+    """Whether backward gave this parameter nothing.
+
+    It has no gradient, or the zeros that zero_grad(set_to_none=False) left.
+    """
+    if observed.grads_after_backward is None or observed.grads_after_backward[i] is None:
+        return True
+    cleared = observed.grads_after_zero_grad
+    return cleared is not None and observed.grads_after_backward[i] == cleared[i]
+
+
+def _rates_differ(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """A scheduler does not know a group, or an optimizer, that came after it."""
+    one, other = (record.observations[role].learning_rates for role in (left, right))
+    return _settings_differ(trial, record, left, right, one, other)
+
+
+def _group_numbers_differ(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """An optimizer counts steps, in its groups or in itself: what came late has another count."""
+    one, other = (record.observations[role].group_numbers for role in (left, right))
+    return _settings_differ(trial, record, left, right, one, other)
+
+
+def _settings_differ(
+    trial: Trial,
+    record: EventRecord,
+    left: Role,
+    right: Role,
+    one: tuple[object, ...],
+    other: tuple[object, ...],
+) -> bool:
+    """Whether trainable parameters have other settings because an optimizer or a group came late.
+
+    It may also have missed a step because it owned nothing then.
+    """
+    take = picker(record.mask.trainable)
+    if not (one and other) or take(one) == take(other):
+        return False
+    pairs = [(each.observations[left], each.observations[right]) for each in trial.records]
+    return any(
+        x.optimizer_called != y.optimizer_called
+        or any(each.added_to_optimizer or each.optimizer_created for each in (x, y))
+        for x, y in pairs
+    )
+
+
+def _state_lost(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """One optimizer was rebuilt, and lacks state or settings that the other one kept."""
+    return record.observations[left].state_lost != record.observations[right].state_lost
+
+
+def _no_closure_call(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """An optimizer evaluates its closure more than once.
+
+    With everything frozen, B has no optimizer that would, and one forward pass.
+    """
+    one, other = record.observations[left], record.observations[right]
+    through_closure = isinstance(record.event, Step) and record.event.closure
+    return (
+        through_closure
+        and one.optimizer_called != other.optimizer_called
+        and len(one.losses) != len(other.losses)
+    )
+
+
+def _state_cast(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """load_state_dict casts floating point state to the dtype of its parameter.
+
+    All state but `step` loses digits by this, where the dtypes differ.
+    """
+    return record.observations[right].state_cast and not record.observations[left].state_cast
+
+
+def _zeroed_in_place(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """Thawed with a leftover gradient in one, which zero_grad(set_to_none=False) left as zeros.
+
+    0 + -0.0 is not -0.0.
+    """
+    one, other = record.observations[left], record.observations[right]
+    if one.grads_after_zero_grad is None or other.grads_after_zero_grad is None:
+        return False
+    if one.grads_after_backward is None or other.grads_after_backward is None:
+        return False
+    for i in record.mask.trainable:
+        cleared = one.grads_after_zero_grad[i], other.grads_after_zero_grad[i]
+        # Before any is dropped: the gradients differ even where step() sees none of them.
+        x, y = one.grads_after_backward[i], other.grads_after_backward[i]
+        if cleared.count(None) == 1 and x != y and _numbers(trial, x) == _numbers(trial, y):
             return True
     return False
 
 
-def _thawed_within(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """Thawed after its forward pass: A has no gradient for it at this step, B the sum of those that it left behind."""
-    event = moment.event
-    if not isinstance(event, Step):
-        return False
-    names = {name for each in event.changes if isinstance(each, Thaw) for name in each.names}
-    one, other = moment.seen[left], moment.seen[right]
-    positions = [trial.case.positions[name] for name in names]
-    without = (left != "a") or all(
-        _handed(one, i) is None for i in positions if _stale(trial, moment, i)
-    )
-    return without and any(
-        _handed(one, i) != _handed(other, i) and _stale(trial, moment, i) for i in positions
-    )
-
-
-def _stale(trial: Trial, moment: Moment, i: int) -> bool:
-    return i in moment.frozen.forward or i in moment.frozen.backward
-
-
-def _clipped_by_leftovers(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """Clipped by the norm over the whole model: the trainable gradients have one norm in both, and B's leftovers add to it."""
-    event = moment.event
-    if not isinstance(event, Step) or not any(clip.over == "all" for clip in event.clips):
-        return False
-    one, other = moment.seen[left], moment.seen[right]
-    take = picker(moment.frozen.trainable)
-    if (
-        one.handed is None
-        or other.handed is None
-        or (not event.closure and take(one.handed) == take(other.handed))
-    ):
-        return False
-    for first, second in zip(one.clipped, other.clipped, strict=False):
-        if first.norm != second.norm:  # those before clipped both alike
-            alike = first.trainable == second.trainable or is_rounding(
-                trial, first.trainable, second.trainable
-            )
-            return alike and (first.norm, second.norm) != (first.trainable, second.trainable)
-    return False
-
-
-def _cut_off(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """A reentrant checkpoint, none of whose inputs requires grad, is cut off: backward leaves its gradients alone in A, not in B."""
-    case = trial.case
-    if not isinstance(moment.event, Step) or left != "a" or not case.architecture.cuts:
-        return False
-    reached = case.architecture.reached(moment.frozen.forward, case.differentiable_input)
-    everything = case.architecture.reached((), case.differentiable_input)
-    one, other = moment.seen[left], moment.seen[right]
-    cut = [i for i in moment.frozen.trainable if i in everything - reached]
-    if trial.subject.backward == "fused":
-        return bool(
-            cut
-        )  # nobody sees the gradients: what is known is that these are behind the cut
-    return any(_left_alone(one, i) and not _left_alone(other, i) for i in cut)
-
-
-def _left_alone(seen: Observation, i: int) -> bool:
-    """Whether backward has given this parameter nothing: no gradient, or the zeros that zero_grad(set_to_none=False) left it."""
-    gradient = None if seen.gradients is None else seen.gradients[i]
-    return gradient is None or (seen.cleared is not None and gradient == seen.cleared[i])
-
-
-def _rates_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """A scheduler knows nothing of a group, or an optimizer, that came after it: the learning rates are no longer the same."""
-    one, other = moment.seen[left].rates, moment.seen[right].rates
-    take = picker(moment.frozen.trainable)
-    return _came_late(trial, left, right) and bool(one and other) and take(one) != take(other)
-
-
-def _counts_differ(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """An optimizer keeps count in its groups, or in itself, of the steps that it took: what came late has another count."""
-    one, other = moment.seen[left].counts, moment.seen[right].counts
-    take = picker(moment.frozen.trainable)
-    return _came_late(trial, left, right) and bool(one and other) and take(one) != take(other)
-
-
-def _came_late(trial: Trial, left: str, right: str) -> bool:
-    """Whether a group, or the optimizer itself, came during the training, or was not there at a step because it owned nothing."""
-    pairs = [(each.seen[left], each.seen[right]) for each in trial.moments]
-    return any(seen.added or seen.built for pair in pairs for seen in pair) or any(
-        one.stepped != other.stepped for one, other in pairs
-    )
-
-
-def _forgot(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """An optimizer was built anew, and has lost state or settings that the other one kept."""
-    return moment.seen[left].forgot != moment.seen[right].forgot
-
-
-def _nothing_to_step(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """An optimizer evaluates its closure more than once; with everything frozen, B has none to do so, and one forward pass."""
-    one, other = moment.seen[left], moment.seen[right]
-    through_closure = isinstance(moment.event, Step) and moment.event.closure
-    return through_closure and one.stepped != other.stepped and len(one.losses) != len(other.losses)
-
-
-def _cast_on_load(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """load_state_dict casts floating point state, all but `step`, to the dtype of its parameter, and so loses digits."""
-    return moment.seen[right].cast and not moment.seen[left].cast
-
-
-def _zeroed_in_place(trial: Trial, moment: Moment, left: str, right: str) -> bool:
-    """Thawed with a leftover gradient in one, which zero_grad(set_to_none=False) left as zeros: 0 + -0.0 is not -0.0."""
-    one, other = moment.seen[left], moment.seen[right]
-    if (
-        one.cleared is None
-        or other.cleared is None
-        or one.gradients is None
-        or other.gradients is None
-    ):
-        return False
-    zeroed = [
-        i for i in moment.frozen.trainable if (one.cleared[i] is None) != (other.cleared[i] is None)
-    ]
-    # Before any is dropped: the gradients differ even where step() sees none of them.
-    pairs = [(one.gradients[i], other.gradients[i]) for i in zeroed]
-    return any(
-        left != right and _numbers(trial, left) == _numbers(trial, right) for left, right in pairs
-    )
-
-
 def _numbers(trial: Trial, gradient: Bits | None) -> list[float | str] | None:
-    """The values of a gradient, in which 0.0 and -0.0 are equal, and so are NaNs; None where none is more than zero."""
+    """The values of a gradient; None where all are zero.
+
+    0.0 and -0.0 are equal in it, and so are NaNs.
+    """
     from frostproof.training.bits import values
 
-    numbers = (
-        []
-        if gradient is None
-        else ["NaN" if isnan(number) else number for number in values(gradient, trial.case.dtype)]
-    )
-    return numbers if any(numbers) else None
+    numbers = () if gradient is None else values(gradient, trial.case.dtype)
+    return ["NaN" if isnan(x) else x for x in numbers] if any(numbers) else None
 
 
-def _handed(seen: Observation, i: int) -> bytes | None:
-    return None if seen.handed is None else seen.handed[i]
+def _grad_at_step(observed: Observation, i: int) -> Bits | None:
+    return None if observed.grads_at_step is None else observed.grads_at_step[i]
 
 
-CAUSES: dict[str, Callable[[Trial, Moment, str, str], bool]] = {
-    "a frozen parameter still has a gradient": _kept_gradient,
-    "thawed between forward and step": _thawed_within,
-    "clipped over the whole model, leftover gradients included": _clipped_by_leftovers,
-    "a reentrant checkpoint without an input that requires grad": _cut_off,
-    "a scheduler that does not follow what came after it": _rates_differ,
-    "a group, or an optimizer, counts steps since it came": _counts_differ,
-    "an optimizer built anew has forgotten": _forgot,
-    "loading casts the optimizer's state to the dtype of the parameters": _cast_on_load,
-    "thawed with a leftover gradient, which was zeroed in place": _zeroed_in_place,
-    "with everything frozen, B has no optimizer to evaluate a closure again": _nothing_to_step,
+CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
+    "frozen-parameter-has-gradient": _frozen_has_gradient,
+    "thawed-within-step": _thawed_within_step,
+    "clipped-with-leftover-gradients": _clipped_with_leftovers,
+    "reentrant-checkpoint-cut-off": _checkpoint_cut_off,
+    "scheduler-misses-late-group": _rates_differ,
+    "late-group-counts-differently": _group_numbers_differ,
+    "rebuilt-optimizer-lost-state": _state_lost,
+    "state-cast-on-load": _state_cast,
+    "leftover-gradient-zeroed-in-place": _zeroed_in_place,
+    "no-optimizer-calls-closure": _no_closure_call,
 }
-"""Cause -> whether it is seen at this moment. Reports count them by these names."""
+"""Cause -> whether it is observed at this event. Reports count divergences by these ids."""

@@ -1,4 +1,7 @@
-"""The one trial runner: all approaches go through the events of a case in lockstep, judged after each event."""
+"""The trial runner: all roles go through the events of one case in lockstep.
+
+Each event is judged by every invariant.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +13,28 @@ from functools import partial
 import torch
 
 from frostproof.approaches.approach import Approaches
-from frostproof.invariants.breach import HELD, NOT_JUDGED, Breach, Shown
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import HELD, NOT_JUDGED, Breach, Invariant, ShownBreach
 from frostproof.process.allocator import filled_memory
 from frostproof.process.interruption import comes_from_outside
-from frostproof.spec.case import Case, Positions
-from frostproof.spec.program import Step
+from frostproof.spec.case import Case, Positions, Role
+from frostproof.spec.program import AnyEvent, Step
 from frostproof.spec.subject import Subject
-from frostproof.training.observation import Crash, Moment, Observation, Trial
+from frostproof.training.observation import Crash, EventRecord, Observation, Trial
 from frostproof.training.recorder import Recorder
 from frostproof.training.training import Batches, Training
-from frostproof.trial.divergence import PAIRS, part
-from frostproof.trial.zero_gradients import note
+from frostproof.trial.divergence import KNOWN_VIOLATION, PAIRS, note_divergence
+from frostproof.trial.zero_gradients import note_zero_gradients
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a trial showed: the invariants that it really judged, and what breaks which."""
+    """The result of a trial."""
 
     trial: Trial
     judged: list[Invariant] = field(default_factory=list)
-    violated: dict[Invariant, Shown] = field(default_factory=dict)
+    """The invariants that judged at least one event."""
+    violated: dict[Invariant, ShownBreach] = field(default_factory=dict)
+    """Each broken invariant, with its first breach."""
 
 
 def run_trial(
@@ -43,35 +47,41 @@ def run_trial(
     muted: Collection[str] = (),
     watched: Positions | None = None,
 ) -> Outcome:
-    """Build the twins, run the program, judge after each event; stop at the first event that breaks an invariant.
+    """Run a case under all its approaches, and judge every event by every invariant.
 
-    Events after that would only show consequences. The trial goes on past breaches of the invariants whose ids are `muted`:
-    weights that moved are put back, and what else broke one is no longer compared with others. An exception from the optimizer
-    ends the trial as its `crash`. `watched`: positions of the parameters whose state is looked at; those that the case freezes
-    midway where none are given.
+    All invariants judge one trial, since running it costs far more than judging it. The trial ends
+    at the first event that breaks an invariant, because later events would only show consequences.
+    An exception of the optimizer ends it too, as its `crash`; which invariant that breaks can only
+    be told by other runs (`frostproof.verification.attribution`).
+
+    `muted`: ids of invariants whose breaches are known. The trial goes on past these: weights that
+    moved are restored, and roles that another breach told apart are no longer compared. So a known
+    violation does not hide others.
+
+    `watched`: positions of the parameters whose optimizer state is observed; by default those that
+    the program freezes.
+
+    Runs in the caller's process, and changes its generators and torch's settings: see
+    `frostproof.process.fence`.
     """
-    lockstep = _Lockstep(
-        case, subject, device, approaches, case.frozen_midway if watched is None else watched
-    )
+    watched = case.frozen_midway if watched is None else watched
+    lockstep = _Lockstep(case, subject, device, approaches, watched)
     outcome = Outcome(lockstep.trial)
     judged: set[str] = set()
-    for moment in lockstep.moments():
-        known: list[Shown] = []
+    for record in lockstep.records():
+        known: list[ShownBreach] = []
         for invariant in invariants:
-            judgement = invariant.judge(lockstep.trial, moment)
+            judgement = invariant.judge(lockstep.trial, record)
             if judgement is NOT_JUDGED:
                 continue
             judged.add(invariant.id)
             if judgement is not HELD:
                 assert isinstance(judgement, Breach)
-                shown = Shown(lockstep.trial, judgement, invariant.id, device)
+                shown = ShownBreach(lockstep.trial, judgement, invariant, device)
                 outcome.violated.setdefault(invariant, shown)
                 if invariant.id in muted:
                     known.append(shown)
-        if any(
-            invariant.severity != "cost" and invariant.id not in muted
-            for invariant in outcome.violated
-        ):
+        if any(i.severity != "cost" and i.id not in muted for i in outcome.violated):
             break
         lockstep.go_on_past(known)
     lockstep.close()
@@ -80,124 +90,114 @@ def run_trial(
 
 
 class _Lockstep:
-    """The twins of one case, which go through its events together."""
+    """The trainings of one case, one for each role, which go through its events together."""
 
     def __init__(
         self, case: Case, subject: Subject, device: str, approaches: Approaches, watched: Positions
     ) -> None:
         self.case, self.subject, self.device = case, subject, device
-        ways = approaches.of(case)
-        self.trial = Trial(case, {role: approach.name for role, approach in ways.items()}, subject)
-        self.twins: dict[str, tuple[Training, Recorder]] = {}
+        roles = approaches.roles_for(case)
+        self.trial = Trial(case, {role: approach.name for role, approach in roles.items()}, subject)
+        self.trainings: dict[Role, tuple[Training, Recorder]] = {}
+        self.counted: set[Positions] = {()}
+        """The masks under which the cost of a pass was counted. It depends on nothing else."""
         batches = Batches(case, device)
-        for role, approach in ways.items():
-            recorder = Recorder(case, approach, watched)
-            resumes = role.startswith("resumed")
+        for role, approach in roles.items():
+            recorder, resumes = Recorder(case, approach, watched), role.startswith("resumed")
             training = Training(
                 case, subject, approach, device, batches, resumes=resumes, observer=recorder
             )
-            self.twins[role] = training, recorder
+            self.trainings[role] = training, recorder
 
-    def moments(self) -> Iterator[Moment]:
-        """Each event, once all twins have gone through it; none after one of them has raised."""
-        for role, (training, recorder) in self.twins.items():
+    def records(self) -> Iterator[EventRecord]:
+        """Each event, once all roles have gone through it; none after one of them has raised."""
+        for role, (training, recorder) in self.trainings.items():
             if not self._survives(role, -1, training.build):
                 return
-            self.trial.starts[role] = recorder.start
-        counted: set[Positions] = {()}
-        before: dict[str, Observation] | None = None
-        for index, event in enumerate(self.case.program):
-            trace = self.subject.factory is None and isinstance(event, Step)
-            frozen = self.case.course[index].forward
-            count = (
-                trace and frozen not in counted
-            )  # once is enough: the costs depend on what is frozen
-            if count:
-                counted.add(frozen)
-            seen: dict[str, Observation] = {}
-            for role, (training, recorder) in self.twins.items():
-                recorder.begin(
-                    event, trace=trace and role == "a", count=count and role in ("a", "b")
-                )
-                with filled_memory() if role == "again" else nullcontext():
-                    if not self._survives(role, index, partial(training.run, index)):
-                        return
-                    seen[role] = recorder.end(training)
-            moment = Moment(
-                index,
-                event,
-                self.case.course[index],
-                index == len(self.case.program) - 1,
-                seen,
-                before,
-            )
-            self.trial.moments.append(moment)
-            before = seen
-            note(self.trial, moment)
-            part(self.trial, moment)
-            yield moment
+            self.trial.starts[role] = recorder.observation
+        last = len(self.case.program) - 1
+        for number, event in enumerate(self.case.program):
+            observations = self._observe(number, event)
+            if observations is None:
+                return
+            mask = self.case.course[number]
+            record = EventRecord(number, event, mask, number == last, observations)
+            self.trial.records.append(record)
+            note_zero_gradients(self.trial, record)
+            note_divergence(self.trial, record)
+            yield record
 
-    def _survives(self, role: str, index: int, run: Callable[[], None]) -> bool:
-        training, recorder = self.twins[role]
+    def _observe(self, number: int, event: AnyEvent) -> dict[Role, Observation] | None:
+        """Run one event under every role; None where one of them raises."""
+        trace = self.subject.factory is None and isinstance(event, Step)
+        frozen = self.case.course[number].forward
+        count = trace and frozen not in self.counted
+        if count:
+            self.counted.add(frozen)
+        observations: dict[Role, Observation] = {}
+        for role, (training, recorder) in self.trainings.items():
+            recorder.begin(event, trace=trace and role == "a", count=count and role in ("a", "b"))
+            with filled_memory() if role == "again" else nullcontext():
+                if not self._survives(role, number, partial(training.run, number)):
+                    return None
+                observations[role] = recorder.end()
+        return observations
+
+    def _survives(self, role: Role, number: int, run: Callable[[], None]) -> bool:
+        training, recorder = self.trainings[role]
         try:
             run()
         except BaseException as error:  # whatever an optimizer raises is for the caller to judge
-            recorder.looking.close()
+            recorder.hooks.close()
             torch.set_grad_enabled(True)
             if comes_from_outside(error):
                 raise
             groups = getattr(training.optimizer, "param_groups", ())
-            rates = tuple(
-                float(group["lr"])
-                for group in groups
-                if isinstance(group.get("lr"), float | torch.Tensor)
-            )
-            self.trial.crash = Crash(
-                role, index, training.phase, error, recorder.seen.handed, rates
-            )
+            found = (group.get("lr") for group in groups)
+            rates = tuple(float(lr) for lr in found if isinstance(lr, float | torch.Tensor))
+            grads = recorder.observation.grads_at_step
+            self.trial.crash = Crash(role, number, training.phase, error, grads, rates)
             return False
         return True
 
-    def go_on_past(self, known: Sequence[Shown]) -> None:
-        """Undo what known breaches have just done, so that others show. What cannot be undone is no news wherever it is compared."""
-        moment = self.trial.moments[-1]
-        if any(shown.breach.kind.id == "moved" for shown in known) and self._undo(moment):
+    def go_on_past(self, known: Sequence[ShownBreach]) -> None:
+        """Undo what known breaches have just done, so that others show.
+
+        What cannot be undone explains any later difference between the roles that it concerns.
+        """
+        record = self.trial.records[-1]
+        if any(shown.breach.kind.id == "moved" for shown in known) and self._restore(record):
             known = [shown for shown in known if shown.breach.kind.id != "moved"]
         roles = {
             role for shown in known if not shown.breach.kind.aside for role in shown.breach.roles
         }
         for pair in PAIRS:
             if roles.intersection(pair):
-                self.trial.parted.setdefault(pair, "a known violation")
+                self.trial.diverged.setdefault(pair, KNOWN_VIOLATION)
 
-    def _undo(self, moment: Moment) -> bool:
-        """Give what moved without a gradient its weights of before the event. Returns whether that could be done."""
-        if any(seen.weights_at_step is not None for seen in moment.seen.values()):
+    def _restore(self, record: EventRecord) -> bool:
+        """Restore the weights that moved without a gradient. Return whether that is possible."""
+        if any(each.weights_at_step is not None for each in record.observations.values()):
             return False
-        undone: set[int] = set()
-        for role, seen in moment.seen.items():
-            before, handed = self.trial.weights_before(moment, role), seen.handed
-            still = [
-                i
-                for i in range(len(before))
-                if (handed[i] is None if handed is not None else i in moment.frozen.step)
-            ]
-            moved = [i for i in still if seen.weights[i] != before[i]]
+        restored: set[int] = set()
+        for role, observed in record.observations.items():
+            before, grads = observed.weights_before, observed.grads_at_step
+            still = record.mask.step
+            if grads is not None:
+                still = tuple(i for i, grad in enumerate(grads) if grad is None)
+            moved = [i for i in still if observed.weights[i] != before[i]]
             with torch.no_grad():
                 for i in moved:
-                    parameter = self.twins[role][1].parameters[i]
-                    parameter.copy_(
-                        torch.frombuffer(bytearray(before[i]), dtype=parameter.dtype).view_as(
-                            parameter
-                        )
-                    )
-            seen.weights = tuple(
-                before[i] if i in moved else weight for i, weight in enumerate(seen.weights)
-            )
-            undone.update(moved)
-        self.trial.undone[moment.number] = tuple(sorted(undone))
+                    parameter = self.trainings[role][1].parameters[i]
+                    old = torch.frombuffer(bytearray(before[i]), dtype=parameter.dtype)
+                    parameter.copy_(old.view_as(parameter))
+            pairs = enumerate(observed.weights)
+            observed.weights = tuple(before[i] if i in moved else w for i, w in pairs)
+            restored.update(moved)
+        self.trial.restored[record.number] = tuple(sorted(restored))
         return True
 
     def close(self) -> None:
-        for training, _ in self.twins.values():
+        """Release what the trainings hold on to."""
+        for training, _ in self.trainings.values():
             training.release()

@@ -18,8 +18,8 @@ from frostproof.approaches.approach import (
     RequiresGradReversed,
 )
 from frostproof.generation.cases import late
-from frostproof.invariants.breach import RAISES, Breach, Shown
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.assertions import RAISES
+from frostproof.invariants.invariant import Breach, Invariant, ShownBreach
 from frostproof.invariants.movement import moves
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
@@ -123,15 +123,19 @@ class Reruns:
         if grouped.groups == self.case.groups:
             return False
         one, other = self.control.trial, self._control_of(grouped).trial
-        return [moment.seen["a"].weights for moment in one.moments] != [
-            moment.seen["a"].weights for moment in other.moments
+        return [record.observations["a"].weights for record in one.records] != [
+            record.observations["a"].weights for record in other.records
         ]
 
     @cached_property
     def refuses_unlike_rates(self) -> bool:
         """Whether, with nothing frozen, the optimizer raises where its groups have learning rates that differ."""
         crash = self.outcome.trial.crash
-        if crash is None or len(set(crash.rates)) < 2 or self.control.trial.crash is not None:
+        if (
+            crash is None
+            or len(set(crash.learning_rates)) < 2
+            or self.control.trial.crash is not None
+        ):
             return False
         halves = [self.case.groups[0].parameters[::2], self.case.groups[0].parameters[1::2]]
         names = (
@@ -211,44 +215,44 @@ class Explanation(NamedTuple):
 
     id: str
     sentence: str
-    concerns: Callable[[Invariant, Shown, Subject], bool]
-    holds: Callable[[Reruns, Invariant, Shown], bool]
+    concerns: Callable[[Invariant, ShownBreach, Subject], bool]
+    holds: Callable[[Reruns, Invariant, ShownBreach], bool]
 
 
-def _crash(invariant: Invariant, shown: Shown, subject: Subject) -> bool:
+def _crash(invariant: Invariant, shown: ShownBreach, subject: Subject) -> bool:
     return shown.breach.kind.raises
 
 
-def _compares(invariant: Invariant, shown: Shown, subject: Subject) -> bool:
+def _compares(invariant: Invariant, shown: ShownBreach, subject: Subject) -> bool:
     return invariant.compares and not shown.breach.kind.raises and not shown.breach.kind.stuck
 
 
-def _overflowed(reruns: Reruns, invariant: Invariant, shown: Shown) -> bool:
+def _overflowed(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
     crash = shown.trial.crash
     handed = (
-        () if crash is None or crash.handed is None or reruns.device == "meta" else crash.handed
+        ()
+        if crash is None or crash.grads_at_step is None or reruns.device == "meta"
+        else crash.grads_at_step
     )
     return not all(
         finite(gradient, reruns.case.dtype) for gradient in handed if gradient is not None
     )
 
 
-def _rounds(reruns: Reruns, invariant: Invariant, shown: Shown) -> bool:
+def _rounds(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
     return reruns.subject.rounding is None and invariant not in reruns.rounded.violated
 
 
-def _amplifies(reruns: Reruns, invariant: Invariant, shown: Shown) -> bool:
+def _amplifies(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
     if reruns.subject.rounding is not None:
         return reruns.depends_on_order or reruns.depends_on_rounding
     return bool(reruns.rounded.trial.rounding) and reruns.depends_on_order_without_freezing
 
 
-def _stuck_too(reruns: Reruns, invariant: Invariant, shown: Shown) -> bool:
+def _stuck_too(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
     i, number = shown.parameter, shown.breach.found
     control: Trial = reruns.control.trial
-    return not any(
-        moves(control, moment, "a", i) for moment in control.moments[number : number + 1]
-    )
+    return not any(moves(record, "a", i) for record in control.records[number : number + 1])
 
 
 EXPLANATIONS = (
@@ -335,15 +339,15 @@ EXPLANATIONS = (
 
 
 def attributed(
-    reruns: Reruns, violated: dict[Invariant, Shown]
-) -> tuple[dict[Invariant, Shown], list[tuple[Invariant, str]]]:
+    reruns: Reruns, violated: dict[Invariant, ShownBreach]
+) -> tuple[dict[Invariant, ShownBreach], list[tuple[Invariant, str]]]:
     """What is left of these breaches, a crash among them as what it breaks; and what was explained away, with the explanation's id."""
     found, explained = dict(violated), []
     crash = reruns.outcome.trial.crash
     if crash is not None:
         invariant, shown = _crash_breach(reruns)
         found[invariant] = shown
-    left: dict[Invariant, Shown] = {}
+    left: dict[Invariant, ShownBreach] = {}
     for invariant, shown in found.items():
         concerned = (
             each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject)
@@ -361,7 +365,7 @@ def attributed(
     return left, explained
 
 
-def _crash_breach(reruns: Reruns) -> tuple[Invariant, Shown]:
+def _crash_breach(reruns: Reruns) -> tuple[Invariant, ShownBreach]:
     """The invariant that a crash breaks. Where it is not freezing's doing, that is not worth finding out by more runs."""
     trial = reruns.outcome.trial
     crash = trial.crash
@@ -379,14 +383,13 @@ def _crash_breach(reruns: Reruns) -> tuple[Invariant, Shown]:
         breach = Breach(
             RAISES, (control.role,), control.index, expected="without a closure it does not raise"
         )
-        return BY_ID["closure-is-honoured"], Shown(
-            reruns.control.trial, breach, "closure-is-honoured", reruns.device
-        )
-    identity = "gradless-step-is-noop" if control is not None else reruns.blamed
+        honoured = BY_ID["closure-is-honoured"]
+        return honoured, ShownBreach(reruns.control.trial, breach, honoured, reruns.device)
+    invariant = BY_ID["gradless-step-is-noop" if control is not None else reruns.blamed]
     breach = Breach(
         RAISES,
         (crash.role,),
         crash.index,
         expected="with nothing frozen and every gradient there it does not raise",
     )
-    return BY_ID[identity], Shown(trial, breach, identity, reruns.device)
+    return invariant, ShownBreach(trial, breach, invariant, reruns.device)

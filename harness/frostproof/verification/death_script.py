@@ -50,7 +50,7 @@ if sys.argv[1:] != ["train"]:
 def found(saved: CaseFile, folder: Path) -> str | None:
     """The first script, of one role after the other, in which a new process dies, run from `folder`; None where none does."""
     subject, ways = probed(saved), Approaches()
-    for role in ways.of(saved.case):
+    for role in ways.roles_for(saved.case):
         try:
             with fenced(saved.device):
                 text = launched(training(saved.case, subject, role, saved.device, ways), subject)

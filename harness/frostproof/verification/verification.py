@@ -14,8 +14,7 @@ from hypothesis.strategies import SearchStrategy, just
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import UnusableError, ViolationError
 from frostproof.generation.cases import cases
-from frostproof.invariants.breach import Shown
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.probe import depends_on_order, moves_on_zero_grad, probe
 from frostproof.spec.case import Case
@@ -37,7 +36,7 @@ class Tally:
     crashed: bool = False
     message: str = ""
     case: Case | None = None
-    shown: Shown | None = None
+    shown: ShownBreach | None = None
 
 
 class Verification:
@@ -217,7 +216,7 @@ class Verification:
         self,
         outcome: Outcome,
         explained: list[tuple[Invariant, str]],
-        left: Mapping[Invariant, Shown],
+        left: Mapping[Invariant, ShownBreach],
     ) -> None:
         for invariant, reason in explained:
             if invariant.id in self.tallies:
@@ -226,11 +225,15 @@ class Verification:
                 outcome.judged.remove(invariant)
 
     def _counted(
-        self, case: Case, outcome: Outcome, fresh: Mapping[Invariant, Shown], known: list[Invariant]
+        self,
+        case: Case,
+        outcome: Outcome,
+        fresh: Mapping[Invariant, ShownBreach],
+        known: list[Invariant],
     ) -> Mapping[Invariant, str]:
         self.trials += 1
         self.rounding = max(self.rounding, outcome.trial.rounding)
-        self.partings.update(set(outcome.trial.parted.values()))
+        self.partings.update(set(outcome.trial.diverged.values()))
         if outcome.trial.moved_on_zero_grad is not None:
             self.moves_on_zero_grad = (
                 bool(self.moves_on_zero_grad) or outcome.trial.moved_on_zero_grad
@@ -259,11 +262,11 @@ class Verification:
 
 def _nan_in(trial: Trial) -> bool:
     """Whether there is a NaN in what was last seen of any twin."""
-    seen = [each for moment in trial.moments[-1:] for each in moment.seen.values()]
+    seen = [each for record in trial.records[-1:] for each in record.observations.values()]
     tensors = [
         data
         for each in seen
-        for data in (*each.weights, *(each.gradients or ()), *each.losses, *each.buffers)
+        for data in (*each.weights, *(each.grads_after_backward or ()), *each.losses, *each.buffers)
         if data
     ]
     return any(has_nan(data, trial.case.dtype) for data in tensors)

@@ -1,1 +1,1 @@
-"""The atlas: every way in which people freeze, against every other, for each optimizer and each family of networks."""
+"""The atlas: every way to freeze against every other, for each optimizer and network family."""

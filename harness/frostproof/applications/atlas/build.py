@@ -1,4 +1,4 @@
-"""The whole atlas: every optimizer's part, each in a process of its own, put together."""
+"""The whole atlas: every optimizer is explored in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,111 +9,110 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
+
+from frostproof.applications.atlas.classes import classes_by_target
 from frostproof.applications.atlas.comparison import EQUIVALENT
-from frostproof.applications.atlas.explore import explored
-from frostproof.applications.atlas.record import Atlas, Cell, Lost, Way
-from frostproof.applications.atlas.traits import traits
+from frostproof.applications.atlas.explore import explore_optimizer
+from frostproof.applications.atlas.record import Atlas, AtlasCell, LostOptimizer, WayRecord
+from frostproof.applications.atlas.traits import observe_traits
 from frostproof.approaches.others import WAYS
 from frostproof.counterexamples.execution import reproduces
 from frostproof.errors import LostError, UsageError
 from frostproof.optimizers.targets import resolve, torch_optimizers
 from frostproof.process.isolated_tasks import run_isolated
 from frostproof.process.quiet import quiet
-from frostproof.results import rows as results
+from frostproof.report.files import make_folder, write_file
+from frostproof.results.rows import environment
 from frostproof.spec.subject import Subject
 
-LIMIT = 600.0
+OPTIMIZER_TIMEOUT_S = 600.0
 """Seconds that one optimizer may take."""
 
 
-def drawn(
+def build_atlas(
     targets: Sequence[str],
     *,
     examples: int,
     seed: int,
     jobs: int | None,
-    told: Callable[[str], None],
+    report: Callable[[str], None],
     families: Sequence[str] = (),
 ) -> Atlas:
-    """The atlas of these optimizers, all of torch.optim where none is named; of each its first implementation.
+    """The atlas of the first implementation of each target, or of all torch.optim without targets.
 
-    `examples`: random cases for each optimizer and family; `families`: all where none is named; `told` is called with a line for
-    each optimizer that is done. Raises UsageError for a target that is no optimizer.
+    Each optimizer is tried on `examples` random cases of each of `families`, or of every network
+    family. `report` is called with one line for each optimizer: its classes of ways, or why it was
+    lost. Raises UsageError if a target is not an optimizer, or if every optimizer was lost.
     """
     started = time.perf_counter()
-    first: dict[str, Subject] = {}
+    subjects: dict[str, Subject] = {}
     for subject in resolve(targets) if targets else torch_optimizers():
-        first.setdefault(subject.target, subject)
-    subjects = list(first.values())
-    cells: list[Cell] = []
-    lost: list[Lost] = []
-    tasks = [(subject.target, examples, seed, families) for subject in subjects]
-    # Scripts are run from here, as one process that runs many has imported torch for all of them.
-    answers = run_isolated(
-        _explored,
-        tasks,
-        jobs or os.cpu_count() or 1,
-        LIMIT,
-        "frostproof.applications.atlas.preloaded",
-        rerun,
-    )
-    for subject, answer in zip(subjects, answers, strict=True):
+        subjects.setdefault(subject.target, subject)
+    cells: list[AtlasCell] = []
+    lost: list[LostOptimizer] = []
+    tasks = [(target, examples, seed, families) for target in subjects]
+    jobs = jobs or os.cpu_count() or 1
+    preload = "frostproof.applications.atlas.preloaded"
+    # Scripts run as children of this process, whose fork server imports torch once for all of them.
+    answers = run_isolated(_explore, tasks, jobs, OPTIMIZER_TIMEOUT_S, preload, rerun_scripts)
+    for subject, answer in zip(subjects.values(), answers, strict=True):
         if isinstance(answer, LostError):
-            lost.append(Lost(subject.target, subject.variant, str(answer)))
-            told(f"{subject.target}: {answer}")
+            lost.append(LostOptimizer(subject.target, subject.variant, str(answer)))
+            report(f"{subject.target}: {answer}")
             continue
         cells += answer
-        different = sum(cell.verdict == "different" for cell in answer)
-        told(f"{subject.target}: {len(answer)} cells, {different} different")
+        if not answer:
+            report(f"{subject.target}: no two ways could be compared")
+        for target, groups in classes_by_target([way.name for way in WAYS], answer):
+            report(f"{target}: {groups}")
     if not cells and lost:
         raise UsageError(f"nothing could be compared: {lost[0].target}: {lost[0].reason}")
+    seconds = time.perf_counter() - started
+    return Atlas(environment(["cpu"], "atlas", seed), way_records(), cells, lost, seconds)
+
+
+def way_records() -> list[WayRecord]:
+    """Every way with its description, which is its class's docstring, and its observed traits."""
     with quiet():
-        ways = [
-            Way(way.name, " ".join((type(way).__doc__ or "").split()), traits(way)) for way in WAYS
+        return [
+            WayRecord(way.name, " ".join((type(way).__doc__ or "").split()), observe_traits(way))
+            for way in WAYS
         ]
-    return Atlas(
-        results.environment(["cpu"], "atlas", seed),
-        ways,
-        cells,
-        lost,
-        time.perf_counter() - started,
-    )
 
 
-def _explored(target: str, examples: int, seed: int, families: Sequence[str]) -> list[Cell]:
-    with quiet():  # what torch imports on the way may warn
-        return explored(resolve((target,))[0], "cpu", examples, seed, families)
+def _explore(target: str, examples: int, seed: int, families: Sequence[str]) -> list[AtlasCell]:
+    with quiet():  # modules that torch imports late may warn
+        return explore_optimizer(resolve((target,))[0], "cpu", examples, seed, families)
 
 
-def rerun(cells: list[Cell]) -> list[Cell]:
-    """These cells, of which those that no script shows, run in a process of its own, are doubtful."""
+def rerun_scripts(cells: list[AtlasCell]) -> list[AtlasCell]:
+    """Run the cells' scripts, each in a process of its own, and mark a cell as doubtful if its
+    script does not show the difference."""
     with tempfile.TemporaryDirectory() as folder:
-        return [_rerun(cell, Path(folder) / "difference.py") for cell in cells]
+        return [_rerun_script(cell, Path(folder) / "difference.py") for cell in cells]
 
 
-def _rerun(cell: Cell, path: Path) -> Cell:
+def _rerun_script(cell: AtlasCell, path: Path) -> AtlasCell:
     if cell.script is None:
         return cell
     path.write_text(cell.script, encoding="utf-8")
-    reproduced, said = reproduces(
-        path, EQUIVALENT.id, Path.cwd(), sys.path, module=cell.target.partition(":")[0]
-    )
+    module = cell.target.partition(":")[0]
+    reproduced, said = reproduces(path, EQUIVALENT.id, Path.cwd(), sys.path, module=module)
     return cell if reproduced else cell.replaced(verdict="doubtful", doubt=said)
 
 
-def written(atlas: Atlas, folder: Path) -> Atlas:
-    """The atlas with its scripts as files in `folder`. Raises UsageError."""
+def write_scripts(atlas: Atlas, folder: Path) -> Atlas:
+    """Write the scripts of all cells to `folder`, and return the atlas with the names of the files.
+
+    Raises UsageError.
+    """
+    make_folder(folder)
     cells = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for cell in atlas.cells:
-            if cell.script is not None:
-                name = f"{cell.target.replace(':', '_')}-{cell.family}-{cell.left}-{cell.right}.py"
-                (folder / name).write_text(cell.script, encoding="utf-8")
-                cell = cell.replaced(reproducer=str(folder / name))
-            cells.append(cell)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {str(folder)!r} ({error.strerror}): name another folder with --cases"
-        ) from None
-    return Atlas(atlas.environment, atlas.ways, cells, atlas.lost, atlas.seconds)
+    for cell in atlas.cells:
+        if cell.script is not None:
+            name = f"{cell.target.replace(':', '_')}-{cell.family}-{cell.left}-{cell.right}.py"
+            write_file(folder / name, cell.script.encode())
+            cell = cell.replaced(reproducer=str(folder / name))
+        cells.append(cell)
+    return msgspec.structs.replace(atlas, cells=cells)

@@ -1,4 +1,4 @@
-"""Two ways to freeze, through the same case: whether they train alike bit for bit, and if not, what told them apart."""
+"""Two ways to freeze in the same case: do they train to the same bits, and if not, why?"""
 
 from __future__ import annotations
 
@@ -6,70 +6,69 @@ from typing import NamedTuple
 
 from frostproof.approaches.approach import Alone, Approach, Approaches
 from frostproof.errors import UnprintableError
-from frostproof.invariants.breach import HELD, RAISES, Breach, Judgement, Shown
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.assertions import RAISES
+from frostproof.invariants.invariant import Breach, Invariant, Judgements, ShownBreach
 from frostproof.invariants.messages import at, change
 from frostproof.invariants.pairs import Comparison
 from frostproof.invariants.tolerance import rounding
 from frostproof.spec.case import Case, Positions
 from frostproof.spec.program import Step
 from frostproof.spec.subject import Subject
-from frostproof.training.observation import Bits, Grads, Moment, Trial, picker
+from frostproof.training.observation import Bits, EventRecord, Grads, Trial, picker
 from frostproof.trial.lockstep import run_trial
 
 
-class Difference(NamedTuple):
-    """`message`: what differs first, with numbers; `cause`: what made it, as seen in the trial; `ulp`: how large it is at most,
-    in units in the last place, where it never is more than rounding, else None."""
-
+class TrialDifference(NamedTuple):
     message: str
+    """The first difference, with numbers."""
     cause: str
+    """What the trial shows to have caused it."""
     ulp: float | None
+    """The largest difference in units in the last place if all are due to rounding, else None."""
 
 
-def trained(case: Case, subject: Subject, way: Approach, device: str) -> Trial:
-    """The case under one way to freeze. Every way sees the same seeds and batches, event by event."""
+def train_one_way(case: Case, subject: Subject, way: Approach, device: str) -> Trial:
+    """Train the case with one way to freeze. Every way sees the same seeds and batches."""
     return run_trial(case, subject, device, (), Alone(a=way)).trial
 
 
-def difference(one: Trial, other: Trial) -> Difference | None:
-    """What tells two trials of one case apart; None where every weight, loss and buffer has the same bits, or both raise the same."""
-    crashes = [
-        None if trial.crash is None else (trial.crash.index, str(trial.crash))
-        for trial in (one, other)
-    ]
-    found = [
-        _at(one, other, left, right)
-        for left, right in zip(one.moments, other.moments, strict=False)
-    ]
+def compare_trials(one: Trial, other: Trial) -> TrialDifference | None:
+    """The difference of two trials of one case. None if all weights, losses and buffers have the
+    same bits, or if both trials raise the same error."""
+    records = zip(one.records, other.records, strict=False)
+    found = [_compare_records(one, other, left, right) for left, right in records]
     differences = [each for each in found if each is not None]
-    if grave := next((each for each in differences if each.ulp is None), None):
-        return (
-            grave._replace(cause="an optimizer that makes more of rounding")
-            if differences[0].ulp is not None
-            else grave
-        )
-    if crashes[0] != crashes[1]:
-        raising = (
-            one
-            if other.crash is None
-            or (one.crash is not None and one.crash.index <= other.crash.index)
-            else other
-        )
-        assert raising.crash is not None
-        text = f"{raising.crash.phase} raises {raising.crash}"
-        return Difference(
-            f"{raising.names['a']}: {text}",
-            f"{raising.names['a']}: {text.partition('. ')[0]}",
-            None,
-        )
+    large = next((each for each in differences if each.ulp is None), None)
+    if large is not None:
+        amplified = differences[0].ulp is not None
+        cause = "the optimizer amplifies rounding differences" if amplified else large.cause
+        return large._replace(cause=cause)
+    if crash := _compare_crashes(one, other):
+        return crash
     if differences:
         return differences[0]._replace(ulp=max(each.ulp or 0.0 for each in differences))
     return None
 
 
-def _at(one: Trial, other: Trial, left: Moment, right: Moment) -> Difference | None:
-    a, b = left.seen["a"], right.seen["a"]
+def _compare_crashes(one: Trial, other: Trial) -> TrialDifference | None:
+    """The earlier crash of the two, unless both trials raise the same error or neither does."""
+    crashes = [
+        (trial.crash.index, str(trial.crash), trial)
+        for trial in (one, other)
+        if trial.crash is not None
+    ]
+    if not crashes or (len(crashes) == 2 and crashes[0][:2] == crashes[1][:2]):
+        return None
+    raising = min(crashes, key=lambda crash: crash[0])[2]
+    assert raising.crash is not None
+    name, text = raising.names["a"], f"{raising.crash.phase} raises {raising.crash}"
+    return TrialDifference(f"{name}: {text}", f"{name}: {text.partition('. ')[0]}", None)
+
+
+def _compare_records(
+    one: Trial, other: Trial, left: EventRecord, right: EventRecord
+) -> TrialDifference | None:
+    a, b = left.observations["a"], right.observations["a"]
     if (a.weights, a.losses, a.buffers) == (b.weights, b.losses, b.buffers):
         return None
     pairs = [
@@ -77,104 +76,107 @@ def _at(one: Trial, other: Trial, left: Moment, right: Moment) -> Difference | N
         *zip(a.losses, b.losses, strict=False),
         *zip(a.buffers, b.buffers, strict=False),
     ]
-    sizes = [_rounded(x, y, one.case.dtype) for x, y in pairs]
+    sizes = [_rounding_ulp(x, y, one.case.dtype) for x, y in pairs]
     ulp = None if None in sizes else max(size or 0.0 for size in sizes)
-    return Difference(_message(one, other, left, right), _cause(one, other, left, right), ulp)
+    return TrialDifference(_message(one, other, left, right), _cause(one, other, left, right), ulp)
 
 
-def _rounded(left: Bits, right: Bits, dtype: str) -> float | None:
-    """The difference in units in the last place; None where it is no rounding, or these are no two tensors of one size."""
+def _rounding_ulp(left: Bits, right: Bits, dtype: str) -> float | None:
+    """The difference in units in the last place; None if it is larger than rounding, or if the two
+    tensors differ in size."""
     if left == right:
         return 0.0
     return rounding(left, right, dtype) if len(left) == len(right) else None
 
 
-def _message(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
-    a, b = left.seen["a"], right.seen["a"]
-    names = f"{one.names['a']} -> {other.names['a']}"
-    for i in (*left.frozen.step, *left.frozen.trainable):
+def _message(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> str:
+    a, b = left.observations["a"], right.observations["a"]
+    where = f"{at(left)} ({one.names['a']} -> {other.names['a']})"
+    for i in (*left.mask.step, *left.mask.trainable):
         if a.weights[i] != b.weights[i]:
-            kind = "frozen" if i in left.frozen.step else "trainable"
-            return f"a {kind} parameter differs {at(left)} ({names}): {change(one, i, a.weights[i], b.weights[i])}"
-    return (
-        f"the {'loss differs' if a.losses != b.losses else 'buffers differ'} {at(left)} ({names})"
+            kind = "frozen" if i in left.mask.step else "trainable"
+            numbers = change(one, i, a.weights[i], b.weights[i])
+            return f"a {kind} parameter differs {where}: {numbers}"
+    return f"the {'loss differs' if a.losses != b.losses else 'buffers differ'} {where}"
+
+
+def _cause(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> str:
+    """The first stage of a training step, in its order, at which the two trials differ."""
+    a, b = left.observations["a"], right.observations["a"]
+    for trial, record in ((one, left), (other, right)):
+        for i in record.mask.step:
+            if record.observations["a"].weights[i] != trial.starts["a"].weights[i]:
+                return f"{trial.names['a']} moves frozen parameters: {_why_moved(record, i)}"
+    trainable = left.mask.trainable
+    same_gradients = _same_up_to_rounding(
+        one, a.grads_after_backward, b.grads_after_backward, trainable
     )
-
-
-def _cause(one: Trial, other: Trial, left: Moment, right: Moment) -> str:
-    """The first in the order of a training step at which the two are not the same."""
-    a, b = left.seen["a"], right.seen["a"]
-    for trial, moment in ((one, left), (other, right)):
-        for i in moment.frozen.step:
-            if moment.seen["a"].weights[i] != trial.starts["a"].weights[i]:
-                return f"{trial.names['a']} moves what is frozen: {_handed(trial, moment, i)}"
-    trainable = left.frozen.trainable
-    alike = [
-        _alike(one, x, y, trainable) for x, y in ((a.gradients, b.gradients), (a.handed, b.handed))
-    ]
-    if isinstance(left.event, Step) and left.event.clips and alike == [True, False]:
-        return "clipping counts the gradients of what is frozen"
-    if picker(trainable)(a.handed or ()) == picker(trainable)(b.handed or ()):
-        return "the optimizer looks at more than the gradients of what trains"
+    same_at_step = _same_up_to_rounding(one, a.grads_at_step, b.grads_at_step, trainable)
+    clips = isinstance(left.event, Step) and left.event.clips
+    if clips and same_gradients and not same_at_step:
+        return "clipping counts the gradients of frozen parameters"
+    if picker(trainable)(a.grads_at_step or ()) == picker(trainable)(b.grads_at_step or ()):
+        return "the optimizer reads more than the gradients of trainable parameters"
     if a.losses[:1] != b.losses[:1]:
-        return "the forward pass chooses other kernels by requires_grad"
-    return "the backward pass adds up in another order"
+        return "the forward pass chooses its kernels by requires_grad"
+    return "the backward pass sums in another order"
 
 
-def _alike(trial: Trial, left: Grads | None, right: Grads | None, positions: Positions) -> bool:
+def _same_up_to_rounding(
+    trial: Trial, left: Grads | None, right: Grads | None, positions: Positions
+) -> bool:
     """Whether the gradients at these positions are equal, or differ by rounding."""
     if left is None or right is None:
         return left is right
-    pairs = [(left[i], right[i]) for i in positions]
-    return all(
-        x == y or (x is not None and y is not None and _rounded(x, y, trial.case.dtype) is not None)
-        for x, y in pairs
-    )
+    return all(_close(left[i], right[i], trial.case.dtype) for i in positions)
 
 
-def _handed(trial: Trial, moment: Moment, i: int) -> str:
-    handed = moment.seen["a"].handed
-    if handed is None or handed[i] is None:
-        return "the optimizer moves it without a gradient"
-    if not any(handed[i] or b""):
-        return "zeros are a gradient too, and decay or momentum move it"
-    return "the optimizer is handed its gradient"
+def _close(left: Bits | None, right: Bits | None, dtype: str) -> bool:
+    if left is None or right is None:
+        return left is right
+    return _rounding_ulp(left, right, dtype) is not None
 
 
-def difference_shown(
+def _why_moved(record: EventRecord, i: int) -> str:
+    gradients = record.observations["a"].grads_at_step
+    if gradients is None or gradients[i] is None:
+        return "the optimizer moves them without a gradient"
+    if not any(gradients[i] or b""):
+        return "zeros count as a gradient, so decay or momentum moves them"
+    return "the optimizer gets their gradients"
+
+
+def reproduce_difference(
     case: Case, subject: Subject, device: str, left: Approach, right: Approach
-) -> Shown:
-    """The same comparison for two ways in one trial, as a script is made from. Raises UnprintableError where it shows nothing."""
+) -> ShownBreach:
+    """Run the two ways in one trial, and return its difference, of which a script can be made.
+
+    Raises UnprintableError if this trial shows no difference.
+    """
     outcome = run_trial(case, subject, device, (EQUIVALENT,), Approaches(a=left, b=right))
     if EQUIVALENT in outcome.violated:
         return outcome.violated[EQUIVALENT]
     crash, names = outcome.trial.crash, outcome.trial.names
     if crash is None:
         raise UnprintableError("the same case, run once more, shows no difference")
-    expected = f"freezing the same by {names['b' if crash.role == 'a' else 'a']} it does not raise"
-    return Shown(
-        outcome.trial,
-        Breach(RAISES, (crash.role,), crash.index, expected=expected),
-        EQUIVALENT.id,
-        device,
-    )
+    other = names["b" if crash.role == "a" else "a"]
+    expected = f"freezing the same parameters by {other} does not raise"
+    breach = Breach(RAISES, (crash.role,), crash.index, expected=expected)
+    return ShownBreach(outcome.trial, breach, EQUIVALENT, device)
 
 
-_WAYS = Comparison(
-    "they differ",
-    "two ways to freeze the same layers, equivalent if all weights, losses and buffers have the same bits",
-)
+_WAYS = Comparison("they differ")
 
 
-def _judge(trial: Trial, moment: Moment) -> Judgement:
-    return _WAYS.differing(trial, moment, ("a", "b"), ("weights", "losses", "buffers")) or HELD
+def _judge(trial: Trial, record: EventRecord) -> Judgements:
+    yield from _WAYS.compare(trial, record, ("a", "b"))
 
 
 EQUIVALENT = Invariant(
     id="equivalent",
-    statement="two ways to freeze the same layers leave every weight, loss and buffer with the same bits",
+    statement="two ways to freeze the same layers give every weight, loss and buffer the same bits",
     severity="wrong",
     source="https://discuss.pytorch.org/t/58156",
-    judge=_judge,
+    judgements=_judge,
 )
-"""Not an invariant of an optimizer, which cannot help it: what a script asserts of two ways to freeze."""
+"""What the scripts of the atlas assert. It is about ways, so no optimizer can violate it."""

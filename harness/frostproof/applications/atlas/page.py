@@ -1,4 +1,4 @@
-"""The atlas as one self-contained page: a matrix to look at, and for each pair of ways its causes with their scripts."""
+"""The atlas as a self-contained page: a matrix, and for each pair of ways causes and scripts."""
 
 from __future__ import annotations
 
@@ -9,38 +9,22 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from frostproof.applications.atlas.classes import worst
-from frostproof.applications.atlas.record import Atlas, Cell, Sameness
-from frostproof.applications.atlas.summary import SIGNS, causes, smallest, told
+from frostproof.applications.atlas.classes import (
+    APPEARANCES,
+    WayNames,
+    cells_by_cause,
+    smallest_example,
+    worst_verdicts,
+)
+from frostproof.applications.atlas.record import Atlas, AtlasCell, Sameness
+from frostproof.applications.atlas.summary import trait_words
 from frostproof.applications.atlas.traits import TRAITS
-from frostproof.report.html.page import filled
-from frostproof.results.rows import Environment
-
-LETTERS: dict[Sameness | None, str] = {
-    None: ".",
-    "equivalent": "=",
-    "rounding": "~",
-    "doubtful": "?",
-    "different": "x",
-}
-KINDS: dict[Sameness | None, str] = {
-    None: "none",
-    "equivalent": "same",
-    "rounding": "rounding",
-    "doubtful": "doubtful",
-    "different": "different",
-}
-WORDS: dict[Sameness | None, str] = {
-    None: "no network could be frozen in both ways",
-    "equivalent": "every weight, loss and buffer had the same bits in every case",
-    "rounding": "no difference was more than rounding",
-    "doubtful": "they trained otherwise in some case, and no script shows it",
-    "different": "they train otherwise in some case",
-}
+from frostproof.applications.costs.chart import savings_chart
+from frostproof.report.html.page import render_template
 
 
-class Square(NamedTuple):
-    """A cell of the matrix over all optimizers and families."""
+class MatrixCell(NamedTuple):
+    """Two ways over all optimizers and families. `kind` is a CSS class."""
 
     kind: str
     sign: str
@@ -48,18 +32,8 @@ class Square(NamedTuple):
     title: str
 
 
-class Cause(NamedTuple):
-    """Why two ways differ: in which cases, and the smallest of them."""
-
-    text: str
-    where: str
-    message: str
-    script: str | None
-    doubt: str | None
-
-
-class PairShown(NamedTuple):
-    """Two ways, by optimizer and family; each of `rows` has a kind, a sign and a title for each family."""
+class PairDetails(NamedTuple):
+    """Two ways, by optimizer and family."""
 
     anchor: str
     left: str
@@ -68,83 +42,51 @@ class PairShown(NamedTuple):
     kind: str
     sign: str
     rows: list[tuple[str, list[tuple[str, str, str]]]]
-    causes: list[Cause]
+    """For each optimizer a CSS class, a sign and a title for each family."""
+    causes: list[tuple[str, str, AtlasCell]]
+    """For each cause its text, the optimizers, and the cell with the smallest case."""
 
 
-class WayShown(NamedTuple):
-    name: str
-    does: str
-    told: list[str]
-    raises: str
+CHART_LAYERS = 8
+"""Layers of the network in the chart of costs."""
 
 
-class View(NamedTuple):
-    """What the template shows. `data`: verdicts of every optimizer and family as JSON, in the order of pairs; `chart`: SVG."""
-
-    environment: Environment
-    headline: str
-    numbers: str
-    targets: list[str]
-    families: list[str]
-    ways: list[WayShown]
-    traits: list[str]
-    cells: list[list[Square]]
-    pairs: list[PairShown]
-    data: Markup
-    depth: int
-    chart: Markup
-    lost: list[str]
-
-
-def page(atlas: Atlas, depth: int = 8) -> str:
-    """The page; `depth`: layers of the network in the chart of costs."""
-    from frostproof.applications.costs.chart import chart
-
+def atlas_page(atlas: Atlas) -> str:
+    """The whole page, as HTML."""
     names = [way.name for way in atlas.ways]
-    found = worst(atlas.cells)
-    same = sum(verdict == "equivalent" for verdict in found.values())
-    targets, families = (
-        list(dict.fromkeys(getattr(cell, field) for cell in atlas.cells))
-        for field in ("target", "family")
-    )
+    verdicts = worst_verdicts(atlas.cells)
+    same = sum(verdict == "equivalent" for verdict in verdicts.values())
+    targets = list(dict.fromkeys(cell.target for cell in atlas.cells))
+    families = list(dict.fromkeys(cell.family for cell in atlas.cells))
     compared = sum(cell.compared for cell in atlas.cells)
-    view = View(
-        atlas.environment,
-        f"{same} of {len(found)} pairs of ways to freeze train alike, bit for bit",
-        f"{len(targets)} optimizers · {len(families)} families of networks · {compared:,} comparisons · {atlas.seconds:,.0f} s",
-        targets,
-        families,
-        [
-            WayShown(way.name, way.does, told(way), str(way.traits.get("raises", "")))
-            for way in atlas.ways
-        ],
-        list(TRAITS.values()),
-        [[_square(row, column, found, names) for column in names] for row in names],
-        [
-            _pair(left, right, atlas.cells, targets, families)
-            for left, right in combinations(names, 2)
-        ],
-        _data(names, atlas.cells, targets, families),
-        depth,
-        Markup(chart(depth)),
-        [f"{lost.target}: {lost.reason}" for lost in atlas.lost],
+    numbers = (f"{len(targets)} optimizers", f"{len(families)} families of networks")
+    return render_template(
+        "atlas.html",
+        "atlas.js",
+        atlas=atlas,
+        headline=f"{same} of {len(verdicts)} pairs of ways to freeze train to the same bits",
+        numbers=" · ".join((*numbers, f"{compared:,} comparisons", f"{atlas.seconds:,.0f} s")),
+        targets=targets,
+        families=families,
+        traits=TRAITS,
+        trait_words=trait_words,
+        cells=[[_matrix_cell(row, column, verdicts, names) for column in names] for row in names],
+        pairs=[_pair(*pair, atlas.cells, targets, families) for pair in combinations(names, 2)],
+        # In a script element, only `<` could end it.
+        data=Markup(_data(names, atlas.cells, targets, families).replace("<", "\\u003c")),
+        depth=CHART_LAYERS,
+        chart=Markup(savings_chart(CHART_LAYERS)),
     )
-    return filled("atlas.html", "atlas.js", view=view)
 
 
-def _square(
-    row: str, column: str, found: dict[frozenset[str], Sameness], names: Sequence[str]
-) -> Square:
+def _matrix_cell(
+    row: str, column: str, verdicts: dict[WayNames, Sameness], names: Sequence[str]
+) -> MatrixCell:
     if row == column:
-        return Square("none", "", "", "")
-    verdict = found.get(frozenset((row, column)))
-    left, right = sorted((row, column), key=names.index)
-    return Square(
-        KINDS[verdict],
-        SIGNS[verdict],
-        _anchor(left, right),
-        f"{row} and {column}: {KINDS[verdict]}",
-    )
+        return MatrixCell("none", "", "", "")
+    look = APPEARANCES[verdicts.get(frozenset((row, column)))]
+    anchor = _anchor(*sorted((row, column), key=names.index))
+    return MatrixCell(look.style, look.sign, anchor, f"{row} and {column}: {look.style}")
 
 
 def _anchor(left: str, right: str) -> str:
@@ -152,72 +94,55 @@ def _anchor(left: str, right: str) -> str:
 
 
 def _pair(
-    left: str, right: str, cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]
-) -> PairShown:
+    left: str,
+    right: str,
+    cells: Sequence[AtlasCell],
+    targets: Sequence[str],
+    families: Sequence[str],
+) -> PairDetails:
     mine = {
         (cell.target, cell.family): cell
         for cell in cells
         if (cell.left, cell.right) == (left, right)
     }
-    verdict = worst(mine.values()).get(frozenset((left, right)))
+    look = APPEARANCES[worst_verdicts(mine.values()).get(frozenset((left, right)))]
     rows = [
-        (target.partition(":")[2], [_told(mine.get((target, family))) for family in families])
+        (target.partition(":")[2], [_small_cell(mine.get((target, each))) for each in families])
         for target in targets
     ]
-    return PairShown(
-        _anchor(left, right),
-        left,
-        right,
-        WORDS[verdict],
-        KINDS[verdict],
-        SIGNS[verdict],
-        rows,
-        list(_causes(mine.values())),
-    )
+    causes = list(_causes(mine.values()))
+    anchor = _anchor(left, right)
+    return PairDetails(anchor, left, right, look.words, look.style, look.sign, rows, causes)
 
 
-def _told(cell: Cell | None) -> tuple[str, str, str]:
+def _small_cell(cell: AtlasCell | None) -> tuple[str, str, str]:
+    """The CSS class, the sign and the title."""
     if cell is None:
         return "none", "", "never compared"
-    title = (
-        f"{cell.different} of {cell.compared} cases differ"
-        if cell.different
-        else f"{cell.compared} cases"
-    )
-    return (
-        KINDS[cell.verdict],
-        SIGNS[cell.verdict],
-        f"{title}, {cell.ulp:g} ulp" if cell.ulp else title,
-    )
+    look = APPEARANCES[cell.verdict]
+    differ = f"{cell.different} of {cell.compared} cases differ"
+    title = differ if cell.different else f"{cell.compared} cases"
+    return look.style, look.sign, f"{title}, {cell.ulp:g} ulp" if cell.ulp else title
 
 
-def _causes(cells: Collection[Cell]) -> Iterator[Cause]:
-    for text, having in (*causes(cells), *causes(cells, "doubtful")):
-        example = smallest(having)
-        where = ", ".join(dict.fromkeys(cell.target.partition(":")[2] for cell in having))
-        yield Cause(
-            text,
-            f"{where}; here {example.target}, {example.family}",
-            example.message or "",
-            example.script,
-            example.doubt,
-        )
+def _causes(cells: Collection[AtlasCell]) -> Iterator[tuple[str, str, AtlasCell]]:
+    for text, members in (*cells_by_cause(cells), *cells_by_cause(cells, "doubtful")):
+        where = ", ".join(dict.fromkeys(cell.target.partition(":")[2] for cell in members))
+        yield text, where, smallest_example(members)
 
 
 def _data(
-    names: Sequence[str], cells: Sequence[Cell], targets: Sequence[str], families: Sequence[str]
-) -> Markup:
+    names: Sequence[str],
+    cells: Sequence[AtlasCell],
+    targets: Sequence[str],
+    families: Sequence[str],
+) -> str:
+    """The verdicts of every optimizer and family as JSON, in the order of pairs."""
     verdicts = {(cell.target, cell.family, cell.left, cell.right): cell.verdict for cell in cells}
-    regions = [
-        {
-            "target": t,
-            "family": f,
-            "verdicts": "".join(
-                LETTERS[verdicts.get((t, f, *pair))] for pair in combinations(names, 2)
-            ),
-        }
-        for t in targets
-        for f in families
-    ]
-    # In a script element, only `<` could end it.
-    return Markup(json.dumps({"names": names, "regions": regions}).replace("<", "\\u003c"))
+    regions = []
+    for target in targets:
+        for family in families:
+            found = (verdicts.get((target, family, *pair)) for pair in combinations(names, 2))
+            letters = "".join(APPEARANCES[verdict].letter for verdict in found)
+            regions.append({"target": target, "family": family, "verdicts": letters})
+    return json.dumps({"names": names, "regions": regions})

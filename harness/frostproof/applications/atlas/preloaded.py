@@ -1,6 +1,6 @@
-"""What every process of the atlas imports, once for all of them: torch may warn as it is imported, and nobody needs to hear it."""
+"""Imports that all processes of the atlas share. Warnings of torch during its import are hidden."""
 
 from frostproof.process.quiet import quiet
 
 with quiet():
-    import frostproof.applications.atlas.explore  # noqa: F401  for the forks to have, and not to use here
+    import frostproof.applications.atlas.explore  # noqa: F401  imported once, for every fork

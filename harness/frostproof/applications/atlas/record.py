@@ -10,17 +10,11 @@ from frostproof.results.rows import Environment
 from frostproof.spec.case import Case
 
 Sameness = Literal["equivalent", "rounding", "doubtful", "different"]
-"""Doubtful: they trained otherwise, and the script that was made of it does not show it in a process of its own."""
+"""Doubtful: the ways trained differently in a trial, but not in a script of it."""
 
 
-class Cell(msgspec.Struct, frozen=True):
-    """Two ways to freeze, for one optimizer in one family of networks.
-
-    `compared`: cases that both could freeze, those that shrinking tried included, and `different`: those in which they trained
-    otherwise. `ulp`: the largest difference that was rounding, in units in the last place. Of the smallest case that told them
-    apart: `cause`, `message`, the `case` itself, and its `script`, with torch and the optimizer's library alone; `doubt`: why the
-    script did not show it, or could not be written. `reproducer`: the script's file.
-    """
+class AtlasCell(msgspec.Struct, frozen=True):
+    """Two ways to freeze, for one optimizer and one family of networks."""
 
     target: str
     variant: str
@@ -29,30 +23,39 @@ class Cell(msgspec.Struct, frozen=True):
     right: str
     verdict: Sameness
     compared: int
+    """Cases that both ways could freeze, including those of shrinking."""
     different: int = 0
+    """Cases in which the ways trained differently."""
     ulp: float = 0.0
+    """The largest rounding difference, in units in the last place."""
     cause: str | None = None
+    """Of the smallest case with a difference, like the next three fields."""
     message: str | None = None
     case: Case | None = None
     script: str | None = None
+    """Shows the difference, with torch and the optimizer's library alone."""
     doubt: str | None = None
+    """Why the script did not show the difference, or could not be written."""
     reproducer: str | None = None
+    """The script's file."""
 
-    def replaced(self, **fields: Any) -> Cell:
+    def replaced(self, **fields: Any) -> AtlasCell:
         """A copy with other values for some fields."""
         return msgspec.structs.replace(self, **fields)
 
 
-class Way(msgspec.Struct, frozen=True):
-    """A way to freeze: its name, what one does, and what is seen of it on a small network (`traits`, by their names)."""
+class WayRecord(msgspec.Struct, frozen=True):
+    """A way to freeze."""
 
     name: str
     does: str
+    """What a user of this way does."""
     traits: dict[str, bool | str]
+    """The names of observed traits, and whether each was seen."""
 
 
-class Lost(msgspec.Struct, frozen=True):
-    """An optimizer of which nothing is known, and why."""
+class LostOptimizer(msgspec.Struct, frozen=True):
+    """An optimizer that could not be explored."""
 
     target: str
     variant: str
@@ -60,13 +63,12 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class Atlas(msgspec.Struct, frozen=True):
-    """All of it. `seconds`: how long it took."""
-
     environment: Environment
-    ways: list[Way]
-    cells: list[Cell]
-    lost: list[Lost]
+    ways: list[WayRecord]
+    cells: list[AtlasCell]
+    lost: list[LostOptimizer]
     seconds: float
+    """How long the run took."""
     format: str = "frostproof-atlas"
     version: int = 1
 

@@ -1,116 +1,92 @@
-"""The atlas in Markdown: what each way comes with, and which ways are the same, by optimizer and by cause."""
+"""The atlas in Markdown: what each way entails, and which ways are equal, for which optimizer."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from frostproof.applications.atlas.classes import Pair, classes, pair_of, worst
-from frostproof.applications.atlas.record import Atlas, Cell, Sameness, Way
+from frostproof.applications.atlas.classes import (
+    APPEARANCES,
+    WayNames,
+    cells_by_cause,
+    classes_by_target,
+    smallest_example,
+    worst_verdicts,
+)
+from frostproof.applications.atlas.record import Atlas, WayRecord
 from frostproof.applications.atlas.traits import TRAITS
-from frostproof.report.markdown import code
+from frostproof.report.markdown import code_span, paragraph
 
-SIGNS: dict[Sameness | None, str] = {
-    None: "",
-    "equivalent": "=",
-    "rounding": "≈",
-    "doubtful": "?",
-    "different": "≠",
-}
+ATLAS_HEAD = """\
+# The atlas of freezing
 
+Which ways to freeze the same layers train to the same bits? Each random network, with a random
+mask, hyperparameters and program, is trained in every way that can freeze it, from the same seeds
+and on the same batches. The mask never changes during a training, at least one parameter is frozen,
+and at least one trains. This command writes the page:
 
-def summary(atlas: Atlas) -> str:
-    """The whole page."""
-    return (
-        "\n".join(
-            [*_head(atlas), *_ways(atlas), *_matrix(atlas), *_optimizers(atlas), *_causes(atlas)]
-        )
-        + "\n"
-    )
+    frostproof atlas --markdown docs/atlas.md
+
+`--html FILE` writes a page with a matrix for each optimizer and network family, and `--cases
+FOLDER` writes a script for every difference.
+"""
 
 
-def overview(atlas: Atlas) -> str:
-    """The same in a few lines for a terminal: the classes of ways for each optimizer, and why ways differ."""
-    lines = [f"{target}: {_braced(groups)}" for target, groups in _classes(atlas)]
-    lines += ["", "ways differ because"]
-    lines += [f"  {len(cells):6,} pairs: {cause}" for cause, cells in causes(atlas.cells)]
-    doubtful = [cell for cell in atlas.cells if cell.verdict == "doubtful"]
-    if doubtful:
-        lines += [
-            "",
-            f"doubtful, as no script shows it: {len(doubtful)}, the first {doubtful[0].left} and {doubtful[0].right}, ",
-        ]
-        lines[-1] += f"{doubtful[0].target}, {doubtful[0].family}: {doubtful[0].doubt}"
-    lines += [
-        "",
-        f"{len(atlas.cells):,} pairs of ways, {sum(cell.compared for cell in atlas.cells):,} comparisons in {atlas.seconds:.1f} s",
-    ]
-    return "\n".join(lines)
+def atlas_markdown(atlas: Atlas) -> str:
+    """The whole document."""
+    lines = [ATLAS_HEAD, *_numbers(atlas), *_ways(atlas), *_matrix(atlas), *_optimizers(atlas)]
+    return "\n".join([*lines, *_causes(atlas)]) + "\n"
 
 
-def _classes(atlas: Atlas) -> Iterator[tuple[str, list[list[str]]]]:
-    by_target: dict[str, list[Cell]] = defaultdict(list)
-    for cell in atlas.cells:
-        by_target[cell.target].append(cell)
-    for target, cells in by_target.items():
-        found = worst(cells)
-        yield (
-            target,
-            classes(
-                [way.name for way in atlas.ways if any(way.name in pair for pair in found)], found
-            ),
-        )
-
-
-def _braced(groups: Iterable[Iterable[str]]) -> str:
-    return " ".join(f"{{{', '.join(group)}}}" for group in groups)
-
-
-def _head(atlas: Atlas) -> Iterator[str]:
+def atlas_totals(atlas: Atlas) -> str:
+    """The size of the atlas, and how many of its pairs differ, in one line."""
+    counts = {
+        verdict: sum(cell.verdict == verdict for cell in atlas.cells) for verdict in APPEARANCES
+    }
     compared = sum(cell.compared for cell in atlas.cells)
-    different, doubtful = (
-        sum(cell.verdict == verdict for cell in atlas.cells)
-        for verdict in ("different", "doubtful")
+    optimizers = len({cell.target for cell in atlas.cells})
+    return (
+        f"{optimizers} optimizers, {len(atlas.cells):,} pairs of ways by optimizer and network "
+        f"family, {compared:,} comparisons, {atlas.seconds:.0f} s: {counts['different']:,} pairs "
+        f"differ, and {counts['doubtful']:,} are doubtful"
     )
-    targets = {cell.target for cell in atlas.cells}
-    yield "# The atlas of freezing"
+
+
+def _numbers(atlas: Atlas) -> Iterator[str]:
+    run = f"torch {atlas.environment.torch}, seed {atlas.environment.seed}"
+    yield paragraph(f"{run}: {atlas_totals(atlas)}.")
     yield ""
-    yield (
-        "Which ways to freeze the same layers train alike, bit for bit? Random networks, masks, hyperparameters and programs, each trained "
-        "in every way that can freeze it, from the same seeds, on the same batches. This page is written by"
-    )
-    yield ""
-    yield "    frostproof atlas --markdown docs/atlas.md"
-    yield ""
-    yield (
-        f"with torch {atlas.environment.torch} and seed {atlas.environment.seed}: {len(targets)} optimizers, {len(atlas.cells):,} pairs of "
-        f"ways by optimizer and family of networks, {compared:,} comparisons, {atlas.seconds:.0f} s. {different:,} pairs differ, each "
-        "shown again by a script that needs torch and the optimizer alone, in a process of its own; "
-        f"{doubtful:,} more did here and not by their scripts, and are doubtful. Masks are "
-        "constant here: something is frozen, and something trains, from beginning to end."
+    yield paragraph(
+        "Every difference was shown again by its script, in a process of its own, with torch and "
+        "the optimizer's library alone. A pair is doubtful if its script does not show the "
+        "difference."
     )
     for lost in atlas.lost:
-        yield f"\n{code(lost.target)} is not in it: {lost.reason}."
+        yield ""
+        yield paragraph(f"{code_span(lost.target)} is not included: {lost.reason}.")
     yield ""
 
 
 def _ways(atlas: Atlas) -> Iterator[str]:
-    yield "## The ways, and what comes with each"
+    yield "## The ways, and what each entails"
     yield ""
-    yield "Seen on a network of three layers, of which the last trains, in one step of AdamW with weight decay."
+    yield paragraph(
+        "Observed in one step of AdamW with weight decay, on a network of three layers, of which "
+        "only the last trains."
+    )
     yield ""
-    yield f"| way | what one does | {' | '.join(TRAITS.values())} |"
+    yield f"| way | what you do | {' | '.join(TRAITS.values())} |"
     yield "| --- | --- |" + " --- |" * len(TRAITS)
     for way in atlas.ways:
-        words = told(way)
+        words = trait_words(way)
         if "raises" in way.traits:
             words[1] = f"raises: {way.traits['raises']}"
-        yield f"| {code(way.name)} | {way.does} | {' | '.join(words)} |"
+        yield f"| {code_span(way.name)} | {way.does} | {' | '.join(words)} |"
     yield ""
 
 
-def told(way: Way) -> list[str]:
-    """For each of TRAITS whether it was seen: yes, no, or nothing where the way raised before."""
+def trait_words(way: WayRecord) -> list[str]:
+    """Whether each of TRAITS was observed: yes, no, or "" if the way raised an error before."""
     return [
         "" if name not in way.traits else "yes" if way.traits[name] else "no" for name in TRAITS
     ]
@@ -118,73 +94,52 @@ def told(way: Way) -> list[str]:
 
 def _matrix(atlas: Atlas) -> Iterator[str]:
     names = [way.name for way in atlas.ways]
-    found = worst(atlas.cells)
-    numbers: dict[Pair, list[int]] = defaultdict(list)
-    for number, (_, cells) in enumerate(causes(atlas.cells), 1):
-        for pair in {pair_of(cell) for cell in cells}:
+    verdicts = worst_verdicts(atlas.cells)
+    numbers: dict[WayNames, list[int]] = defaultdict(list)
+    for number, (_, cells) in enumerate(cells_by_cause(atlas.cells), 1):
+        for pair in worst_verdicts(cells):
             numbers[pair].append(number)
     yield "## Every way against every other"
     yield ""
-    yield (
-        "Over all optimizers and families: `=` the same bits in every case, `≈` rounding at most, `?` doubtful, `≠` different in some, "
-        "with the numbers of the causes, which are below."
+    yield paragraph(
+        "Over all optimizers and families: `=` the same bits in every case, `≈` rounding at most, "
+        "`?` doubtful, `≠` different in at least one case, with the numbers of the causes below."
     )
     yield ""
-    yield f"| | {' | '.join(map(code, names))} |"
+    yield f"| | {' | '.join(map(code_span, names))} |"
     yield "| --- |" + " --- |" * len(names)
     for row in names:
-        told = [frozenset((row, other)) for other in names]
-        signs = [
-            " ".join([SIGNS[found.get(pair)], *map(str, numbers[pair])]).strip() for pair in told
-        ]
-        yield f"| {code(row)} | {' | '.join(signs)} |"
+        pairs = [frozenset((row, other)) for other in names]
+        signs = [[APPEARANCES[verdicts.get(pair)].sign, *map(str, numbers[pair])] for pair in pairs]
+        yield f"| {code_span(row)} | {' | '.join(' '.join(sign).strip() for sign in signs)} |"
     yield ""
 
 
 def _optimizers(atlas: Atlas) -> Iterator[str]:
     yield "## By optimizer"
     yield ""
-    yield "Ways in one pair of braces train alike, up to rounding, in every family of networks, wherever both can freeze what is asked."
-    yield "What is missing cannot freeze with that optimizer."
+    yield paragraph(
+        "Ways inside the same braces gave the same results up to rounding, in every network family "
+        "that both can freeze. Ways that are not listed cannot freeze with that optimizer."
+    )
     yield ""
     yield "| optimizer | classes of ways |"
     yield "| --- | --- |"
-    for target, groups in _classes(atlas):
-        yield f"| {code(target)} | {_braced(groups)} |"
+    for target, groups in classes_by_target([way.name for way in atlas.ways], atlas.cells):
+        yield f"| {code_span(target)} | {groups} |"
     yield ""
 
 
 def _causes(atlas: Atlas) -> Iterator[str]:
     yield "## Why they differ"
-    yield ""
-    for number, (cause, cells) in enumerate(causes(atlas.cells), 1):
-        example = smallest(cells)
-        targets = list(dict.fromkeys(cell.target.partition(":")[2] for cell in cells))
-        families = list(dict.fromkeys(cell.family for cell in cells))
-        yield f"### {number}. {cause}"
-        yield ""
-        yield f"{len(cells):,} pairs; optimizers: {', '.join(targets)}; networks: {', '.join(families)}. {code(example.message or '')}"
-        yield ""
-        if example.script:
-            yield f"<details><summary>{example.left} and {example.right}, {example.target}, as a script</summary>"
-            yield ""
-            yield "```python"
-            yield example.script.rstrip()
-            yield "```"
-            yield ""
-            yield "</details>"
-            yield ""
-
-
-def smallest(cells: Iterable[Cell]) -> Cell:
-    """The one of these cells, which all have a case, whose case is the smallest."""
-    return min(cells, key=lambda cell: cell.case.size if cell.case else ())
-
-
-def causes(cells: Iterable[Cell], verdict: Sameness = "different") -> list[tuple[str, list[Cell]]]:
-    """Cause -> the cells of this verdict that have it, the most frequent first."""
-    found: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        if cell.verdict == verdict and cell.cause is not None:
-            found[cell.cause].append(cell)
-    return sorted(found.items(), key=lambda item: -len(item[1]))
+    for number, (cause, cells) in enumerate(cells_by_cause(atlas.cells), 1):
+        example = smallest_example(cells)
+        targets = dict.fromkeys(cell.target.partition(":")[2] for cell in cells)
+        families = dict.fromkeys(cell.family for cell in cells)
+        yield from ("", f"### {number}. {cause}", "")
+        yield paragraph(
+            f"{len(cells):,} pairs. Optimizers: {', '.join(targets)}. "
+            f"Networks: {', '.join(families)}. "
+            f"The smallest case, with {code_span(example.target)} and a network of the family "
+            f"{example.family}: {code_span(example.message or '')}."
+        )

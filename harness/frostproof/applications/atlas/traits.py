@@ -1,4 +1,7 @@
-"""What comes with each way to freeze, seen on one small network: two frozen layers before one that trains, a step of AdamW."""
+"""The traits of a way to freeze, observed in a step of AdamW on a small network.
+
+Two frozen layers come before one that trains.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,16 @@ from frostproof.training.recorder import Recorder
 from frostproof.training.training import Training
 
 TRAITS = {
-    "any": "freezes any parameters, not whole first layers alone",
-    "gradients": "leaves gradients on what is frozen",
-    "state": "optimizer state for what is frozen",
-    "decays": "AdamW moves what is frozen",
-    "listed": "frozen layers stay in model.parameters()",
+    "any": "can freeze any parameters, not only whole first layers",
+    "gradients": "frozen parameters get gradients",
+    "state": "frozen parameters get optimizer state",
+    "decays": "AdamW moves frozen parameters",
+    "listed": "frozen parameters stay in model.parameters()",
     "hooks": "a full backward hook on a frozen layer fires",
-    "tensor hooks": "a frozen parameter takes a hook",
+    "tensor hooks": "a frozen parameter accepts a hook",
     "drifts": "statistics of a frozen BatchNorm drift in train mode",
 }
-"""What is looked at."""
+"""The name of each trait, and its description."""
 
 _ARCHITECTURE = Architecture(Input((2,)), (Linear(2), BatchNorm1d(), Linear(2)))
 _NAMES = tuple(parameter.name for parameter in _ARCHITECTURE.parameters)
@@ -41,8 +44,9 @@ _ADAMW = Subject(
 )
 
 
-def traits(way: Approach) -> dict[str, bool | str]:
-    """Trait -> whether it was seen, in the order of TRAITS; or `raises` alone, with what a step raised."""
+def observe_traits(way: Approach) -> dict[str, bool | str]:
+    """The names of traits, in the order of TRAITS, and whether each was seen. If the step raises an
+    error: `any`, and `raises` with the error's text."""
     with fenced("cpu"):
         training = Training(
             _CASE, _ADAMW, way, "cpu", observer=(recorder := Recorder(_CASE, way, ()))
@@ -74,7 +78,7 @@ def _takes_hook(model: nn.Sequential) -> bool:
     try:
         parameter: Any = next(model[0].parameters())
         parameter.register_hook(lambda gradient: None).remove()
-    except RuntimeError:  # it does not require grad
+    except RuntimeError:  # the parameter does not require grad
         return False
     return True
 

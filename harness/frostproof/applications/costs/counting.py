@@ -1,4 +1,4 @@
-"""The costs of one training step under one way of freezing: counted, not timed."""
+"""The costs of one training step under one way to freeze: counted, not timed."""
 
 from __future__ import annotations
 
@@ -12,76 +12,75 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from frostproof.applications.costs.task import Task, loss_of, tensors_in
-from frostproof.applications.costs.ways import Way
+from frostproof.applications.costs.task import CostTask, mean_square_loss, tensor_leaves
+from frostproof.applications.costs.ways import ModelWay
 from frostproof.training.flops import Flops, comparable
 from frostproof.training.saved_tensors import SavedForBackward, size, storages
 
-Optimizing = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-"""Builds an optimizer from parameter groups, and has it take its first step."""
+BuildOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+"""Builds an optimizer from parameter groups, and makes it take its first step."""
 
 
-class Costs(msgspec.Struct, frozen=True):
-    """One step: forward, backward, and the optimizer's first step.
+class StepCosts(msgspec.Struct, frozen=True):
+    """The costs of a forward pass, a backward pass, and the optimizer's first step.
 
-    FLOPs are those of matrix products, convolutions and attention. `saved_bytes`: activations that the graph of the forward
-    pass holds when backward begins; of the batch, and of weights and buffers, which are there anyway, `input_bytes` and
-    `weight_bytes` say how much of them it refers to. `gradient_bytes`: of `.grad` after backward, `stale_bytes` of them of what is
-    frozen; `state_bytes`: of the optimizer's state, None where it was not asked for. Each storage counts once. `untrained`:
-    what ought to train, and got no gradient.
+    FLOPs are those of matrix products, convolutions and attention. Each storage counts once.
     """
 
     forward_flops: int
     backward_flops: int
     saved_bytes: int
+    """Activations that the graph holds when backward begins. The batch, weights and buffers exist
+    anyway, so they are counted in the next two fields as far as the graph refers to them."""
     input_bytes: int
     weight_bytes: int
     gradient_bytes: int
+    """Of `.grad` after backward."""
     stale_bytes: int
+    """Those of frozen parameters, which are included in `gradient_bytes`."""
     state_bytes: int | None = None
+    """Of the optimizer's state; None if no optimizer was given."""
     untrained: tuple[str, ...] = ()
+    """Trainable parameters that got no gradient."""
 
 
-def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
-    """The costs of a way that is not unfit, for a copy of the task's model. The CPU's RNG, and what was set of backends, are put back.
+def count_costs(
+    task: CostTask, way: ModelWay, optimizing: BuildOptimizer | None = None
+) -> StepCosts:
+    """The costs of a way that is not unfit, for a copy of the task's model.
 
-    Whatever the model raises comes through.
+    Restores the random number generators of the CPU and the settings of backends. Passes on any
+    error of the model.
     """
-    model = task.thawed()
-    frozen = task.frozen
-    inputs = tree_map(
-        lambda each: each.detach().clone() if isinstance(each, Tensor) else each, task.inputs
-    )
-    given = storages(tensors_in(inputs))
-    kept = storages([*model.parameters(), *model.buffers()])
+    model, frozen = task.thawed(), task.frozen
+    inputs = tree_map(_copied, task.inputs)
+    of_inputs = storages(tensor_leaves(inputs))
+    of_weights = storages([*model.parameters(), *model.buffers()])
     way.freeze(model, frozen)
     with comparable(model), _seeded(), torch.enable_grad():
         saving = SavedForBackward()
         with Flops() as forward, saving:
             outputs = way.forward(model, inputs, frozen)
-        held = saving.held()
-        loss = loss_of(outputs)
+        saved = saving.held()
+        loss = mean_square_loss(outputs)
         with Flops() as backward:
             way.backward(loss, model, frozen)
-    parameters = dict(model.named_parameters())
-    gradients = {
-        name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None
-    }
-    gradient_bytes, stale_bytes = (
-        size(gradients.values()),
-        size(gradients[name] for name in gradients.keys() & frozen),
-    )
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    gradient_bytes = size(gradients.values())
+    stale_bytes = size(gradients[name] for name in gradients.keys() & frozen)
     state_bytes = None
     if optimizing is not None:
         way.after_backward(model, frozen)
         optimizer = optimizing(way.groups(model, frozen))
-        state_bytes = size(tensors_in(dict(optimizer.state)))
-    return Costs(
+        state_bytes = size(tensor_leaves(dict(optimizer.state)))
+    return StepCosts(
         forward_flops=forward.flops,
         backward_flops=backward.flops,
-        saved_bytes=sum(held[each] for each in held.keys() - given.keys() - kept.keys()),
-        input_bytes=sum(held[each] for each in held.keys() & given.keys()),
-        weight_bytes=sum(held[each] for each in held.keys() & kept.keys()),
+        saved_bytes=sum(
+            saved[each] for each in saved.keys() - of_inputs.keys() - of_weights.keys()
+        ),
+        input_bytes=sum(saved[each] for each in saved.keys() & of_inputs.keys()),
+        weight_bytes=sum(saved[each] for each in saved.keys() & of_weights.keys()),
         gradient_bytes=gradient_bytes,
         stale_bytes=stale_bytes,
         state_bytes=state_bytes,
@@ -89,9 +88,13 @@ def count(task: Task, way: Way, optimizing: Optimizing | None = None) -> Costs:
     )
 
 
+def _copied(leaf: Any) -> Any:
+    return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
+
+
 @contextmanager
 def _seeded() -> Iterator[None]:
-    """The same random numbers each time, so that layers which draw do the same work under every way."""
+    """The same random numbers each time, so that layers that draw do the same work in every way."""
     state, python = torch.get_rng_state(), random.getstate()
     torch.manual_seed(0)
     random.seed(0)

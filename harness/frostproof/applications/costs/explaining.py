@@ -1,4 +1,4 @@
-"""What still gets computed in a model that is partly frozen, module by module, and why."""
+"""What a partly frozen model still computes, module by module, and why."""
 
 from __future__ import annotations
 
@@ -10,63 +10,64 @@ import msgspec
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from frostproof.applications.costs.task import Task
-from frostproof.applications.costs.tracing import Call, Trace
+from frostproof.applications.costs.task import CostTask
+from frostproof.applications.costs.tracing import ModuleCall, StepTrace
 from frostproof.applications.costs.ways import A
 from frostproof.training.flops import comparable
 
 
-class Layer(msgspec.Struct, frozen=True):
-    """One module, less the modules within it that are called by themselves, in one step under A.
-
-    `weights` and `frozen` count numbers, not tensors. `weight_flops` and `input_flops`: of backward, for gradients of its
-    own parameters and of its arguments. `needed_by`: the first parameter, in the order of the model, that trains and whose
-    gradient comes through these arguments; None where there is none. `unreached`: whether something in it ought to train and
-    gets no gradient.
-    """
+class LayerCost(msgspec.Struct, frozen=True):
+    """One module in one step under A, without the modules inside it that are called themselves."""
 
     path: str
     kind: str
     weights: int
+    """Numbers, not tensors, in its parameters."""
     frozen: int
+    """Those in frozen parameters."""
     forward_flops: int
     weight_flops: int
+    """Of backward, for the gradients of its own parameters."""
     input_flops: int
+    """Of backward, for the gradients of its arguments."""
     needed_by: str | None
+    """The first trainable parameter, in the order of the model, whose gradient flows through the
+    arguments, if there is one."""
     unreached: bool
+    """Whether one of its trainable parameters gets no gradient."""
 
     @property
     def why(self) -> str:
-        """What a backward pass through it is for, in words."""
-        trains = (
-            "gets no gradient" if self.unreached else "trains" if self.frozen < self.weights else ""
-        )
-        needed = f"needed by {self.needed_by}" if self.needed_by else ""
-        again = "computes a segment again" if not self.weights and self.input_flops else ""
-        return (
-            "; ".join(filter(None, (trains, needed or again))) or "nothing: all before it is frozen"
-        )
+        """The purpose of a backward pass through it, in words."""
+        trains = "trains" if self.frozen < self.weights else ""
+        if self.unreached:
+            trains = "gets no gradient"
+        needed = "computes a segment again" if not self.weights and self.input_flops else ""
+        if self.needed_by:
+            needed = f"needed by {self.needed_by}"
+        return "; ".join(filter(None, (trains, needed))) or "nothing: all before it is frozen"
 
 
-def explained(task: Task) -> list[Layer]:
-    """Every module that has weights or computes something counted, in the order of the model.
+def layer_costs(task: CostTask) -> list[LayerCost]:
+    """Every module that has weights or takes FLOPs, in the order of the model.
 
-    What its backward pass spends on arguments is what it spends with all weights frozen, and its arguments as they are.
-    Whatever the model raises comes through.
+    The cost of its arguments' gradients is measured by a second pass, with all weights frozen and
+    the same arguments requiring grad. Passes on any error of the model.
     """
     model = task.thawed()
     A.freeze(model, task.frozen)
     with comparable(model):
-        calls = Trace(model, task.inputs).calls
-        held = task.thawed().requires_grad_(False)
-        _differentiate(held, calls)
-        passing = Trace(held, task.inputs).calls
+        calls = StepTrace(model, task.inputs).calls
+        frozen = task.thawed().requires_grad_(False)
+        _differentiate(frozen, calls)
+        passing = StepTrace(frozen, task.inputs).calls
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     return list(_layers(task, calls, passing, trained))
 
 
-def _differentiate(model: nn.Module, calls: Iterable[Call]) -> None:
-    """Have arguments require grad where they did in these calls; also where backward computes a segment again."""
+def _differentiate(model: nn.Module, calls: Iterable[ModuleCall]) -> None:
+    """Make the arguments of each module require grad as they did in these calls, also when backward
+    computes a segment again."""
     flags: dict[str, list[tuple[bool, ...]]] = {}
     for call in calls:
         flags.setdefault(call.path, []).append(call.differentiable)
@@ -89,21 +90,20 @@ def _differentiate(model: nn.Module, calls: Iterable[Call]) -> None:
 
 
 def _needing(tensor: Tensor, needs: bool) -> Tensor:
-    # No leaf, so that it can be overwritten.
-    return (
-        tensor.detach().requires_grad_().clone() if needs and not tensor.requires_grad else tensor
-    )
+    if not needs or tensor.requires_grad:
+        return tensor
+    return tensor.detach().requires_grad_().clone()  # a leaf could not be overwritten in place
 
 
 def _layers(
-    task: Task, calls: list[Call], passing: list[Call], trained: Collection[str]
-) -> Iterable[Layer]:
+    task: CostTask, calls: list[ModuleCall], passing: list[ModuleCall], trained: Collection[str]
+) -> Iterable[LayerCost]:
     modules = dict(task.model.named_modules())
     called = {call.path for call in calls}
     owned: dict[str, list[tuple[str, nn.Parameter]]] = {path: [] for path in modules}
     for name, parameter in task.model.named_parameters():
         owned[_caller(name.rpartition(".")[0], called)].append((name, parameter))
-    spent: dict[str, list[tuple[Call, Call]]] = {path: [] for path in modules}
+    spent: dict[str, list[tuple[ModuleCall, ModuleCall]]] = {path: [] for path in modules}
     for call, passed in zip(calls, passing, strict=True):
         spent[call.path].append((call, passed))
     for path, module in modules.items():
@@ -116,7 +116,7 @@ def _layers(
             if owned[path]
             else backward
         )
-        yield Layer(
+        yield LayerCost(
             path=path,
             kind=type(module).__name__,
             weights=sum(parameter.numel() for _, parameter in owned[path]),
@@ -132,7 +132,8 @@ def _layers(
 
 
 def _caller(path: str, called: Collection[str]) -> str:
-    """The module that computes with the parameters of the one at `path`: itself, or the nearest around it that is called."""
+    """The module that computes with the parameters of the module at `path`: itself, or the nearest
+    one around it that is called."""
     at = path
     while at and at not in called:
         at = at.rpartition(".")[0]

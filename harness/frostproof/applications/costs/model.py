@@ -1,4 +1,4 @@
-"""A user's model: what `module:factory` names, what goes into it, and what of it the patterns freeze."""
+"""A user's model: loading it, its inputs, and the parameters that the patterns freeze."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from frostproof.optimizers.targets import imported, nearest
 EXAMPLE = "--input 8,3,32,32"
 
 
-def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
-    """The model that the factory returns, and its positional arguments, None where it does not say. Raises UsageError."""
+def load_model(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
+    """The model that `module:factory` returns, and its positional arguments if it returns them.
+
+    Raises UsageError.
+    """
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
         raise UsageError(
-            f"malformed model {target!r}: write module:factory, a function that returns an nn.Module"
+            f"malformed model {target!r}: write module:factory, a function that returns an "
+            "nn.Module"
         )
     module = imported(module_name, target)
     if not hasattr(module, name):
@@ -33,11 +37,12 @@ def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
         return factory, None
     if not callable(factory):
         raise UsageError(
-            f"{target!r} is {type(factory).__name__}, which cannot be called: name a function that returns an nn.Module"
+            f"{target!r} is {type(factory).__name__}, which cannot be called: name a function that "
+            "returns an nn.Module"
         )
     try:
         found = factory()
-    except Exception as error:  # whatever the user's function raises
+    except Exception as error:  # the user's function may raise anything
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
         raise UsageError(
             f"{target!r} raised {text}; it must return an nn.Module when called without arguments"
@@ -45,15 +50,19 @@ def loaded(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
     model, inputs = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
     if not isinstance(model, nn.Module):
         raise UsageError(
-            f"{target!r} returned {type(model).__name__}: return an nn.Module, or a pair of it and its inputs"
+            f"{target!r} returned {type(model).__name__}: return an nn.Module, or a pair of it and "
+            "its inputs"
         )
-    return model, inputs if inputs is None else tuple(inputs) if isinstance(
-        inputs, list | tuple
-    ) else (inputs,)
+    if inputs is None or isinstance(inputs, tuple):
+        return model, inputs
+    return model, tuple(inputs) if isinstance(inputs, list) else (inputs,)
 
 
-def batch(model: nn.Module, shape: str) -> tuple[Tensor]:
-    """Random numbers of a shape, written as `8,3,32,32`, where the model's parameters are and of their dtype. Raises UsageError."""
+def random_batch(model: nn.Module, shape: str) -> tuple[Tensor]:
+    """Random numbers of a shape such as "8,3,32,32", with the device and dtype of the parameters.
+
+    Raises UsageError if the shape is malformed.
+    """
     try:
         sizes = [int(each) for each in shape.split(",")]
     except ValueError:
@@ -62,26 +71,26 @@ def batch(model: nn.Module, shape: str) -> tuple[Tensor]:
         raise UsageError(
             f"--input is {shape!r}: give the sizes of a batch with commas between, as {EXAMPLE}"
         )
-    floating = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    return (
-        torch.randn(sizes, generator=torch.Generator().manual_seed(0)).to(
-            floating.device, floating.dtype
-        ),
-    )
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    samples = torch.randn(sizes, generator=torch.Generator().manual_seed(0))
+    return (samples.to(like.device, like.dtype),)
 
 
-def frozen_by(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
-    """Names of the parameters that the patterns match, and of those that have requires_grad=False already.
+def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """Names of the parameters that match a pattern or already have requires_grad=False.
 
-    A pattern is a glob on names, `*` matching dots too; the name of a module stands for all below it. A parameter that
-    several modules share is frozen when one of its names matches, and goes by its first. Raises UsageError.
+    A pattern is a glob on names, in which `*` matches dots too. The name of a module stands for all
+    parameters below it. A parameter that several modules share is frozen if one of its names
+    matches, and is listed by its first name. Raises UsageError if a pattern matches nothing, or if
+    none or all of the parameters are frozen.
     """
     every = dict(model.named_parameters(remove_duplicate=False))
     if not every:
         raise UsageError("the model has no parameters: there is nothing to freeze")
     if any(map(is_lazy, every.values())):
         raise UsageError(
-            "the model has lazy modules, which have no shapes yet: run a forward pass in the factory"
+            "the model has lazy modules, which have no shapes yet: run a forward pass in the "
+            "factory"
         )
     ids = {id(parameter) for parameter in every.values() if not parameter.requires_grad}
     for pattern in patterns:
@@ -100,7 +109,8 @@ def frozen_by(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
     frozen = frozenset(name for name, parameter in model.named_parameters() if id(parameter) in ids)
     if not frozen:
         raise UsageError(
-            f"nothing is frozen: give --freeze PATTERN, a glob on names such as {next(iter(every))!r}"
+            "nothing is frozen: give --freeze PATTERN, a glob on names such as "
+            f"{next(iter(every))!r}"
         )
     if len(frozen) == len(dict(model.named_parameters())):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Which way to freeze a model, by what each costs, and what to mind with it."""
+"""Which way to freeze a model is the cheapest, and what to watch out for with it."""
 
 from __future__ import annotations
 
@@ -7,114 +7,110 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import torch
 
-from frostproof.applications.costs.counting import Costs, Optimizing, count
-from frostproof.applications.costs.task import Task
-from frostproof.applications.costs.ways import WAYS, B, Way
+from frostproof.applications.costs.counting import BuildOptimizer, StepCosts, count_costs
+from frostproof.applications.costs.task import CostTask
+from frostproof.applications.costs.ways import MODEL_WAYS, B, ModelWay
 from frostproof.errors import UsageError, one_line
 from frostproof.training.bits import bits_of
 from frostproof.training.flops import comparable
 
 
-class Estimate(msgspec.Struct, frozen=True):
-    """A way and what it costs; where `costs` is None, `reason` says why it cannot be used."""
+class WayEstimate(msgspec.Struct, frozen=True):
+    """A way and its costs. If `costs` is None, `reason` says why the way cannot be used."""
 
     way: str
     how: str
-    costs: Costs | None
+    costs: StepCosts | None
     reason: str = ""
 
 
-def estimated(task: Task, optimizing: Optimizing | None) -> list[Estimate]:
-    """Every way, the simplest first. Raises UsageError where the model cannot be trained at all."""
+def estimate_ways(task: CostTask, optimizing: BuildOptimizer | None) -> list[WayEstimate]:
+    """Every way, the simplest first. Raises UsageError if the model cannot be trained at all."""
     try:
-        plain = count(task, B, optimizing)
+        plain = count_costs(task, B, optimizing)
     except UsageError:
         raise
-    except Exception as error:  # whatever the user's model raises
-        raise UsageError(
-            f"a training step raised {type(error).__name__}: {one_line(str(error), 200)}; make it work first"
-        ) from None
+    except Exception as error:  # the user's model may raise anything
+        text = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        raise UsageError(f"a training step raised {text}; make it work first") from None
     return [
-        Estimate(way.name, way.how, plain) if way is B else _estimated(task, way, optimizing, plain)
-        for way in WAYS
+        WayEstimate(way.name, way.how, plain)
+        if way is B
+        else _estimate(task, way, optimizing, plain)
+        for way in MODEL_WAYS
     ]
 
 
-def _estimated(task: Task, way: Way, optimizing: Optimizing | None, plain: Costs) -> Estimate:
+def _estimate(
+    task: CostTask, way: ModelWay, optimizing: BuildOptimizer | None, plain: StepCosts
+) -> WayEstimate:
     if unfit := way.unfit(task):
-        return Estimate(way.name, way.how, None, f"does not apply: {unfit}")
-    costs, reason = None, ""
+        return WayEstimate(way.name, way.how, None, f"does not apply: {unfit}")
     try:
-        costs = count(task, way, optimizing)
+        costs = count_costs(task, way, optimizing)
     except UsageError as error:
-        reason = str(error)
-    except Exception as error:  # a way may be more than the model can take
+        return WayEstimate(way.name, way.how, None, str(error))
+    except Exception as error:  # a model may support some ways only
         reason = f"raises {type(error).__name__}: {one_line(str(error), 120)}"
-    left = (
-        [name for name in costs.untrained if name not in plain.untrained]
-        if costs is not None
-        else []
-    )
-    return (
-        Estimate(way.name, way.how, None, f"does not train {left[0]}")
-        if left
-        else Estimate(way.name, way.how, costs, reason)
-    )
+        return WayEstimate(way.name, way.how, None, reason)
+    for name in costs.untrained:
+        if name not in plain.untrained:
+            return WayEstimate(way.name, way.how, None, f"does not train {name}")
+    return WayEstimate(way.name, way.how, costs)
 
 
-def recommended(estimates: Sequence[Estimate]) -> Estimate:
-    """The least backward FLOPs; of those the least saved, then gradient, then state bytes; of those the simplest."""
+def cheapest_way(estimates: Sequence[WayEstimate]) -> WayEstimate:
+    """The way with the fewest backward FLOPs. Ties are decided by saved bytes, then by gradient
+    bytes, then by state bytes, and then go to the simplest way."""
     usable = [(each.costs, each) for each in estimates if each.costs is not None]
     return min(usable, key=lambda pair: _rank(pair[0]))[1]
 
 
-def _rank(costs: Costs) -> tuple[int, ...]:
-    return (
-        costs.backward_flops,
-        costs.saved_bytes + costs.input_bytes,
-        costs.gradient_bytes,
-        costs.state_bytes or 0,
-    )
+def _rank(costs: StepCosts) -> tuple[int, ...]:
+    saved = costs.saved_bytes + costs.input_bytes
+    return costs.backward_flops, saved, costs.gradient_bytes, costs.state_bytes or 0
 
 
-def remarks(task: Task, chosen: Estimate) -> Iterator[str]:
-    """What to mind with this way, where it applies to this model."""
-    moving = drifting(task)
-    if len(moving) == 1:
-        yield f"module {moving[0]} is frozen, yet a forward pass changes its buffers: call .eval() on it after each model.train()"
-    elif moving:
-        these = f"modules {moving[0]} and {len(moving) - 1} more"
-        yield f"{these} are frozen, yet a forward pass changes their buffers: call .eval() on them after each model.train()"
+def cost_remarks(task: CostTask, chosen: WayEstimate) -> Iterator[str]:
+    """Warnings about this way that apply to this model."""
+    drifting = drifting_modules(task)
+    if len(drifting) == 1:
+        yield (
+            f"module {drifting[0]} is frozen, yet a forward pass changes its buffers: call .eval() "
+            "on it after each model.train()"
+        )
+    elif drifting:
+        yield (
+            f"modules {drifting[0]} and {len(drifting) - 1} more are frozen, yet a forward pass "
+            "changes their buffers: call .eval() on them after each model.train()"
+        )
     if chosen.costs is not None and chosen.costs.stale_bytes:
-        yield "gradients of what is frozen add up from step to step: zero them too, and clip_grad_norm_ over what trains alone"
-    shared = dict(task.model.named_parameters(remove_duplicate=False))
+        yield (
+            "gradients of frozen parameters add up from step to step: zero them too, and apply "
+            "clip_grad_norm_ to trainable parameters only"
+        )
     names: dict[int, list[str]] = {}
-    for name, parameter in shared.items():
+    for name, parameter in task.model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     for each in names.values():
         if len(each) > 1 and each[0] in task.frozen:
             yield f"{' and '.join(each)} are one parameter: it is frozen under each name"
 
 
-def drifting(task: Task) -> list[str]:
-    """Paths of modules that are frozen as a whole, and have buffers that a forward pass changes."""
+def drifting_modules(task: CostTask) -> list[str]:
+    """Paths of modules that are entirely frozen, but have buffers that a forward pass changes."""
     model = task.thawed()
-    before = {
-        path: bits_of(module.buffers(recurse=False)) for path, module in model.named_modules()
-    }
+    modules = dict(model.named_modules())
+    before = {path: bits_of(module.buffers(recurse=False)) for path, module in modules.items()}
     with comparable(model), torch.no_grad():
         model(*task.inputs)
-    named = {
+    names = {
         path: [name for name, _ in module.named_parameters(prefix=path)]
-        for path, module in model.named_modules()
+        for path, module in modules.items()
     }
-    changed = [
-        path
-        for path, module in model.named_modules()
-        if bits_of(module.buffers(recurse=False)) != before[path]
-    ]
     return [
         path
-        for path in changed
-        if task.frozen.issuperset(named[path] or named[path.rpartition(".")[0]])
+        for path, module in modules.items()
+        if bits_of(module.buffers(recurse=False)) != before[path]
+        and task.frozen.issuperset(names[path] or names[path.rpartition(".")[0]])
     ]

@@ -9,17 +9,22 @@ import msgspec
 import torch
 from torch.optim import Optimizer
 
-from frostproof.applications.costs.counting import Optimizing
-from frostproof.applications.costs.explaining import Layer, explained
-from frostproof.applications.costs.model import EXAMPLE, batch, frozen_by, loaded
-from frostproof.applications.costs.recommending import Estimate, estimated, recommended, remarks
-from frostproof.applications.costs.task import Task
+from frostproof.applications.costs.counting import BuildOptimizer
+from frostproof.applications.costs.explaining import LayerCost, layer_costs
+from frostproof.applications.costs.model import EXAMPLE, frozen_names, load_model, random_batch
+from frostproof.applications.costs.recommending import (
+    WayEstimate,
+    cheapest_way,
+    cost_remarks,
+    estimate_ways,
+)
+from frostproof.applications.costs.task import CostTask
 from frostproof.errors import UsageError, one_line
 from frostproof.optimizers.targets import imported, nearest
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """`frozen` and `trainable` name parameters; `recommended` names a way. Costs are of one step with these inputs."""
+class CostReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The costs of one step with the given inputs."""
 
     format: Literal["frostproof-costs"] = "frostproof-costs"
     version: Literal[1] = 1
@@ -27,38 +32,43 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     optimizer: str
     frozen: tuple[str, ...]
+    """Names of parameters."""
     trainable: tuple[str, ...]
-    layers: tuple[Layer, ...]
-    ways: tuple[Estimate, ...]
+    layers: tuple[LayerCost, ...]
+    ways: tuple[WayEstimate, ...]
     recommended: str
+    """The name of a way."""
     remarks: tuple[str, ...]
 
 
-def report(
+def cost_report(
     target: str, patterns: Sequence[str], shape: str | None = None, optimizer: str = "AdamW"
-) -> Report:
-    """Count every way to freeze what `patterns` match in the model that `target` names. Raises UsageError."""
-    model, inputs = loaded(target)
-    optimizing = _optimizing(optimizer)
+) -> CostReport:
+    """Count every way to freeze the parameters that match `patterns` in the model at `target`.
+
+    Raises UsageError.
+    """
+    model, inputs = load_model(target)
+    optimizing = _build_optimizer(optimizer)
     if shape is not None:
-        inputs = batch(model, shape)
-    frozen = frozen_by(model, patterns)
+        inputs = random_batch(model, shape)
+    frozen = frozen_names(model, patterns)
     if inputs is None:
         raise UsageError(
-            f"no input is known: give its shape, as {EXAMPLE}, or let {target} return a pair (model, inputs)"
+            f"no input is known: give its shape, as {EXAMPLE}, or let {target} return a pair "
+            "(model, inputs)"
         )
-    task = Task(model, inputs, frozen)
-    estimates = estimated(task, optimizing)
-    chosen = recommended(estimates)
-    notes = list(remarks(task, chosen))
-    layers: list[Layer] = []
+    task = CostTask(model, inputs, frozen)
+    estimates = estimate_ways(task, optimizing)
+    chosen = cheapest_way(estimates)
+    notes = list(cost_remarks(task, chosen))
+    layers: list[LayerCost] = []
     try:
-        layers = explained(task)
-    except Exception as error:  # a model that trains, yet not with hooks on its modules
-        notes.append(
-            f"its modules cannot be told apart: {type(error).__name__}: {one_line(str(error), 200)}"
-        )
-    return Report(
+        layers = layer_costs(task)
+    except Exception as error:  # the model trains, but not with hooks on its modules
+        text = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        notes.append(f"the costs of single modules cannot be counted: {text}")
+    return CostReport(
         torch=str(torch.__version__),
         model=target,
         optimizer=optimizer,
@@ -71,8 +81,8 @@ def report(
     )
 
 
-def _optimizing(name: str) -> Optimizing:
-    """What builds this optimizer, of torch.optim or as module:Name, and takes a step. Raises UsageError."""
+def _build_optimizer(name: str) -> BuildOptimizer:
+    """The builder of an optimizer of torch.optim, or of `module:Name`. Raises UsageError."""
     module_name, _, attribute = name.rpartition(":")
     module: Any = imported(module_name, name) if module_name else torch.optim
     found = getattr(module, attribute, None)
@@ -82,15 +92,16 @@ def _optimizing(name: str) -> Optimizing:
             for each, kind in vars(module).items()
             if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
         ]
+        some = ", ".join(known[:20])
         raise UsageError(
-            f"unknown optimizer {name!r}: give one of {', '.join(known[:20])}.{nearest(attribute, known)}"
+            f"unknown optimizer {name!r}: give one of {some}.{nearest(attribute, known)}"
         )
 
     def step(groups: list[dict[str, Any]]) -> Optimizer:
         try:
             optimizer: Optimizer = found(groups)
             optimizer.step()
-        except Exception as error:  # whatever an optimizer raises
+        except Exception as error:  # an optimizer may raise anything
             text = f"{type(error).__name__}: {one_line(str(error), 160)}"
             raise UsageError(
                 f"--optimizer {name} cannot train this ({text}): name another"

@@ -7,37 +7,37 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 
-from frostproof.applications.costs.explaining import Layer
-from frostproof.applications.costs.recommending import Estimate
-from frostproof.applications.costs.report import Report
+from frostproof.applications.costs.explaining import LayerCost
+from frostproof.applications.costs.recommending import WayEstimate
+from frostproof.applications.costs.report import CostReport
 from frostproof.applications.costs.ways import A, B
 from frostproof.errors import one_line
+from frostproof.report.terminal import end_of_name
 
-WIDTH, LONGEST, MANY = 120, 34, 40
-"""Of a line, of a name, and of the table of modules, in lines."""
-
-
-def table(report: Report) -> str:
-    """What is frozen, what is still computed and why, what each way costs, and which one to use."""
-    return (
-        "\n".join([*_head(report), *_modules(report.layers), *_ways(report), *_advice(report)])
-        + "\n"
-    )
+LINE_WIDTH = 120
+"""Columns of a line."""
+LONGEST_NAME = 34
+"""Columns of a module's name."""
+MOST_MODULES = 40
+"""Lines of the table of modules."""
 
 
-def _head(report: Report) -> Iterator[str]:
-    frozen, weights = (
-        sum(each.frozen for each in report.layers),
-        sum(each.weights for each in report.layers),
-    )
-    numbers = f", {count(frozen)} of {count(weights)} numbers" if weights else ""
-    yield one_line(
-        f"{report.model}: {len(report.frozen)} of {len(report.frozen) + len(report.trainable)} parameters are frozen{numbers}"
-    )
+def cost_table(report: CostReport) -> str:
+    """The frozen parameters, what is still computed and why, the costs of each way, and advice."""
+    lines = [*_head(report), *_modules(report.layers), *_ways(report), *_advice(report)]
+    return "\n".join(lines) + "\n"
+
+
+def _head(report: CostReport) -> Iterator[str]:
+    frozen = sum(each.frozen for each in report.layers)
+    weights = sum(each.weights for each in report.layers)
+    numbers = f", {number_text(frozen)} of {number_text(weights)} numbers" if weights else ""
+    parameters = f"{len(report.frozen)} of {len(report.frozen) + len(report.trainable)} parameters"
+    yield one_line(f"{report.model}: {parameters} are frozen{numbers}")
     yield ""
 
 
-def _modules(layers: Sequence[Layer]) -> Iterator[str]:
+def _modules(layers: Sequence[LayerCost]) -> Iterator[str]:
     if not layers:
         return
     yield f"What is still computed under {A.name}, in FLOPs of one step:"
@@ -45,44 +45,35 @@ def _modules(layers: Sequence[Layer]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [
         ("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")
     ]
-    for each in condensed(layers, MANY):
+    for each in condense_layers(layers, MOST_MODULES):
         frozen = "frozen" if each.frozen == each.weights else "partly" if each.frozen else "trains"
-        numbers = [
-            count(flops) for flops in (each.forward_flops, each.weight_flops, each.input_flops)
-        ]
-        rows.append(
-            (
-                each.path or "(itself)",
-                each.kind,
-                count(each.weights),
-                frozen if each.weights else "",
-                *numbers,
-                each.why,
-            )
-        )
-    yield from aligned(rows, right=(2, 4, 5, 6))
+        words = (each.path or "(itself)", each.kind, number_text(each.weights))
+        flops = map(number_text, (each.forward_flops, each.weight_flops, each.input_flops))
+        rows.append((*words, frozen if each.weights else "", *flops, each.why))
+    yield from align_columns(rows, right=(2, 4, 5, 6))
     yield ""
 
 
-def condensed(layers: Sequence[Layer], most: int) -> list[Layer]:
-    """At most so many rows, if paths can do it: those that begin with the same path become one, as deep a path as fits."""
+def condense_layers(layers: Sequence[LayerCost], most: int) -> list[LayerCost]:
+    """At most `most` rows, if paths allow it. Modules whose paths begin alike are put together; the
+    common beginning is as long as the limit allows."""
     deepest = max(each.path.count(".") for each in layers) + 1
     for depth in range(deepest + 1, 0, -1):
         groups = [list(members) for _, members in groupby(layers, partial(_beginning, depth))]
         if len(groups) <= most:
             break
     return [
-        _together(members, _beginning(depth, members[0])) if len(members) > 1 else members[0]
+        _put_together(members, _beginning(depth, members[0])) if len(members) > 1 else members[0]
         for members in groups
     ]
 
 
-def _beginning(depth: int, layer: Layer) -> str:
+def _beginning(depth: int, layer: LayerCost) -> str:
     return ".".join(layer.path.split(".")[:depth])
 
 
-def _together(members: Sequence[Layer], path: str) -> Layer:
-    return Layer(
+def _put_together(members: Sequence[LayerCost], path: str) -> LayerCost:
+    return LayerCost(
         path=path,
         kind=f"{len(members)} modules",
         weights=sum(each.weights for each in members),
@@ -95,7 +86,7 @@ def _together(members: Sequence[Layer], path: str) -> Layer:
     )
 
 
-def _ways(report: Report) -> Iterator[str]:
+def _ways(report: CostReport) -> Iterator[str]:
     bound = next(
         (each.costs.backward_flops for each in report.ways if each.way == B.name and each.costs), 0
     )
@@ -106,36 +97,34 @@ def _ways(report: Report) -> Iterator[str]:
     ]
     for each in report.ways:
         if (costs := each.costs) is not None:
-            share = share_of(costs.backward_flops, bound) if bound else ""
-            sizes = [
-                size(costs.saved_bytes + costs.input_bytes),
-                size(costs.gradient_bytes),
-                size(costs.state_bytes or 0),
-            ]
-            rows.append(
-                (each.way, count(costs.forward_flops), count(costs.backward_flops), share, *sizes)
-            )
-    yield from aligned(rows, right=(1, 2, 3, 4, 5, 6))
+            share = share_text(costs.backward_flops, bound) if bound else ""
+            flops = map(number_text, (costs.forward_flops, costs.backward_flops))
+            saved = costs.saved_bytes + costs.input_bytes
+            sizes = map(bytes_text, (saved, costs.gradient_bytes, costs.state_bytes or 0))
+            rows.append((each.way, *flops, share, *sizes))
+    yield from align_columns(rows, right=(1, 2, 3, 4, 5, 6))
     for each in report.ways:
         if each.costs is None:
-            yield one_line(f"{each.way}: {each.reason}", WIDTH)
+            yield one_line(f"{each.way}: {each.reason}", LINE_WIDTH)
     yield ""
 
 
-def _advice(report: Report) -> Iterator[str]:
+def _advice(report: CostReport) -> Iterator[str]:
     chosen = next(each for each in report.ways if each.way == report.recommended)
-    yield from wrapped(f"Recommended: {chosen.way} ({chosen.how}). {reason(chosen, report.ways)}")
+    yield from wrap_text(
+        f"Recommended: {chosen.way} ({chosen.how}). {recommendation_reason(chosen, report.ways)}"
+    )
     for each in report.remarks:
-        yield from wrapped(f"Mind: {each}.")
+        yield from wrap_text(f"Note: {each}.")
 
 
-def reason(chosen: Estimate, ways: Iterable[Estimate]) -> str:
-    """Why this way: what it costs beside B, and beside those that cost as much."""
+def recommendation_reason(chosen: WayEstimate, ways: Iterable[WayEstimate]) -> str:
+    """Why this way: what it costs in comparison with B."""
     plain = next((each for each in ways if each.way == B.name), None)
     if plain is None or plain.costs is None or chosen.costs is None:
-        return "It is the least that trains what is to train."
+        return "It is the cheapest way that trains every trainable parameter."
     if chosen.way == B.name:
-        return "No other way that trains all of it costs less."
+        return "No other way that trains every trainable parameter costs less."
     here, there = chosen.costs, plain.costs
     shares = {
         "FLOPs in backward": (here.backward_flops, there.backward_flops),
@@ -143,22 +132,24 @@ def reason(chosen: Estimate, ways: Iterable[Estimate]) -> str:
         "gradients": (here.gradient_bytes, there.gradient_bytes),
     }
     text = ", ".join(
-        f"{share_of(part, whole)} of the {what}" for what, (part, whole) in shares.items() if whole
+        f"{share_text(part, whole)} of the {what}"
+        for what, (part, whole) in shares.items()
+        if whole
     )
-    return f"Of what B takes: {text}. No way takes less; of those that take as much it is the simplest."
+    return f"Compared with B, it takes {text}. No way costs less, and no equal way is simpler."
 
 
-def share_of(part: int, whole: int) -> str:
-    """A share in percent; one that is small, yet not nothing, does not read as nothing."""
+def share_text(part: int, whole: int) -> str:
+    """A share in percent. A small one that is not 0 is written as <1%."""
     return "<1%" if 0 < part < whole / 100 else f"{part / whole:.0%}"
 
 
-def count(number: int) -> str:
+def number_text(number: int) -> str:
     """A number with three digits: 645 k, 1.24 M."""
     return _scaled(number, 1000, ("", " k", " M", " G", " T", " P"))
 
 
-def size(number: int) -> str:
+def bytes_text(number: int) -> str:
     """Bytes: 512 B, 20.2 KiB."""
     return _scaled(number, 1024, (" B", " KiB", " MiB", " GiB", " TiB"))
 
@@ -171,28 +162,22 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
     return f"{value:.{digits}f}{units[place]}"
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
-    """Columns with two spaces between; of a name that is too long its end, where what tells it from others stands."""
-    cut = [
-        [
-            f"…{cell[1 - LONGEST :]}" if place == 0 and len(cell) > LONGEST else cell
-            for place, cell in enumerate(row)
-        ]
-        for row in rows
-    ]
+def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
+    """Columns with two spaces between them. A name that is too long loses its beginning, because
+    its end tells it from others."""
+    cut = [[end_of_name(row[0], LONGEST_NAME), *row[1:]] for row in rows]
     widths = [max(len(row[place]) for row in cut) for place in range(len(cut[0]))]
     for row in cut:
         cells = [
             cell.rjust(width) if place in right else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        line = "".join(
-            c if c.isprintable() else "?" for c in "  ".join(cells).rstrip()
-        )  # names come from outside
-        yield line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…"
+        text = "  ".join(cells).rstrip()
+        line = "".join(c if c.isprintable() else "?" for c in text)  # names may contain anything
+        yield line if len(line) <= LINE_WIDTH else f"{line[: LINE_WIDTH - 1]}…"
 
 
-def wrapped(text: str) -> list[str]:
+def wrap_text(text: str) -> list[str]:
     return textwrap.wrap(
-        one_line(text, 1000), WIDTH, subsequent_indent="  ", break_on_hyphens=False
+        one_line(text, 1000), LINE_WIDTH, subsequent_indent="  ", break_on_hyphens=False
     )

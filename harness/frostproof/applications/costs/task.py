@@ -1,4 +1,4 @@
-"""A task: a model, what goes in, and what of it is frozen, of which the costs are counted."""
+"""A model, its inputs, and its frozen parameters: the task whose costs are counted."""
 
 from __future__ import annotations
 
@@ -16,25 +16,29 @@ from frostproof.errors import UsageError, one_line
 
 
 @dataclass(frozen=True)
-class Task:
-    """`inputs`: positional arguments of the model. `frozen`: names of parameters, as `model.named_parameters()` has them."""
-
+class CostTask:
     model: nn.Module
     inputs: tuple[Any, ...]
+    """The positional arguments of the model."""
     frozen: frozenset[str]
+    """Names of parameters, as in `model.named_parameters()`."""
 
     @cached_property
     def trainable(self) -> tuple[str, ...]:
-        """Names of what is not frozen, in the order of the model."""
+        """The names of the other parameters, in the order of the model."""
         return tuple(name for name, _ in self.model.named_parameters() if name not in self.frozen)
 
     def thawed(self) -> nn.Module:
-        """A copy of the model in which each parameter that can require grad does. Raises UsageError."""
+        """A copy of the model in which every parameter that can require grad does.
+
+        Raises UsageError if the model cannot be copied.
+        """
         try:
             model = copy.deepcopy(self.model)
-        except Exception as error:  # whatever a module makes of it
+        except Exception as error:  # a module may raise anything
+            text = one_line(f"{type(error).__name__}: {error}", 200)
             raise UsageError(
-                f"the model cannot be copied ({one_line(f'{type(error).__name__}: {error}', 200)}): make copy.deepcopy(model) work"
+                f"the model cannot be copied ({text}): make copy.deepcopy(model) work"
             ) from None
         for parameter in model.parameters():
             parameter.grad = None
@@ -42,26 +46,29 @@ class Task:
         return model
 
 
-def split(
+def split_parameters(
     model: nn.Module, frozen: Collection[str]
 ) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The parameters that are frozen, and those that are not."""
+    """The frozen parameters, and the trainable ones."""
     named = dict(model.named_parameters())
-    return [p for name, p in named.items() if name in frozen], [
-        p for name, p in named.items() if name not in frozen
-    ]
+    trainable = [parameter for name, parameter in named.items() if name not in frozen]
+    return [parameter for name, parameter in named.items() if name in frozen], trainable
 
 
-def tensors_in(tree: Any) -> list[Tensor]:
+def tensor_leaves(tree: Any) -> list[Tensor]:
     """The tensors in nested containers, in order."""
     return [each for each in tree_leaves(tree) if isinstance(each, Tensor)]
 
 
-def loss_of(outputs: Any) -> Tensor:
-    """The mean of the squares of all floating tensors among the outputs. Raises UsageError where there is none."""
-    found = [each for each in tensors_in(outputs) if each.is_floating_point()]
+def mean_square_loss(outputs: Any) -> Tensor:
+    """The mean of the squares of all floating-point tensors in the outputs.
+
+    Raises UsageError if there is none.
+    """
+    found = [each for each in tensor_leaves(outputs) if each.is_floating_point()]
     if not found:
         raise UsageError(
-            f"the model returns {type(outputs).__name__} without a floating tensor: let it return what is trained on"
+            f"the model returns {type(outputs).__name__} without a floating-point tensor: let it "
+            "return what is trained on"
         )
     return torch.stack([each.square().mean().float() for each in found]).mean()

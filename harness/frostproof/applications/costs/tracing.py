@@ -8,44 +8,45 @@ from typing import Any
 
 from torch import nn
 
-from frostproof.applications.costs.task import loss_of, tensors_in
+from frostproof.applications.costs.task import mean_square_loss, tensor_leaves
 from frostproof.training.flops import Flops
 
 Node = Any
-"""A `torch.autograd.graph.Node`. Held on to, it is the same object whenever autograd hands it out."""
+"""A `torch.autograd.graph.Node`. While a reference is kept, autograd returns the same object."""
 
 
 @dataclass(eq=False)
-class Call:
-    """One call of one module, less the modules that it calls in turn.
-
-    `differentiable`: for each tensor among the arguments whether it requires grad. `needed_by`: of the parameters whose
-    gradients come through these arguments, the first in the order of the model.
-    """
+class ModuleCall:
+    """One call of one module, without the modules that it calls in turn."""
 
     path: str
     differentiable: tuple[bool, ...]
+    """For each tensor in the arguments, whether it requires grad."""
     sources: frozenset[Node]
+    """The nodes of the arguments."""
     began: int
+    """The FLOPs of the whole step when the call began."""
     needed_by: str | None = None
-    within: int = 0  # FLOPs of the modules that it calls
+    """The model's first parameter whose gradient flows through the arguments."""
+    within: int = 0
+    """The FLOPs of the modules that it calls."""
     forward: int = 0
     backward: int = 0
 
 
-class Trace:
+class StepTrace:
     """One forward and one backward pass; `calls` are in the order in which they begin.
 
-    What backward computes again counts for the operation that needs it.
+    Work that backward repeats counts for the operation that needs it.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self.calls: list[Call] = []
-        self.open: list[Call] = []
+        self.calls: list[ModuleCall] = []
+        self.open: list[ModuleCall] = []
         self.order = {
             id(parameter): (i, name) for i, (name, parameter) in enumerate(model.named_parameters())
         }
-        self.owner: dict[Node, Call] = {}
+        self.owner: dict[Node, ModuleCall] = {}
         self.first: dict[Node, tuple[int, str] | None] = {}
         hooks = [
             hook for path, module in model.named_modules() for hook in self._hooked(path, module)
@@ -54,9 +55,9 @@ class Trace:
             try:
                 outputs = model(*inputs)
             finally:
-                for hook in hooks:  # a segment that backward computes again is no new call
+                for hook in hooks:  # a segment that backward computes again is not a new call
                     hook.remove()
-            loss = loss_of(outputs)
+            loss = mean_square_loss(outputs)
             for node, call in self.owner.items():
                 self._time(node, call)
             if loss.requires_grad:
@@ -69,10 +70,12 @@ class Trace:
         yield module.register_forward_hook(lambda module, args, outputs: self._leave(outputs))
 
     def _enter(self, path: str, arguments: Any) -> None:
-        tensors = tensors_in(arguments)
-        # Now, since the module may overwrite its arguments.
+        tensors = tensor_leaves(arguments)
+        # Read now, because the module may overwrite its arguments.
         sources = frozenset(each.grad_fn for each in tensors if each.grad_fn is not None)
-        call = Call(path, tuple(each.requires_grad for each in tensors), sources, self.flops.flops)
+        call = ModuleCall(
+            path, tuple(each.requires_grad for each in tensors), sources, self.flops.flops
+        )
         found = [first for node in sources if (first := self._first(node)) is not None]
         call.needed_by = min(found)[1] if found else None
         self.calls.append(call)
@@ -84,7 +87,7 @@ class Trace:
         call.forward = took - call.within
         if self.open:
             self.open[-1].within += took
-        for node in _upstream((each.grad_fn for each in tensors_in(outputs)), call.sources):
+        for node in _upstream((each.grad_fn for each in tensor_leaves(outputs)), call.sources):
             self.owner.setdefault(node, call)
 
     def _first(self, node: Node) -> tuple[int, str] | None:
@@ -102,8 +105,8 @@ class Trace:
             self.first[at] = min([*found, leaf]) if leaf is not None else min(found, default=None)
         return self.first[node]
 
-    def _time(self, node: Node, call: Call) -> None:
-        """Have the FLOPs of a node's backward counted for a call."""
+    def _time(self, node: Node, call: ModuleCall) -> None:
+        """Count the FLOPs of a node's backward for a call."""
         began = [0]
 
         def before(*_: Any) -> None:
@@ -117,7 +120,7 @@ class Trace:
 
 
 def _upstream(nodes: Iterable[Node], stop: frozenset[Node]) -> Iterator[Node]:
-    """The nodes, and those that gradients go on to, as far as `stop`."""
+    """The nodes, and all nodes that their gradients flow to, without those at or behind `stop`."""
     stack = [node for node in nodes if node is not None]
     seen = {*stop}
     while stack:

@@ -1,4 +1,4 @@
-"""The ways to freeze, as one step of training of any model goes through them. Simplest first."""
+"""The ways to freeze, applied to one training step of a model of any kind, the simplest first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from frostproof.applications.costs.task import Task, split
+from frostproof.applications.costs.task import CostTask, split_parameters
 from frostproof.approaches.approach import Approach, OptimizerSubset, RequiresGrad
 from frostproof.approaches.others import (
     BackwardInputs,
@@ -23,152 +23,160 @@ from frostproof.approaches.others import (
     untrained,
 )
 
-Groups = list[dict[str, Any]]
-Frozen = Collection[str]
+ParamGroups = list[dict[str, Any]]
+FrozenNames = Collection[str]
 
 
 @dataclass(frozen=True)
-class Way:
-    """An approach, applied to a model of any kind.
+class ModelWay:
+    """An approach, applied to any model.
 
-    A model that is handed to a way is its own, with requires_grad on wherever it can be. `frozen` names its parameters. `owns_all`:
-    whether the optimizer gets what is frozen, too.
+    The methods may change the model that they are given. `frozen` names its frozen parameters.
     """
 
     name: str
     how: str
     approach: Approach
     owns_all: bool = True
+    """Whether the optimizer gets the frozen parameters too."""
 
-    def unfit(self, task: Task) -> str:
-        """Why it cannot freeze this; empty where it can."""
+    def unfit(self, task: CostTask) -> str:
+        """Why this way cannot freeze the task's parameters, or "" if it can."""
         return ""
 
-    def freeze(self, model: nn.Module, frozen: Frozen) -> None:
-        """Called on the model before the first forward pass."""
-        held = [parameter for parameter in split(model, frozen)[0] if parameter.requires_grad]
-        self.approach.freeze(model, held)  # type: ignore[arg-type]  # none of these looks for a Sequential
+    def freeze(self, model: nn.Module, frozen: FrozenNames) -> None:
+        """Called once, before the first forward pass."""
+        parameters = [p for p in split_parameters(model, frozen)[0] if p.requires_grad]
+        # None of these approaches needs the model to be a Sequential.
+        self.approach.freeze(model, parameters)  # type: ignore[arg-type]
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Frozen) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
         return model(*inputs)
 
-    def backward(self, loss: Tensor, model: nn.Module, frozen: Frozen) -> None:
-        """Leaves the gradients in `.grad`."""
-        self.approach.backward(loss, split(model, frozen)[1])
+    def backward(self, loss: Tensor, model: nn.Module, frozen: FrozenNames) -> None:
+        """Leave the gradients in `.grad`."""
+        self.approach.backward(loss, split_parameters(model, frozen)[1])
 
-    def after_backward(self, model: nn.Module, frozen: Frozen) -> None:
-        """Called before the optimizer steps, and before it is built."""
-        self.approach.after_backward(split(model, frozen)[0])
+    def after_backward(self, model: nn.Module, frozen: FrozenNames) -> None:
+        """Called before the optimizer is built and steps."""
+        self.approach.after_backward(split_parameters(model, frozen)[0])
 
-    def groups(self, model: nn.Module, frozen: Frozen) -> Groups:
-        """What the optimizer is built from."""
-        held, trained = split(model, frozen)
+    def groups(self, model: nn.Module, frozen: FrozenNames) -> ParamGroups:
+        """The parameter groups from which the optimizer is built."""
+        of_frozen, trainable = split_parameters(model, frozen)
         if not self.owns_all:
-            return [{"params": trained}]
+            return [{"params": trainable}]
         options = self.approach.options(True)
-        return (
-            [{"params": trained}, {"params": held, **options}]
-            if options
-            else [{"params": list(model.parameters())}]
-        )
+        if options:
+            return [{"params": trainable}, {"params": of_frozen, **options}]
+        return [{"params": list(model.parameters())}]
 
 
 @dataclass(frozen=True)
-class Prefix(Way):
-    """What is frozen is the beginning of an `nn.Sequential`, and runs by itself."""
+class PrefixModelWay(ModelWay):
+    """Freezes the first layers of an `nn.Sequential`, which run separately."""
 
-    def unfit(self, task: Task) -> str:
+    def unfit(self, task: CostTask) -> str:
         if not isinstance(task.model, nn.Sequential):
-            return "the model is no nn.Sequential, so that no prefix of it can run by itself"
-        held, trained = split(task.model, task.frozen)
-        at = untrained(task.model, held) if trained else 0
-        if not at:
+            return "the model is not an nn.Sequential, so its first layers cannot run separately"
+        frozen, trainable = split_parameters(task.model, task.frozen)
+        length = untrained(task.model, frozen) if trainable else 0
+        if not length:
             return "the first layer with parameters trains"
-        behind = [name for name in task.frozen if int(name.partition(".")[0]) >= at]
+        behind = [name for name in task.frozen if int(name.partition(".")[0]) >= length]
         return f"{min(behind)} is frozen behind a layer that trains" if behind else ""
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Frozen) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
         assert isinstance(model, nn.Sequential)
         (samples,) = inputs
-        return self.approach.forward(model, samples, split(model, frozen)[0])
+        return self.approach.forward(model, samples, split_parameters(model, frozen)[0])
 
 
 @dataclass(frozen=True)
-class Functional(Way):
-    """The graph is the one that `torch.func.grad` builds, which itself allows no hooks on what it saves."""
+class FunctionalModelWay(ModelWay):
+    """Builds the same graph as `torch.func.grad`, which allows no hooks on saved tensors."""
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Frozen) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
         values = {name: p.detach() if name in frozen else p for name, p in model.named_parameters()}
         return torch.func.functional_call(model, values, inputs)
 
-    def backward(self, loss: Tensor, model: nn.Module, frozen: Frozen) -> None:
-        trained = [parameter for parameter in split(model, frozen)[1] if parameter.requires_grad]
-        for parameter, gradient in zip(
-            trained, torch.autograd.grad(loss, trained, allow_unused=True), strict=True
-        ):
+    def backward(self, loss: Tensor, model: nn.Module, frozen: FrozenNames) -> None:
+        trainable = [p for p in split_parameters(model, frozen)[1] if p.requires_grad]
+        gradients = torch.autograd.grad(loss, trainable, allow_unused=True)
+        for parameter, gradient in zip(trainable, gradients, strict=True):
             parameter.grad = gradient
 
 
 @dataclass(frozen=True)
-class Registered(Way):
-    """What is frozen becomes a buffer of its module."""
+class BufferModelWay(ModelWay):
+    """Turns frozen parameters into buffers of their modules."""
 
-    def unfit(self, task: Task) -> str:
+    def unfit(self, task: CostTask) -> str:
+        owners = {name.rpartition(".")[0] for name in task.frozen}
         for path, module in task.model.named_modules():
-            if isinstance(module, nn.RNNBase) and any(
-                name.rpartition(".")[0] == path for name in task.frozen
-            ):
-                return f"{path or 'the model'} is an {type(module).__name__}, which keeps a list of its weights beside"
+            if isinstance(module, nn.RNNBase) and path in owners:
+                kind = type(module).__name__
+                return f"{path or 'the model'} is an {kind}, which keeps a list of its weights"
         return ""
 
 
 _SUBSET = OptimizerSubset()
 
-A = Way(
+A = ModelWay(
     "A: requires_grad=False",
-    "requires_grad=False on what is frozen, every parameter to the optimizer",
+    "requires_grad=False on frozen parameters, every parameter to the optimizer",
     RequiresGrad(),
 )
-B = Way("B: optimizer subset", "only what trains goes to the optimizer", _SUBSET, owns_all=False)
-WAYS: tuple[Way, ...] = (
+B = ModelWay(
+    "B: optimizer subset", "only trainable parameters to the optimizer", _SUBSET, owns_all=False
+)
+MODEL_WAYS: tuple[ModelWay, ...] = (
     A,
-    Way(
+    ModelWay(
         "A, filtered",
-        "requires_grad=False on what is frozen, only the others to the optimizer",
+        "requires_grad=False on frozen parameters, only the others to the optimizer",
         RequiresGrad(),
         owns_all=False,
     ),
     B,
-    Way(
+    ModelWay(
         "backward(inputs=...)",
-        "loss.backward(inputs=what trains), and only that to the optimizer",
+        "loss.backward(inputs=trainable), and only those to the optimizer",
         BackwardInputs(),
         owns_all=False,
     ),
-    Prefix(
-        "no_grad prefix", "the frozen beginning runs under no_grad", NoGradPrefix(), owns_all=False
+    PrefixModelWay(
+        "no_grad prefix",
+        "the frozen first layers run under no_grad",
+        NoGradPrefix(),
+        owns_all=False,
     ),
-    Prefix(
+    PrefixModelWay(
         "detached prefix",
-        "the output of the frozen beginning is detached",
+        "the output of the frozen first layers is detached",
         DetachedPrefix(),
         owns_all=False,
     ),
-    Way("grad = None", "what is frozen gets .grad = None before each step", GradientsDropped()),
-    Way("lr=0", "a parameter group with lr=0 for what is frozen", ZeroRate()),
-    Way(
+    ModelWay(
+        "grad = None", "frozen parameters get .grad = None before each step", GradientsDropped()
+    ),
+    ModelWay("lr=0", "a parameter group with lr=0 for frozen parameters", ZeroRate()),
+    ModelWay(
         "zeroing hook",
         "a hook on each frozen parameter turns its gradient into zeros",
         ZeroingHook(),
     ),
-    Way(
+    ModelWay(
         "restored weights",
-        "what is frozen is copied before each step, and back after it",
+        "frozen parameters are copied before each step, and back after it",
         WeightsRestored(),
     ),
-    Functional(
-        "torch.func", "functional_call, and gradients of what trains alone", _SUBSET, owns_all=False
+    FunctionalModelWay(
+        "torch.func",
+        "functional_call, and gradients of trainable parameters alone",
+        _SUBSET,
+        owns_all=False,
     ),
-    Registered("buffers", "what is frozen becomes a buffer", Buffers(), owns_all=False),
+    BufferModelWay("buffers", "frozen parameters become buffers", Buffers(), owns_all=False),
 )
-"""In the order in which one would rather use them, where they cost the same."""
+"""In order of preference among ways that cost the same."""

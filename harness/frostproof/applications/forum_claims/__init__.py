@@ -1,4 +1,4 @@
-"""What the forum thread claims, each claim tried on networks of plain torch. Importing this imports torch."""
+"""The claims of the forum thread, tested on plain torch. Importing this package imports torch."""
 
 from __future__ import annotations
 
@@ -24,4 +24,3 @@ CLAIMS: tuple[Claim, ...] = (
     *no_grad.CLAIMS,
     *graphs.CLAIMS,
 )
-BY_ID = {claim.id: claim for claim in CLAIMS}

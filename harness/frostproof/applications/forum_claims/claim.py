@@ -1,8 +1,8 @@
-"""A claim of the forum thread: its words, what they mean exactly, and the function that tries it."""
+"""A claim of the forum thread: its words, their exact meaning, and the function that tests it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,8 +22,8 @@ Post = Literal[
 ]
 """The posts of https://discuss.pytorch.org/t/58156 that claim something, in order."""
 
-Example = dict[str, Any]
-"""Keyword arguments, all of them plain values that a script can write down."""
+ClaimExample = dict[str, Any]
+"""Keyword arguments of an experiment, all of them plain values that a script can contain."""
 
 
 class Quote(msgspec.Struct, frozen=True):
@@ -33,17 +33,18 @@ class Quote(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Claim:
-    """`statement` is what `tried(**example)` decides: whether it held, and what was seen, in words and numbers.
-
-    `tried` and `condition` are plain torch. What `tried` calls and imports becomes the script of an example, so that nothing of
-    this package may be in it but functions. `examples` draws what is simplest first.
-    """
+    """One claim. `experiment` and `condition` use plain torch and functions of this package alone,
+    because their source, and that of the functions they call, becomes the script of an example."""
 
     id: str
-    quotes: tuple[Quote, ...]
+    quotes: Mapping[Post, str]
     statement: str
-    examples: SearchStrategy[Example]
-    tried: Callable[..., tuple[bool, str]]
+    """What the experiment decides, in one sentence."""
+    examples: Mapping[str, SearchStrategy[Any]]
+    """Strategies for the keyword arguments of the experiment, the simplest value first."""
+    experiment: Callable[..., tuple[bool, str]]
+    """Called with an example; returns whether the claim held, and what was observed, in words."""
     only_if: str = ""
+    """The condition in words."""
     condition: Callable[..., bool] | None = None
-    """Where there is one, the claim is to hold exactly where `condition(**example)` is true, which `only_if` says in words."""
+    """If given, the claim must hold on an example if and only if this is true of the example."""

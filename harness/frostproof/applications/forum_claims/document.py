@@ -1,72 +1,69 @@
-"""The settled claims in Markdown, as docs/claims.md has them."""
+"""The settled claims in Markdown: docs/claims.md."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from frostproof.applications.forum_claims.survey import Settled, Survey
-from frostproof.applications.forum_claims.words import reason, total
+from frostproof.applications.forum_claims.survey import ClaimSurvey, SettledClaim
+from frostproof.applications.forum_claims.words import totals_line, verdict_reason
+from frostproof.report.markdown import paragraph
 
-HEAD = """\
+CLAIMS_HEAD = """\
 # What the forum thread claims
 
-Made by `frostproof claims --markdown docs/claims.md`; the suite settles each claim again in every run.
+`frostproof claims --markdown docs/claims.md` writes this page, and the test suite settles each
+claim again in every run. `frostproof claims --cases FOLDER` writes one script for each claim. It
+runs the first example of the claim's table, needs nothing but torch, and exits with 1 if the claim
+fails there.
 
-[The thread](https://discuss.pytorch.org/t/58156) asks for the best practice for freezing layers. **A** is its first method:
-`requires_grad=False` on what is frozen, all parameters to the optimizer. **B** is the second: only what is trained to the
-optimizer. Each claim is tried on random examples: networks of two to four layers, what is frozen in them, optimizers of torch.optim
-and what else the claim hangs on. It is **true** where it held on each, **false** where it did not, with the smallest counterexample
-that Hypothesis found, and **true only if** where a condition tells exactly on which it held: both directions are tested.
+[The thread](https://discuss.pytorch.org/t/58156) asks for the best practice for freezing layers.
+**A** is its first method: set `requires_grad=False` on the frozen parameters, and pass all
+parameters to the optimizer. **B** is its second method: pass only the trained parameters to the
+optimizer.
 
-Networks are in float64 on the CPU, and compared bit for bit. Their layers are linear ones of 3 x 3, and a batch has 4 rows, so that one
-layer's matrix product takes 72 FLOPs. What rounds differently where something is frozen stands in [failure-modes.md](failure-modes.md)
-(rows 36 to 38, 71 and 76): LBFGS is left out where two runs are compared. SparseAdam is left out, as it refuses dense gradients;
-and Adafactor and Muon, where gradients are clipped or leftovers stepped on, as they read little more than a direction.
+Each claim is tested on random examples: networks of two to four layers, the frozen layers in them,
+optimizers of torch.optim, and whatever else the claim depends on. The verdict is
+
+- **true** if the claim held on every example;
+- **false** if it failed on an example: the table shows the smallest counterexample that Hypothesis
+  found;
+- **true only if** a condition holds, if the claim held on every example that meets the condition
+  and on no other example.
+
+The networks use float64 on the CPU, and results are compared bit for bit. Their linear layers are
+3 x 3 and a batch has 4 rows, so the matrix product of one layer takes 72 FLOPs. Rows 36 to 38, 71
+and 76 of [failure-modes.md](failure-modes.md) are about results that freezing rounds differently.
+Some optimizers are left out:
+
+- LBFGS, where two runs are compared, because it rounds differently with frozen parameters;
+- SparseAdam, because it refuses dense gradients;
+- Adafactor and Muon, where gradients are clipped or left over, because their steps depend on little
+  more than the direction of a gradient.
 """
 
 
-def document(found: Survey) -> str:
+def claims_markdown(found: ClaimSurvey) -> str:
     """The table of verdicts, and a section for each claim, whose anchor is the claim's id."""
-    table = ["| verdict | claim | of |", "| --- | --- | --- |"]
+    lines = [CLAIMS_HEAD, f"{totals_line(found)}.", ""]
+    lines += ["| verdict | claim | post |", "| --- | --- | --- |"]
     for row in found.claims:
         posts = ", ".join(dict.fromkeys(each.post for each in row.quotes))
-        table.append(f"| **{row.verdict}** | [{row.id}](#{row.id}): {row.statement} | {posts} |")
-    return (
-        "\n".join(
-            [
-                HEAD,
-                f"{total(found)}.",
-                "",
-                *table,
-                *(line for row in found.claims for line in _section(row)),
-            ]
-        )
-        + "\n"
-    )
+        lines.append(f"| **{row.verdict}** | [{row.id}](#{row.id}): {row.statement} | {posts} |")
+    for row in found.claims:
+        lines += _section(row)
+    return "\n".join(lines) + "\n"
 
 
-def _section(row: Settled) -> Iterator[str]:
+def _section(row: SettledClaim) -> Iterator[str]:
     yield from ("", f"## {row.id}", "")
     for quote in row.quotes:
-        yield from (f"> {quote.words} ({quote.post})", "")
-    yield from (row.statement, "")
+        yield from (paragraph(f"{quote.words} ({quote.post})", "> "), "")
+    yield from (paragraph(row.statement), "")
     condition = f" {row.only_if}" if row.verdict == "true only if" else ""
-    yield from (f"**{row.verdict.capitalize()}**{condition}. {_sentence(reason(row))}.", "")
+    reason = verdict_reason(row)
+    reason = reason[0].upper() + reason[1:]
+    yield from (paragraph(f"**{row.verdict.capitalize()}**{condition}. {reason}."), "")
     yield from ("| | example | seen |", "| --- | --- | --- |")
     for each in row.shown:
         example = ", ".join(f"{key}={value!r}" for key, value in each.example.items())
         yield f"| {'holds' if each.held else 'fails'} | `{example}` | {each.seen} |"
-    code = 0 if row.shown[0].held else 1
-    yield from (
-        "",
-        "<details>",
-        f"<summary>The first of these as a script: exits {code}</summary>",
-        "",
-        "```python",
-    )
-    yield from row.script.splitlines()
-    yield from ("```", "", "</details>")
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""Claims about the gradients that nobody clears in B."""
+"""Claims about the gradients of frozen parameters that B never clears."""
 
 from __future__ import annotations
 
@@ -7,58 +7,49 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import (
-    FOLLOWED,
-    LAYERS,
-    OPTIMIZING,
-    SEEDS,
-    SIZED,
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
+from frostproof.applications.forum_claims.training import (
+    build,
+    difference,
+    loss_of,
+    parameters_of,
+    train,
 )
-from frostproof.applications.forum_claims.training import apart, chosen, loss_of, prepared, train
 
 
-def cleared(
+def train_b(
     zero: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int, clip: Any = None
 ) -> Any:
-    """What B trains, the largest gradient that it leaves elsewhere, and the norms of all where they are clipped."""
-    model, built = prepared("B", layers, optimizer, seed)
-    frozen = chosen(model, layers, "frozen")
-    second = torch.optim.SGD(frozen)
-    norms = train(
-        model,
-        built,
-        steps,
-        clip,
-        {"its own": (built,), "all": (model,), "second": (built, second)}[zero],
-    )
-    return (
-        chosen(model, layers, "trained"),
-        max(float(each.grad.abs().max()) for each in frozen),
-        norms,
-    )
+    """The parameters that B trains, the largest gradient of a frozen parameter, and the norms of
+    all gradients if they are clipped. `zero` says what clears gradients."""
+    model, built = build("B", layers, optimizer, seed)
+    frozen = parameters_of(model, layers, "frozen")
+    clears = {"its own": (built,), "all": (model,), "second": (built, torch.optim.SGD(frozen))}
+    norms = train(model, built, steps, clip, clears[zero])
+    largest = max(float(each.grad.abs().max()) for each in frozen)
+    return parameters_of(model, layers, "trained"), largest, norms
 
 
-def wrong_later(**example: Any) -> tuple[bool, str]:
-    (b, left, _), (other, _, _) = cleared("its own", **example), cleared("all", **example)
-    parted = apart(b, other)
-    return bool(
-        parted
-    ), f"what is trained: {parted or 'the same bits'}, with gradients of up to {left:.3g} left over"
+def wrong_after_the_first_step(**example: Any) -> tuple[bool, str]:
+    (b, largest, _), (other, _, _) = train_b("its own", **example), train_b("all", **example)
+    differs = difference(b, other)
+    seen = f"the trained parameters: {differs or 'the same bits'}, "
+    return bool(differs), f"{seen}with leftover gradients of up to {largest:.3g}"
 
 
-def previous_affected(**example: Any) -> tuple[bool, str]:
-    (b, left, _), (other, _, _) = cleared("its own", **example), cleared("all", **example)
-    parted = apart([each.grad for each in b], [each.grad for each in other])
-    return (
-        bool(parted),
-        f"gradients of trained layers: {parted or 'the same bits'}, with others of up to {left:.3g} left over",
-    )
+def previous_layers_affected(**example: Any) -> tuple[bool, str]:
+    (b, largest, _), (other, _, _) = train_b("its own", **example), train_b("all", **example)
+    differs = difference([each.grad for each in b], [each.grad for each in other])
+    seen = f"gradients of trained layers: {differs or 'the same bits'}, "
+    return bool(differs), f"{seen}with leftover gradients of up to {largest:.3g}"
 
 
-def swapped(how: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int) -> Any:
-    """The parameters after B's `steps` and one of a new optimizer over all of them."""
-    (model, old), (name, options) = prepared("B", layers, optimizer, seed), optimizer
+def change_optimizer(
+    how: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int
+) -> Any:
+    """The parameters after B's `steps` and one step of a new optimizer that has all of them."""
+    (model, old), (name, options) = build("B", layers, optimizer, seed), optimizer
     train(model, old, steps)
     new = getattr(torch.optim, name)(model.parameters(), lr=0.1, **options)
     for each in {"nothing": (), "old": (old,), "new": (new,), "model": (model,)}[how]:
@@ -69,61 +60,60 @@ def swapped(how: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed:
 
 
 def edge_case(zeroed: str, **example: Any) -> tuple[bool, str]:
-    parted = apart(swapped(zeroed, **example), swapped("model", **example))
-    return bool(
-        parted
-    ), f"the first update of all parameters, and the right one: {parted or 'the same bits'}"
+    after, right = change_optimizer(zeroed, **example), change_optimizer("model", **example)
+    differs = difference(after, right) or "the same bits"
+    seen = f"all parameters after their first update, and after the right one: {differs}"
+    return differs != "the same bits", seen
 
 
-_EXAMPLES = {"layers": LAYERS, "optimizer": OPTIMIZING, "steps": st.integers(2, 4), "seed": SEEDS}
+_EXAMPLES = {
+    "layers": strategies.LAYERS,
+    "optimizer": strategies.OPTIMIZING,
+    "steps": st.integers(2, 4),
+    "seed": strategies.SEEDS,
+}
 
 CLAIMS = (
     Claim(
         "wrong-after-the-first-step",
-        (
-            Quote(
-                "third question",
-                "the gradient update of the trainable parameters will get wrong after the initial step, since its never been cleared?",
-            ),
-        ),
-        "In B what is trained differs from what it is where all gradients are cleared each step.",
-        st.fixed_dictionaries(_EXAMPLES),
-        wrong_later,
+        {
+            "third question": "the gradient update of the trainable parameters will get wrong "
+            "after the initial step, since its never been cleared?"
+        },
+        "In B the trained parameters differ from those of a training that clears all gradients "
+        "before each step.",
+        _EXAMPLES,
+        wrong_after_the_first_step,
     ),
     Claim(
         "previous-layers-affected",
-        (
-            Quote(
-                "second answer",
-                "This is ok if you don't have previous trainable parameters, otherwise they will be affected by this gradient "
-                "accumulation.",
-            ),
-        ),
-        "In B what accumulates in a layer changes the gradients of trained layers before it.",
-        st.fixed_dictionaries({**_EXAMPLES, "layers": FOLLOWED}),
-        previous_affected,
+        {
+            "second answer": "This is ok if you don't have previous trainable parameters, "
+            "otherwise they will be affected by this gradient accumulation."
+        },
+        "In B the gradients that accumulate in a layer change the gradients of trained layers "
+        "before it.",
+        {**_EXAMPLES, "layers": strategies.FOLLOWED},
+        previous_layers_affected,
     ),
     Claim(
         "edge-case",
-        (
-            Quote(
-                "third answer",
-                "Should you change the optimizer and suddenly want to update all parameters, this update might be wrong. "
-                "Note that this is an edge case.",
-            ),
-        ),
-        "After B, the first update of a new optimizer over all parameters is not the one that their fresh gradients make.",
-        st.fixed_dictionaries(
-            {
-                "steps": st.sampled_from((1, 2, 3, 0)),
-                "zeroed": st.sampled_from(("nothing", "old", "new", "model")),
-                "layers": LAYERS,
-                "optimizer": SIZED,
-                "seed": SEEDS,
-            }
-        ),
+        {
+            "third answer": "Should you change the optimizer and suddenly want to update all "
+            "parameters, this update might be wrong. Note that this is an edge case."
+        },
+        "After B, a new optimizer that has all parameters makes a first update that differs from "
+        "the one with fresh gradients alone.",
+        {
+            "steps": st.sampled_from((1, 2, 3, 0)),
+            "zeroed": st.sampled_from(("nothing", "old", "new", "model")),
+            "layers": strategies.LAYERS,
+            "optimizer": strategies.SIZED,
+            "seed": strategies.SEEDS,
+        },
         edge_case,
-        "there was a step in B, and nothing, or only the old optimizer, zeroes gradients before the backward pass",
+        "B made at least one step, and nothing, or only the old optimizer, zeroes gradients before "
+        "the backward pass",
         lambda zeroed, steps, **_: steps > 0 and zeroed in ("nothing", "old"),
     ),
 )

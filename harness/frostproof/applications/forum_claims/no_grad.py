@@ -1,4 +1,4 @@
-"""Claims that no_grad stops a model."""
+"""Claims that no_grad keeps a model from training."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.strategies import BETWEEN, LAYERS, OPTIMIZING, SEEDS
-from frostproof.applications.forum_claims.training import apart, loss_of, prepared, train
+from frostproof.applications.forum_claims import strategies
+from frostproof.applications.forum_claims.claim import Claim
+from frostproof.applications.forum_claims.training import build, difference, loss_of, train
 
 
-def raises(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tuple[bool, str]:
-    model, _ = prepared("A", layers, seed=seed, between=between)
+def no_grad_raises(
+    layers: tuple[str, ...], between: str, inputs: bool, seed: int
+) -> tuple[bool, str]:
+    model, _ = build("A", layers, seed=seed, between=between)
     with torch.no_grad():
         output = model(torch.randn(4, 3, dtype=torch.float64, requires_grad=inputs))
     try:
@@ -24,8 +26,10 @@ def raises(layers: tuple[str, ...], between: str, inputs: bool, seed: int) -> tu
     return False, "backward does not raise"
 
 
-def stops(optimizer: Any, between: str, leftover: bool, seed: int) -> tuple[bool, str]:
-    model, built = prepared("A", ("trained", "trained"), optimizer, seed, between)
+def no_grad_stops_the_model(
+    optimizer: Any, between: str, leftover: bool, seed: int
+) -> tuple[bool, str]:
+    model, built = build("A", ("trained", "trained"), optimizer, seed, between)
     train(model, built, 1)
     if not leftover:
         built.zero_grad()
@@ -35,46 +39,45 @@ def stops(optimizer: Any, between: str, leftover: bool, seed: int) -> tuple[bool
     with suppress(RuntimeError):
         loss.backward()
     built.step()
-    moved = apart(before, model.state_dict().values())
+    moved = difference(before, model.state_dict().values())
     return not moved, f"parameters and buffers, before and after: {moved or 'the same bits'}"
 
 
 CLAIMS = (
     Claim(
         "no-grad-raises",
-        (
-            Quote(
-                "fourth answer",
-                "you can wrap the forward pass into a with torch.no_grad() block, which would raise an error, "
-                "if you try to call backward() on the loss.",
-            ),
-        ),
-        "After a forward pass that is under no_grad as a whole, there is no graph, and backward raises RuntimeError.",
-        st.fixed_dictionaries(
-            {"layers": LAYERS, "between": BETWEEN, "inputs": st.booleans(), "seed": SEEDS}
-        ),
-        raises,
+        {
+            "fourth answer": "you can wrap the forward pass into a with torch.no_grad() block, "
+            "which would raise an error, if you try to call backward() on the loss."
+        },
+        "After a forward pass that runs entirely under no_grad there is no graph, and backward "
+        "raises RuntimeError.",
+        {
+            "layers": strategies.LAYERS,
+            "between": strategies.BETWEEN,
+            "inputs": st.booleans(),
+            "seed": strategies.SEEDS,
+        },
+        no_grad_raises,
     ),
     Claim(
         "no-grad-stops-the-model",
-        (
-            Quote("fourth question", "if you wanted to stop the whole model from updating"),
-            Quote(
-                "fourth answer",
-                "If you don't want to update any parameters in the model and thus don't want to create the computation graph",
-            ),
-        ),
-        "With its forward pass under no_grad, a model keeps every parameter and buffer, though the optimizer steps.",
-        st.fixed_dictionaries(
-            {
-                "optimizer": OPTIMIZING,
-                "between": st.sampled_from(("Tanh", "BatchNorm1d")),
-                "leftover": st.booleans(),
-                "seed": SEEDS,
-            }
-        ),
-        stops,
-        "no gradient is left over from before, and no layer in train mode keeps statistics (as batch norm does)",
+        {
+            "fourth question": "if you wanted to stop the whole model from updating",
+            "fourth answer": "If you don't want to update any parameters in the model and thus "
+            "don't want to create the computation graph",
+        },
+        "A model whose forward pass runs under no_grad keeps every parameter and buffer, even if "
+        "the optimizer steps.",
+        {
+            "optimizer": strategies.OPTIMIZING,
+            "between": st.sampled_from(("Tanh", "BatchNorm1d")),
+            "leftover": st.booleans(),
+            "seed": strategies.SEEDS,
+        },
+        no_grad_stops_the_model,
+        "no gradient is left over from before, and no layer in train mode updates statistics (as "
+        "batch norm does)",
         lambda between, leftover, **_: not leftover and between != "BatchNorm1d",
     ),
 )

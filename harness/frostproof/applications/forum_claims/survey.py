@@ -1,4 +1,4 @@
-"""Claims settled in one run, each with a script that was run in a process of its own, in the form of `--json`."""
+"""The claims settled in one run, as data: what `frostproof claims --json` writes."""
 
 from __future__ import annotations
 
@@ -12,38 +12,42 @@ from typing import Literal
 import msgspec
 
 from frostproof.applications.forum_claims.claim import Claim, Quote
-from frostproof.applications.forum_claims.script import script
-from frostproof.applications.forum_claims.verdict import Counts, Shown, Word, verdict
+from frostproof.applications.forum_claims.script import claim_script
+from frostproof.applications.forum_claims.verdict import (
+    ExampleCounts,
+    TriedExample,
+    Word,
+    decide_claim,
+)
 from frostproof.counterexamples.execution import reproduces
-from frostproof.errors import UsageError
 
 
-class Settled(msgspec.Struct, frozen=True):
-    """`script`: the first example that is `shown`. `doubt`: what it said where it did not show the same; the claim is then
-    undecided."""
+class SettledClaim(msgspec.Struct, frozen=True):
+    """A claim, its verdict, and a script that was run in a process of its own."""
 
     id: str
     quotes: tuple[Quote, ...]
     statement: str
     only_if: str
     verdict: Word
-    counts: Counts
-    shown: tuple[Shown, ...]
+    counts: ExampleCounts
+    shown: tuple[TriedExample, ...]
     script: str
+    """Runs the first of the examples in `shown`."""
     doubt: str
+    """What the script printed if it did not show the same result; the claim is then undecided."""
 
 
-class Survey(msgspec.Struct, frozen=True):
-    """`examples`: how many of each claim were asked for."""
-
+class ClaimSurvey(msgspec.Struct, frozen=True):
     frostproof: str
     torch: str
     hypothesis: str
     python: str
     platform: str
     examples: int
+    """How many examples of each claim were asked for."""
     seed: int
-    claims: tuple[Settled, ...]
+    claims: tuple[SettledClaim, ...]
     format: Literal["frostproof-claims"] = "frostproof-claims"
     version: Literal[1] = 1
 
@@ -51,48 +55,32 @@ class Survey(msgspec.Struct, frozen=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=1)
 
 
-def survey(claims: Sequence[Settled], examples: int, seed: int) -> Survey:
+def make_survey(claims: Sequence[SettledClaim], examples: int, seed: int) -> ClaimSurvey:
     version = importlib.metadata.version
-    versions = (
+    return ClaimSurvey(
         version("frostproof"),
         version("torch"),
         version("hypothesis"),
         platform.python_version(),
         platform.platform(),
+        examples,
+        seed,
+        tuple(claims),
     )
-    return Survey(*versions, examples, seed, tuple(claims))
 
 
-def made(folder: Path) -> Path:
-    """The folder, which is made where it is not there. Raises UsageError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot make the folder {str(folder)!r} ({error.strerror}): name one that can be made"
-        ) from None
-    return folder
-
-
-def settled(claim: Claim, examples: int, seed: int) -> Settled:
-    found = verdict(claim, examples, seed)
-    text = script(claim, found.shown[0].example)
+def settle_claim(claim: Claim, examples: int, seed: int) -> SettledClaim:
+    """Decide the claim, and run the script of its first example."""
+    found = decide_claim(claim, examples, seed)
+    text = claim_script(claim, found.shown[0].example)
     doubt = _doubt(claim.id, found.shown[0], text)
-    word = "undecided" if doubt else found.word
-    return Settled(
-        claim.id,
-        claim.quotes,
-        claim.statement,
-        claim.only_if,
-        word,
-        found.counts,
-        found.shown,
-        text,
-        doubt,
-    )
+    word: Word = "undecided" if doubt else found.word
+    quotes = tuple(Quote(post, words) for post, words in claim.quotes.items())
+    words = (claim.id, quotes, claim.statement, claim.only_if)
+    return SettledClaim(*words, word, found.counts, found.shown, text, doubt)
 
 
-def _doubt(identity: str, shown: Shown, text: str) -> str:
+def _doubt(identity: str, shown: TriedExample, text: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "claim.py"
         path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the claims train, in plain torch: it becomes a part of their scripts."""
+"""The networks that the claims train, and their training: plain torch, copied into the scripts."""
 
 from __future__ import annotations
 
@@ -9,51 +9,44 @@ import torch
 from torch import nn
 
 
-def chosen(model: nn.Sequential, layers: tuple[str, ...], what: str) -> list[Any]:
-    """The parameters of the layers that are `what`, "frozen" or "trained"."""
-    return [
-        p
-        for block, each in zip(model, layers, strict=True)
-        if each == what
-        for p in block.parameters()
-    ]
+def parameters_of(model: nn.Sequential, layers: tuple[str, ...], kind: str) -> list[Any]:
+    """The parameters of the layers of one kind, "frozen" or "trained"."""
+    blocks = [block for block, each in zip(model, layers, strict=True) if each == kind]
+    return [p for block in blocks for p in block.parameters()]
 
 
-def loss_of(model: nn.Module, step: int = 0) -> Any:
+def loss_of(model: nn.Sequential, step: int = 0) -> Any:
     torch.default_generator.manual_seed(step)
     return model(torch.randn(4, 3, dtype=torch.float64)).square().mean()
 
 
-def prepared(
+def build(
     approach: str,
     layers: tuple[str, ...],
     optimizer: Any = ("SGD", {}),
     seed: int = 0,
     between: str = "Tanh",
 ) -> Any:
-    """A model and its optimizer. A: requires_grad=False on what is frozen; B: the optimizer gets the trained layers alone."""
+    """A model and its optimizer. A sets requires_grad=False on the frozen parameters and gives the
+    optimizer all parameters. B gives the optimizer only the trained parameters."""
     torch.default_generator.manual_seed(seed)
-    (name, options), kind = optimizer, torch.float64
-    norm: Any = (
-        {"num_features": 3, "affine": False, "dtype": kind} if between == "BatchNorm1d" else {}
-    )
-    bias = name != "Muon"  # which takes matrices alone
-    model = nn.Sequential(
-        *(
-            nn.Sequential(nn.Linear(3, 3, bias, dtype=kind), getattr(nn, between)(**norm))
-            for _ in layers
-        )
-    )
-    for parameter in chosen(model, layers, "frozen"):
+    (name, options), dtype = optimizer, torch.float64
+    norm = {"num_features": 3, "affine": False, "dtype": dtype} if between == "BatchNorm1d" else {}
+    model = nn.Sequential()
+    for _ in layers:
+        linear = nn.Linear(3, 3, name != "Muon", dtype=dtype)  # Muon accepts only matrices, no bias
+        model.append(nn.Sequential(linear, getattr(nn, between)(**norm)))
+    for parameter in parameters_of(model, layers, "frozen"):
         parameter.requires_grad = approach == "B"
-    owned = model.parameters() if approach == "A" else chosen(model, layers, "trained")
+    owned = model.parameters() if approach == "A" else parameters_of(model, layers, "trained")
     return model, getattr(torch.optim, name)(owned, lr=0.1, **options)
 
 
 def train(
     model: nn.Sequential, optimizer: Any, steps: int, clip: float | None = None, zero: Any = ()
 ) -> list[float]:
-    """The norms of all gradients, where they are clipped; `zero`: what clears gradients in place of the optimizer."""
+    """Train, and return the norm of all gradients at each step if they are clipped. The modules and
+    optimizers in `zero` clear the gradients in place of the optimizer."""
     norms = []
     for step in range(steps):
         for each in zero or (optimizer,):
@@ -65,11 +58,10 @@ def train(
     return norms
 
 
-def apart(left: Iterable[Any], right: Iterable[Any]) -> str:
-    """How far the tensors of two lists are apart; empty where they have the same bits."""
+def difference(left: Iterable[Any], right: Iterable[Any]) -> str:
+    """The largest difference between two lists of tensors, as text; "" if all bits are the same."""
     pairs = list(zip(left, right, strict=True))
-    if all(
-        repr(one.tolist()) == repr(other.tolist()) for one, other in pairs
-    ):  # NaN is NaN, and -0.0 is not 0.0
+    # The repr tells -0.0 from 0.0, and is the same for every NaN.
+    if all(repr(one.tolist()) == repr(other.tolist()) for one, other in pairs):
         return ""
     return f"{max(float((one - other).abs().max()) for one, other in pairs):.3g} apart"

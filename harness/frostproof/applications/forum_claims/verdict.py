@@ -1,4 +1,4 @@
-"""The verdict on a claim, which its examples decide: true, false, or true exactly under its condition."""
+"""The verdict on a claim, decided by random examples."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import Literal
 import hypothesis
 import msgspec
 from hypothesis import Phase, given
+from hypothesis import strategies as st
 
-from frostproof.applications.forum_claims.claim import Claim, Example
+from frostproof.applications.forum_claims.claim import Claim, ClaimExample
 from frostproof.process.fence import fenced
 from frostproof.verification.profiles import hypothesis_settings
 
 Word = Literal["true", "false", "true only if", "undecided"]
 
 
-class Counts(msgspec.Struct, frozen=True):
-    """Examples, by whether they meet the claim's condition, and whether the claim held. Where there is none, all meet it."""
+class ExampleCounts(msgspec.Struct, frozen=True):
+    """Numbers of examples: did they meet the claim's condition, and did the claim hold on them?
+    If a claim has no condition, every example meets it."""
 
     met_held: int
     met_failed: int
@@ -31,71 +33,71 @@ class Counts(msgspec.Struct, frozen=True):
         return self.met_held + self.met_failed + self.unmet_held + self.unmet_failed
 
 
-class Shown(msgspec.Struct, frozen=True):
-    """The smallest example of its kind, and what was seen there."""
+class TriedExample(msgspec.Struct, frozen=True):
+    """An example, and what its experiment observed."""
 
-    example: Example
+    example: ClaimExample
     met: bool
+    """Whether the example meets the claim's condition."""
     held: bool
     seen: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """`shown`: of a true claim, an example of it; of a false one, a counterexample, or an example that contradicts its
-    condition; of one that is true only if, a counterexample and an example."""
-
+class ClaimVerdict(msgspec.Struct, frozen=True):
     word: Word
-    counts: Counts
-    shown: tuple[Shown, ...]
+    counts: ExampleCounts
+    shown: tuple[TriedExample, ...]
+    """The smallest examples that explain the verdict. true: one on which the claim held. false: a
+    counterexample, or an example that contradicts the condition. true only if: a counterexample,
+    and one on which the claim held."""
 
 
-class _FoundError(Exception):
-    """An example of the kind that is looked for."""
+class _ExampleFoundError(Exception):
+    """Raised at an example of the kind that is searched for, so that Hypothesis shrinks it."""
 
 
-def verdict(claim: Claim, examples: int = 200, seed: int = 0) -> Verdict:
-    """Try the claim on so many examples, or on all that there are, with torch as it is in this process.
+def decide_claim(claim: Claim, examples: int = 200, seed: int = 0) -> ClaimVerdict:
+    """Test the claim on up to `examples` examples, with torch as it is in this process.
 
-    "true": it held on each. "true only if": it held on each that meets its condition, on none of the others, and there were both.
-    "undecided": there were not both. "false": anything else.
+    "true": it held on each. "true only if": it held on each that meets its condition and on no
+    other, and there were examples of both kinds. "undecided": all examples were of one kind.
+    "false": anything else.
     """
     counted: Counter[tuple[bool, bool]] = Counter()
-    known: dict[
-        str, Shown
-    ] = {}  # what is looked for later is among what is counted, and need not be tried again
+    known: dict[str, TriedExample] = {}  # so that a later search runs no experiment again
 
-    def tried(example: Example) -> Shown:
+    def try_example(example: ClaimExample) -> TriedExample:
         key = repr(example)
         if key not in known:
-            held, seen = claim.tried(**example)
-            known[key] = Shown(
-                example, claim.condition is None or claim.condition(**example), held, seen
-            )
+            held, seen = claim.experiment(**example)
+            met = claim.condition is None or claim.condition(**example)
+            known[key] = TriedExample(example, met, held, seen)
         return known[key]
 
-    def count(example: Example) -> None:
-        counted[tried(example).met, tried(example).held] += 1
+    def count(example: ClaimExample) -> None:
+        counted[try_example(example).met, try_example(example).held] += 1
 
-    def smallest(kind: Callable[[Shown], bool]) -> Shown:
-        found = [next(filter(kind, known.values()))]
+    def smallest(is_of_kind: Callable[[TriedExample], bool]) -> TriedExample:
+        found = [next(filter(is_of_kind, known.values()))]
 
-        def look(example: Example) -> None:
-            if kind(tried(example)):
-                found[:] = [tried(example)]
-                raise _FoundError
+        def look(example: ClaimExample) -> None:
+            if is_of_kind(try_example(example)):
+                found[:] = [try_example(example)]
+                raise _ExampleFoundError
 
-        with suppress(_FoundError):
+        with suppress(_ExampleFoundError):
             _search(claim, look, examples, seed, Phase.generate, Phase.shrink)
         return found[0]
 
     with fenced("cpu"):
         _search(claim, count, examples, seed, Phase.generate)
-        counts = Counts(*(counted[met, held] for met in (True, False) for held in (True, False)))
+        numbers = (counted[met, held] for met in (True, False) for held in (True, False))
+        counts = ExampleCounts(*numbers)
         word = _word(counts, claim.condition is not None)
-        return Verdict(word, counts, tuple(smallest(kind) for kind in _kinds(word)))
+        return ClaimVerdict(word, counts, tuple(smallest(kind) for kind in _kinds(word)))
 
 
-def _word(counts: Counts, conditional: bool) -> Word:
+def _word(counts: ExampleCounts, conditional: bool) -> Word:
     if counts.met_failed or (counts.unmet_held and counts.unmet_failed):
         return "false"
     if counts.unmet_held or not conditional:
@@ -103,8 +105,8 @@ def _word(counts: Counts, conditional: bool) -> Word:
     return "true only if" if counts.met_held and counts.unmet_failed else "undecided"
 
 
-def _kinds(word: Word) -> Iterator[Callable[[Shown], bool]]:
-    """What to look for, to show why this is the verdict."""
+def _kinds(word: Word) -> Iterator[Callable[[TriedExample], bool]]:
+    """The kinds of examples that explain this verdict."""
     if word == "false":
         yield lambda each: each.held != each.met
     if word == "true only if":
@@ -116,8 +118,9 @@ def _kinds(word: Word) -> Iterator[Callable[[Shown], bool]]:
 
 
 def _search(
-    claim: Claim, each: Callable[[Example], None], examples: int, seed: int, *phases: Phase
+    claim: Claim, each: Callable[[ClaimExample], None], examples: int, seed: int, *phases: Phase
 ) -> None:
-    """Hand on each example, the same for the same seed. The first that raises is shrunk, and the smallest is the last."""
+    """Call `each` with examples that depend only on the seed. The first example at which it raises
+    is shrunk, and the smallest such example is the last to be passed."""
     settings = hypothesis.settings(hypothesis_settings(examples), phases=phases)
-    hypothesis.seed(seed)(settings(given(claim.examples)(each)))()
+    hypothesis.seed(seed)(settings(given(st.fixed_dictionaries(claim.examples))(each)))()

@@ -6,56 +6,62 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 
-from frostproof.applications.forum_claims.survey import Settled, Survey
+from frostproof.applications.forum_claims.survey import ClaimSurvey, SettledClaim
 from frostproof.errors import one_line
 
-WIDTH, COLUMN = 100, 14
+MARGIN = 14
 
 
-def lines(row: Settled) -> Iterator[str]:
-    """The verdict and the id; whose words it is about; what the verdict rests on."""
-    yield f"{row.verdict:{COLUMN}}{row.id}"
-    for text in (*(f'{each.post}: "{each.words}"' for each in row.quotes), *_evidence(row)):
+def claim_lines(row: SettledClaim) -> Iterator[str]:
+    """The verdict and the id, the quotes, and the reason for the verdict."""
+    yield f"{row.verdict:{MARGIN}}{row.id}"
+    margin, hanging = " " * MARGIN, " " * (MARGIN + 2)
+    quotes = (f'{each.post}: "{each.words}"' for each in row.quotes)
+    for text in (*quotes, *_findings(row)):
         yield textwrap.fill(
             text,
-            WIDTH,
-            initial_indent=" " * COLUMN,
-            subsequent_indent=" " * (COLUMN + 2),
+            100,
+            initial_indent=margin,
+            subsequent_indent=hanging,
             break_on_hyphens=False,
         )
 
 
-def _evidence(row: Settled) -> Iterator[str]:
+def _findings(row: SettledClaim) -> Iterator[str]:
     if row.verdict == "true only if":
         yield f"only if {row.only_if}"
-    yield reason(row)
+    yield verdict_reason(row)
     for each in row.shown:
         yield f"{'holds' if each.held else 'fails'}: {each.seen}"
 
 
-def reason(row: Settled) -> str:
-    """What the verdict rests on, in numbers of examples.
+def verdict_reason(row: SettledClaim) -> str:
+    """Why this is the verdict, in numbers of examples.
 
-    A script that does not show the same, or a condition of which one side was never drawn, is the reason why nothing is decided.
+    A claim is undecided if its script does not show the same result, or if only one side of its
+    condition was ever drawn.
     """
     counts, tried = row.counts, row.counts.tried
     if row.doubt:
         return f"its script does not show it: {one_line(row.doubt)}"
     if row.verdict == "true":
-        return f"held on {tried} of {tried} examples"
+        return f"it held on {tried} of {tried} examples"
     if row.verdict == "true only if":
-        return f"held on {counts.met_held} of {counts.met_held} examples where that is so, and on 0 of {counts.unmet_failed} others"
+        met = f"it held on {counts.met_held} of {counts.met_held} examples that meet the condition"
+        return f"{met}, and on 0 of {counts.unmet_failed} others"
     if row.verdict == "undecided":
-        one = "all" if counts.met_held else "none"
-        return f"{one} of {tried} examples meet the condition, '{row.only_if}': more of them would tell"
-    failed = counts.met_failed + counts.unmet_failed
+        side = "all" if counts.met_held else "none"
+        condition = f"the condition '{row.only_if}'"
+        return f"{side} of {tried} examples meet {condition}: try more examples"
+    failed = f"it failed on {counts.met_failed + counts.unmet_failed} of {tried} examples"
     if row.only_if:
         wrong = counts.met_failed + counts.unmet_held
-        return f"failed on {failed} of {tried} examples, and in {wrong} of them not as the condition says, '{row.only_if}'"
-    return f"failed on {failed} of {tried} examples"
+        return f"{failed}; {wrong} of all results contradict the condition '{row.only_if}'"
+    return failed
 
 
-def total(found: Survey) -> str:
+def totals_line(found: ClaimSurvey) -> str:
     words = Counter(row.verdict for row in found.claims)
     numbers = ", ".join(f"{count} {word}" for word, count in words.items())
-    return f"{len(found.claims)} claims: {numbers}; torch {found.torch}, {found.examples} examples each, seed {found.seed}"
+    run = f"torch {found.torch}, {found.examples} examples each, seed {found.seed}"
+    return f"{len(found.claims)} claims: {numbers}; {run}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from frostproof.applications.atlas.families import FAMILIES
 from frostproof.doors.command.parameters import (
     html_option,
     import_from_here,
@@ -17,16 +18,13 @@ from frostproof.doors.command.parameters import (
 from frostproof.doors.output_files import check_writable
 from frostproof.process.quiet import quiet
 
-NETWORKS = ("linear", "normalized", "convolutional", "recurrent", "attention", "embedding")
-"""The names of `frostproof.applications.atlas.families.FAMILIES`, whose module imports torch."""
 
-
-@click.command(epilog="Without a TARGET: all of torch.optim.")
+@click.command("atlas", epilog="Without a TARGET: all of torch.optim.")
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option(
     "--family",
     multiple=True,
-    type=click.Choice(NETWORKS),
+    type=click.Choice(list(FAMILIES)),
     help="Networks to compare on; may be repeated.  [default: all]",
 )
 @click.option(
@@ -44,7 +42,7 @@ NETWORKS = ("linear", "normalized", "convolutional", "recurrent", "attention", "
 @markdown_option
 @html_option
 @path_option("--cases", "Folder for the script of every difference.", "FOLDER")
-def atlas(
+def atlas_command(
     targets: tuple[str, ...],
     family: tuple[str, ...],
     examples: int,
@@ -59,28 +57,28 @@ def atlas(
 
     Exit code 0, whatever it finds; 2: wrong usage.
     """
-    from frostproof.report.files import put
+    from frostproof.report.files import write_file
 
     check_writable(json, markdown, html)
     import_from_here()
     with quiet():
-        from frostproof.applications.atlas.build import drawn, written
-        from frostproof.applications.atlas.page import page
-        from frostproof.applications.atlas.summary import overview, summary
-    found = drawn(
+        from frostproof.applications.atlas.build import build_atlas, write_scripts
+        from frostproof.applications.atlas.page import atlas_page
+        from frostproof.applications.atlas.summary import atlas_markdown, atlas_totals
+    found = build_atlas(
         targets,
         examples=examples,
         seed=seed,
         jobs=jobs,
         families=family,
-        told=lambda line: click.echo(line, err=True),
+        report=click.echo,
     )
     if cases is not None:
-        found = written(found, cases)
+        found = write_scripts(found, cases)
     if json is not None:
-        put(json, found.to_json())
+        write_file(json, found.to_json())
     if markdown is not None:
-        put(markdown, summary(found).encode())
+        write_file(markdown, atlas_markdown(found).encode())
     if html is not None:
-        put(html, page(found).encode())
-    click.echo(overview(found))
+        write_file(html, atlas_page(found).encode())
+    click.echo(atlas_totals(found))

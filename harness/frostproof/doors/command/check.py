@@ -65,7 +65,7 @@ def _options_of_the_plugin(command: Any) -> Any:
     return command
 
 
-@click.command(epilog="The arguments after `--` go to pytest.")
+@click.command("check", epilog="The arguments after `--` go to pytest.")
 @click.argument("targets", nargs=-1, metavar="TARGET... [-- PYTEST_ARGS]")
 @click.option(
     "--zoo",
@@ -82,7 +82,7 @@ def _options_of_the_plugin(command: Any) -> Any:
 @click.option("-v", "--verbose", is_flag=True, help="Show Hypothesis's full report of failures.")
 @_options_of_the_plugin
 @click.pass_context
-def check(
+def check_command(
     context: click.Context,
     /,
     targets: tuple[str, ...],
@@ -149,7 +149,7 @@ def _zoo() -> list[str]:
 
     targets = zoo.targets()
     if not targets:
-        raise click.UsageError("nothing of the zoo is installed: pip install 'frostproof[zoo]'")
+        raise click.UsageError("no library of the zoo is installed: pip install 'frostproof[zoo]'")
     if missing := zoo.missing():
         click.echo(f"frostproof: not installed, and left out: {', '.join(missing)}", err=True)
     return targets

@@ -16,7 +16,7 @@ from frostproof.doors.output_files import check_writable
 from frostproof.process.quiet import quiet
 
 
-@click.command()
+@click.command("claims")
 @click.option(
     "--examples",
     type=click.IntRange(1),
@@ -28,7 +28,7 @@ from frostproof.process.quiet import quiet
 @json_option
 @markdown_option
 @path_option("--cases", "Folder for the script of every claim.", "FOLDER")
-def claims(
+def claims_command(
     examples: int, seed: int, json: Path | None, markdown: Path | None, cases: Path | None
 ) -> None:
     """Settle what the forum thread on freezing claims.
@@ -36,24 +36,25 @@ def claims(
     Each claim is true, false with a counterexample, or true only under a condition.
     Exit code 0, whatever the verdicts are; 2: wrong usage.
     """
-    from frostproof.report.files import put
+    from frostproof.report.files import make_folder, write_file
 
     check_writable(json, markdown)
     with quiet():
         from frostproof.applications.forum_claims import CLAIMS
-        from frostproof.applications.forum_claims.document import document
-        from frostproof.applications.forum_claims.survey import made, settled, survey
-        from frostproof.applications.forum_claims.words import lines, total
-    folder = None if cases is None else made(cases)
+        from frostproof.applications.forum_claims.document import claims_markdown
+        from frostproof.applications.forum_claims.survey import make_survey, settle_claim
+        from frostproof.applications.forum_claims.words import claim_lines, totals_line
+    if cases is not None:
+        make_folder(cases)
     rows = []
     for claim in CLAIMS:
-        rows.append(settled(claim, examples, seed))
-        click.echo("\n".join(lines(rows[-1])))
-        if folder is not None:
-            put(folder / f"claim-{claim.id}.py", rows[-1].script.encode())
-    found = survey(rows, examples, seed)
+        rows.append(settle_claim(claim, examples, seed))
+        click.echo("\n".join(claim_lines(rows[-1])))
+        if cases is not None:
+            write_file(cases / f"claim-{claim.id}.py", rows[-1].script.encode())
+    found = make_survey(rows, examples, seed)
     if json is not None:
-        put(json, found.to_json())
+        write_file(json, found.to_json())
     if markdown is not None:
-        put(markdown, document(found).encode())
-    click.echo(f"\n{total(found)}")
+        write_file(markdown, claims_markdown(found).encode())
+    click.echo(f"\n{totals_line(found)}")

@@ -11,7 +11,7 @@ from frostproof.doors.output_files import check_writable
 from frostproof.process.quiet import quiet
 
 
-@click.command()
+@click.command("cost")
 @click.argument("model", metavar="MODULE:FACTORY")
 @click.option(
     "--freeze",
@@ -33,7 +33,7 @@ from frostproof.process.quiet import quiet
     metavar="NAME",
 )
 @json_option
-def cost(
+def cost_command(
     model: str, freeze: tuple[str, ...], shape: str | None, optimizer: str, json: Path | None
 ) -> None:
     """Count what each way to freeze a part of your model costs, and recommend one.
@@ -47,11 +47,11 @@ def cost(
     check_writable(json)
     import_from_here()
     with quiet():
-        from frostproof.applications.costs.report import report
-        from frostproof.applications.costs.table import table
-        from frostproof.report.files import put
+        from frostproof.applications.costs.report import cost_report
+        from frostproof.applications.costs.table import cost_table
+        from frostproof.report.files import write_file
 
-        found = report(model, freeze, shape, optimizer)
+        found = cost_report(model, freeze, shape, optimizer)
     if json is not None:
-        put(json, msgspec.json.encode(found))
-    click.echo(table(found), nl=False)
+        write_file(json, msgspec.json.encode(found))
+    click.echo(cost_table(found), nl=False)

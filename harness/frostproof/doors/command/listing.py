@@ -9,7 +9,7 @@ from frostproof.process.quiet import quiet
 
 @click.command("list")
 @click.argument("what", type=click.Choice(["optimizers", "invariants", "devices"]))
-def listing(what: str) -> None:
+def list_command(what: str) -> None:
     """List the optimizers of torch.optim, the invariants, or the available devices."""
     {"optimizers": _optimizers, "invariants": _invariants, "devices": _devices}[what]()
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from frostproof.doors.command.atlas import atlas
-from frostproof.doors.command.check import check
-from frostproof.doors.command.claims import claims
-from frostproof.doors.command.cost import cost
-from frostproof.doors.command.listing import listing
-from frostproof.doors.command.replay import replay
-from frostproof.doors.command.report import report
+from frostproof.doors.command.atlas import atlas_command
+from frostproof.doors.command.check import check_command
+from frostproof.doors.command.claims import claims_command
+from frostproof.doors.command.cost import cost_command
+from frostproof.doors.command.listing import list_command
+from frostproof.doors.command.replay import replay_command
+from frostproof.doors.command.report import report_command
 from frostproof.errors import FrostproofError
 
 
@@ -37,7 +37,15 @@ class OneLineErrors(click.Group):
 
 @click.group(
     cls=OneLineErrors,
-    commands=[check, replay, report, atlas, claims, cost, listing],
+    commands=[
+        check_command,
+        replay_command,
+        report_command,
+        atlas_command,
+        claims_command,
+        cost_command,
+        list_command,
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="frostproof")

@@ -19,11 +19,11 @@ EXIT_CODES = {"FIXED": 0, "STILL VIOLATED": 1, "DOUBTFUL": 4, "NOT JUDGED": 5}
 WORST_FIRST = (1, 2, 4, 5, 0)
 
 
-@click.command()
+@click.command("replay")
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
-def replay(files: tuple[Path, ...]) -> int:
+def replay_command(files: tuple[Path, ...]) -> int:
     """Run saved counterexamples again. Each is FIXED or STILL VIOLATED.
 
     Exit code 0: all are fixed; 1: some are still violated; 2: a file is not a case; 4: a script

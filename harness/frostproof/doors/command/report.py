@@ -15,7 +15,7 @@ from frostproof.doors.command.parameters import (
 from frostproof.doors.output_files import check_writable
 
 
-@click.command()
+@click.command("report")
 @click.argument(
     "files", nargs=-1, required=True, metavar="RESULTS.json...", type=click.Path(path_type=Path)
 )
@@ -28,7 +28,7 @@ from frostproof.doors.output_files import check_writable
     is_flag=True,
     help="Exit with code 1 if something is violated or doubtful that was not in the baseline.",
 )
-def report(
+def report_command(
     files: tuple[Path, ...],
     html: Path | None,
     markdown: Path | None,
@@ -41,18 +41,18 @@ def report(
     Exit code 0, whatever the results are, unless --fail-on-new is given; 2: a file has no results.
     Without a baseline everything is new.
     """
-    from frostproof.report.attachments import located
-    from frostproof.report.files import write
-    from frostproof.report.terminal import counted
+    from frostproof.report.attachments import locate_files
+    from frostproof.report.files import write_reports
+    from frostproof.report.terminal import status_counts
     from frostproof.results.baseline import grave, told
     from frostproof.results.files import load, together
 
     check_writable(html, markdown, json)
     old = load(baseline) if baseline is not None else None
-    results = together([located(load(path), path.parent) for path in files])
+    results = together([locate_files(load(path), path.parent) for path in files])
     folders = (Path(), *dict.fromkeys(path.parent for path in files))
-    write(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
-    click.echo(f"{results.totals.subjects} subjects, {counted(results.totals)}")
+    write_reports(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
+    click.echo(f"{results.totals.subjects} subjects, {status_counts(results.totals)}")
     if old is not None:
         click.echo("\n".join(told(results, old)))
     return int(fail_on_new and grave(results, old))

@@ -31,11 +31,11 @@ class Collection:
                 self._parametrize(metafunc)
 
     def _parametrize(self, metafunc: pytest.Metafunc) -> None:
-        from frostproof.doors.pytest_plugin.suite import parameters
+        from frostproof.doors.pytest_plugin.suite import verification_params
 
         make_targets_importable(self.config)
         try:
-            values = parameters(metafunc.function.__name__, self.run)
+            values = verification_params(metafunc.function.__name__, self.run)
         except FrostproofError as error:
             raise pytest.UsageError(f"frostproof: {error}") from None
         metafunc.parametrize("verification", values)

@@ -149,7 +149,7 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.results is None or not self.results.subjects:
             return
-        from frostproof.report.terminal import explained, table
+        from frostproof.report.terminal import explained_lines, results_table
         from frostproof.results.baseline import told
 
         results, baseline = self.results, self.files.baseline
@@ -158,9 +158,9 @@ class Controller:
             for row in results.subjects:
                 if usage := row.facts.get("used-as"):
                     terminalreporter.write_line(f"{row.name} on {row.device}: {usage}")
-            for line in explained(results.subjects):
+            for line in explained_lines(results.subjects):
                 terminalreporter.write_line(line)
-        terminalreporter.write(table(results.subjects, results.totals))
+        terminalreporter.write(results_table(results.subjects, results.totals))
         if baseline is not None:
             terminalreporter.write_line("\n".join(told(results, baseline)))
         for warning in self.gatherer.warnings.values():
@@ -174,9 +174,9 @@ class Controller:
         rows = self.results.subjects if self.results is not None else []
         cases = list(dict.fromkeys(failing_cases(rows, strict=self.run.strict)))
         if cases and reporter is not None:
-            from frostproof.report.failure_text import commands
+            from frostproof.report.failure_text import replay_commands
 
-            reporter.write_line("\n".join(["", *commands(cases)]))
+            reporter.write_line("\n".join(["", *replay_commands(cases)]))
 
 
 def _seed(config: pytest.Config, run: RunOptions) -> int:

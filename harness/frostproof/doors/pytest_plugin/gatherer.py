@@ -26,8 +26,8 @@ class Gatherer:
         self.warnings: dict[str, str] = {}
         self._failures: set[bool] = set()
         """Of each test that failed, whether it did so only because of doubtful rows."""
-        self._smallest: dict[tuple[tuple[str, str, str], str], tuple[list[int], InvariantRow]] = {}
-        """Subject and invariant -> the size of the smallest counterexample, and its row."""
+        self._best: dict[tuple[tuple[str, str, str], str], tuple[list[int], InvariantRow]] = {}
+        """Subject and invariant -> the rank of the best counterexample, and its row."""
 
     def warn(self, text: str) -> None:
         """Keep a warning for the end; only the first that has the same text up to a colon."""
@@ -80,30 +80,31 @@ class Gatherer:
                 "event": event,
                 "parameters": parameters,
             }
-            script, size = data["scripts"].get(broken.id), data["sizes"][broken.id]
-            size = [interim, broken.status == "doubtful", script is None, *size]
-            self._keep_smallest(row, broken, msgspec.convert(fields, CaseFile), script, size)
+            case, script = msgspec.convert(fields, CaseFile), data["scripts"].get(broken.id)
+            doubtful = broken.status == "doubtful"
+            rank = [interim, doubtful, script is None, *data["sizes"][broken.id]]
+            self._keep_best(row, broken, case, script, rank)
         return row
 
-    def _keep_smallest(
+    def _keep_best(
         self,
         row: SubjectRow,
         broken: InvariantRow,
         case: CaseFile,
         script: str | None,
-        size: list[int],
+        rank: list[int],
     ) -> None:
-        """Save a counterexample, unless one that is smaller was saved for the same invariant.
+        """Save a counterexample, unless a better one was saved for the same invariant.
 
-        One whose script shows the violation comes before any that is doubtful or has no script,
-        and those of items that have ended before all others, whose scripts have not been run yet.
+        The smallest is best of those whose script shows the violation. They come before those that
+        are doubtful or have no script. Interim findings come last: their scripts are not run yet.
         """
         from frostproof.spec.casefile import save
 
         key = row.key, broken.id
-        if key in self._smallest and size > self._smallest[key][0]:
+        if key in self._best and rank > self._best[key][0]:
             return
-        self._smallest[key] = size, broken
+        self._best[key] = rank, broken
         try:
             path, beside = save(Path(self.run.cases), case, script)
         except OSError as error:
@@ -118,7 +119,7 @@ class Gatherer:
         rows = merged([*self.rows, *self.interim.values()])
         for row in rows:
             for each in row.invariants:
-                _, best = self._smallest.get((row.key, each.id), (None, None))
+                _, best = self._best.get((row.key, each.id), (None, None))
                 if best is not None and each.status in ("expected", "doubtful", "violated"):
                     each.message = best.message
                     each.case, each.reproducer = best.case, best.reproducer

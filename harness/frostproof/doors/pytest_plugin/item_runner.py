@@ -89,7 +89,7 @@ class ItemRunner:
         finally:
             finding = self.report(item, verification)
         self.doubtful = {row.id for row in finding.row.invariants if row.status == "doubtful"}
-        if failing := doubts(finding, violation, verification.strict):
+        if failing := failing_doubts(finding, violation, verification.strict):
             item.user_properties.append((DOUBTFUL, ""))
             pytest.fail(doubted(failing), pytrace=False)
         if violation is not None:
@@ -202,10 +202,10 @@ class ItemRunner:
         verification = verification_of(item) if is_ours(item) else None
         if verification is None or self.config.get_verbosity() > 0:
             return report
-        from frostproof.report.failure_text import is_violation, short
+        from frostproof.report.failure_text import failure_text, only_violations
 
-        if is_violation(call.excinfo.value):
-            text = short(verification, Path(self.run.cases), self.doubtful)
+        if only_violations(call.excinfo.value):
+            text = failure_text(verification, Path(self.run.cases), self.doubtful)
             first, _, rest = text.partition("\n")
             if first:
                 # Two parts, because pytest repeats the first in its summary, in CI all of it.
@@ -229,7 +229,9 @@ def _as_one(
     return violations[0] if violations else None
 
 
-def doubts(finding: Finding, raised: BaseException | None, strict: bool) -> list[InvariantRow]:
+def failing_doubts(
+    finding: Finding, raised: BaseException | None, strict: bool
+) -> list[InvariantRow]:
     """Return the doubtful rows for which an item fails; none if it fails for something else too."""
     doubtful = [row for row in finding.row.invariants if row.status == "doubtful"]
     if raised is None:

@@ -28,20 +28,20 @@ class ResultFiles:
         """Write the JSON file with the results so far, if it is time to."""
         if not self.run.json or time.monotonic() - self._last_flush <= FLUSH_PERIOD_S:
             return
-        from frostproof.report.files import put
+        from frostproof.report.files import write_file
 
         self._last_flush = time.monotonic()
         with suppress(FrostproofError):  # The last writing reports the error.
-            put(Path(self.run.json), results().to_json())
+            write_file(Path(self.run.json), results().to_json())
 
     def write(self, results: Results) -> None:
         """Write every file that was asked for. Raises UsageError."""
-        from frostproof.report.files import write
+        from frostproof.report.files import write_reports
 
         named = {kind: getattr(self.run, kind) for kind in ("json", "markdown", "html")}
         files = {kind: Path(name) for kind, name in named.items() if name}
         folders = (Path(), Path(self.run.cases))
-        write(results, **files, folders=folders, baseline=self.baseline)
+        write_reports(results, **files, folders=folders, baseline=self.baseline)
 
 
 def _baseline(run: RunOptions, warn: Callable[[str], None]) -> Results | None:

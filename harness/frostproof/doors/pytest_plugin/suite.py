@@ -25,7 +25,7 @@ RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_FINDINGS)
 NOT_HERE = "the kernels of this machine do not have this bug"
 
 
-def parameters(test: str, run: RunOptions) -> list[Any]:
+def verification_params(test: str, run: RunOptions) -> list[Any]:
     """Return the values of `verification` for a test, in a fixed order. Raises UsageError."""
     return list(_TESTS[test](run))
 

@@ -21,7 +21,7 @@ PERIOD_S = 0.5
 """Time between two writings, and between two looks of the live line at them."""
 
 
-class Counts(NamedTuple):
+class TrialCounts(NamedTuple):
     trials: int = 0
     violations: int = 0
     """The number of violated invariants."""
@@ -29,11 +29,11 @@ class Counts(NamedTuple):
     """The number of trials of the item that is running."""
 
 
-def read_counts(path: Path) -> Counts:
+def read_counts(path: Path) -> TrialCounts:
     try:
-        return Counts(*map(int, path.read_text().split()))
+        return TrialCounts(*map(int, path.read_text().split()))
     except (OSError, ValueError, TypeError):
-        return Counts()
+        return TrialCounts()
 
 
 class CountsWriter:
@@ -41,7 +41,7 @@ class CountsWriter:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{os.getpid()}.counts"
-        self.finished = Counts()
+        self.finished = TrialCounts()
         self.verification: Verification | None = None
         self._thread: threading.Thread | None = None
 
@@ -60,13 +60,13 @@ class CountsWriter:
             self.finished = self._counts()._replace(current=0)
             self.verification = None
 
-    def _counts(self) -> Counts:
+    def _counts(self) -> TrialCounts:
         now = self.verification
         if now is None:
             return self.finished
         violated = sum(bool(tally.violated) for tally in tuple(now.tallies.values()))
         trials, violations, _ = self.finished
-        return Counts(trials + now.trials, violations + violated, now.trials)
+        return TrialCounts(trials + now.trials, violations + violated, now.trials)
 
     def _write(self) -> None:
         with suppress(OSError):  # The controller removes the folder when the run ends.

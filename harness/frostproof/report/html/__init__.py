@@ -1,1 +1,1 @@
-"""The HTML report: one file that holds all that it shows, and loads nothing."""
+"""The HTML report: one file that loads no other."""

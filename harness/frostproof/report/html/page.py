@@ -1,6 +1,7 @@
-"""One self-contained HTML file: the matrix, and for each counterexample a drawing, its program and the commands.
+"""One self-contained HTML file: the matrix, and for each counterexample its network and program.
 
-The template escapes whatever it is given; a policy in the page forbids it to load anything, and to run any script but its own.
+The templates escape every value. A policy in the page forbids it to load anything, and to run any
+script but its own.
 """
 
 from __future__ import annotations
@@ -14,17 +15,21 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from frostproof.report.html.view import STATUSES, view
+from frostproof.report.html.view import STATUS_WORDS, page_context
 from frostproof.results.rows import Results
 
 
-def page(results: Results, folders: Sequence[Path] = (), baseline: Results | None = None) -> str:
-    """The page. `folders`: where case files and scripts may be read; `baseline`: an earlier run, to show what changed since."""
-    return filled("page.html", "page.js", view=view(results, folders, baseline), statuses=STATUSES)
+def results_page(
+    results: Results, folders: Sequence[Path] = (), baseline: Results | None = None
+) -> str:
+    """The page of a run. Case files and scripts are read from `folders`; `baseline` is an earlier
+    run, of which the page shows the changes."""
+    context = page_context(results, folders, baseline)
+    return render_template("page.html", "page.js", view=context, statuses=STATUS_WORDS)
 
 
-def filled(template: str, script: str, **values: Any) -> str:
-    """A template with these values, and the digests of the style and of the one script that its policy allows."""
+def render_template(template: str, script: str, **values: Any) -> str:
+    """Fill a template. The policy of the page gets the digests of the style and of the script."""
     templates = _templates()
 
     def digest(name: str) -> str:
@@ -38,9 +43,8 @@ def filled(template: str, script: str, **values: Any) -> str:
 
 @cache
 def _templates() -> Environment:
-    loader = PackageLoader("frostproof.report", "html")
     return Environment(
-        loader=loader,
+        loader=PackageLoader("frostproof.report", "html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,10 +1,9 @@
-"""What the page shows, ready to be written: texts, counts, and the names of styles."""
+"""The values of the page's template: texts, counts, and the names of CSS classes."""
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,16 +11,18 @@ import msgspec
 
 from frostproof.errors import one_line
 from frostproof.invariants.registry import BY_ID
-from frostproof.report.attachments import Evidence, evidence, evidence_of_crash
-from frostproof.report.network_code import conditions, hyperparameters, network
-from frostproof.report.network_drawing import Drawing, Focus, drawing
-from frostproof.report.terminal import reasons
+from frostproof.report.attachments import Attachments, read_attachments, read_crash_attachments
+from frostproof.report.failure_text import replay_command
+from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
+from frostproof.report.network_drawing import NetworkDrawing, ViolationPlace, draw_network
+from frostproof.report.terminal import explained_reasons
 from frostproof.results.baseline import Change, Key, changes
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
+from frostproof.spec.case import Case
 from frostproof.spec.program import Freeze, Thaw
 from frostproof.spec.program import changes as changes_of
 
-STATUSES = {
+STATUS_WORDS = {
     "violated": "violated",
     "crashed": "crashed",
     "doubtful": "doubtful",
@@ -30,77 +31,79 @@ STATUSES = {
     "held": "held",
     "unusable": "not judged",
 }
-"""Status of a row -> its word, the worst first."""
+"""The status of a row, and its word on the page, the worst first."""
 
 
-class Cell(NamedTuple):
-    """`kind` is the status, or `cost`; `anchor` leads to the counterexample; `change`: since the baseline."""
+class InvariantCell(NamedTuple):
+    """One invariant of one subject in the matrix."""
 
     id: str
     kind: str
+    """The status, or `cost`."""
     text: str
     title: str
     anchor: str
+    """Of the counterexample, or "" if there is none."""
     change: Change | None
 
 
-class Moment(NamedTuple):
-    """An event of a program: what becomes frozen and trainable, how many parameters are frozen then, where the violation shows."""
+class TimelineEntry(NamedTuple):
+    """An event of a program."""
 
     text: str
     freezes: tuple[str, ...]
     thaws: tuple[str, ...]
     frozen: int
+    """How many parameters are frozen during the event."""
     here: bool
+    """Whether the violation occurred at this event."""
     after: bool
+    """Whether the violation occurred at an earlier event."""
 
 
-class Shown(NamedTuple):
-    """A case as the page shows it."""
-
-    drawing: Drawing
+class CaseView(NamedTuple):
+    drawing: NetworkDrawing
     network: str
-    timeline: tuple[Moment, ...]
+    timeline: tuple[TimelineEntry, ...]
     parameters: int
     mask: tuple[str, ...]
     hyperparameters: str
     conditions: str
 
 
-class Example(NamedTuple):
-    """A counterexample."""
-
+class Counterexample(NamedTuple):
     anchor: str
     subject: SubjectRow
     row: InvariantRow
     kind: str
     statement: str
     change: Change | None
-    shown: Shown | None
+    shown: CaseView | None
     command: str
     script: str | None
 
 
-class Row(NamedTuple):
-    """One line of the matrix. `status` is the subject's, or `doubtful`, `expected` or `cost` where it held but for such.
-    `command` and `script` run again what crashed it.
-    """
+class MatrixRow(NamedTuple):
+    """One subject in the matrix."""
 
     anchor: str
     subject: SubjectRow
     status: str
+    """The subject's status, or the gravest of `doubtful`, `cost` and `expected` if it held."""
     library: str
     words: str
-    cells: tuple[Cell, ...]
-    examples: tuple[Example, ...]
+    """The text that a search looks at."""
+    cells: tuple[InvariantCell, ...]
+    examples: tuple[Counterexample, ...]
     facts: tuple[tuple[str, str], ...]
     changes: frozenset[Change]
     command: str
+    """Replays the crash of the subject, as does `script`."""
     script: str | None
 
     @property
     def module(self) -> str:
-        """The target's module with its colon, which gives way first where there is little room."""
+        """The target's module with its colon, which is cut first if there is little room."""
         return self.subject.target[: len(self.subject.target) - len(self.name)]
 
     @property
@@ -108,7 +111,7 @@ class Row(NamedTuple):
         return self.subject.target.rpartition(":")[2]
 
 
-class Column(NamedTuple):
+class MatrixColumn(NamedTuple):
     id: str
     statement: str
     severity: str
@@ -116,142 +119,141 @@ class Column(NamedTuple):
     violated: int
 
 
-class View(NamedTuple):
+class PageContext(NamedTuple):
+    """All values of the template."""
+
     results: Results
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[MatrixColumn, ...]
+    rows: tuple[MatrixRow, ...]
     statuses: tuple[tuple[str, str, int], ...]
     devices: tuple[str, ...]
     libraries: tuple[str, ...]
     changes: tuple[tuple[Change, int], ...] | None
     gone: tuple[str, ...]
+    """Subjects of the baseline that are missing in this run."""
 
     @property
-    def examples(self) -> Iterator[Example]:
+    def examples(self) -> Iterator[Counterexample]:
         return (example for row in self.rows for example in row.examples)
 
 
-def view(results: Results, folders: Sequence[Path], baseline: Results | None) -> View:
+def page_context(
+    results: Results, folders: Sequence[Path], baseline: Results | None
+) -> PageContext:
+    """The values for these results. Case files and scripts are read from `folders`."""
     since = changes(results, baseline) if baseline is not None else {}
-    found = {each.id for row in results.subjects for each in row.invariants}
-    identities = [*BY_ID, *sorted(found - BY_ID.keys())]
+    seen = {each.id for row in results.subjects for each in row.invariants}
+    identities = [*BY_ID, *sorted(seen - BY_ID.keys())]
     worst = {"crashed": 0, "violated": 0, "doubtful": 1, "held": 2, "unusable": 3}
     subjects = sorted(
         results.subjects, key=lambda row: (worst[row.status], row.target, row.variant, row.device)
     )
     rows = tuple(
-        _row(number, subject, identities, folders, since) for number, subject in enumerate(subjects)
+        _matrix_row(number, subject, identities, folders, since)
+        for number, subject in enumerate(subjects)
     )
+    counts = Counter(row.status for row in rows)
+    change_counts = Counter(since.values())
+    return PageContext(
+        results=results,
+        columns=_columns(identities, subjects),
+        rows=rows,
+        statuses=tuple(
+            (status, word, counts[status])
+            for status, word in STATUS_WORDS.items()
+            if counts[status]
+        ),
+        devices=tuple(sorted({row.subject.device for row in rows})),
+        libraries=tuple(sorted({row.library for row in rows})),
+        changes=None
+        if baseline is None
+        else tuple((change, change_counts[change]) for change in ("new", "fixed", "still")),
+        gone=() if baseline is None else _gone(results, baseline),
+    )
+
+
+def _columns(identities: Sequence[str], subjects: Sequence[SubjectRow]) -> tuple[MatrixColumn, ...]:
     judged, violated = Counter[str](), Counter[str]()
     for subject in subjects:
         for each in subject.invariants:
             judged[each.id] += each.judged
             violated[each.id] += each.status == "violated"
-    counts = Counter(row.status for row in rows)
-    return View(
-        results,
-        tuple(
-            Column(
-                id,
-                *((BY_ID[id].statement, BY_ID[id].severity) if id in BY_ID else ("", "")),
-                judged[id],
-                violated[id],
-            )
-            for id in identities
-        ),
-        rows,
-        tuple(
-            (status, word, counts[status]) for status, word in STATUSES.items() if counts[status]
-        ),
-        tuple(dict.fromkeys(sorted(row.subject.device for row in rows))),
-        tuple(dict.fromkeys(sorted(row.library for row in rows))),
-        _counted(since) if baseline is not None else None,
-        tuple(_gone(results, baseline)) if baseline is not None else (),
+    texts = {each.id: (each.statement, each.severity) for each in BY_ID.values()}
+    return tuple(
+        MatrixColumn(id, *texts.get(id, ("", "")), judged[id], violated[id]) for id in identities
     )
 
 
-def _counted(since: Mapping[Key, Change]) -> tuple[tuple[Change, int], ...]:
-    counts = Counter(since.values())
-    return tuple((change, counts[change]) for change in ("new", "fixed", "still"))
-
-
-def _gone(results: Results, baseline: Results) -> Iterator[str]:
+def _gone(results: Results, baseline: Results) -> tuple[str, ...]:
     have = {row.key for row in results.subjects}
-    return (f"{row.name} on {row.device}" for row in baseline.subjects if row.key not in have)
+    return tuple(f"{row.name} on {row.device}" for row in baseline.subjects if row.key not in have)
 
 
-def _row(
+def _matrix_row(
     number: int,
     subject: SubjectRow,
     identities: Sequence[str],
     folders: Sequence[Path],
     since: Mapping[Key, Change],
-) -> Row:
-    have = {each.id: each for each in subject.invariants}
+) -> MatrixRow:
+    rows = {each.id: each for each in subject.invariants}
+    mine = {key[3]: change for key, change in since.items() if key[:3] == subject.key}
     examples = tuple(
-        _example(f"c{number}-{i}", subject, each, folders, since.get((*subject.key, each.id)))
+        _counterexample(f"c{number}-{i}", subject, each, folders, mine.get(each.id))
         for i, each in enumerate(subject.invariants)
         if each.status in ("violated", "doubtful", "expected")
     )
     anchors = {example.row.id: example.anchor for example in examples}
-    cells = tuple(
-        _cell(id, have.get(id), anchors.get(id, ""), since.get((*subject.key, id)))
-        for id in identities
-    )
-    kinds = {example.kind for example in examples}
-    status: str = subject.status
-    if status == "held":
-        status = next(
-            (kind for kind in ("violated", "doubtful", "cost", "expected") if kind in kinds), "held"
-        )
-    mine = frozenset(change for key, change in since.items() if key[:3] == subject.key)
-    words = " ".join(
-        (subject.name, subject.device, subject.version, subject.reason or "", *anchors)
-    ).lower()
-    library = subject.target.partition(":")[0].partition(".")[0]
-    facts = (
-        *_facts(subject),
-        *(
-            (f"explained: {each.id}", reasons(each))
-            for each in subject.invariants
-            if each.explained
+    parts = (subject.name, subject.device, subject.version, subject.reason or "", *anchors)
+    crash = read_crash_attachments(subject, folders)
+    return MatrixRow(
+        anchor=f"s{number}",
+        subject=subject,
+        status=_row_status(subject, examples),
+        library=subject.target.partition(":")[0].partition(".")[0],
+        words=" ".join(parts).lower(),
+        cells=tuple(
+            _cell(id, rows.get(id), anchors.get(id, ""), mine.get(id)) for id in identities
         ),
-    )
-    crash = evidence_of_crash(subject, folders)
-    return Row(
-        f"s{number}",
-        subject,
-        status,
-        library,
-        words,
-        cells,
-        examples,
-        facts,
-        mine,
-        _command(crash),
-        crash.script,
+        examples=examples,
+        facts=tuple(_facts(subject)),
+        changes=frozenset(mine.values()),
+        command=_command(crash),
+        script=crash.script,
     )
 
 
-def _command(found: Evidence) -> str:
-    return f"frostproof replay {shlex.quote(str(found.path))}" if found.path is not None else ""
+def _row_status(subject: SubjectRow, examples: Sequence[Counterexample]) -> str:
+    if subject.status != "held":
+        return subject.status
+    kinds = {example.kind for example in examples}
+    faults = ("violated", "doubtful", "cost", "expected")
+    return next((kind for kind in faults if kind in kinds), "held")
+
+
+def _command(found: Attachments) -> str:
+    return replay_command(found.path) if found.path is not None else ""
 
 
 def _facts(subject: SubjectRow) -> Iterator[tuple[str, str]]:
     for name, value in subject.facts.items():
         if isinstance(value, bool):
             yield name, "yes" if value else "no"
-        elif isinstance(value, dict) and all(
-            isinstance(each, int | float | str) for each in value.values()
-        ):
+        elif isinstance(value, dict) and _are_plain(value.values()):
             yield name, ", ".join(f"{key}: {each}" for key, each in value.items())
-        elif isinstance(value, list) and all(isinstance(each, int | float | str) for each in value):
+        elif isinstance(value, list) and _are_plain(value):
             yield name, ", ".join(map(str, value))
+        elif isinstance(value, str):
+            yield name, value
         else:
-            yield (
-                name,
-                value if isinstance(value, str) else one_line(msgspec.json.encode(value).decode()),
-            )
+            yield name, one_line(msgspec.json.encode(value).decode())
+    for each in subject.invariants:
+        if each.explained:
+            yield f"explained: {each.id}", explained_reasons(each)
+
+
+def _are_plain(values: Iterable[object]) -> bool:
+    return all(isinstance(each, int | float | str) for each in values)
 
 
 def _kind(row: InvariantRow) -> str:
@@ -261,34 +263,34 @@ def _kind(row: InvariantRow) -> str:
 _MARKS = {"violated": "✕ ", "doubtful": "D ", "expected": "✕ ", "cost": "$ "}
 _WORDS = {
     "violated": "violated",
-    "doubtful": "doubtful, seen and not shown by its script",
-    "expected": "violated, as is known",
+    "doubtful": "doubtful, seen in a trial but not shown by its script",
+    "expected": "violated, as expected",
     "cost": "costs memory or time",
     "held": "held",
 }
 
 
-def _cell(identity: str, row: InvariantRow | None, anchor: str, change: Change | None) -> Cell:
+def _cell(
+    identity: str, row: InvariantRow | None, anchor: str, change: Change | None
+) -> InvariantCell:
     if row is None or row.status == "not-applicable":
-        return Cell(identity, "none", "", f"{identity}: says nothing here", "", change)
-    explained = f"; explained: {reasons(row)}" if row.explained else ""
+        return InvariantCell(identity, "none", "", f"{identity}: does not apply", "", change)
+    explained = f"; explained: {explained_reasons(row)}" if row.explained else ""
     if row.status == "unreached":
-        return Cell(identity, "unreached", "?", f"{identity}: never judged{explained}", "", change)
+        title = f"{identity}: never judged{explained}"
+        return InvariantCell(identity, "unreached", "?", title, "", change)
     kind = _kind(row)
-    times = (
-        f"{row.violated:,} of {row.judged:,} judgements"
-        if row.violated
-        else f"{row.judged:,} judgements"
-    )
-    text = f"{_MARKS.get(kind, '')}{_short(row.judged)}"
-    title = f"{identity}: {_WORDS[kind]}, {times}{f', {change}' if change else ''}{explained}"
-    return Cell(identity, kind, text, title, anchor, change)
+    of_all = f"{row.violated:,} of " if row.violated else ""
+    since = f", {change}" if change else ""
+    title = f"{identity}: {_WORDS[kind]}, {of_all}{row.judged:,} judgements{since}{explained}"
+    text = f"{_MARKS.get(kind, '')}{_short_number(row.judged)}"
+    return InvariantCell(identity, kind, text, title, anchor, change)
 
 
-def _short(number: int) -> str:
-    """At most four signs: 950, 1.2k, 12k, 3.4M.
+def _short_number(number: int) -> str:
+    """A number in at most four letters.
 
-    >>> [_short(n) for n in (950, 1234, 99_950, 3_400_000)]
+    >>> [_short_number(n) for n in (950, 1234, 99_950, 3_400_000)]
     ['950', '1.2k', '100k', '3.4M']
     """
     if abs(number) < 1000:
@@ -297,64 +299,57 @@ def _short(number: int) -> str:
     return f"{thousands:.1f}{unit}" if thousands < 9.95 else f"{thousands:.0f}{unit}"
 
 
-def _example(
+def _counterexample(
     anchor: str,
     subject: SubjectRow,
     row: InvariantRow,
     folders: Sequence[Path],
     change: Change | None,
-) -> Example:
-    found = evidence(subject, row, folders)
-    statement = BY_ID[row.id].statement if row.id in BY_ID else ""
-    return Example(
-        anchor,
-        subject,
-        row,
-        _kind(row),
-        statement,
-        change,
-        _shown(found, row),
-        _command(found),
-        found.script,
+) -> Counterexample:
+    found = read_attachments(subject, row, folders)
+    return Counterexample(
+        anchor=anchor,
+        subject=subject,
+        row=row,
+        kind=_kind(row),
+        statement=BY_ID[row.id].statement if row.id in BY_ID else "",
+        change=change,
+        shown=_case_view(found),
+        command=_command(found),
+        script=found.script,
     )
 
 
-def _shown(found: Evidence, row: InvariantRow) -> Shown | None:
+def _case_view(found: Attachments) -> CaseView | None:
     if found.case is None:
         return None
-    case = found.case.case
-    fits = found.case.event is not None and 0 <= found.case.event < len(
-        case.program
-    )  # a file may say anything
-    focus = Focus(
-        found.case.event if fits else None,
-        tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters)),
+    case, event = found.case.case, found.case.event
+    if event is None or not 0 <= event < len(case.program):  # a file may contain any number
+        event = None
+    parameters = tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters))
+    frozen = case.course[event].step if event is not None else case.frozen
+    return CaseView(
+        drawing=draw_network(case, ViolationPlace(event, parameters)),
+        network=network_code(case.architecture, frozen),
+        timeline=_timeline(case, event),
+        parameters=len(case.parameters),
+        mask=case.mask,
+        hyperparameters=hyperparameter_text(case),
+        conditions=", ".join(case_conditions(case)),
     )
-    frozen = case.course[focus.event].step if focus.event is not None else case.frozen
-    timeline = tuple(
-        Moment(
-            repr(event),
-            tuple(
-                name
-                for each in changes_of(event)
-                if isinstance(each, Freeze)
-                for name in each.names
-            ),
-            tuple(
-                name for each in changes_of(event) if isinstance(each, Thaw) for name in each.names
-            ),
-            len(case.course[number].step),
-            number == focus.event,
-            focus.event is not None and number > focus.event,
+
+
+def _timeline(case: Case, violated_at: int | None) -> tuple[TimelineEntry, ...]:
+    entries = []
+    for number, event in enumerate(case.program):
+        edits = changes_of(event)
+        entry = TimelineEntry(
+            text=repr(event),
+            freezes=tuple(n for each in edits if isinstance(each, Freeze) for n in each.names),
+            thaws=tuple(n for each in edits if isinstance(each, Thaw) for n in each.names),
+            frozen=len(case.course[number].step),
+            here=number == violated_at,
+            after=violated_at is not None and number > violated_at,
         )
-        for number, event in enumerate(case.program)
-    )
-    return Shown(
-        drawing(case, focus),
-        network(case.architecture, frozen),
-        timeline,
-        len(case.parameters),
-        case.mask,
-        hyperparameters(case),
-        ", ".join(conditions(case)),
-    )
+        entries.append(entry)
+    return tuple(entries)

@@ -1,0 +1,69 @@
+"""The layout of a script: loops over equal events, and its imports in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from frostproof.training.source import Block, Statement
+
+
+def draw_call(line: str) -> tuple[str, str] | None:
+    """The seed and the number of the batches that a line draws, if it does."""
+    match = re.match(
+        r" *(?:x, y|batches|\(\(x, y\),\)) = (?:batch|draw)\((\w+)(?:, (\d+))?\)$", line
+    )
+    return (match[1], match[2] or "1") if match else None
+
+
+def looped(events: Sequence[Sequence[Statement]]) -> list[Statement]:
+    """The statements of all events; of equal ones that follow each other, one loop."""
+    found: list[Statement] = []
+    at = 0
+    while at < len(events):
+        end = at + 1
+        pattern, seed = _pattern(events[at])
+        while (
+            seed
+            and end < len(events)
+            and _pattern(events[end]) == (pattern, _pattern(events[end])[1])
+            and _pattern(events[end])[1]
+        ):
+            end += 1
+        if end - at > 1:
+            seeds = ", ".join(_pattern(each)[1] for each in events[at:end])
+            found.append(Block(f"for seed in ({seeds}):", pattern))
+        else:
+            found += events[at]
+        at = end
+    return found
+
+
+def _pattern(statements: Sequence[Statement]) -> tuple[tuple[Statement, ...], str]:
+    """The statements with the name `seed` for the seed of their batch, and that seed.
+
+    The seed is empty where the first statement draws no batch.
+    """
+    if not statements or not isinstance(statements[0], str):
+        return tuple(statements), ""
+    call = draw_call(statements[0])
+    if call is None:
+        return tuple(statements), ""
+    return (re.sub(r"\(\d+", "(seed", statements[0], count=1), *statements[1:]), call[0]
+
+
+def sorted_imports(imports: Iterable[str]) -> Iterator[str]:
+    """The imports as isort has them: the standard library, then the rest."""
+    standard = {"sys", "inspect", "io", "copy", "ctypes", "random", "contextlib"}
+    known: list[str] = []
+    others: list[str] = []
+    for each in sorted(imports, key=lambda line: (line.startswith("from"), line)):
+        (known if each.split()[1] in standard else others).append(each)
+    torches = [each for each in others if each.split()[1].partition(".")[0] in ("torch", "numpy")]
+    yield from known
+    yield ""
+    yield from torches
+    rest = [each for each in others if each not in torches]
+    if rest:
+        yield ""
+        yield from rest

@@ -1,0 +1,97 @@
+"""Kinds of breach that a script asserts by weights that stay or move, or by an exception."""
+
+from __future__ import annotations
+
+from math import prod
+
+from frostproof.invariants.invariant import Assertion, Kind, ShownBreach
+from frostproof.spec.program import Step
+from frostproof.training.source import Statement, block
+
+FEW = 4
+"""Up to this size a tensor is shown whole; of a larger one, the pair that differs most."""
+
+UNLIKE = "not torch.equal({left}.view(torch.{integer}), {right}.view(torch.{integer}))"
+"""A condition: two tensors differ in some bit."""
+
+CALLS = {
+    "build": "the constructor",
+    "zero_grad": "zero_grad()",
+    "step": "step()",
+    "train": "train()",
+    "eval": "eval()",
+    "load": "load_state_dict()",
+    "regroup": "add_param_group()",
+}
+"""Phase of a training -> the call of the optimizer that can raise in it."""
+
+
+def differ(shown: ShownBreach, left: str, right: str, text: str) -> Statement:
+    """The statement that exits where two tensors, of the first parameter, differ in some bit."""
+    unlike = UNLIKE.format(left=left, right=right, integer=shown.integer)
+    head, text = f"if {unlike}:  # bitwise", shown.fill(text)
+    if prod(shown.case.parameters[shown.parameter].shape) <= FEW:
+        numbers = f"{text} {shown.name}: {{{left}.tolist()}} -> {{{right}.tolist()}}"
+        return block(head, shown.leave(numbers))
+    numbers = f"{{{left}.flatten()[i]:.9g}} -> {{{right}.flatten()[i]:.9g}}"
+    worst = f"i = ({right} - {left}).abs().argmax()"
+    return block(head, worst, shown.leave(f"{text} {shown.name}[{{i}}]: {numbers}"))
+
+
+class Moved(Kind):
+    """The first parameter must not move in the event, but did.
+
+    Where the forward pass or a switch of modes rewrites weights, it must not move in the step.
+    """
+
+    def assertion(self, shown: ShownBreach) -> Assertion:
+        after = f"after = {shown.tensor}.detach()"
+        found = Assertion(verdict=[after, differ(shown, "before", "after", f"{self.text}:")])
+        event, number = shown.record.event, shown.breach.event
+        point = "step" if shown.observation.optimizer_called else "handed"
+        if shown.observation.weights_at_step is None:
+            point = "before"
+        elif not any(parameter.renormed for parameter in shown.case.parameters):
+            point = "switched"
+        elif isinstance(event, Step) and event.closure:  # which has names of its own
+            kept = f"kept[:] = [{shown.tensor}.detach().clone()]"
+            found.notes = {(number, "before"): ["kept = []"], (number, "handed"): [kept]}
+            found.verdict.insert(0, "(before,) = kept")
+            return found
+        found.notes[number, point] = [f"before = {shown.tensor}.detach().clone()"]
+        return found
+
+
+def moved(text: str, where: str = " {where}: {change}") -> Moved:
+    return Moved("moved", text, where=where)
+
+
+class Stuck(Kind):
+    """The first parameter must have moved since an event, but has not."""
+
+    def assertion(self, shown: ShownBreach) -> Assertion:
+        view = "view(torch.{integer})"
+        same = f"torch.equal(before.{view}, {{tensor}}.detach().{view})"
+        before = f"before = {shown.tensor}.detach().clone()"
+        test = shown.exits_if(same, self.text)
+        return Assertion({(shown.since or 0, "before"): [before]}, verdict=[test])
+
+
+def stuck(text: str, where: str = "") -> Stuck:
+    return Stuck("stuck", text, where=where, stuck=True)
+
+
+class _Raises(Kind):
+    def assertion(self, shown: ShownBreach) -> Assertion:
+        phase = shown.crash.phase
+        leaving = shown.leave(f"{CALLS.get(phase, phase)} raised {{error!r:.200}}")
+        return Assertion(guard=(phase, block(f"except {shown.crash.caught} as error:", leaving)))
+
+
+RAISES = _Raises(
+    "raises",
+    "{crash.phase} raised {crash} {crash_at}, approach {approach}; {expected}",
+    where="",
+    raises=True,
+)
+"""The training ended with an exception; `expected` says where it does not."""

@@ -1,0 +1,226 @@
+"""The statements of one step: clear gradients, forward, backward, clip, step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection
+
+import msgspec
+
+from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer
+from frostproof.spec.program import Clip, Step
+from frostproof.training.construction import Construction
+from frostproof.training.source import At, Statement, block
+
+SCALE = 1024.0
+"""The initial scale of a GradScaler."""
+
+MATH = "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)"
+"""A kernel of attention that can be differentiated twice, unlike the fused ones."""
+
+
+class Passes(Construction):
+    """Trains: the passes and steps of a network on one device."""
+
+    device = "cpu"
+    scaler = False
+    """Whether a GradScaler exists."""
+
+    @property
+    def kind(self) -> str:
+        """The type of the device, as "cuda" for "cuda:1"."""
+        return self.device.partition(":")[0]
+
+    def step(self, event: Step) -> list[Statement]:
+        """One step, through a closure where the event says so."""
+        if self.device == "meta":
+            event = msgspec.structs.replace(event, amp="none")  # there is no autocast on meta
+        kept = "kept = " if self.calls("end") else ""
+        begin = self.hook("begin", sorted(self.frozen), kept=kept)
+        if self.stepping and event.closure:
+            first = self._compute(event) if self.subject.closure == "after-backward" else []
+            loss = "total" if event.micro_batches > 1 else "loss"
+            body = (At("called"), *self._compute(event), At("returning", loss), f"return {loss}")
+            called = [*first, block("def closure():", *body), At("step")]
+            called += ["returned = optimizer.step(closure)", At("returned", "returned")]
+        else:
+            called = self._compute(event)
+            if not self.stepping:
+                # Nothing told the scaler whether the scale was too large.
+                self.scaler = self.scaler and not event.scaled
+                return [*begin, *called]
+            called += [At("step"), *self._call_step(event)]
+        if not self.calls("end"):
+            return [*begin, *called]
+        return [*begin, *called, f"end({self.frozen_list}, {'kept' if begin else None})"]
+
+    def _compute(self, event: Step) -> list[Statement]:
+        """Clear and compute gradients, as a closure does."""
+        found = [*self.clear(event.set_to_none, event.zeroed_by), At("cleared")]
+        count = event.micro_batches
+        if count == 1:
+            found += self._pass(event)
+        else:
+            if event.closure:
+                found.append("total = 0")
+            between = self.hook("between_passes", sorted(self.frozen))
+            if event.after_forward or between:
+                for number in range(count):
+                    found += between if number else []
+                    found.append(f"x, y = batches[{number}]")
+                    found += self._pass(event, last=number == count - 1)
+            else:
+                found.append(block("for x, y in batches:", *self._pass(event)))
+        # A fused pass has used its gradients up.
+        return found if self.fused else [*found, *self._after_backward(event)]
+
+    def _after_backward(self, event: Step) -> list[Statement]:
+        found = [At("gradients"), *self.hook("after_backward", sorted(self.frozen))]
+        found += self.each(self._dropped(event), "{p}.grad = None")
+        scaled = event.scaled
+        for each in event.after_backward:
+            if not isinstance(each, Clip):
+                found += self.change(each)
+                continue
+            if scaled and self.stepping:
+                found.append("scaler.unscale_(optimizer)")
+                scaled = False
+            found += self._clip(each)
+        return [*found, At("handed")]
+
+    def _pass(self, event: Step, *, last: bool = True) -> list[Statement]:
+        """One forward and backward pass."""
+        divided = f" / {event.micro_batches}" if event.micro_batches > 1 else ""
+        found = self.forward(event.amp != "none", divided)
+        # A closure's loss has no graph where the optimizer disables gradients. That breaks
+        # closure-is-honoured, and is not a crash.
+        differentiable = self._surely_has_graph() and not event.closure
+        for each in event.after_forward if last else ():
+            found += self.change(each)
+        loss = "loss"
+        if event.scaled:
+            if not self.scaler:
+                found.append(self.new_scaler())
+                self.scaler = True
+            if event.amp == "overflow":
+                # The first builds the scale, which update() then replaces.
+                found += ["scaler.scale(loss.detach())", 'scaler.update(float("inf"))']
+            loss = "scaler.scale(loss)"
+        found.append(At("backward", "loss"))
+        if not differentiable and event.scaled:
+            found.append(f"scaled = {loss}")
+            loss = "scaled"
+        backward = self.backward(loss)
+        found.append(backward if differentiable else block(f"if {loss}.requires_grad:", backward))
+        found += [] if self.fused else [At("pass")]
+        return [*found, "total += loss.detach()"] if divided and event.closure else found
+
+    def backward(self, loss: str) -> str:
+        if self.fused:
+            return f"optimizer.fused_backward({loss}{self._rate_for_fused()})"
+        if self.subject.backward == "create-graph":
+            return f"{loss}.backward(create_graph=True)"
+        if self.calls("backward"):
+            return f"backward({loss}, {self.list_of(self.trainable)})"
+        return f"{loss}.backward()"
+
+    def _rate_for_fused(self) -> str:
+        """The learning rate, where fused_backward wants one.
+
+        Of an optimizer that a function builds, only the running script can tell.
+        """
+        method = getattr(self.subject.factory, "fused_backward", None)
+        rate = 'optimizer.param_groups[0]["lr"]'
+        if method is not None:
+            return f", lr={rate}" if "lr" in inspect.signature(method).parameters else ""
+        self.naming.imports.add("import inspect")
+        wanted = '"lr" in inspect.signature(optimizer.fused_backward).parameters'
+        return f', **({{"lr": {rate}}} if {wanted} else {{}})'
+
+    def _frozen_by_flag(self) -> Collection[int]:
+        return self.frozen if self.overrides("freeze") else ()
+
+    def _surely_has_graph(self) -> bool:
+        """Whether something upstream of the loss surely requires grad."""
+        if self.foreign("freeze", "thaw", "between_passes", "forward"):
+            return False
+        samples = self.case.differentiable_input
+        return self.case.architecture.graph(self._frozen_by_flag(), samples)[-1]
+
+    def _surely_has_gradients(self, event: Step) -> bool:
+        """Whether at least one owned parameter surely has a gradient at this step."""
+        hooks = ("freeze", "thaw", "between_passes", "forward", "backward", "after_backward")
+        if self.foreign(*hooks) or event.changes:
+            return False
+        samples = self.case.differentiable_input
+        reached = self.case.architecture.reached(self._frozen_by_flag(), samples)
+        return not (reached - {*self._dropped(event)}).isdisjoint(self.owned)
+
+    def forward(self, autocast: bool, divided: str = "") -> list[Statement]:
+        """The forward pass and its loss. `divided`: by the number of passes."""
+        places = self.case.architecture.places
+        leaf = self.case.differentiable_input and places[0].layer.overwritable is False
+        samples = "x.clone()" if leaf else "x"
+        outputs = f"model({samples})"
+        if self.calls("forward"):
+            outputs = f"forward(model, {samples}, {self.frozen_list})"
+        found: list[Statement] = [f"loss = nn.functional.mse_loss({outputs}, y){divided}"]
+        if autocast:
+            head = f'with torch.autocast("{self.kind}", dtype=torch.bfloat16):'
+            loss = f"loss = nn.functional.mse_loss(outputs.to(y.dtype), y){divided}"
+            found = [block(head, f"outputs = {outputs}"), loss]
+        attention = (SelfAttention, TransformerEncoderLayer)
+        if self.subject.backward == "create-graph" and any(
+            isinstance(place.layer, attention) for place in places
+        ):
+            found = [block(f"with {MATH}:", *found)]
+        return [At("forward"), *found, At("loss", "loss")]
+
+    def new_scaler(self) -> str:
+        return f'scaler = torch.amp.GradScaler("{self.kind}", init_scale={SCALE})'
+
+    def _call_step(self, event: Step) -> list[Statement]:
+        if self.subject.backward == "fused":
+            return []
+        if not event.scaled:
+            return ["optimizer.step()"]
+        update = f"scaler.update({SCALE if event.amp == 'overflow' else ''})"
+        calls = ["scaler.step(optimizer)", update]
+        if self._surely_has_gradients(event):
+            return [*calls]
+        # Without a single gradient torch raises, and the scaler's state is then invalid.
+        test = block(f"if any(p.grad is not None for p in {self.all_of(self.owned)}):", "raise")
+        caught = (At("refused", "error"), test, self.new_scaler())
+        return [block("try:", *calls), block("except AssertionError as error:", *caught)]
+
+    def clear(self, set_to_none: bool, by: str = "optimizer") -> list[Statement]:
+        """Clear gradients, as the optimizer, its companion and the approach do, or as the model."""
+        arguments = "" if set_to_none else "set_to_none=False"
+        if by == "model":
+            return [At("zero_grad"), f"model.zero_grad({arguments})"]
+        found: list[Statement] = [At("zero_grad")]
+        if self.stepping:
+            able = "set_to_none" not in self.subject.unable
+            found.append(f"optimizer.zero_grad({arguments if able else ''})")
+        if self.frozen and self.calls("companion"):
+            found.append(f"companion.zero_grad({arguments})")
+        found += self.hook("clear", sorted(self.frozen))
+        if self.subject.factory is None:
+            whole = len(self.owned) == len(self.case.parameters)
+            found += ["model.zero_grad()"] if whole else self.each(self.owned, "{p}.grad = None")
+        return found
+
+    def _dropped(self, event: Step) -> list[int]:
+        """The parameters whose gradient the event drops before the step."""
+        trainable = self.trainable
+        dropped = {"none": [], "first": trainable[:1], "last": trainable[-1:], "all": trainable}
+        return dropped[event.drop]
+
+    def _clip(self, event: Clip) -> list[Statement]:
+        over_all = event.over == "all"
+        listed = "model.parameters()" if over_all else self.all_of(sorted(self.owned))
+        call = f"nn.utils.clip_grad_{event.by}_({listed}, {event.limit!r})"
+        if event.by == "norm":
+            return [*([At("clip")] if over_all else []), call]
+        # Without any gradient torch raises.
+        return [block(f"if any(p.grad is not None for p in {listed}):", call)]
