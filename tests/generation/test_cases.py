@@ -82,7 +82,7 @@ def test_every_layer_kind_is_drawn_in_at_least_2_percent_of_cases(kind: str) -> 
 
 @pytest.mark.parametrize("kind", mask.KINDS)
 def test_every_mask_kind_is_drawn_in_at_least_4_percent_of_cases(kind: str) -> None:
-    """By what comes out: the pattern over layers or over single parameters, for some value of the drawn bits."""
+    """By the result: the pattern over layers or parameters, for some value of the drawn bits."""
 
     def shows(case: Case) -> bool:
         names = [parameter.name for parameter in case.parameters]

@@ -1,4 +1,4 @@
-"""Discovery finds how an optimizer is built and stepped; what is used rightly is never flagged, what leaks is."""
+"""Discovery finds how an optimizer is built and stepped, so that only leaks are flagged."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_is_used_in_its_own_way_is_not_flagged(optimizer: type[Optimizer]) 
 
 
 def leaky(optimizer: type[Any]) -> type[Any]:
-    """The same optimizer, which decays everything that it owns at each step, or each backward pass."""
+    """The same optimizer, which also decays all its parameters at each step or backward pass."""
 
     class Leaky(optimizer):  # type: ignore[misc]
         def leak(self) -> None:

@@ -26,7 +26,8 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "NUMBER = 3\n"
         "def built(params): return SGD(params, lr=0.1)\n"
         "from frostproof import Subject\n"
-        "ready = Subject(target='Lion with momentum', factory=Lion, arguments={'momentum': 0.9}, variant='with-momentum')\n"
+        "ready = Subject(target='Lion with momentum', factory=Lion, "
+        "arguments={'momentum': 0.9}, variant='with-momentum')\n"
     )
     (tmp_path / "broken_for_tests.py").write_text("raise RuntimeError('cannot be\\nimported')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -1,4 +1,7 @@
-"""Case files: what was saved is read again and replayed; what is hostile or broken gets one line, and nothing in it runs."""
+"""Case files are read again and replayed.
+
+A hostile or broken file gets one line, and nothing in it runs.
+"""
 
 from __future__ import annotations
 

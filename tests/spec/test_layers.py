@@ -1,4 +1,4 @@
-"""Each layer kind alone: it is the data, the parameters and the arithmetic that it says it is, frozen or not."""
+"""Each layer kind alone has the data, parameters and arithmetic that it states, frozen or not."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ TIED = Architecture(
 
 
 def around(given: Input, layer: AnyLayer) -> Architecture:
-    """A network with `layer` between other parameters, so that what comes before and after it can be frozen too."""
+    """A network with `layer` between other parameters, which can be frozen too."""
     before = () if given.vocabulary else (Linear(given.shape[-1]),)
     return Architecture(given, (*before, layer, Linear(2)))
 
@@ -184,7 +184,10 @@ def run(
     train: bool = True,
     batch: int = 2,
 ) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
-    """Output, gradients of the parameters and of the samples, in the second of two passes: the first may change buffers."""
+    """Output, gradients of the parameters and of the samples, in the second of two passes.
+
+    The first pass may change buffers.
+    """
     model = built(architecture, dtype).train(train)
     parameters = list(model.parameters())
     for i in frozen:
@@ -287,7 +290,7 @@ def test_graph_and_reached_are_what_autograd_does(architecture: Architecture) ->
             loss = nn.functional.mse_loss(model(samples.requires_grad_(upstream)), targets)
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
-            # Recomputation runs the hooks of inner modules again, so only the places' first looks count.
+            # Recomputation runs inner hooks again, so only the first look at each place counts.
             assert tuple(seen[: len(architecture.places)]) == architecture.graph(frozen, upstream)
             assert {
                 i for i, p in enumerate(model.parameters()) if p.grad is not None

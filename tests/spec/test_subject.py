@@ -1,4 +1,4 @@
-"""Subjects that users make: each field is looked at, registered ones stand for their targets, and entry points bring them."""
+"""Subjects that users make: fields are validated, and registered ones stand for their targets."""
 
 from __future__ import annotations
 

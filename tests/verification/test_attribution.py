@@ -1,4 +1,4 @@
-"""What happens with nothing frozen as well is no fault of freezing: it is explained away, and counted."""
+"""A fault that shows with nothing frozen is not a freezing bug: it is explained and counted."""
 
 from __future__ import annotations
 

@@ -29,7 +29,10 @@ class Dies(SGD):
     def step(self, closure=None):
         {}
 """
-DECAYS = "[p.data.mul_(0.9) for group in self.param_groups for p in group['params']]; return super().step(closure)"
+DECAYS = (
+    "[p.data.mul_(0.9) for group in self.param_groups for p in group['params']]; "
+    "return super().step(closure)"
+)
 
 
 def row() -> SubjectRow:

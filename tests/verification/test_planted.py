@@ -50,7 +50,7 @@ def test_a_correct_optimizer_is_never_flagged(optimizer: type[Optimizer]) -> Non
 
 
 def test_what_an_overflow_left_behind_is_not_held_against_the_optimizer() -> None:
-    """B is handed the gradient that is left from before the thaw: it is not finite, and neither is the momentum from then on."""
+    """B is handed the gradient from before the thaw: it is not finite, nor is the momentum then."""
     (subject,) = subjects(Signs)
     verification = Verification(subject, "cpu", strict=True)
     architecture = Architecture(Input((2,)), (Linear(3), LayerNorm(), Linear(2)))
