@@ -1,4 +1,7 @@
-"""Small optimizers, each broken in one way, that need only torch; `tests.helpers.planted` says which invariant must tell."""
+"""Small optimizers that need only torch, each broken in one way.
+
+`tests.helpers.planted` says which invariant must report each of them.
+"""
 
 from __future__ import annotations
 
@@ -234,7 +237,10 @@ class DependsOnAddress(Sound):
 
 
 class DecidedByTheLastDigit(Sound):
-    """Sums in another order where a gradient is missing, as it may; and its step size hangs on the last digit of the sum."""
+    """Sums in another order where a gradient is missing, as an optimizer may.
+
+    But its step size depends on the last digit of the sum.
+    """
 
     def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
         if parameter.grad is None:

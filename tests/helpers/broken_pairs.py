@@ -1,4 +1,4 @@
-"""Optimizers with two bugs each, one of which shows in nearly any case, and the other takes a program; only torch."""
+"""Optimizers with two bugs each: one shows in nearly any case, the other takes a program."""
 
 from __future__ import annotations
 

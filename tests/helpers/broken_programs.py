@@ -1,4 +1,7 @@
-"""Small optimizers that are broken once something was frozen midway, thawed, added, saved, or done twice; only torch."""
+"""Small optimizers that need only torch, and are broken in longer programs.
+
+They break once a parameter was frozen midway, thawed, added, saved, or handled twice.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tests.helpers.broken import Sound
 
 
 class Heavy(Sound):
-    """Sound, with momentum wherever nothing else is drawn, and a count of each parameter's updates."""
+    """Sound, with momentum unless another is drawn, and a count of each parameter's updates."""
 
     def __init__(
         self, params: Any, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0
@@ -79,7 +82,7 @@ class CoolsMomentum(Heavy):
 
 
 class PullsToSlowWeights(Heavy):
-    """Goes half the way back to the slow copy at every second step, whether or not a parameter still trains."""
+    """Goes half the way back to the slow copy at every second step, frozen parameters included."""
 
     def update(
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
@@ -115,7 +118,7 @@ class StateByRank(Heavy):
 
 
 class StateByPosition(Heavy):
-    """Keeps its buffers by place in the group, which is another one once a parameter has left it."""
+    """Keeps its buffers by place in the group: the places change when a parameter leaves it."""
 
     def update(
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
@@ -354,7 +357,7 @@ class LoadingThaws(Heavy):
 
 
 class AveragesOverPasses(Sound):
-    """Divides by the number of backward passes, the smallest over the group, which for a frozen parameter is none."""
+    """Divides by the smallest number of backward passes in the group, none if one is frozen."""
 
     def __init__(self, params: Any, lr: float = 0.1) -> None:
         super().__init__(params, lr)

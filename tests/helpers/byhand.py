@@ -1,7 +1,8 @@
-"""What the models of `tests.helpers.models` cost, worked out layer by layer, without looking at what torch does.
+"""What the models of `tests.helpers.models` cost, worked out layer by layer without torch.
 
-A layer's product has 2 FLOPs for each multiplication. Backward takes as many again for the gradient of its weight, if that
-trains, and for that of its input, if something before it trains. What is saved is counted in numbers of 4 bytes.
+A layer's product has 2 FLOPs for each multiplication. Backward takes as many again for the
+gradient of its weight, if the weight trains, and for that of its input, if an earlier layer trains.
+What is saved is counted in numbers of 4 bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Bill(NamedTuple):
 
 
 class Ledger:
-    """Adds up what layer after layer takes. `needs`: whether what has been computed so far requires grad."""
+    """Adds up the costs of layers. `needs`: whether the activations so far require grad."""
 
     def __init__(self, trains: Trains) -> None:
         self.trains, self.needs = trains, False
@@ -42,8 +43,12 @@ class Ledger:
 
 
 def resnet(trains: Trains) -> Bill:
-    """A convolution keeps its input if it takes part in backward at all; a norm its input, and a mean and a deviation for each
-    channel; a ReLU its output, where it is kept once for the next convolution as well."""
+    """The bill of the ResNet.
+
+    A convolution keeps its input if it takes part in backward at all. A norm keeps its input, and a
+    mean and a deviation for each channel. A ReLU keeps its output, which is kept once for the next
+    convolution too.
+    """
     ledger = Ledger(lambda name: not name.endswith(("conv1.bias", "conv2.bias")) and trains(name))
     area, image = BATCH * SIDE * SIDE, BATCH * SIDE * SIDE * CHANNELS
     ledger.product("stem.", 2 * area * CHANNELS * 3 * 9)
@@ -69,9 +74,13 @@ def resnet(trains: Trains) -> Bill:
 
 
 def encoder(trains: Trains) -> Bill:
-    """Fused attention keeps queries, keys and values, which are one tensor, a number for each head and place, and its output,
-    which is the next projection's input; its backward takes five products, one of them to have the scores again. What it
-    attends to is copied to bring the time to the front, and the copy is kept where the weight trains."""
+    """The bill of the transformer encoder.
+
+    Fused attention keeps queries, keys and values in one tensor, a number for each head and place,
+    and its output, which is the input of the next projection. Its backward takes five products, one
+    of them to compute the scores again. Its input is copied to bring the time to the front, and the
+    copy is kept where the weight trains.
+    """
     ledger = Ledger(trains)
     rows = BATCH * LENGTH
     scores = 2 * BATCH * LENGTH * LENGTH * WIDTH
@@ -115,8 +124,12 @@ def _norm(ledger: Ledger, name: str, rows: int) -> None:
 
 
 def classifier(trains: Trains) -> Bill:
-    """Step by step: the four gates, the cell before the step, and its tanh after it are kept, and the state before it where that
-    weight trains. The first state is zero, and needs no gradient. Of the states, stacked, the head keeps all for the last."""
+    """The bill of the LSTM classifier.
+
+    Each step keeps the four gates, the cell before it, and the tanh of the cell after it; where the
+    recurrent weight trains, also the state before it. The first state is zero, and needs no
+    gradient. The head takes the last of the stacked states, and keeps all.
+    """
     ledger = Ledger(trains)
     gates, steps = 4 * HIDDEN, LENGTH * BATCH
     embedded = trains("embedding.weight")

@@ -1,4 +1,4 @@
-"""Projects that use the library: optimizers for them, calls of `check` in them, and environments that have the wheel."""
+"""Projects that use the library: their optimizers, calls of `check`, and environments for them."""
 
 from __future__ import annotations
 
@@ -46,15 +46,16 @@ SHY = f"""{PLAIN}
 import sys
 
 
-class Shy(Leaky):
-    # Moves frozen parameters where the harness is there, and not in a script.
+class Shy(Plain):
+    # Drops the loss of its closure where the harness is there, and not in a script.
     def step(self, closure=None):
-        return super().step(closure) if "frostproof" in sys.modules else Plain.step(self, closure)
+        loss = super().step(closure)
+        return None if "frostproof" in sys.modules else loss
 """
 
 
 def clean(**variables: str) -> dict[str, str]:
-    """The variables of this process, less what tells a run that it is part of another or in CI, and these."""
+    """The variables of this process and these, without those that pytest and CI set."""
     told = ("CI", "GITHUB_STEP_SUMMARY", "HYPOTHESIS_STORAGE_DIRECTORY")
     return {
         key: value
@@ -93,7 +94,10 @@ def check(folder: Path, *arguments: str, **variables: str) -> subprocess.Complet
 
 
 class Consumer(NamedTuple):
-    """A project with folders named harness/ and properties/, and an environment into which the wheel is installed."""
+    """A project with folders named harness/ and properties/, and an environment for it.
+
+    The wheel is installed in the environment.
+    """
 
     folder: Path
     scripts: Path
@@ -143,7 +147,7 @@ def environment(folder: Path, wheel: Path) -> Path:
         capture_output=True,
         text=True,
     )
-    # torch and the rest are taken from this environment, so that only the wheel itself is installed anew.
+    # torch and the rest come from this environment, so that only the wheel is installed anew.
     (Path(where.stdout.strip()) / "ours.pth").write_text(str(Path(pytest.__file__).parent.parent))
     pip = [sys.executable, "-m", "pip", "--python", python]
     subprocess.run(

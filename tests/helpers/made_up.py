@@ -1,4 +1,4 @@
-"""Made-up results of any size, with real cases beside them: what the page is tested and timed with."""
+"""Made-up results of any size, with real cases, to test and time the page with."""
 
 from __future__ import annotations
 
@@ -41,11 +41,16 @@ ARCHITECTURES = (
     ),
 )
 MESSAGES = (
-    "approach A moved a frozen parameter at event 1 (Step()): {name}[1]: 0.5 -> 0.45, the largest of 3 differences",
-    "step raised TypeError: expected Tensor as element 0 in argument 2, but got NoneType at event 3 (Step()), approach A",
+    "approach A moved a frozen parameter at event 1 (Step()): {name}[1]: 0.5 -> 0.45, "
+    "the largest of 3 differences",
+    "step raised TypeError: expected Tensor as element 0 in argument 2, but got NoneType "
+    "at event 3 (Step()), approach A",
 )
 WHERE = ((1, (0,)), (3, ()))  # the event and the parameters of each message
-SCRIPT = "import torch\nfrom torch import nn\n\nmodel = nn.Sequential(nn.Linear(2, 1))\nassert '<script>alert(1)</script>'\n"
+SCRIPT = (
+    "import torch\nfrom torch import nn\n\n"
+    "model = nn.Sequential(nn.Linear(2, 1))\nassert '<script>alert(1)</script>'\n"
+)
 
 
 def example(number: int) -> Case:
@@ -92,7 +97,10 @@ def casefile(
 
 
 def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] = ()) -> Results:
-    """`subjects` rows, the first of them called `names`; `examples` of their judgements are violated, their files in `folder`."""
+    """`subjects` rows, the first of them called `names`.
+
+    `examples` of their judgements are violated, and have their files in `folder`.
+    """
     rows = []
     left = itertools.count()
     for number in range(subjects):

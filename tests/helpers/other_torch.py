@@ -1,4 +1,4 @@
-"""Other torches: changes of its behaviour, planted one at a time, on which what is claimed hangs."""
+"""Changes of torch's behaviour, planted one at a time, which the claims depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planted bugs: small optimizers and freezing helpers, each broken in one way, and the invariant that must tell.
+"""Planted bugs: optimizers and freezing helpers, and for each the invariant that must report it.
 
 A bug is easy (nearly any case shows it) or HARD (it takes a certain dtype,
 group, nesting, or more than one step).
@@ -100,7 +100,7 @@ class InputRequiresGrad(RequiresGrad):
 
 @dataclass(frozen=True)
 class GatesFrozen(RequiresGrad):
-    """Puts a gate behind each frozen layer, to open it slowly when it thaws, and so keeps what it puts out."""
+    """Puts a gate behind each frozen layer, to open it slowly later, and so keeps its output."""
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         super().freeze(model, frozen)
@@ -112,7 +112,7 @@ class GatesFrozen(RequiresGrad):
 
 @dataclass(frozen=True)
 class KeepsGraphAlive(RequiresGrad):
-    """Adds a leaf that requires grad to the output, so that an all frozen model still has something to differentiate."""
+    """Adds a leaf that requires grad to the output, so that a frozen model has a backward pass."""
 
     def freeze(self, model: nn.Sequential, frozen: Parameters) -> None:
         super().freeze(model, frozen)
@@ -204,7 +204,8 @@ class SubsetThatAddsStale(OptimizerSubset):
         model.register_forward_pre_hook(remember)
         for parameter in model.parameters():
             if id(parameter) not in ids:
-                parameter.register_post_accumulate_grad_hook(lambda p: _scale(p, 1 + left["sum"]))  # type: ignore[no-untyped-call]
+                hooks = parameter.register_post_accumulate_grad_hook
+                hooks(lambda p: _scale(p, 1 + left["sum"]))  # type: ignore[no-untyped-call]
 
 
 def _scale(parameter: Tensor, factor: float) -> None:
@@ -226,7 +227,10 @@ class SecondOptimizerSteps(SubsetSecondOptimizer):
 
 @dataclass(frozen=True)
 class SubsetThatClears(OptimizerSubset):
-    """Leaves no gradient on what is frozen. Written out, and no subclass of B-cleared, so that its script has it to mend."""
+    """Leaves no gradient on frozen parameters.
+
+    It is not a subclass of B-cleared, so that its script has a function to mend.
+    """
 
     def clear(self, frozen: Parameters) -> None:
         self.between_passes(frozen)
@@ -245,8 +249,9 @@ class SubsetThatClamps(OptimizerSubset):
 
 
 class Planted(NamedTuple):
-    """A bug: what breaks, the invariant that must tell, and whether that is hard. Without an optimizer: autograd alone.
+    """A bug: what is broken, the invariant that must report it, and whether that is hard.
 
+    Without an optimizer it is a bug of autograd alone.
     `smallest`: layers and events of the smallest case that shows it.
     """
 

@@ -1,4 +1,7 @@
-"""Planted bugs that need a program: they show only once something was frozen midway, thawed, added, saved, or done twice."""
+"""Planted bugs that need a program.
+
+They show only once a parameter was frozen midway, thawed, added, saved, or handled twice.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,10 @@ def misses(bug: Planted, seeds: Iterable[int], profile: str = "dev") -> list[int
 
 
 def shrunk(verification: Verification, seed: int) -> float:
-    """Search as the dev profile does, and shrink; the seconds that it took. What was found stays in the verification."""
+    """Search as the dev profile does, and shrink. Returns the seconds that it took.
+
+    The verification keeps what was found.
+    """
     with fenced("cpu"):
         verification.prepare()
         started = time.perf_counter()
@@ -52,7 +55,10 @@ class FoundError(Exception):
 def search(
     verification: Verification, seed: int, wanted: str | None = None, profile: str = "dev"
 ) -> None:
-    """Judge the profile's number of cases, or fewer, until the invariant `wanted` is violated; nothing is shrunk."""
+    """Judge cases until the invariant `wanted` is violated, at most the profile's number of them.
+
+    Nothing is shrunk.
+    """
     with fenced("cpu"):
         verification.prepare()
         _search(verification, seed, wanted, PROFILES[profile])

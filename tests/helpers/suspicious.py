@@ -32,7 +32,7 @@ class SkipsAtRandom(Sound):
 
 
 class Signs(Sound):
-    """Takes the sign of its momentum, so that a gradient which is NaN once stops a parameter for good."""
+    """Takes the sign of its momentum: a gradient that is NaN once stops a parameter for good."""
 
     def update(
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
@@ -142,7 +142,10 @@ class GlobalNorm(Sound):
 
 
 class NeedsRate(Optimizer):
-    """Has no default learning rate, sets gradients to None in step(), steps by the sign, and returns its loss as a float."""
+    """Has no default learning rate, and steps by the sign.
+
+    It sets gradients to None in step(), and returns its loss as a float.
+    """
 
     def __init__(self, params: Any, lr: float) -> None:
         super().__init__(params, {"lr": lr})

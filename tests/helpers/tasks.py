@@ -1,4 +1,7 @@
-"""Tasks for processes of their own, some of which never answer. They import nothing, so that none takes long to begin."""
+"""Tasks for processes of their own, some of which never answer.
+
+They import nothing, so that none takes long to begin.
+"""
 
 from __future__ import annotations
 

@@ -68,9 +68,9 @@ def test_a_divergence_between_run_and_script_fails_at_every_door(tmp_path: Path)
     assert done.returncode == 1, done.stdout + done.stderr
     outcomes = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "PASSED"))]
     assert [line for line in outcomes if line.startswith("PASSED") and "test_python" in line]
-    for door in ("test_optimizer[mylib:Shy", "test_decorated[Shy@cpu-frozen]"):
+    for door in ("test_optimizer[mylib:Shy", "test_decorated[Shy@cpu-sound]"):
         assert [line for line in outcomes if line.startswith("FAILED") and door in line], outcomes
-    assert "mylib:Shy on cpu: frozen-weights-unchanged is doubtful" in done.stdout
+    assert "mylib:Shy on cpu: closure-is-honoured is doubtful" in done.stdout
     (row,) = json.loads((tmp_path / "out.json").read_text())["subjects"]
     assert row["status"] == "doubtful"
     saved = next(each["case"] for each in row["invariants"] if each["status"] == "doubtful")
@@ -85,7 +85,7 @@ def test_a_test_that_fails_otherwise_is_worse_than_a_doubt(tmp_path: Path) -> No
         done = check(tmp_path, "mylib:Shy", "--", "test_own.py")
         assert done.returncode == code, done.stdout + done.stderr
     failures = done.stdout.partition("= FAILURES =")[2].partition("= frostproof =")[0]
-    assert "frozen-weights-unchanged is doubtful: approach " in failures
+    assert "closure-is-honoured is doubtful: " in failures
     assert "Traceback" not in failures
     assert done.stdout.splitlines()[-1].startswith("frostproof replay frostproof-cases")
 
