@@ -178,8 +178,19 @@ class Comparison:
         since: int | None = None,
     ) -> Iterator[Breach]:
         """The same as breaches alone, which began at the event `since`."""
-        if roles[1] not in record.observations or roles in trial.diverged:
-            return
+        if roles[1] in record.observations and roles not in trial.diverged:
+            yield from self.differences(trial, record, roles, parts, positions, since)
+
+    def differences(
+        self,
+        trial: Trial,
+        record: EventRecord,
+        roles: tuple[Role, Role],
+        parts: Sequence[PartName],
+        positions: Positions | None = None,
+        since: int | None = None,
+    ) -> Iterator[Breach]:
+        """The same for two roles that are both there, even if they have diverged."""
         one, other = (record.observations[role] for role in roles)
         for name in parts:
             part = self.parts[name]
