@@ -52,7 +52,11 @@ def everything() -> Iterator[Sought]:
 def searched(sought: Sought, seed: int) -> Verification:
     """What the dev profile finds, shrunk."""
     verification = Verification(
-        sought.subject, "cpu", sought=sought.invariant, approaches=sought.approaches, strict=True
+        sought.subject,
+        "cpu",
+        only_invariant=sought.invariant,
+        approaches=sought.approaches,
+        strict=True,
     )
     shrunk(verification, seed)
     return verification

@@ -19,7 +19,9 @@ from tests.helpers.search import shrunk
 
 def smallest(bug: Planted, seed: int) -> tuple[Case | None, float]:
     """Return the counterexample to the invariant that the bug breaks, if found, and the seconds."""
-    verification = Verification(bug.subject, "cpu", sought=bug.invariant, approaches=bug.approaches)
+    verification = Verification(
+        bug.subject, "cpu", only_invariant=bug.invariant, approaches=bug.approaches
+    )
     seconds = shrunk(verification, seed)
     return verification.tallies[bug.invariant].case, seconds
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from frostproof.invariants.registry import BY_ID
-from frostproof.results.files import load
+from frostproof.results.files import load_results
 from frostproof.results.rows import Results, SubjectRow
 
 
 def zoo_page(path: Path, remark: str = "") -> str:
-    results = load(path)
+    results = load_results(path)
     rows = [row for row in results.subjects if row.target != "torch.autograd"]
     rows.sort(key=lambda row: (row.target.lower(), row.variant))
     libraries = defaultdict(list)

@@ -49,7 +49,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Names are handed on when asked for: the pytest plugin imports this package in every pytest run.
+    # Names are imported on demand, as the pytest plugin imports this package in every run.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"frostproof.{_HOMES[name]}"), name)

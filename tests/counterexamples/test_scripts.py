@@ -109,7 +109,7 @@ def script_of(case: Case, subject: Subject, invariant: str) -> str:
     """The script of what one trial of the case shows."""
     with fenced("cpu"):
         verification = Verification(subject, "cpu")
-        verification.look(case)
+        verification.find_violations(case)
         shown = verification.tallies[invariant].shown
         assert shown is not None
         return script(shown, subject)

@@ -21,7 +21,7 @@ import pytest
 
 from frostproof.doors.pytest_plugin.time_budget import TimeBudget, parse_seconds
 from frostproof.errors import UsageError
-from frostproof.results.files import load
+from frostproof.results.files import load_results
 from tests.helpers.consumer import PLAIN, check, clean, command
 
 OWN = """
@@ -134,7 +134,7 @@ def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[st
 
 def rows(project: Path) -> dict[str, Any]:
     """Return the rows of the results by target, after `frostproof report` could read them."""
-    load(project / "out.json")
+    load_results(project / "out.json")
     return {
         row["target"]: row for row in json.loads((project / "out.json").read_text())["subjects"]
     }

@@ -11,11 +11,11 @@ import pytest
 from frostproof.doors.pytest_plugin.gatherer import Gatherer
 from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.results.rows import RowStatus
-from frostproof.spec.casefile import load
-from frostproof.verification.item_report import Finding
+from frostproof.spec.casefile import load_case
+from frostproof.verification.item_report import ItemReport
 from tests.doors.test_nights import row
 
-CASE = load(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json").case
+CASE = load_case(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json").case
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def gatherer(tmp_path: Path) -> Gatherer:
 
 def report(when: Any, status: RowStatus, script: str | None, size: int = 5) -> pytest.TestReport:
     scripts = {"thaw-resumes": script} if script is not None else {}
-    finding = Finding(row(status), {"thaw-resumes": CASE}, scripts, {"thaw-resumes": (size,)})
+    finding = ItemReport(row(status), {"thaw-resumes": CASE}, scripts, {"thaw-resumes": (size,)})
     properties = [(FINDING, encode(finding))]
     location = ("test_optimizers.py", None, "")
     return pytest.TestReport("node", location, {}, "passed", None, when, user_properties=properties)

@@ -14,9 +14,16 @@ from typing import Any
 import pytest
 
 from frostproof.doors.command.check import Listener
-from frostproof.results.baseline import grave, told
-from frostproof.results.rows import Environment, InvariantRow, Results, SubjectRow, merged, totals
-from frostproof.verification.search import derived
+from frostproof.results.baseline import comparison_lines, has_new_failure
+from frostproof.results.rows import (
+    Environment,
+    InvariantRow,
+    Results,
+    SubjectRow,
+    merge_rows,
+    totals,
+)
+from frostproof.verification.search import batch_seed
 from tests.helpers import consumer
 from tests.helpers.consumer import PLAIN, SHY
 
@@ -180,10 +187,10 @@ def test_the_exit_code_of_pytest_becomes_ours(code: int, only_doubtful: bool, ou
 
 
 def test_each_batch_of_each_shard_has_a_seed_of_its_own() -> None:
-    seeds = [derived(5, shard, batch) for shard in range(8) for batch in range(8)]
+    seeds = [batch_seed(5, shard, batch) for shard in range(8) for batch in range(8)]
     assert seeds[0] == 5
     assert len(set(seeds)) == len(seeds)
-    assert seeds == [derived(5, shard, batch) for shard in range(8) for batch in range(8)]
+    assert seeds == [batch_seed(5, shard, batch) for shard in range(8) for batch in range(8)]
 
 
 def row(status: str, *, severity: str = "wrong", trials: int = 10) -> SubjectRow:
@@ -215,7 +222,7 @@ def test_parts_of_one_subject_add_up() -> None:
         "rounding-ulp": 0.25,
         "depends-on-order": True,
     }
-    (both,) = merged([one, two])
+    (both,) = merge_rows([one, two])
     assert (both.status, both.trials, both.judgements, both.seconds) == ("violated", 7, 7, 2.0)
     assert (both.invariants[0].judged, both.invariants[0].violated) == (7, 1)
     assert both.facts == {
@@ -237,7 +244,7 @@ def test_parts_of_one_subject_add_up() -> None:
 )
 def test_of_parts_the_worse_status_stays(one: str, other: str, worse: str) -> None:
     for parts in ((one, other), (other, one)):
-        (both,) = merged(map(row, parts))
+        (both,) = merge_rows(map(row, parts))
         assert (both.status, both.invariants[0].status) == (worse, worse)
         assert totals([both], 1.0).doubtful == int(worse == "doubtful")
         assert totals([both], 1.0).violated == int(worse == "violated")
@@ -247,7 +254,8 @@ def test_what_cannot_be_judged_is_less_bad_than_what_is_doubtful() -> None:
     unusable = row("unreached")
     unusable.status, unusable.reason = "unusable", "no"
     assert [
-        merged(parts)[0].status for parts in ([unusable, row("doubtful")], [row("held"), unusable])
+        merge_rows(parts)[0].status
+        for parts in ([unusable, row("doubtful")], [row("held"), unusable])
     ] == ["doubtful", "unusable"]
 
 
@@ -256,7 +264,7 @@ def test_the_reason_of_the_worse_part_stays() -> None:
     unusable.status, unusable.reason = "unusable", "no case could be judged"
     crashed.status, crashed.reason = "crashed", "it died twice"
     for parts in ([unusable, crashed], [crashed, unusable]):
-        assert [(each.status, each.reason) for each in merged(parts)] == [
+        assert [(each.status, each.reason) for each in merge_rows(parts)] == [
             ("crashed", "it died twice")
         ]
 
@@ -266,7 +274,7 @@ def test_explanations_of_parts_add_up_and_the_first_case_of_a_crash_stays() -> N
     one.invariants[0].explained = {"rounding": 2}
     two.invariants[0].explained = {"rounding": 1, "depends-on-order": 4}
     two.case, two.reproducer = "a.json", "a.py"
-    (both,) = merged([one, two, row("held")])
+    (both,) = merge_rows([one, two, row("held")])
     assert both.invariants[0].explained == {"depends-on-order": 4, "rounding": 3}
     assert (both.case, both.reproducer) == ("a.json", "a.py")
     assert one.invariants[0].explained == {"rounding": 2}
@@ -274,41 +282,51 @@ def test_explanations_of_parts_add_up_and_the_first_case_of_a_crash_stays() -> N
 
 def test_what_is_doubtful_is_as_new_as_what_is_violated_and_never_fixed() -> None:
     held, wrong, doubtful = of(row("held")), of(row("violated")), of(row("doubtful"))
-    assert list(told(doubtful, held)) == [
+    assert list(comparison_lines(doubtful, held)) == [
         "since the last results: 1 new, 0 fixed, 0 still violated or doubtful",
         "  new: mylib:A on cpu: thaw-resumes (doubtful)",
     ]
-    assert list(told(doubtful, wrong)) == [
+    assert list(comparison_lines(doubtful, wrong)) == [
         "since the last results: 0 new, 0 fixed, 1 still violated or doubtful"
     ]
-    assert list(told(wrong, doubtful)) == [
+    assert list(comparison_lines(wrong, doubtful)) == [
         "since the last results: 0 new, 0 fixed, 1 still violated"
     ]
-    assert list(told(held, doubtful))[1] == "  fixed: mylib:A on cpu: thaw-resumes"
-    assert [grave(doubtful, held), grave(doubtful, None), grave(doubtful, wrong)] == [
+    assert list(comparison_lines(held, doubtful))[1] == "  fixed: mylib:A on cpu: thaw-resumes"
+    assert [
+        has_new_failure(doubtful, held),
+        has_new_failure(doubtful, None),
+        has_new_failure(doubtful, wrong),
+    ] == [
         True,
         True,
         False,
     ]
-    assert not grave(of(row("doubtful", severity="cost")), held)
+    assert not has_new_failure(of(row("doubtful", severity="cost")), held)
 
 
 def test_the_order_in_which_parts_came_is_not_told() -> None:
     one, two, three = row("held"), row("violated"), row("held")
     two.target, three.invariants[0].id = "mylib:B", "flags-untouched"
-    whole = merged([one, two, three])
-    assert whole == merged([three, two, one])
+    whole = merge_rows([one, two, three])
+    assert whole == merge_rows([three, two, one])
     assert [each.target for each in whole] == ["mylib:A", "mylib:B"]
     assert [each.id for each in whole[0].invariants] == ["thaw-resumes", "flags-untouched"]
 
 
 def test_what_is_new_is_told_and_fails_the_night_unless_it_only_costs() -> None:
     held, wrong, cost = of(row("held")), of(row("violated")), of(row("violated", severity="cost"))
-    assert list(told(wrong, held)) == [
+    assert list(comparison_lines(wrong, held)) == [
         "since the last results: 1 new, 0 fixed, 0 still violated",
         "  new: mylib:A on cpu: thaw-resumes",
     ]
-    assert list(told(held, wrong))[1] == "  fixed: mylib:A on cpu: thaw-resumes"
-    assert list(told(wrong, wrong)) == ["since the last results: 0 new, 0 fixed, 1 still violated"]
-    assert [grave(wrong, held), grave(wrong, None)] == [True, True]
-    assert [grave(wrong, wrong), grave(held, wrong), grave(cost, held)] == [False, False, False]
+    assert list(comparison_lines(held, wrong))[1] == "  fixed: mylib:A on cpu: thaw-resumes"
+    assert list(comparison_lines(wrong, wrong)) == [
+        "since the last results: 0 new, 0 fixed, 1 still violated"
+    ]
+    assert [has_new_failure(wrong, held), has_new_failure(wrong, None)] == [True, True]
+    assert [
+        has_new_failure(wrong, wrong),
+        has_new_failure(held, wrong),
+        has_new_failure(cost, held),
+    ] == [False, False, False]

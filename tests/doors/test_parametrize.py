@@ -87,9 +87,9 @@ def test_a_doubtful_row_of_its_group_fails_in_one_line() -> None:
 
 
 def test_wrong_usage_is_refused_where_it_decorates() -> None:
-    with pytest.raises(frostproof.UsageError, match="is no invariant"):
+    with pytest.raises(frostproof.UsageError, match="is not an invariant"):
         frostproof.parametrize(Sound, expected_failures={"no-such": "why"})
     with pytest.raises(frostproof.UsageError, match="absent"):
         frostproof.parametrize(Sound, devices=["cuda:77"])
-    with pytest.raises(frostproof.UsageError, match="no optimizer"):
+    with pytest.raises(frostproof.UsageError, match="not an optimizer"):
         frostproof.parametrize(3)

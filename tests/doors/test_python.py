@@ -87,12 +87,12 @@ def test_every_implementation_is_a_row() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"optimizer": int}, "no optimizer"),
+        ({"optimizer": int}, "not an optimizer"),
         ({"optimizer": Sound, "devices": ["cuda:77"]}, "absent"),
         ({"optimizer": Sound, "max_examples": 0}, "at least 1"),
         (
             {"optimizer": Sound, "expected_failures": {"no-such-invariant": "because"}},
-            "no invariant",
+            "not an invariant",
         ),
         ({"optimizer": Sound, "expected_failures": {"trainable-moves": " "}}, "no reason"),
     ],

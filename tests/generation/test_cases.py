@@ -11,12 +11,12 @@ from hypothesis import Phase, find, given, settings
 
 from frostproof.generation import masks as mask
 from frostproof.generation.cases import cases
-from frostproof.generation.networks import MAX_LAYERS
+from frostproof.generation.networks import DRAWN_MAX_LAYERS
 from frostproof.optimizers.targets import resolve
 from frostproof.spec import layers
 from frostproof.spec.case import Case
 from frostproof.spec.layers import Checkpointed, Layer, Linear, ReLU, Residual, Sequential
-from frostproof.spec.program import Clip, Eval, SaveLoad, Schedule, SetLr, Step, Train, changes
+from frostproof.spec.program import Clip, Eval, SaveLoad, Schedule, SetLr, Step, Train, mask_changes
 from frostproof.spec.subject import Kind, Subject
 
 SGD = resolve(["torch.optim:SGD"])[0]
@@ -82,7 +82,7 @@ def test_every_layer_kind_is_drawn_in_at_least_2_percent_of_cases(kind: str) -> 
 
 @pytest.mark.parametrize("kind", mask.KINDS)
 def test_every_mask_kind_is_drawn_in_at_least_4_percent_of_cases(kind: str) -> None:
-    """By the result: the pattern over layers or parameters, for some value of the drawn bits."""
+    """A kind counts if its pattern shows over layers or over parameters, for some drawn bits."""
 
     def shows(case: Case) -> bool:
         names = [parameter.name for parameter in case.parameters]
@@ -107,7 +107,7 @@ def test_one_to_seven_events_are_drawn_in_at_least_5_percent_of_cases_each(event
     assert share(len(case.program) == events for case in drawn()) >= 0.05
 
 
-@pytest.mark.parametrize("depth", range(1, MAX_LAYERS + 1))
+@pytest.mark.parametrize("depth", range(1, DRAWN_MAX_LAYERS + 1))
 def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None:
     assert share(len(case.architecture.places) == depth for case in drawn()) >= 0.03
 
@@ -115,9 +115,9 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
 @pytest.mark.parametrize(
     ("what", "least", "holds"),
     [
-        ("something trains", 0.80, lambda case: bool(case.trainable)),
-        ("something is frozen", 0.70, lambda case: bool(case.frozen)),
-        ("everything is frozen", 0.03, lambda case: not case.trainable),
+        ("something trains", 0.80, lambda case: bool(case.initially_trainable)),
+        ("something is frozen", 0.70, lambda case: bool(case.initially_frozen)),
+        ("everything is frozen", 0.03, lambda case: not case.initially_trainable),
         ("wide", 0.05, lambda case: any(size > 64 for p in case.parameters for size in p.shape)),
         ("a batch of one", 0.15, lambda case: case.batch == 1),
         ("the input requires grad", 0.10, lambda case: case.differentiable_input),
@@ -150,12 +150,12 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
         (
             "thawed, never owned by B",
             0.20,
-            lambda case: not set(case.frozen).isdisjoint(case.thawed),
+            lambda case: not set(case.initially_frozen).isdisjoint(case.thawed),
         ),
         (
             "frozen within a step",
             0.10,
-            lambda case: any(isinstance(e, Step) and changes(e) for e in case.program),
+            lambda case: any(isinstance(e, Step) and mask_changes(e) for e in case.program),
         ),
         ("a checkpoint", 0.20, lambda case: case.has(SaveLoad)),
         ("a learning rate that changes", 0.10, lambda case: case.has(SetLr, Schedule)),
@@ -204,7 +204,7 @@ def test_a_subject_is_given_only_what_it_can_train(kind: Kind) -> None:
     @settings(max_examples=200, database=None, deadline=None)
     @given(cases(subject))
     def check(case: Case) -> None:
-        trained = [case.parameters[i] for i in case.trainable]
+        trained = [case.parameters[i] for i in case.initially_trainable]
         if kind == "sparse":
             assert all(parameter.sparse for parameter in trained)
         else:

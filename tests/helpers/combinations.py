@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from torch.optim import Optimizer
 
 from frostproof.counterexamples.script import script
-from frostproof.generation.cases import groups_of
-from frostproof.generation.programs import able
+from frostproof.generation.cases import split_into_groups
+from frostproof.generation.programs import adapt_event
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.discovery import has_modes, subjects
 from frostproof.optimizers.probe import probe
@@ -167,7 +167,7 @@ class Combination(NamedTuple):
         with fenced("cpu"):
             verification = Verification(subject, "cpu", approaches=self.bug.approaches, strict=True)
             others = [each for each in verification.tallies if each != identity]
-            verification.look(fitted(shown_by(self.bug), subject), muted=others)
+            verification.find_violations(fitted(shown_by(self.bug), subject), muted=others)
             shown = verification.tallies[identity].shown
             return script(shown, subject, self.bug.approaches) if shown is not None else None
 
@@ -192,7 +192,7 @@ def shown_by(bug: Planted) -> Case:
     return Case(
         architecture,
         own.get("mask", LOWER),
-        groups_of(names, [(*options.items(),)] * own.get("groups", 1), interleaved=False),
+        split_into_groups(names, [(*options.items(),)] * own.get("groups", 1), interleaved=False),
         own.get("program", (STEP,)),
         own.get("dtype", "float32"),
         batch=2,
@@ -218,9 +218,11 @@ def fitted(case: Case, subject: Subject) -> Case:
     program: list[AnyEvent] = []
     for event in case.program:
         times = 2 * subject.patience - 1 if isinstance(event, Step) else 1
-        program += [able(event, subject, case.architecture)] * times
+        program += [adapt_event(event, subject, case.architecture)] * times
     return case.replaced(
-        groups=groups_of(names, [given] * (len(case.groups) if subject.groups else 1), False),
+        groups=split_into_groups(
+            names, [given] * (len(case.groups) if subject.groups else 1), False
+        ),
         program=tuple(program),
         dtype=dtype,
     )

@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 
 from frostproof.process.fence import fenced
 from frostproof.verification.profiles import PROFILES
-from frostproof.verification.search import searched
+from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import Planted
 
@@ -42,7 +42,7 @@ def shrunk(verification: Verification, seed: int) -> float:
     with fenced("cpu"):
         verification.prepare()
         started = time.perf_counter()
-        searched(verification, PROFILES["dev"], seed)
+        search_violations(verification, PROFILES["dev"], seed)
         return time.perf_counter() - started
 
 
@@ -86,7 +86,7 @@ def _search(verification: Verification, seed: int, wanted: str | None, examples:
         found = [
             identity for identity, tally in verification.tallies.items() if tally.case is not None
         ]
-        verification.look(case, [*verification.known_failures, *found])
+        verification.find_violations(case, [*verification.known_failures, *found])
         if wanted is not None and verification.tallies[wanted].violated:
             raise FoundError
 

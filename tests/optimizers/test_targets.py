@@ -78,7 +78,7 @@ def test_a_star_means_what_the_module_defines_itself() -> None:
         ("mylib_for_test:Lion", "Did you mean mylib_for_tests?"),
         ("mylib_for_tests:Lino", "Did you mean Lion?"),
         ("broken_for_tests:Lion", "raised RuntimeError: cannot be imported"),
-        ("mylib_for_tests:NoOptimizer", "no optimizer"),
+        ("mylib_for_tests:NoOptimizer", "not an optimizer"),
         ("mylib_for_tests:NUMBER", "type int"),
         ("mylib_for_tests", "write module:Name"),
         (":Lion", "write module:Name"),

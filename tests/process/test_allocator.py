@@ -26,7 +26,7 @@ from frostproof.process.allocator import (
 )
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD
-from frostproof.verification.item_report import finding
+from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.trial.test_lockstep import CASE
 
@@ -93,7 +93,7 @@ def test_kernels_that_read_stray_memory_are_no_fault_of_the_optimizer(
     verification.prepare()
     with fenced("cpu"):
         verification.judge(CASE)
-    assert finding(verification).row.status == "held"
+    assert item_report(verification).row.status == "held"
     explained = [tally.explained for tally in verification.tallies.values() if tally.explained]
     assert explained
     assert all(set(each) == {"nondeterministic-kernels"} for each in explained)
@@ -120,8 +120,8 @@ def test_the_script_of_what_kernels_do_shows_it(tmp_path: Path) -> None:
     case = suite.RECORDED_AUTOGRAD.known_case("repeats-itself")
     assert case is not None
     with fenced("cpu"):
-        verification = Verification(AUTOGRAD, "cpu", sought="repeats-itself")
-        verification.look(case)
+        verification = Verification(AUTOGRAD, "cpu", only_invariant="repeats-itself")
+        verification.find_violations(case)
         shown = verification.tallies["repeats-itself"].shown
         assert shown is not None
         text = script(shown, AUTOGRAD)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import get_args
 
 import torch
 
 from frostproof.counterexamples.execution import reproduces
 from frostproof.invariants.registry import INVARIANTS
+from frostproof.spec.program import AnyEvent
+from frostproof.trial.divergence import CAUSES, KNOWN_VIOLATION
 from frostproof_properties.facts import OPTIMIZER_NAMES, OPTIMIZING
 from tests.project.test_imports import PACKAGES
 
@@ -81,6 +84,15 @@ def test_the_architecture_names_the_packages_in_order_and_what_is_in_them() -> N
         assert any(each for root in (ROOT, package) for each in root.glob(path)), path
     for name, path in re.findall(r"`(\w+)` \(`([\w/]+\.py)`", text):
         assert re.search(rf"\b{name}\b", (package / path).read_text(encoding="utf-8")), name
+
+
+def test_the_page_of_programs_has_every_event_and_every_cause() -> None:
+    text = (ROOT / "docs" / "programs.md").read_text(encoding="utf-8")
+    events, _, rest = text.partition("## Where two approaches may differ")
+    kinds = {kind.__name__ for kind in get_args(AnyEvent)} | {"Clip"}
+    assert kinds <= {*re.findall(r"`(\w+)`", events)}
+    rows = re.findall(r"^\| ([a-z-]+) \|", rest.partition("## ")[0], re.MULTILINE)
+    assert {*rows} - {"cause", "---"} == {*CAUSES, KNOWN_VIOLATION}
 
 
 def test_the_script_in_the_readme_shows_what_it_says(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ import msgspec
 import pytest
 
 from frostproof.applications.atlas.page import atlas_page
-from frostproof.applications.atlas.record import Atlas, AtlasCell, LostOptimizer, WayRecord
+from frostproof.applications.atlas.record import (
+    Atlas,
+    AtlasCell,
+    LostOptimizer,
+    Sameness,
+    WayRecord,
+)
 from frostproof.report.html.page import results_page as rendered
 from frostproof.results.rows import Results
 from tests.helpers import made_up
@@ -271,16 +277,19 @@ def test_without_scripts_the_details_still_open(browser: Any, file: Path) -> Non
 @pytest.fixture(scope="module")
 def atlas_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a small atlas with names that would like to be markup."""
-    case, script = made_up.example(0), made_up.SCRIPT
-    of_a, of_b = ((target, "default", "linear") for target in (NAMES[0], NAMES[2]))
-    markup = ("a </script><b>cause</b>", "0.5 -> 0.4", case, script)
-    clipping = ("clipping", "1 -> 2", case, script)
+    example = {"case": made_up.example(0), "script": made_up.SCRIPT}
+
+    def cell(target: str, left: str, right: str, verdict: Sameness, **fields: Any) -> AtlasCell:
+        return AtlasCell(target, "default", "linear", left, right, verdict, 7).replaced(**fields)
+
+    clipping = {"different": 1, "cause": "clipping", "message": "1 -> 2", **example}
+    markup = {"different": 3, "cause": "a </script><b>cause</b>", "message": "0.5", **example}
     cells = [
-        AtlasCell(*of_a, "A", "B", "different", 7, 3, 0.0, *markup),  # type: ignore[arg-type]
-        AtlasCell(*of_a, "A", "B-second", "equivalent", 7),
-        AtlasCell(*of_a, "B", "B-second", "different", 7, 1, 0.0, *clipping),  # type: ignore[arg-type]
-        AtlasCell(*of_b, "A", "B", "equivalent", 5),
-        AtlasCell(NAMES[2], "default", "recurrent", "A", "B", "rounding", 5, 0, 2.0),
+        cell(NAMES[0], "A", "B", "different", **markup),
+        cell(NAMES[0], "A", "B-second", "equivalent"),
+        cell(NAMES[0], "B", "B-second", "different", **clipping),
+        cell(NAMES[2], "A", "B", "equivalent"),
+        cell(NAMES[2], "A", "B", "rounding", family="recurrent", ulp=2.0),
     ]
     ways = [
         WayRecord("A", "does <this>", {"any": True, "gradients": False}),

@@ -20,8 +20,8 @@ from frostproof.report.files import write_reports
 from frostproof.report.html.page import results_page
 from frostproof.report.markdown import STEP_SUMMARY_LIMIT, results_markdown
 from frostproof.report.terminal import explained_lines, results_table
-from frostproof.results.baseline import changes
-from frostproof.results.files import load, together
+from frostproof.results.baseline import compare
+from frostproof.results.files import load_results, merge_results
 from frostproof.results.rows import Results, SubjectRow, totals
 from frostproof.spec.casefile import save
 from tests.helpers import made_up
@@ -86,7 +86,7 @@ def test_shards_are_merged_and_written_in_every_form(
     files = ("--html", names["html"], "--markdown", names["md"], "--json", names["json"])
     code, output = frostproof("report", *shards, *files, "--baseline", shards[0])
     assert code == 0, output
-    merged = load(names["json"])
+    merged = load_results(names["json"])
     assert (len(merged.subjects), merged.totals.subjects) == (80, 80)
     assert merged.totals.trials == 81 * 400
     assert (merged.environment.torch, merged.environment.seed) == ("2.13.0, 2.14.0", None)
@@ -154,7 +154,7 @@ def test_what_changed_since_the_baseline(results: Results) -> None:
     sound = next(row for row in before.subjects if row.status == "held")
     for row in (subject, sound):
         next(each for each in row.invariants if each.id == "trainable-moves").status = "violated"
-    found = changes(results, before)
+    found = compare(results, before)
     assert found[*subject.key, fresh.id] == "new"
     assert found[*sound.key, "trainable-moves"] == "fixed"
     assert (*subject.key, "trainable-moves") not in found, (
@@ -176,7 +176,7 @@ def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
     for each in subject.invariants:
         each.status = "unreached"
     subject.status = "unusable"
-    assert not [key for key, change in changes(now, results).items() if key[:3] == subject.key]
+    assert not [key for key, change in compare(now, results).items() if key[:3] == subject.key]
 
 
 def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
@@ -330,7 +330,7 @@ def test_results_of_the_first_version_are_still_read(results: Results, tmp_path:
             del each["explained"]
     path = tmp_path / "old.json"
     path.write_text(json.dumps(old))
-    found = load(path)
+    found = load_results(path)
     assert found == results
 
 
@@ -338,16 +338,16 @@ def test_only_what_version_1_cannot_say_needs_version_2(doubtful: Results, tmp_p
     path = tmp_path / "doubtful.json"
     path.write_bytes(doubtful.to_json())
     assert json.loads(path.read_bytes())["version"] == 2
-    assert load(path).subjects == doubtful.subjects
+    assert load_results(path).subjects == doubtful.subjects
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no results file"),
-        (b"[" * 100_000, "no results file"),
-        (b"[]", "no results file"),
-        (b'{"format": "frostproof-case", "version": 1}', "no results file"),
+        (b"", "not a results file"),
+        (b"[" * 100_000, "not a results file"),
+        (b"[]", "not a results file"),
+        (b'{"format": "frostproof-case", "version": 1}', "not a results file"),
         (b'{"format": "frostproof-results", "version": 3}', "upgrade it"),
         (None, "name a results file"),
     ],
@@ -389,7 +389,7 @@ def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(
     )
     said = ""
     try:
-        found = together([load(path)])
+        found = merge_results([load_results(path)])
     except UsageError as error:
         said = str(error)
     assert said.isprintable()

@@ -1,4 +1,4 @@
-"""Cases are data: JSON and repr give back an equal case, and anything else gets one clear line."""
+"""Cases are data: JSON and repr give back an equal case; anything else gets one clear line."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Case files are read again and replayed.
-
-A hostile or broken file gets one line, and nothing in it runs.
-"""
+"""Case files are read again and replayed; hostile or broken ones get one line, and run no code."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from frostproof.optimizers.targets import resolve
 from frostproof.report.network_code import network_code
 from frostproof.report.network_drawing import ViolationPlace, draw_network
 from frostproof.spec.architecture import Architecture, Input
-from frostproof.spec.casefile import LARGEST, CaseFile, load, save
+from frostproof.spec.casefile import LARGEST, CaseFile, load_case, save
 from frostproof.spec.layers import Embedding
 from frostproof.verification.replay import replay
 from tests.helpers.models import batch
@@ -48,7 +45,7 @@ FIELDS: dict[str, Any] = {
 }
 QUIET = settings(max_examples=150, deadline=None, database=None)
 
-load(OLD)  # the first decoding of a type reads its annotations, which are code of ours
+load_case(OLD)  # the first decoding of a type reads its annotations, which are code of ours
 watching = False
 executed: list[str] = []
 
@@ -87,7 +84,7 @@ def loaded(data: bytes, path: Path) -> CaseFile | None:
     said = ""
     with nothing_executed():
         try:
-            return load(path)
+            return load_case(path)
         except CaseError as error:
             said = str(error)
     assert said.isprintable()
@@ -111,7 +108,7 @@ def test_what_was_saved_is_loaded(case: Any, file: Path) -> None:
     found = CaseFile(**FIELDS, case=case, event=1, parameters=(0, 2))
     path, script = save(file.parent, found)
     assert script is None
-    assert load(path) == msgspec.structs.replace(found, frostproof=version("frostproof"))
+    assert load_case(path) == msgspec.structs.replace(found, frostproof=version("frostproof"))
 
 
 @QUIET
@@ -120,7 +117,7 @@ def test_a_spoiled_file_is_refused_in_one_line_or_is_a_case(data: bytes, file: P
     found = loaded(data, file)
     if found is not None:
         assert draw_network(found.case, ViolationPlace()).boxes
-        assert network_code(found.case.architecture, found.case.frozen)
+        assert network_code(found.case.architecture, found.case.initially_frozen)
 
 
 @settings(max_examples=25, deadline=None, database=None)
@@ -214,17 +211,17 @@ def overriding(case: dict[str, Any]) -> None:
 
 
 HOPELESS = {
-    "empty": (b"", "no case file"),
-    "not JSON": (b"{", "no case file"),
-    "a list": (b"[]", "no case file"),
-    "deep": (b"[" * 100_000, "no case file"),
-    "not text": (b'{"format": "\xff"}', "no case file"),
+    "empty": (b"", "not a case file"),
+    "not JSON": (b"{", "not a case file"),
+    "a list": (b"[]", "not a case file"),
+    "deep": (b"[" * 100_000, "not a case file"),
+    "not text": (b'{"format": "\xff"}', "not a case file"),
     "results": (b'{"format": "frostproof-results", "version": 1}', "its format is"),
-    "cut short": (DATA[: len(DATA) // 2], "no case file"),
-    "numbers as strings": (re.sub(rb": (\d+)", rb': "\1"', DATA), "no case file"),
+    "cut short": (DATA[: len(DATA) // 2], "not a case file"),
+    "numbers as strings": (re.sub(rb": (\d+)", rb': "\1"', DATA), "not a case file"),
     "absurd sizes": (re.sub(rb": \d+", b": 999999999999", DATA), "upgrade it"),
     "a later version": (changed(version=2), "upgrade it"),
-    "no version that ever was": (changed(version=0), "never was"),
+    "a version that never existed": (changed(version=0), "never existed"),
     "an unknown field": (changed(**{"x\x1b[31m\ny": 1}), "unknown field `x?[31m y`"),
     "code": (changed(case=CODE), "Expected `object`"),
     "too many weights": (with_case(wide), "at most 1,000,000"),
@@ -234,7 +231,7 @@ HOPELESS = {
     "too much to compute": (with_case(heavy), "multiplications"),
     "attention over too much": (with_case(attending), "multiplications"),
     "an endless loop": (with_case(endless), "at most 1,000,000"),
-    "another list of parameters": (with_case(overriding), "'params' is no name"),
+    "another list of parameters": (with_case(overriding), "'params' cannot name"),
     "100 MB": (b" " * (LARGEST + 1) + DATA, "larger than 1 MiB"),
 }
 
@@ -257,11 +254,11 @@ def test_what_is_no_file_gets_one_line(tmp_path: Path) -> None:
         tmp_path / ("x" * 5000),
     ):
         with pytest.raises(CaseError, match="name a case file"):
-            load(path)
+            load_case(path)
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(CaseError, match="name a case file"):
-            load(tmp_path / "pipe")
+            load_case(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(
@@ -278,8 +275,8 @@ def test_what_is_no_file_gets_one_line(tmp_path: Path) -> None:
         ({"device": "cuda:77"}, "absent"),
         ({"device": "quantum"}, "absent"),
         ({"device": "cpu:1"}, "absent"),
-        ({"invariant": "no-such"}, "is no invariant"),
-        ({"invariant": "frozen-weights-unchanged", "device": "meta"}, "says nothing"),
+        ({"invariant": "no-such"}, "is not an invariant"),
+        ({"invariant": "frozen-weights-unchanged", "device": "meta"}, "does not apply"),
     ],
 )
 def test_a_case_of_something_that_is_not_here_gets_one_line(
@@ -325,7 +322,7 @@ def test_replay_tells_what_is_fixed_from_what_is_not(tmp_path: Path) -> None:
 
 
 def test_what_breaks_another_invariant_instead_is_not_fixed() -> None:
-    found = msgspec.structs.replace(load(OLD), invariant="closure-is-honoured")
+    found = msgspec.structs.replace(load_case(OLD), invariant="closure-is-honoured")
     verdict = replay(found)
     assert verdict.outcome == "STILL VIOLATED"
     assert "in place of closure-is-honoured" in verdict.text
@@ -337,7 +334,7 @@ def Broken(params: Any, lr: float = 0.1, weight_decay: float = 0.0) -> Any:  # n
 
 def test_long_names_of_optimizers_make_names_of_files(tmp_path: Path) -> None:
     one, other = (
-        msgspec.structs.replace(load(OLD), target=f"library:{'é' * length}")
+        msgspec.structs.replace(load_case(OLD), target=f"library:{'é' * length}")
         for length in (400, 401)
     )
     assert save(tmp_path, one) != save(tmp_path, other)

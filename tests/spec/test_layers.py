@@ -1,4 +1,4 @@
-"""Each layer kind alone has the data, parameters and arithmetic that it states, frozen or not."""
+"""Each layer kind alone: data, parameters and arithmetic are as stated, frozen or not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from frostproof.errors import CaseError
 from frostproof.process.fence import fenced
 from frostproof.spec import layers
 from frostproof.spec.architecture import Architecture, Input
@@ -136,7 +135,7 @@ TIED = Architecture(
 
 
 def around(given: Input, layer: AnyLayer) -> Architecture:
-    """A network with `layer` between other parameters, which can be frozen too."""
+    """A network with parameters before and after `layer`, which can be frozen too."""
     before = () if given.vocabulary else (Linear(given.shape[-1]),)
     return Architecture(given, (*before, layer, Linear(2)))
 
@@ -184,10 +183,7 @@ def run(
     train: bool = True,
     batch: int = 2,
 ) -> tuple[Tensor, list[Tensor | None], Tensor | None]:
-    """Output, gradients of the parameters and of the samples, in the second of two passes.
-
-    The first pass may change buffers.
-    """
+    """Output, gradients of parameters and of samples, in a second pass: buffers may change once."""
     model = built(architecture, dtype).train(train)
     parameters = list(model.parameters())
     for i in frozen:
@@ -290,7 +286,7 @@ def test_graph_and_reached_are_what_autograd_does(architecture: Architecture) ->
             loss = nn.functional.mse_loss(model(samples.requires_grad_(upstream)), targets)
             if loss.requires_grad:
                 loss.backward()  # type: ignore[no-untyped-call]
-            # Recomputation runs inner hooks again, so only the first look at each place counts.
+            # Recomputation runs the hooks of inner modules again: only the first ones count.
             assert tuple(seen[: len(architecture.places)]) == architecture.graph(frozen, upstream)
             assert {
                 i for i, p in enumerate(model.parameters()) if p.grad is not None
@@ -348,53 +344,6 @@ def test_an_in_place_activation_raises_where_backward_needs_what_it_overwrites(
         )
 
 
-@pytest.mark.parametrize(
-    ("given", "found", "says"),
-    [
-        (SEQUENCE, (SelfAttention(3),), "divisor of 4"),
-        (VECTOR, (TransformerEncoderLayer(),), "2 dimensions"),
-        (IMAGE, (LSTM(2),), "2 dimensions"),
-        (Input((3, 1)), (InstanceNorm1d(),), "more than one value"),
-        (SEQUENCE, (ConvTranspose1d(2, 2),), "odd kernel_size"),
-        (VECTOR, (Residual((Linear(2),)),), "keep the shape"),
-        (VECTOR, (Linear(3), TiedLinear(2, of=0)), "no weight of shape"),
-        (VECTOR, (Linear(3), TiedLinear(3, of=1)), "earlier layer, below 1"),
-        (VECTOR, (Linear(3), Tanh(), TiedLinear(3, of=1)), "no weight of shape"),
-        (TOKENS, (Embedding(5, 3, sparse=True), TiedLinear(5)), "sparse"),
-        (VECTOR, (Checkpointed((TiedLinear(3),)),), "put it outside"),
-        (VECTOR, (Residual((Checkpointed((Linear(3),)),)),), "put it outside"),
-        (TOKENS, (Linear(2), EmbeddingBag(5, 3)), "vocabulary"),
-        (VECTOR, (Checkpointed((Linear(2), EmbeddingBag(5, 3))),), "stand first"),
-    ],
-)
-def test_layers_that_do_not_fit_get_one_line(
-    given: Input, found: tuple[AnyLayer, ...], says: str
-) -> None:
-    with pytest.raises(CaseError, match=says) as error:
-        Architecture(given, found).check()
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("layer", "shape", "fitted"),
-    [
-        (SelfAttention(2), (2, 3), SelfAttention(1)),
-        (SelfAttention(2), (2, 4), SelfAttention(2)),
-        (TransformerEncoderLayer(2, 3, 0.2), (2, 3), TransformerEncoderLayer(1, 3, 0.2)),
-        (InstanceNorm1d(), (3, 1), LayerNorm()),
-        (ConvTranspose1d(2, 3, 2), (3, 4), ConvTranspose1d(2, 3, 2)),
-        (ConvTranspose1d(2, 3, 2), (3, 5), ConvTranspose1d(2, 3)),
-        (Residual((Linear(3), Tanh(), Linear(2))), (5,), Residual((Linear(3), Tanh(), Linear(5)))),
-        (Residual((Conv2d(3, 3), Tanh())), (2, 4, 4), Residual((Conv2d(2, 3), Tanh()))),
-        (Checkpointed((Linear(3), GroupNorm(2))), (2,), Checkpointed((Linear(3), GroupNorm(1)))),
-    ],
-)
-def test_a_layer_is_fitted_to_what_it_receives(
-    layer: AnyLayer, shape: tuple[int, ...], fitted: AnyLayer
-) -> None:
-    assert layer.fitted(shape) == fitted
-
-
 def test_tied_layers_share_one_parameter() -> None:
     model = built(TIED)
     assert model.get_submodule("2").weight is model.get_submodule("0").weight
@@ -409,19 +358,3 @@ def test_a_reentrant_segment_is_detached_where_nothing_before_it_requires_grad()
     assert architecture.graph({0, 1}, upstream=False) == (False, False, True)
     assert architecture.reached({0, 1}, upstream=False) == {4, 5}
     assert architecture.reached({0, 1}, upstream=True) == {2, 3, 4, 5}
-
-
-def test_constructors_read_as_torch_code() -> None:
-    def read(layer: AnyLayer, *shape: int) -> str:
-        return str(layer.constructor(shape))
-
-    assert read(ConvTranspose1d(2, 3), 3, 4) == "nn.ConvTranspose1d(3, 2, 3, padding=1)"
-    assert read(WeightNormLinear(2, legacy=True), 3) == "nn.utils.weight_norm(nn.Linear(3, 2))"
-    assert (
-        read(SpectralNormLinear(2), 3) == "nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2))"
-    )
-    assert read(LSTM(2), 5, 3) == "LSTM(3, 2)"
-    assert (
-        read(Checkpointed((Linear(3), Tanh())), 2)
-        == "Checkpointed(nn.Linear(2, 3), nn.Tanh(), reentrant=False)"
-    )

@@ -1,4 +1,4 @@
-"""Subjects that users make: fields are validated, and registered ones stand for their targets."""
+"""Stated subjects: fields are checked, and registered ones are used for their targets."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def make():
             "takes='two-lists' has no groups: give groups=False and per_parameter=False",
         ),
         ({"patience": 0}, "patience is 0"),
-        ({"expected_failures": {"no-such": "why"}}, "'no-such' is no invariant"),
+        ({"expected_failures": {"no-such": "why"}}, "'no-such' is not an invariant"),
         ({"expected_failures": {"thaw-resumes": " "}}, "'thaw-resumes' has no reason"),
         (
             {"known_cases": {"thaw-resumes": "case.json"}},
-            "which is no expected failure: give its reason",
+            "which is not an expected failure: give its reason",
         ),
         (
             {
@@ -70,7 +70,7 @@ def test_a_wrong_field_is_one_line(fields: dict[str, Any], says: str) -> None:
 
 def test_a_known_case_is_tried_first_and_is_all_that_it_takes() -> None:
     subject = next(each for each in resolve(["torch.optim:LBFGS"]) if each.variant == "default")
-    verification = Verification(subject, "cpu", sought="frozen-weights-unchanged")
+    verification = Verification(subject, "cpu", only_invariant="frozen-weights-unchanged")
     search(verification, seed=0, wanted="frozen-weights-unchanged")
     assert (
         verification.trials == verification.tallies["frozen-weights-unchanged"].violated
@@ -93,7 +93,7 @@ def test_hyperparameters_are_drawn_from_a_strategy() -> None:
     def noting(case: bytes) -> None:
         seen.extend(dict(group.options) for group in frostproof.Case.from_json(case).groups)
 
-    verification.noting = noting
+    verification.note_case = noting
     search(verification, seed=0)
     assert {options["lr"] for options in seen} == {0.25, 0.125}
     assert all(0.0 <= options["momentum"] <= 0.5 for options in seen)
@@ -127,15 +127,15 @@ def test_entry_points_bring_subjects_and_one_that_fails_is_named(
     ]
     (info / "entry_points.txt").write_text("[frostproof.subjects]\n" + "\n".join(points) + "\n")
     monkeypatch.syspath_prepend(tmp_path)
-    registry.brought.cache_clear()
+    registry.entry_point_subjects.cache_clear()
     try:
-        found, failures = registry.brought()
+        found, failures = registry.entry_point_subjects()
         assert sorted(found) == ["brought:Made", "brought:Sound"]
         assert [failure.split("'")[1] for failure in failures] == ["bad", "odd"]
         assert "OSError: no such library" in failures[0]
-        assert registry.registered("brought:Sound")[0].arguments == {"lr": 0.1}
+        assert registry.registered_subjects("brought:Sound")[0].arguments == {"lr": 0.1}
     finally:
-        registry.brought.cache_clear()
+        registry.entry_point_subjects.cache_clear()
 
 
 def test_a_report_in_a_notebook_escapes_what_it_shows() -> None:

@@ -23,9 +23,9 @@ from frostproof.spec.layers import Linear
 from frostproof.spec.program import Step
 from frostproof.training.bits import bits, fingerprint
 from frostproof.trial.lockstep import run_trial
-from frostproof.verification.item_report import finding
+from frostproof.verification.item_report import item_report
 from frostproof.verification.profiles import SEARCH
-from frostproof.verification.search import searched
+from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers.broken import (
     DecaysEverything,
@@ -86,7 +86,7 @@ def test_one_nan_is_as_good_as_another(optimizer: type[Sound], status: str) -> N
     verification = Verification(subject, "cpu")
     with suppress(ViolationError), fenced("cpu"):
         verification.judge(CASE)
-    assert finding(verification).row.status == status
+    assert item_report(verification).row.status == status
 
 
 def test_rounding_is_measured_beside_what_is_not_finite() -> None:
@@ -143,7 +143,7 @@ def test_a_crash_is_a_verdict_where_it_comes_from_freezing() -> None:
     ):
         verification.judge(CASE)
     row = next(
-        row for row in finding(verification).row.invariants if row.id == "gradless-step-is-noop"
+        row for row in item_report(verification).row.invariants if row.id == "gradless-step-is-noop"
     )
     assert (row.status, row.severity) == ("violated", "crash")
 
@@ -162,7 +162,7 @@ def test_rounding_is_reported_with_its_size_and_is_no_violation(target: str) -> 
         verification = Verification(subject, "cpu")
         for seed in range(3):
             search(verification, seed)
-        row = finding(verification).row
+        row = item_report(verification).row
         assert row.status == "held"
         assert row.facts["rounding-ulp"] >= 0
         assert verification.subject.dtypes == ("float64",)
@@ -178,7 +178,7 @@ def test_an_optimizer_that_makes_much_of_the_last_digit_is_not_accused() -> None
     assert BY_ID["trainable-updates-match"] in apart.violated
     verification = Verification(rounds, "cpu")
     search(verification, seed=0)
-    assert finding(verification).row.status == "held"
+    assert item_report(verification).row.status == "held"
 
 
 @pytest.mark.parametrize(
@@ -196,12 +196,12 @@ def test_known_findings_shrink_to_few_parameters_and_events(
         "frostproof.verification.search.SHRINKING", 120.0
     )  # a slow machine is no matter here
     subject = next(subject for subject in resolve([target]) if subject.variant == variant)
-    verification = Verification(subject, "cpu", sought=invariant)
+    verification = Verification(subject, "cpu", only_invariant=invariant)
     with fenced("cpu"):
         verification.prepare()
-        (violation,) = searched(verification, SEARCH, seed=1)
+        (violation,) = search_violations(verification, SEARCH, seed=1)
     assert isinstance(violation, ViolationError)
-    row = finding(verification).row.invariants[0]
+    row = item_report(verification).row.invariants[0]
     case = verification.tallies[invariant].case
     assert (row.id, row.status) == (invariant, "expected")
     assert case is not None
@@ -211,9 +211,9 @@ def test_known_findings_shrink_to_few_parameters_and_events(
 
 def test_an_expected_failure_that_holds_after_all_is_a_failure() -> None:
     subject = replace(subjects(Sound)[0], expected_failures={"no-state-for-frozen": "was mended"})
-    verification = Verification(subject, "cpu", sought="no-state-for-frozen")
+    verification = Verification(subject, "cpu", only_invariant="no-state-for-frozen")
     search(verification, seed=0)
-    row = finding(verification).row
+    row = item_report(verification).row
     assert row.status in ("held", "violated")
     assert "held in" in (row.invariants[0].message or "")
     assert row.invariants[0].status == "violated"

@@ -41,11 +41,11 @@ from frostproof.spec.program import (
     Thaw,
     Train,
     ZeroGrad,
-    changes,
-    masks,
+    frozen_at_events,
+    mask_changes,
 )
 from frostproof.trial.lockstep import Outcome, run_trial
-from frostproof.verification.item_report import finding
+from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.helpers.broken_programs import Heavy
 from tests.helpers.search import search
@@ -92,14 +92,14 @@ def judged(outcome: Outcome) -> set[str]:
 
 def test_masks_change_within_a_step_where_it_says_so() -> None:
     step = Step(after_forward=(Freeze(("a",)),), after_backward=(Clip(), Thaw(("b",))))
-    forward, backward, after = masks((step,), ("b",))[0]
+    forward, backward, after = frozen_at_events((step,), ("b",))[0]
     assert (set(forward), set(backward), set(after)) == ({"b"}, {"a", "b"}, {"a"})
 
 
 def test_a_case_knows_the_course_of_what_is_frozen() -> None:
     case = case_of(Step(), Freeze(LAST), Thaw(FIRST), Step(), mask=FIRST)
-    assert [each.step for each in case.course] == [(0, 1), (0, 1, 2, 3), (2, 3), (2, 3)]
-    assert [each.never for each in case.course] == [(0, 1), (0, 1), (), ()]
+    assert [each.at_step for each in case.mask_timeline] == [(0, 1), (0, 1, 2, 3), (2, 3), (2, 3)]
+    assert [each.frozen_so_far for each in case.mask_timeline] == [(0, 1), (0, 1), (), ()]
     assert (case.frozen_midway, case.thawed) == ((2, 3), (0, 1))
 
 
@@ -113,7 +113,7 @@ def test_what_belongs_to_freezing_can_be_taken_out_and_events_keep_their_numbers
     control = case.control()
     assert len(control.program) == len(case.program)
     assert not control.mask
-    assert not any(each.names for event in control.program for each in changes(event))
+    assert not any(each.names for event in control.program for each in mask_changes(event))
     assert control.program[1] == Step(after_backward=(Clip(),))
     assert case.without(Thaw).program[2] == Thaw(())
     assert case.without(Freeze).program[:2] == (
@@ -369,13 +369,13 @@ def test_the_fact_is_known_of_every_optimizer(optimizer: type[Optimizer]) -> Non
     verification = Verification(subjects(optimizer)[0], "cpu")
     with fenced("cpu"):
         verification.prepare()
-    assert finding(verification).row.facts["moves-on-zero-grad"] is (optimizer is LBFGS)
+    assert item_report(verification).row.facts["moves-on-zero-grad"] is (optimizer is LBFGS)
 
 
 def test_the_fact_is_in_the_results() -> None:
     verification = Verification(subjects(Heavy)[0], "cpu")
     search(verification, seed=0)
-    facts = finding(verification).row.facts
+    facts = item_report(verification).row.facts
     assert facts["moves-on-zero-grad"] is True
     assert set(facts["partings"]) >= {
         "frozen-parameter-has-gradient",
@@ -462,7 +462,7 @@ def test_what_is_drawn_freezes_what_trains_and_thaws_what_is_frozen(data: st.Dat
     frozen = set(case.mask)
     assert isinstance(case.program[-1], Step)
     for event in case.program:
-        for each in changes(event):
+        for each in mask_changes(event):
             assert each.names
             assert (
                 frozen.isdisjoint(each.names)

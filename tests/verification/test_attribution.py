@@ -1,4 +1,4 @@
-"""A fault that shows with nothing frozen is not a freezing bug: it is explained and counted."""
+"""A breach that also happens with nothing frozen is explained away, and counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from frostproof.optimizers.discovery import subjects
 from frostproof.verification.attribution import EXPLANATIONS
-from frostproof.verification.item_report import finding
+from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.helpers.protocols import Plain
 from tests.helpers.search import flagged, search
@@ -69,7 +69,7 @@ def test_what_is_explained_away_is_counted_in_the_row() -> None:
     for seed in range(3):
         verification = Verification(subjects(Centralises)[0], "cpu")
         search(verification, seed)
-        for row in finding(verification).row.invariants:
+        for row in item_report(verification).row.invariants:
             explained |= row.explained
     assert "does-not-move-without-freezing" in explained
 

@@ -13,13 +13,13 @@ import pytest
 from frostproof.optimizers.targets import resolve
 from frostproof.process.case_notes import CaseNotes
 from frostproof.results.rows import SubjectRow
-from frostproof.spec.casefile import CRASHED, CaseFile, load
+from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.verification import death_script as death
 from frostproof.verification import replay as replaying
 from frostproof.verification.deaths import SEARCHES_AT_ONCE, Deaths, Search
 from frostproof.verification.replay import ending, replay
 
-OLD = load(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json")
+OLD = load_case(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json")
 NODE = "test_optimizers.py::test_optimizer[mylib:Dies-default@cpu]"
 DIES = """
 import os, time
@@ -55,7 +55,9 @@ def searching(deaths: Deaths, program: str) -> Search:
     """A search of which nothing is real but its process."""
     process = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     found = msgspec.structs.replace(OLD, invariant=CRASHED)
-    deaths.searches[row().key] = Search(process, time.monotonic(), deaths.folder / "script", found)
+    deaths.searches[row().key] = Search(
+        process, time.monotonic(), deaths.notes_folder / "script", found
+    )
     return deaths.searches[row().key]
 
 
@@ -73,7 +75,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> CaseFil
 
 
 def test_a_note_of_another_item_is_none_of_this(deaths: Deaths) -> None:
-    CaseNotes(deaths.folder / "gw0").write("another", b"{}")
+    CaseNotes(deaths.notes_folder / "gw0").write("another", b"{}")
     deaths.learn("gw0", NODE)
     one = row()
     deaths.save(one, NODE)
@@ -82,15 +84,15 @@ def test_a_note_of_another_item_is_none_of_this(deaths: Deaths) -> None:
 
 
 def test_what_is_noted_is_saved_as_a_case(deaths: Deaths) -> None:
-    CaseNotes(deaths.folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
+    CaseNotes(deaths.notes_folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
     deaths.learn("gw0", NODE)
     deaths.learn("gw1", NODE)  # which noted nothing
     one = row()
     deaths.save(one, NODE)
-    folder = deaths.folder
+    folder = deaths.notes_folder
     deaths.close()
     assert not folder.exists()
-    found = load(Path(str(one.case)))
+    found = load_case(Path(str(one.case)))
     assert (found.invariant, found.case, found.message) == (CRASHED, OLD.case, one.reason)
 
 
@@ -147,7 +149,7 @@ def test_a_script_that_was_found_stands_beside_its_case(deaths: Deaths) -> None:
 
 
 def test_a_launcher_stands_before_the_training() -> None:
-    text = death.launched(
+    text = death.with_launcher(
         "# nothing\n\nimport sys\n\nimport torch\n\ntorch.ones(1)\n",
         resolve(["torch.optim:Adagrad"])[0],
     )
@@ -170,7 +172,9 @@ def test_a_script_shows_a_death_and_no_mere_exception(
     tmp_path: Path, training: str, shown: bool
 ) -> None:
     assert (
-        death.shows(death.launched(training, resolve(["torch.optim:Adagrad"])[0]), tmp_path)
+        death.shows_death(
+            death.with_launcher(training, resolve(["torch.optim:Adagrad"])[0]), tmp_path
+        )
         is shown
     )
 

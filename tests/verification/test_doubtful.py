@@ -17,7 +17,7 @@ from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.invariants.registry import BY_ID
 from frostproof.report.failure_text import failure_text
 from frostproof.report.terminal import LEGEND
-from frostproof.verification.item_report import Finding, doubted
+from frostproof.verification.item_report import ItemReport, doubt_message
 from tests.doors.test_nights import row
 from tests.helpers import consumer
 from tests.helpers.consumer import SHY, clean
@@ -112,11 +112,11 @@ def test_a_test_that_fails_otherwise_is_worse_than_a_doubt(tmp_path: Path) -> No
 def test_an_item_fails_for_its_doubts_where_nothing_else_is_raised(
     raised: BaseException | None, severity: str, strict: bool, fails: bool
 ) -> None:
-    sent = Finding(row("doubtful", severity=severity), {})
+    sent = ItemReport(row("doubtful", severity=severity), {})
     assert [each.id for each in failing_doubts(sent, raised, strict)] == (
         ["thaw-resumes"] if fails else []
     )
-    assert not failing_doubts(Finding(row("held"), {}), raised, strict)
+    assert not failing_doubts(ItemReport(row("held"), {}), raised, strict)
 
 
 def test_an_item_that_has_ended_counts_for_more_than_what_it_sent_before(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_an_item_that_has_ended_counts_for_more_than_what_it_sent_before(tmp_pat
     ]
     for when, status, scripts in sent:
         sizes: dict[str, tuple[int, ...]] = {THAW.id: example(0).size}
-        found = Finding(row(status), {THAW.id: example(0)}, scripts, sizes)
+        found = ItemReport(row(status), {THAW.id: example(0)}, scripts, sizes)
         properties = [(FINDING, encode(found))]
         gatherer.receive(
             pytest.TestReport(
@@ -145,9 +145,9 @@ def test_an_item_that_has_ended_counts_for_more_than_what_it_sent_before(tmp_pat
 def test_doubts_are_told_in_one_line() -> None:
     (doubt,) = row("doubtful").invariants
     doubt.message = "moved\nit exits 0"
-    assert doubted([doubt]) == "thaw-resumes is doubtful: moved it exits 0"
+    assert doubt_message([doubt]) == "thaw-resumes is doubtful: moved it exits 0"
     assert (
-        doubted([doubt, doubt])
+        doubt_message([doubt, doubt])
         == "thaw-resumes is doubtful: moved it exits 0; doubtful too: thaw-resumes"
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from frostproof.invariants.registry import BY_ID
 from frostproof.results.rows import InvariantRow, RowStatus
-from frostproof.verification.item_report import invariant_row, subject_status, with_script
+from frostproof.verification.item_report import add_reproduction, invariant_row, subject_status
 
 INVARIANT = BY_ID["thaw-resumes"]
 
@@ -49,17 +49,17 @@ def test_it_needs_no_torch() -> None:
         (tally(), {"expected": "by design"}, "held", None),
         (
             tally(),
-            {"expected": "by design", "sought": True},
+            {"expected": "by design", "searched_alone": True},
             "violated",
             "expected to fail (by design), but held in 5 trials: drop the",
         ),
         (
             tally(),
-            {"expected": "by design", "sought": True, "cut_short": "interrupted"},
+            {"expected": "by design", "searched_alone": True, "cut_short": "interrupted"},
             "unreached",
             None,
         ),
-        (tally(0), {"expected": "by design", "sought": True}, "unreached", None),
+        (tally(0), {"expected": "by design", "searched_alone": True}, "unreached", None),
     ],
 )
 def test_what_was_counted_has_a_status(
@@ -78,7 +78,9 @@ def test_what_was_counted_has_a_status(
 def test_what_its_script_did_not_show_is_doubtful_and_says_so_in_one_line(
     expected: str | None,
 ) -> None:
-    found = with_script(row(expected=expected), script_said("import torch", True, "it exits 0"))
+    found = add_reproduction(
+        row(expected=expected), script_said("import torch", True, "it exits 0")
+    )
     message = str(found.message)
     assert found.status == "doubtful"
     assert "\n" not in message
@@ -94,7 +96,7 @@ def test_what_its_script_did_not_show_is_doubtful_and_says_so_in_one_line(
 
 
 def test_what_its_script_shows_stays_as_it_is() -> None:
-    found = with_script(row(), script_said("import torch", False, "it exits 1"))
+    found = add_reproduction(row(), script_said("import torch", False, "it exits 1"))
     assert (found.status, found.message) == ("violated", "moved")
 
 
@@ -102,7 +104,9 @@ def test_what_its_script_shows_stays_as_it_is() -> None:
 def test_without_any_script_a_violation_stays_with_a_note(
     expected: str | None, status: RowStatus
 ) -> None:
-    found = with_script(row(expected=expected), script_said(None, False, "a closure of its own"))
+    found = add_reproduction(
+        row(expected=expected), script_said(None, False, "a closure of its own")
+    )
     assert found.status == status
     assert str(found.message).endswith("moved (no standalone script: a closure of its own)")
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.probe import simplest
+from frostproof.optimizers.nothing_frozen import simplest
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
@@ -46,11 +46,11 @@ def test_a_correct_optimizer_is_never_flagged(optimizer: type[Optimizer]) -> Non
         search(verification, seed)
         assert not flagged(verification), f"seed {seed}"
         assert verification.trials > 50
-        assert not verification.rejected
+        assert not verification.rejected_cases
 
 
 def test_what_an_overflow_left_behind_is_not_held_against_the_optimizer() -> None:
-    """B is handed the gradient from before the thaw: it is not finite, nor is the momentum then."""
+    """The gradient left in B from before the thaw is not finite, nor is its momentum after that."""
     (subject,) = subjects(Signs)
     verification = Verification(subject, "cpu", strict=True)
     architecture = Architecture(Input((2,)), (Linear(3), LayerNorm(), Linear(2)))

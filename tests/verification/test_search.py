@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
-from frostproof.verification.search import searched
+from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_pairs
 from tests.helpers.search import search
@@ -51,7 +51,7 @@ def test_each_of_two_bugs_is_shrunk_to_a_case_of_its_own() -> None:
     verification = Verification(subjects(broken_pairs.DecaysAndTrainsInitialGroupsOnly)[0], "cpu")
     with fenced("cpu"):
         verification.prepare()
-        raised = {type(error).__name__ for error in searched(verification, 100, seed=0)}
+        raised = {type(error).__name__ for error in search_violations(verification, 100, seed=0)}
     assert {"FrozenWeightsUnchanged", "GroupAddedTrains"} <= raised
     cases = [
         verification.tallies[identity].case
@@ -64,4 +64,4 @@ def test_each_of_two_bugs_is_shrunk_to_a_case_of_its_own() -> None:
 def test_all_examples_are_tried_whatever_is_found() -> None:
     verification = Verification(subjects(broken_pairs.DecaysAndLoadsInOrder)[0], "cpu")
     search(verification, 0)
-    assert verification.trials + verification.rejected == 100
+    assert verification.trials + verification.rejected_cases == 100

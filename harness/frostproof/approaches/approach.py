@@ -223,7 +223,7 @@ class Approaches:
         }
         extras["again"] = self.a
         roles |= {role: extras[role] for role in extras if role in case.extras}
-        if not {*case.frozen}.isdisjoint(case.thawed):
+        if not {*case.initially_frozen}.isdisjoint(case.thawed):
             roles["gradual"] = self.gradual
         if case.has(SaveLoad):
             roles |= {"resumed": self.a, "resumed-b": self.b}

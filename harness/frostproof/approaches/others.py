@@ -38,7 +38,7 @@ class Prefix(AllOwned):
     """All parameters to the optimizer; the layers before the first that trains run apart."""
 
     def unfit(self, case: Case, subject: Subject) -> str:
-        frozen, trains = set(case.frozen), False
+        frozen, trains = set(case.initially_frozen), False
         for place in case.architecture.places:
             trains = trains or not frozen.issuperset(place.uses)
             if trains and not frozen.isdisjoint(place.uses):

@@ -15,7 +15,7 @@ from frostproof.counterexamples.network import adapters, plain
 from frostproof.errors import UnprintableError
 from frostproof.invariants.invariant import Assertion, ShownBreach
 from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
-from frostproof.spec.case import Case, Role, parameters
+from frostproof.spec.case import Case, Role, parameters_expression
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.spec.subject import Subject
@@ -46,18 +46,7 @@ def script(shown: ShownBreach, subject: Subject, approaches: Approaches | None =
     breach, case = shown.breach, shown.case
     # An exception ends the training within its event, or before the first.
     case = case.replaced(program=case.program[: max(breach.event, 0) + 1])
-    events = len(case.program) if breach.event >= 0 else 0
-    return _Script(
-        shown.trial,
-        case,
-        events,
-        breach.roles,
-        subject,
-        shown.device,
-        approaches or Approaches(),
-        shown.assertion,
-        shown,
-    ).text()
+    return _Script(shown.trial, case, breach.roles, subject, shown.device, approaches, shown).text()
 
 
 def training(
@@ -72,17 +61,7 @@ def training(
     Raises UnprintableError, with the reason.
     """
     trial = Trial(case, {}, subject)
-    return _Script(
-        trial,
-        case,
-        len(case.program),
-        (role,),
-        subject,
-        device,
-        approaches or Approaches(),
-        Assertion(),
-        None,
-    ).text()
+    return _Script(trial, case, (role,), subject, device, approaches, None).text()
 
 
 class _Script:
@@ -92,28 +71,18 @@ class _Script:
         self,
         trial: Trial,
         case: Case,
-        events: int,
         roles: Sequence[Role],
         subject: Subject,
         device: str,
-        approaches: Approaches,
-        assertion: Assertion,
+        approaches: Approaches | None,
         shown: ShownBreach | None,
     ) -> None:
-        self.trial, self.case, self.subject, self.device, self.assertion, self.shown = (
-            trial,
-            case,
-            subject,
-            device,
-            assertion,
-            shown,
-        )
-        self.count, self.roles = events, roles
-        self.ways = {
-            role: approach
-            for role, approach in approaches.roles_for(trial.case).items()
-            if role in roles
-        }
+        self.trial, self.case, self.subject, self.device = trial, case, subject, device
+        self.roles, self.shown = roles, shown
+        self.assertion = Assertion() if shown is None else shown.assertion
+        self.count = 0 if shown is not None and shown.breach.event < 0 else len(case.program)
+        ways = (approaches or Approaches()).roles_for(trial.case)
+        self.ways = {role: ways[role] for role in roles}
         self.resumes = any(role.startswith("resumed") for role in roles) and case.has(SaveLoad)
         self.naming = Naming()
         self.plans = [self._plan(role) for role in roles]
@@ -176,7 +145,7 @@ class _Script:
             else ()
         )
         if undone:  # it has a script of its own
-            listed = parameters(self.case, undone)
+            listed = parameters_expression(self.case, undone)
             notes["before"] = [
                 f"known = [p.detach().clone() for p in {listed}]",
                 *notes.get("before", ()),
@@ -320,26 +289,14 @@ class _Script:
         }
         if "nn." in used.replace("torch.nn.", ""):
             imports.add("from torch import nn")
-        settings = list(self._settings())
-        parts = [
-            *self._header(),
-            "",
-            *sorted_imports(imports),
-            "",
-            *settings,
-            *([""] if settings else []),
-        ]
+        parts = [*self._header(), "", *sorted_imports(imports), "", *self._settings()]
         text = "\n".join(parts).rstrip("\n") + "\n"
         for function in helpers:
             text += "\n\n" + "\n".join(refolded(function)) + "\n"
         spaced = not code.startswith("\n") and not code.startswith("def")
         text += "\n\n" if helpers or code.startswith("def") else ""
-        text += (
-            ("\n" if spaced and not helpers else "")
-            + (code.lstrip("\n") if helpers else code)
-            + "\n"
-        )
-        return text
+        text += "\n" if spaced and not helpers else ""
+        return text + (code.lstrip("\n") if helpers else code) + "\n"
 
     def _functions(self) -> Iterator[str]:
         if self._others:

@@ -17,8 +17,8 @@ from frostproof.invariants.registry import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import exists_on
 from frostproof.process.device import select_devices
-from frostproof.spec.subject import Subject, faults_of_expected
-from frostproof.verification.item_report import doubted
+from frostproof.spec.subject import Subject, expected_failure_faults
+from frostproof.verification.item_report import doubt_message
 
 
 class SharedRun:
@@ -57,7 +57,7 @@ class Check:
             if each.status == "violated":
                 raise BY_ID[each.id].broken(str(each.message), where)
         if doubts := [each for each in grave if each.status == "doubtful"]:
-            pytest.fail(f"{where}: {doubted(doubts)}", pytrace=False)
+            pytest.fail(f"{where}: {doubt_message(doubts)}", pytrace=False)
         if not any(each.judged for each in rows):
             pytest.skip(f"{where}: no case reached {', '.join(GROUPS[self.group])}")
         return report
@@ -75,7 +75,7 @@ def parametrize(
     raises UsageError as that does. With pytest-xdist, `--dist loadgroup` keeps the tests of one
     optimizer in one process, where they share a run.
     """
-    for fault in faults_of_expected(options.get("expected_failures") or {}):
+    for fault in expected_failure_faults(options.get("expected_failures") or {}):
         raise UsageError(fault)
     values = []
     for device in select_devices(devices):

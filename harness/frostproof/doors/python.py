@@ -15,11 +15,11 @@ from frostproof.optimizers.targets import exists_on
 from frostproof.process.device import select_devices
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
-from frostproof.spec.subject import faults_of_expected
+from frostproof.spec.subject import expected_failure_faults
 from frostproof.verification import profiles
-from frostproof.verification.item_report import finding
+from frostproof.verification.item_report import item_report
 from frostproof.verification.reproduction import Reproduction, reproductions
-from frostproof.verification.search import searched
+from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 
 
@@ -66,7 +66,7 @@ def check_optimizer(
     these, a device is absent, or an expected failure names no invariant or has no reason.
     """
     expected = dict(expected_failures or {})
-    for fault in faults_of_expected(expected):
+    for fault in expected_failure_faults(expected):
         raise UsageError(fault)
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []
@@ -79,24 +79,24 @@ def check_optimizer(
                 replace(subject, expected_failures=known), device, strict=strict
             )
             searches = [
-                verification.seeking(identity)
+                verification.searching_for(identity)
                 for identity in known
                 if identity in verification.tallies and device != "meta"
             ]
             for each in (verification, *searches):
                 count = profiles.budget(
-                    examples, meta=device == "meta", sought=each.sought is not None
+                    examples, meta=device == "meta", known_failure=each.only_invariant is not None
                 )
-                rows.append(finding(each, _run(each, count, seed)).row)
-    return Report(results.merged(rows), time.perf_counter() - started)
+                rows.append(item_report(each, _run(each, count, seed)).row)
+    return Report(results.merge_rows(rows), time.perf_counter() - started)
 
 
 def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
     """Search for violations, which stay in the verification, and run their scripts."""
-    with fenced(verification.place):
+    with fenced(verification.indexed_device):
         try:
             verification.prepare()
         except UnusableError:
             return {}
-        searched(verification, examples, seed)
+        search_violations(verification, examples, seed)
     return reproductions(verification, Path.cwd())

@@ -1,1 +1,1 @@
-"""How a case is drawn: networks, masks, programs and hyperparameters as Hypothesis strategies."""
+"""How cases are drawn: networks, masks, programs and hyperparameters."""

@@ -1,8 +1,15 @@
 """Hypothesis strategies for cases.
 
-Hypothesis pays per draw, so a draw is a small integer from a strategy that exists once, and reads a menu of prebuilt
-specs; menus run from simple to complex, because integers shrink to 0. What is drawn fits by construction: a layer is
-taken from the menu of the shape that reaches it, and nothing is filtered out.
+Each draw costs Hypothesis time. A draw is therefore a small integer, from a strategy that is built
+once, and it selects a prebuilt spec from a menu. Menus go from simple to complex, because integers
+shrink to 0. Drawn parts fit by construction, so that nothing is filtered out.
+
+Two rules keep the search and its shrinking effective:
+
+- Draws whose number varies come last, or end with a draw of their own. Otherwise, when one value
+  shrinks, the draws after it get another meaning.
+- Each place in a case draws from its own strategy. Otherwise the mutator of Hypothesis copies
+  numbers between places, and most of its examples are such copies.
 """
 
 from __future__ import annotations
@@ -16,24 +23,24 @@ from hypothesis import strategies as st
 
 from frostproof.generation import masks
 from frostproof.generation.networks import (
+    DRAWN_MAX_LAYERS,
     GENES,
     INPUTS_OF,
-    MAX_LAYERS,
     layers_from,
     menus_of,
-    nested,
+    nest_layers,
 )
 from frostproof.generation.programs import (
+    DRAWN_MAX_EVENTS,
     EVENT_END,
     EVENT_GENES,
-    MAX_EVENTS,
-    by_layer,
+    group_by_layer,
     program_from,
 )
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import ParameterSpec
-from frostproof.spec.program import Program, Thaw, changes
+from frostproof.spec.program import Program, Thaw, mask_changes
 from frostproof.spec.subject import Kind, Options, Space, Subject
 
 Choices = tuple[Any, tuple[Any, ...]]
@@ -45,17 +52,21 @@ MASKS = tuple(
 
 
 @cache
-def _numbers(place: int, n: int) -> st.SearchStrategy[int]:
-    """The integers below n, shifted by a number that belongs to the place in the case.
+def _numbers_of_place(place: int, n: int) -> st.SearchStrategy[int]:
+    """The integers below n, shifted by the number of a place in the case.
 
-    Hypothesis makes up to five examples of each by copying between draws of one label, which here would put a layer's
-    number in a mask's place. Strategies over different numbers have different labels, so each example is fresh.
+    Hypothesis makes up to five examples of one by copying between draws with the same label, which
+    here would use a layer's number for a mask. Strategies over different numbers have different
+    labels.
     """
     return st.sampled_from(range(place << 20, (place << 20) + n))
 
 
 END = GENES // 6
-"""After the first, a gene below this ends the list: a list then costs one draw per element, and loses any by shrinking."""
+"""A gene below it ends the list, unless it is the first.
+
+A list then needs one draw per element, and shrinking can delete any element.
+"""
 
 ASPECTS: dict[str, Choices] = {
     "extras": (
@@ -87,13 +98,13 @@ ASPECTS: dict[str, Choices] = {
     "nesting": ("flat", ("tail", "pairs", "deep")),
     "input": (False, (True, False, True)),
 }
-"""What is beside the point of most cases: the simplest value, and the others."""
+"""Optional aspects of a case: (default, alternatives). Most cases keep the default."""
 
 
-def groups_of(
+def split_into_groups(
     names: Sequence[str], options: Sequence[Options], interleaved: bool
 ) -> tuple[Group, ...]:
-    """A parameter group for each of `options`: every n-th parameter, or the n-th stretch of them."""
+    """One group for each of `options`: every n-th parameter if interleaved, else n slices."""
     n = min(len(options), len(names))
     if interleaved:
         members = [names[i::n] for i in range(n)]
@@ -105,14 +116,17 @@ def groups_of(
     )
 
 
-def late(groups: Sequence[Group], mask: Sequence[str], program: Program) -> tuple[Group, ...]:
-    """The groups, with what is frozen at first and thawed later in groups of its own behind them, in the order of thawing.
+def with_late_groups(
+    groups: Sequence[Group], mask: Sequence[str], program: Program
+) -> tuple[Group, ...]:
+    """Move parameters that are frozen at first and thawed later into groups at the end.
 
-    B adds such a group when it is thawed; A then has it from the start, and both have the same groups in the same order.
+    These are in the order of thawing. B adds such a group when it is thawed, and A has it from the
+    start, so that both have the same groups in the same order.
     """
     thawed: dict[str, int] = {}
     for number, event in enumerate(program):
-        for each in changes(event):
+        for each in mask_changes(event):
             if isinstance(each, Thaw):
                 thawed |= {
                     name: number for name in each.names if name in mask and name not in thawed
@@ -133,74 +147,72 @@ def late(groups: Sequence[Group], mask: Sequence[str], program: Program) -> tupl
 
 
 def _unfit(parameter: ParameterSpec, kind: Kind) -> bool:
-    """Whether a subject of `kind` cannot train this parameter, so that it is always frozen."""
+    """Whether a subject of `kind` cannot train this parameter, which is then always frozen."""
     return kind == "sparse" and not parameter.sparse
+
+
+class _Draws:
+    """Draws integers, each place of the case from a strategy of its own."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw, self.place = draw, 0
+
+    def pick(self, n: int) -> int:
+        """An integer below n."""
+        self.place += 1
+        return self.draw(_numbers_of_place(self.place, n)) & 0xFFFFF
+
+    def genes(self, longest: int, genes: int, end: int, width: int = 1) -> list[tuple[int, ...]]:
+        """Up to `longest` tuples of `width` genes; the first gene of each is rescaled.
+
+        Even a full list ends with a draw of its own, so that a list without one of its genes still
+        ends.
+        """
+        found, start = [tuple(self.pick(genes) for _ in range(width))], self.place
+        while True:
+            drawn = tuple(self.pick(genes) for _ in range(width))
+            if drawn[0] < end or len(found) == longest:
+                break
+            found.append(drawn)
+        self.place = start + width * longest + 1
+        return [(_rescale(first, end, genes), *others) for first, *others in found]
 
 
 @st.composite
 def _cases(draw: st.DrawFn, subject: Subject) -> Case:
-    place = 0
-
-    def pick(n: int) -> int:
-        nonlocal place
-        place += 1
-        return draw(_numbers(place, n)) & 0xFFFFF
-
-    def listed(longest: int, genes: int, end: int, width: int = 1) -> list[tuple[int, ...]]:
-        """Up to `longest` tuples of `width` genes, the first of each stretched so that those which do not end the list use the
-        whole range.
-
-        The list ends with a draw of its own even where it is full, so that deleting any gene leaves a list that ends.
-        """
-        nonlocal place
-        found, start = [tuple(pick(genes) for _ in range(width))], place
-        while (drawn := tuple(pick(genes) for _ in range(width)))[0] >= end and len(
-            found
-        ) < longest:
-            found.append(drawn)
-        place = start + width * longest + 1
-        return [(_stretched(first, end, genes), *others) for first, *others in found]
-
-    kind = subject.parameters
+    draws, kind = _Draws(draw), subject.parameters
+    pick = draws.pick
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
-    layers = layers_from(
-        [gene for (gene,) in listed(MAX_LAYERS, GENES, END)], given.shape, first, menus_of(kind)
-    )
-    aspect = dict(zip(ASPECTS, varied(list(ASPECTS.values()), pick), strict=True))
-    architecture = Architecture(given, nested(layers, aspect["nesting"]))
-    parameters = architecture.parameters
-    names = [parameter.name for parameter in parameters]
+    genes = [gene for (gene,) in draws.genes(DRAWN_MAX_LAYERS, GENES, END)]
+    layers = layers_from(genes, given.shape, first, menus_of(kind))
+    aspect = dict(zip(ASPECTS, pick_values(list(ASPECTS.values()), pick), strict=True))
+    architecture = Architecture(given, nest_layers(layers, aspect["nesting"]))
+    names = [parameter.name for parameter in architecture.parameters]
 
     mask_kind, whole = MASKS[pick(len(MASKS))]
-    frozen = set(
-        masks.frozen(mask_kind, by_layer(names) if whole else [[name] for name in names], pick(256))
-    )
-    mask = tuple(
-        parameter.name
-        for parameter in parameters
-        if parameter.name in frozen or _unfit(parameter, kind)
-    )
-
-    unfit = frozenset(parameter.name for parameter in parameters if _unfit(parameter, kind))
+    units = group_by_layer(names) if whole else [[name] for name in names]
+    unfit = {parameter.name for parameter in architecture.parameters if _unfit(parameter, kind)}
+    frozen = {*masks.frozen_members(mask_kind, units, pick(256)), *unfit}
+    mask = tuple(name for name in names if name in frozen)
     fit = [name for name in names if name not in unfit]
     program = program_from(
-        listed(MAX_EVENTS, EVENT_GENES, EVENT_END, 2), architecture, fit, mask, subject
+        draws.genes(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2), architecture, fit, mask, subject
     )
     seed = pick(1 << 16)
-    # What may be drawn more than once comes last: with fewer groups nothing else then reads another draw.
+    # Hyperparameters may be drawn several times, and so they come last.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
     count = min(count, len(names))
-    options = [options_of(draw, subject.space, pick) for _ in range(count if unlike else 1)]
-    groups = groups_of(names, options if unlike else options * count, interleaved)
+    options = [draw_options(draw, subject.space, pick) for _ in range(count if unlike else 1)]
+    groups = split_into_groups(names, options if unlike else options * count, interleaved)
+    needs_many = any(place.layer.needs_many for place in architecture.places)
     return Case(
         architecture,
         mask,
-        late(groups, mask, program) if aspect["late"] and subject.groups else groups,
+        with_late_groups(groups, mask, program) if aspect["late"] and subject.groups else groups,
         program,
         dtype=subject.dtypes[min(aspect["dtype"], len(subject.dtypes) - 1)],
-        batch=(2 if any(place.layer.needs_many for place in architecture.places) else 1)
-        + aspect["batch"],
+        batch=(2 if needs_many else 1) + aspect["batch"],
         input_requires_grad=aspect["input"] and not given.vocabulary,
         frozen_in_eval=aspect["eval"],
         extras=aspect["extras"],
@@ -208,23 +220,27 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     )
 
 
-def options_of(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> Options:
+def draw_options(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> Options:
     """Hyperparameters for one group; `pick(n)` draws an integer below n."""
     if isinstance(space, st.SearchStrategy):
         return tuple(draw(space).items())
-    return sum(varied([(choice[0], choice[1:] or choice) for choice in space], pick), ())
+    return sum(pick_values([(choice[0], choice[1:] or choice) for choice in space], pick), ())
 
 
-def _stretched(gene: int, end: int, genes: int) -> int:
-    """A gene that does not end a list, over the whole range. The first of a list, which cannot end it, is read in the same way,
-    so that the others mean the same where shrinking deletes it."""
+def _rescale(gene: int, end: int, genes: int) -> int:
+    """Rescale a gene from [end, genes) to [0, genes).
+
+    The first gene of a list is rescaled too, although it may be below `end`, so that the others
+    keep their meaning when shrinking deletes it.
+    """
     return max(gene - end, 0) * genes // (genes - end)
 
 
-def varied(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:
-    """For each choice its simplest value or another, in two draws whatever comes out.
+def pick_values(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:
+    """A value for each choice, always in two draws.
 
-    The first draw has a bit per choice, set where the value is another; the second says which other, in mixed radix.
+    A bit of the first draw tells whether a choice keeps its simplest value. The second draw has the
+    numbers of the alternatives, in mixed radix.
     """
     if not choices:
         return []
@@ -238,5 +254,5 @@ def varied(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:
 
 
 def cases(subject: Subject) -> st.SearchStrategy[Case]:
-    """Cases that `subject` can train. A subject must have been probed, or have every capability stated."""
+    """Cases that `subject` can train; it has been probed, or states all its capabilities."""
     return _cases(subject)

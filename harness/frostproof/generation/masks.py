@@ -1,4 +1,4 @@
-"""Masks: which parameters are frozen, biased to the edges where bugs live."""
+"""Kinds of masks, with a bias to the edges, where bugs are."""
 
 from __future__ import annotations
 
@@ -19,20 +19,18 @@ KINDS: dict[str, Callable[[int, int], list[bool]]] = {
     "suffix": lambda n, bits: [i >= bits % n for i in range(n)],
     "random": lambda n, bits: [bool(bits + 1 >> i & 1) for i in range(n)],
 }
-"""Mask kind -> which of n units are frozen; `bits` is a drawn integer, for the kinds that need one."""
+"""Kind -> a function of n and a drawn integer that tells which of n units are frozen."""
 
 
-def frozen(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[T, ...]:
-    """The members of the frozen units: units are layers with their parameters, or single parameters.
+def frozen_members(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[T, ...]:
+    """The members of the frozen units; a unit has the parameters of a layer, or a single one.
 
-    >>> frozen("last", [["0.weight", "0.bias"], ["2.weight"]], 0)
+    >>> frozen_members("last", [["0.weight", "0.bias"], ["2.weight"]], 0)
     ('2.weight',)
     """
     chosen = KINDS[kind](len(units), bits)
     if all(chosen) and kind != "all":
-        chosen[-1] = (
-            False  # few units, all of them first and last at once: then something is still to train
-        )
+        chosen[-1] = False  # with few units, "first" may be all of them: one has to train
     return tuple(
         member
         for unit, is_frozen in zip(units, chosen, strict=True)

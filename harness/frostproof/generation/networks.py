@@ -1,7 +1,7 @@
-"""Menus of networks: the inputs and layers to draw from, and how numbers become a network that fits together.
+"""Networks to draw: menus of inputs and layers, and how numbers become a network that fits.
 
-Menus run from simple to complex, because integers shrink to 0. A layer is taken from the menu of the shape that reaches
-it, so that nothing is ever filtered out.
+Menus go from simple to complex, because integers shrink to 0. A layer is read from the menu for the
+shape that it receives, so that nothing has to be filtered out.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from frostproof.spec.layers import (
 from frostproof.spec.subject import Kind
 
 WIDE = 67
-"""A width past the vector registers and past 64, and no multiple of either."""
+"""A width above 64 that is not a multiple of any vector register's width."""
 
 ACTIVATIONS: tuple[AnyLayer, ...] = (
     Tanh(),
@@ -71,7 +71,7 @@ COMPOSITES: tuple[AnyLayer, ...] = (
     Checkpointed((LayerNorm(), Linear(2))),
     Checkpointed((Linear(3), Dropout(), Tanh()), reentrant=True),
 )
-"""None of them with what a second forward pass would change: batch or spectral norm, an in-place activation, max_norm."""
+"""They have no layer that a second forward pass changes, such as batch norm or max_norm."""
 
 VECTOR: tuple[AnyLayer, ...] = (
     *(Linear(width, bias) for width in (2, 1, 3, 5) for bias in (False, True)),
@@ -137,38 +137,39 @@ IMAGE: tuple[AnyLayer, ...] = (
     Checkpointed((Conv2d(2), GELU())),
 )
 MENUS = {1: VECTOR, 2: SEQUENCE, 3: IMAGE}
-"""Rank of one sample -> layers that can take it, all of them after `fitted`."""
+"""Number of dimensions of one sample -> layers that can take it, once they are `fitted`."""
 
-GENES = 256  # finer than the longest menu, so that its entries get nearly equal shares
+GENES = 256
+"""Genes are integers below it, larger than any menu, so that all entries are about as likely."""
 
 
-def _start(
+def _input(
     shape: Shape, *first: AnyLayer, vocabulary: int = 0
 ) -> tuple[Input, tuple[AnyLayer, ...]]:
     return Input(shape, vocabulary), first
 
 
 INPUTS: tuple[tuple[Input, tuple[AnyLayer, ...]], ...] = (
-    *(_start((width,)) for width in (2, 1, 3, 4, 6, WIDE)),
-    _start((2, 3)),
-    _start((3, 4)),
-    _start((1, 3, 3)),
-    _start((2, 4, 4)),
-    _start((3, 2, 2)),
-    _start((2,), Embedding(3, 2), vocabulary=3),
-    _start((3,), Embedding(5, 4), vocabulary=5),
-    _start((2,), Embedding(3, 2, max_norm=0.5), vocabulary=3),
-    _start((2,), EmbeddingBag(3, 2, "sum"), vocabulary=3),
-    _start((3,), EmbeddingBag(5, 4), vocabulary=5),
+    *(_input((width,)) for width in (2, 1, 3, 4, 6, WIDE)),
+    _input((2, 3)),
+    _input((3, 4)),
+    _input((1, 3, 3)),
+    _input((2, 4, 4)),
+    _input((3, 2, 2)),
+    _input((2,), Embedding(3, 2), vocabulary=3),
+    _input((3,), Embedding(5, 4), vocabulary=5),
+    _input((2,), Embedding(3, 2, max_norm=0.5), vocabulary=3),
+    _input((2,), EmbeddingBag(3, 2, "sum"), vocabulary=3),
+    _input((3,), EmbeddingBag(5, 4), vocabulary=5),
 )
 FLAT_INPUTS = tuple(start for start in INPUTS if len(start[0].shape) == 1)
 SPARSE_INPUTS = (
     *(
-        _start((tokens,), Embedding(rows, width, sparse=True), vocabulary=rows)
+        _input((tokens,), Embedding(rows, width, sparse=True), vocabulary=rows)
         for tokens, rows, width in ((1, 1, 1), (1, 2, 1), (2, 3, 2), (3, 5, 4), (2, WIDE, WIDE))
     ),
-    _start((2,), EmbeddingBag(3, 2, "sum", sparse=True), vocabulary=3),
-    _start((3,), EmbeddingBag(5, 4, sparse=True), vocabulary=5),
+    _input((2,), EmbeddingBag(3, 2, "sum", sparse=True), vocabulary=3),
+    _input((3,), EmbeddingBag(5, 4, sparse=True), vocabulary=5),
 )
 INPUTS_OF: dict[Kind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
     "any": INPUTS,
@@ -177,7 +178,8 @@ INPUTS_OF: dict[Kind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
     "sparse": SPARSE_INPUTS,
 }
 
-MAX_LAYERS = 8
+DRAWN_MAX_LAYERS = 8
+"""The largest number of drawn layers."""
 
 
 def layers_from(
@@ -186,7 +188,7 @@ def layers_from(
     first: Sequence[AnyLayer],
     menus: Mapping[int, Sequence[AnyLayer]],
 ) -> tuple[AnyLayer, ...]:
-    """The layers that `genes` stand for, each read from the menu of the shape that reaches it."""
+    """The layers that `genes` encode, each read from the menu for the shape that it receives."""
     layers: list[Layer] = []
     received: list[Shape] = []
 
@@ -198,12 +200,12 @@ def layers_from(
 
     for layer in first:
         add(layer)
-    overwritable = bool(first)  # the samples themselves may be a leaf that requires grad
+    overwritable = bool(first)  # the samples may be a leaf that requires grad
     for gene in genes[len(first) :]:
         menu = menus[len(shape)]
         drawn: Layer = menu[gene * len(menu) // GENES].fitted(shape)
         if isinstance(drawn, TiedLinear):
-            drawn = _resolved(drawn, shape, layers, received)
+            drawn = _tied_layer(drawn, shape, layers, received)
         if isinstance(drawn, ReLU) and drawn.inplace and not overwritable:
             drawn = ReLU()
         if drawn.overwritable is not None:
@@ -211,13 +213,13 @@ def layers_from(
         add(drawn)
     if not any(layer.parameters(shape) for layer, shape in zip(layers, received, strict=True)):
         layers.insert(0, Linear(2, bias=False))
-    return tuple(layers[:MAX_LAYERS])  # type: ignore[arg-type]
+    return tuple(layers[:DRAWN_MAX_LAYERS])  # type: ignore[arg-type]
 
 
-def _resolved(
+def _tied_layer(
     drawn: TiedLinear, shape: Shape, layers: Sequence[Layer], received: Sequence[Shape]
 ) -> Layer:
-    """`drawn` with the weight of the last of `layers` that has one for `shape`, or else a Linear with a weight of its own."""
+    """`drawn`, tied to the last layer whose weight fits `shape`; else a Linear of its own."""
     for of in reversed(range(len(layers))):
         if isinstance(layers[of], (Linear, Embedding)):
             weight = layers[of].parameters(received[of])[0]
@@ -228,12 +230,12 @@ def _resolved(
 
 @cache
 def menus_of(kind: Kind) -> Mapping[int, Sequence[AnyLayer]]:
-    """For each rank of a sample the layers whose parameters a subject of `kind` can train."""
-    return {rank: fitting(menu, rank, kind) for rank, menu in MENUS.items()}
+    """MENUS, with only the layers whose parameters a subject of `kind` can train."""
+    return {rank: trainable_layers(menu, rank, kind) for rank, menu in MENUS.items()}
 
 
-def fitting(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, ...]:
-    """Of a menu for samples of `rank` the layers whose parameters a subject of `kind` can train."""
+def trainable_layers(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, ...]:
+    """The layers of a menu for `rank` dimensions that a subject of `kind` can train."""
     shape = (2,) * rank
     largest = {"any": 9, "sparse": 9, "up-to-2d": 2, "matrices": 2}[kind]
     smallest = 2 if kind == "matrices" else 0
@@ -244,7 +246,7 @@ def fitting(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, 
     )
 
 
-def nested(layers: tuple[AnyLayer, ...], nesting: str) -> tuple[AnyLayer, ...]:
+def nest_layers(layers: tuple[AnyLayer, ...], nesting: str) -> tuple[AnyLayer, ...]:
     """The same layers with some of them inside Sequentials."""
     if nesting == "flat" or len(layers) < 2:
         return layers

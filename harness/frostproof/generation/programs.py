@@ -1,7 +1,7 @@
-"""Menus of training programs: the events to draw from, and how numbers become a program.
+"""Programs to draw: a menu of events, and how numbers become a program.
 
-Like the menus of networks they run from simple to complex. Which parameters an event names is read from what is frozen
-when it comes, so that freezing and thawing always find something.
+The menu goes from simple to complex, like those of networks. Which parameters an event names
+depends on the mask at that point, so that freezing and thawing always find some.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from frostproof.spec.program import (
     Thaw,
     Train,
     ZeroGrad,
-)
-from frostproof.spec.program import (
-    masks as course,
+    frozen_at_events,
 )
 from frostproof.spec.subject import Subject
 
-MAX_EVENTS = 6
-EVENT_GENES = 128  # from larger ranges, Hypothesis prefers small numbers
+DRAWN_MAX_EVENTS = 6
+"""The largest number of drawn events."""
+EVENT_GENES = 128  # Hypothesis prefers small numbers in larger ranges
 EVENT_END = EVENT_GENES // 9
+"""A gene below it ends the program."""
 
 CLIPS = tuple(Clip(by, over) for over in ("owned", "all") for by in ("norm", "value"))
 STEPS: tuple[Step, ...] = (
@@ -67,37 +67,37 @@ STEPS: tuple[Step, ...] = (
     *(Step(amp="scaler", after_backward=(clip,)) for clip in CLIPS[:3]),
     Step(amp="overflow", after_backward=(CLIPS[2],)),
 )
-"""Steps with something to them."""
+"""Steps with something special."""
 
 WHICH = ("last", "first", "all", "alternating", "random", "random")
-"""Which units an event freezes or thaws: kinds of masks over what it may choose from."""
+"""Which units an event freezes or thaws: kinds of masks over those that it may choose."""
 
 Within = Literal["", "forward", "backward"]
-"""Where freezing or thawing comes: between steps, or in one after its forward or backward pass."""
+"""When to freeze or thaw: between steps, or inside one, after its forward or backward pass."""
 
 Draft = Callable[[int, "Drafting"], AnyEvent]
 
 
 class Drafting:
-    """What a program may name when its next event is drawn: the trainable and the frozen parameters."""
+    """The trainable and the frozen parameters when the next event is drawn."""
 
     def __init__(self, fit: Sequence[str], frozen: Iterable[str]) -> None:
         self.fit, self.frozen = fit, frozenset(frozen)
 
-    def chosen(self, frozen: bool, gene: int) -> tuple[str, ...]:
-        """Some of what is frozen, or of what is not; nothing where there is nothing."""
+    def names(self, frozen: bool, gene: int) -> tuple[str, ...]:
+        """Some of the frozen, or some of the trainable parameters; empty if there are none."""
         names = [name for name in self.fit if (name in self.frozen) == frozen]
         gene, by_parameter = divmod(gene, 2)
         gene, which = divmod(gene, len(WHICH))
-        units = [[name] for name in names] if by_parameter else by_layer(names)
+        units = [[name] for name in names] if by_parameter else group_by_layer(names)
         chosen = masks.KINDS[WHICH[which]](len(units), gene)
         return tuple(
             name for unit, taken in zip(units, chosen, strict=True) if taken for name in unit
         )
 
 
-def by_layer(names: Iterable[str]) -> list[list[str]]:
-    """The names of parameters, those of one module together."""
+def group_by_layer(names: Iterable[str]) -> list[list[str]]:
+    """The names of parameters in lists, one for each module."""
     layers: dict[str, list[str]] = {}
     for name in names:
         layers.setdefault(name.rpartition(".")[0], []).append(name)
@@ -106,22 +106,22 @@ def by_layer(names: Iterable[str]) -> list[list[str]]:
 
 def _freezing(gradient: Literal["none", "left", "zeros"] = "none", within: Within = "") -> Draft:
     def draft(gene: int, now: Drafting) -> AnyEvent:
-        names = now.chosen(False, gene)
-        return _placed(Freeze(names, gradient), within) if names else Step()
+        names = now.names(False, gene)
+        return _place_in_step(Freeze(names, gradient), within) if names else Step()
 
     return draft
 
 
 def _thawing(within: Within = "") -> Draft:
     def draft(gene: int, now: Drafting) -> AnyEvent:
-        names = now.chosen(True, gene)
-        return _placed(Thaw(names), within) if names else Step()
+        names = now.names(True, gene)
+        return _place_in_step(Thaw(names), within) if names else Step()
 
     return draft
 
 
-def _placed(event: Freeze | Thaw, within: Within) -> AnyEvent:
-    """The event by itself, or inside a step after its forward or backward pass."""
+def _place_in_step(event: Freeze | Thaw, within: Within) -> AnyEvent:
+    """The event alone, or inside a step, after its forward or backward pass."""
     if within == "forward":
         return Step(after_forward=(event,))
     return Step(after_backward=(event,)) if within == "backward" else event
@@ -149,7 +149,7 @@ MENU: tuple[Draft, ...] = (
     *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 5,
     *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 5,
 )
-"""What an event may be, weighted; at most as many as there are genes."""
+"""The events, weighted by repetition; there are at most EVENT_GENES."""
 
 
 def program_from(
@@ -159,31 +159,33 @@ def program_from(
     mask: Iterable[str],
     subject: Subject,
 ) -> Program:
-    """The program that `genes` stand for, a pair for each event: which, and its details.
+    """The program that `genes` encode, in a pair for each event: which one, and its details.
 
-    `fit`: names of the parameters that the subject can train; `mask`: of those that are frozen at first. A program ends
-    with a step, so that what came before shows.
+    `fit` has the names of the parameters that the subject can train, and `mask` of those that are
+    frozen at first. A program ends with a step, which shows the effect of the last event.
     """
     events: list[AnyEvent] = []
     frozen = frozenset(mask)
     for which, detail in genes:
-        event = able(
+        event = adapt_event(
             MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen)),
             subject,
             architecture,
         )
-        frozen = course((event,), frozen)[0].step
+        frozen = frozen_at_events((event,), frozen)[0].step
         events.append(event)
     if not isinstance(events[-1], Step):
-        events.append(able(Step(), subject, architecture))
+        events.append(adapt_event(Step(), subject, architecture))
     return tuple(events)
 
 
-def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEvent:
+def adapt_event(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEvent:
     """The event, or the nearest to it that the subject and the network can do."""
     if not isinstance(event, Step):
         return (
-            able(Step(), subject, architecture) if type(event).__name__ in subject.unable else event
+            adapt_event(Step(), subject, architecture)
+            if type(event).__name__ in subject.unable
+            else event
         )
     if subject.backward == "fused":
         return Step(set_to_none=event.set_to_none, zeroed_by=event.zeroed_by)
@@ -207,8 +209,8 @@ def able(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEv
         event = msgspec.structs.replace(event, drop="none")
     if event.after_forward and architecture.recomputes:
         event = msgspec.structs.replace(event, after_forward=())
-    if event.changes and subject.backward == "create-graph":
-        # The optimizer goes through the graph once more, and through that of leftover gradients, which is gone.
+    if event.mask_changes and subject.backward == "create-graph":
+        # The optimizer differentiates the graph of all gradients. That of leftover ones is gone.
         event = msgspec.structs.replace(event, after_forward=(), after_backward=event.clips)
     if ("scaler" if event.scaled else event.amp) in subject.unable or not architecture.autocasts:
         event = msgspec.structs.replace(event, amp="none")

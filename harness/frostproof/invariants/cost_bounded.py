@@ -78,7 +78,7 @@ def casts_again(trial: Trial, record: EventRecord) -> bool:
         kinds = {type(layer) for layer in _within(place.layer)}
         often = 0 if Embedding in kinds else 2 if GRU in kinds else 1  # an embedding casts nothing
         uses.update(dict.fromkeys(place.uses, often))
-    return any(uses[position] > 1 for position in record.mask.forward)
+    return any(uses[position] > 1 for position in record.mask.in_forward)
 
 
 def _within(layer: Layer) -> Iterator[Layer]:

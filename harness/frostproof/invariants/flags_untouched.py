@@ -1,7 +1,7 @@
 """An optimizer changes weights and its own state, and nothing else."""
 
 from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
-from frostproof.spec.program import changes
+from frostproof.spec.program import mask_changes
 from frostproof.training.observation import EventRecord, Trial
 
 GROUP_IDS = '[id(p) for group in optimizer.param_groups for p in group["params"]]'
@@ -48,7 +48,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
         if observed.default_dtype is not None:
             yield DEFAULT_DTYPE.breach(record, role, None, *observed.default_dtype)
         if not observed.groups_kept:
-            own = EDITED_GROUPS if changes(record.event) else OWN_GROUPS
+            own = EDITED_GROUPS if mask_changes(record.event) else OWN_GROUPS
             kind = own if observed.group_order is None else GROUPS
             yield kind.breach(record, role, expected=observed.group_order)
         yield HELD

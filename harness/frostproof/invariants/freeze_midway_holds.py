@@ -21,7 +21,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     if not isinstance(record.event, Step | Freeze | ZeroGrad | BackwardUnderNoGrad):
         return  # an optimizer may legitimately swap weights when its mode changes
     case = trial.case
-    frozen = [i for i in case.frozen_midway if i in record.mask.step and _warm(trial, record, i)]
+    frozen = [i for i in case.frozen_midway if i in record.mask.at_step and _warm(trial, record, i)]
     for role, observed in record.observations.items():
         grads = observed.grads_at_step
         keeps_state = trial.subject.per_parameter and not observed.state_lost
@@ -41,7 +41,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 def _warm(trial: Trial, record: EventRecord, i: int) -> bool:
     """Whether parameter `i` was trained before this event."""
     return any(
-        grads is not None and grads[i] is not None and i not in each.mask.step
+        grads is not None and grads[i] is not None and i not in each.mask.at_step
         for each in trial.records[: record.number]
         for grads in [each.observations["a"].grads_at_step]
     )

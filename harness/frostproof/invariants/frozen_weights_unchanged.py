@@ -10,7 +10,7 @@ MOVED = moved("approach {approach} moved a frozen parameter", " {at}: {change}")
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
     for role in record.observations:
-        yield from unmoved(MOVED, record, role, record.mask.never)
+        yield from unmoved(MOVED, record, role, record.mask.frozen_so_far)
 
 
 INVARIANT = Invariant(

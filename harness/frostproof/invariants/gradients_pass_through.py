@@ -9,7 +9,7 @@ AB = Comparison("freezing changes the gradient of a trainable parameter", exact=
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
     mask, observations = record.mask, record.observations
-    trained = tuple(i for i in mask.trainable if i not in (*mask.forward, *mask.backward))
+    trained = tuple(i for i in mask.trainable if i not in (*mask.in_forward, *mask.in_backward))
     if trained and all(observations[role].grads_after_backward for role in ("a", "b")):
         yield from AB.compare(trial, record, ("a", "b"), ("gradients",), trained)
 

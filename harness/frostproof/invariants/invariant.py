@@ -9,7 +9,7 @@ from typing import Any, Literal
 from frostproof.errors import ViolationError
 from frostproof.invariants.messages import at, change, numbers
 from frostproof.spec.architecture import expression
-from frostproof.spec.case import Positions, Role, parameters
+from frostproof.spec.case import Positions, Role, parameters_expression
 from frostproof.training.observation import Crash, EventRecord, Observation, Trial
 from frostproof.training.source import Block, Statement, block
 
@@ -323,7 +323,7 @@ class ShownBreach:
     @property
     def listed(self) -> str:
         """An expression for the parameters that were expected, in their order."""
-        return parameters(self.case, self.expected)
+        return parameters_expression(self.case, self.expected)
 
     @property
     def train_both(self) -> str:

@@ -57,7 +57,11 @@ def trains(
     slowly may miss as many as it takes.
     """
     for i in positions:
-        untrained = i in (trial.case.course[since - 1].never if since else trial.case.frozen)
+        untrained = i in (
+            trial.case.mask_timeline[since - 1].frozen_so_far
+            if since
+            else trial.case.initially_frozen
+        )
         patience = max(1 if untrained else 2, trial.subject.patience)
         missed = []
         for each in trial.records[since:]:

@@ -25,7 +25,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     before, after = observed.grads_after_zero_grad, observed.grads_after_backward
     if before is None or after is None:
         return
-    for i in record.mask.backward:
+    for i in record.mask.in_backward:
         if after[i] != before[i]:
             kind = ALLOCATED if before[i] is None else CHANGED
             yield kind.breach(record, "a", i, before[i], after[i])

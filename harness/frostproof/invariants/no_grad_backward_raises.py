@@ -69,7 +69,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 def _has_graph(trial: Trial, record: EventRecord) -> bool:
     """Whether a trainable leaf, or samples that require grad, are upstream of A's loss."""
     case = trial.case
-    return case.architecture.graph(record.mask.forward, case.differentiable_input)[-1]
+    return case.architecture.graph(record.mask.in_forward, case.differentiable_input)[-1]
 
 
 INVARIANT = Invariant(

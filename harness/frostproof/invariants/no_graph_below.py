@@ -56,7 +56,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     activations, case = record.observations["a"].activations, trial.case
     if activations is None:
         return
-    graph = case.architecture.graph(record.mask.forward, case.differentiable_input)
+    graph = case.architecture.graph(record.mask.in_forward, case.differentiable_input)
     for place, found, upstream in zip(case.architecture.places, activations, graph, strict=True):
         leaf = f"{'a' if upstream else 'no'} leaf upstream of it requires grad"
         kind = None

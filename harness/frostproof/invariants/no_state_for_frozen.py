@@ -14,7 +14,7 @@ HAS_STATE = Kind(
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
     observed = record.observations["a"]
-    for i in record.mask.never if observed.owned else ():
+    for i in record.mask.frozen_so_far if observed.owned else ():
         if i in observed.stateful:
             yield HAS_STATE.breach(record, "a", i)
         yield HELD

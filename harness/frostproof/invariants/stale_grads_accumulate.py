@@ -53,7 +53,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     before, after = b.grads_after_zero_grad, b.grads_after_backward
     if not isinstance(event, Step) or before is None or after is None:
         return
-    frozen = [i for i in mask.forward if i in mask.backward]
+    frozen = [i for i in mask.in_forward if i in mask.in_backward]
     dense = [i for i in frozen if not trial.case.parameters[i].sparse]
     left = _left_before(trial, record) if event.zeroed_by == "optimizer" else None
     for i in dense:

@@ -12,7 +12,7 @@ PAIRS: tuple[tuple[Role, Role], ...] = (("b", "cleared"), ("b", "second"), ("b",
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
     mask = record.mask
-    if mask.trainable and mask.step and isinstance(record.event, Step):
+    if mask.trainable and mask.at_step and isinstance(record.event, Step):
         for roles in PAIRS:
             yield from CLEARING.compare(trial, record, roles, ("weights",), mask.trainable)
 

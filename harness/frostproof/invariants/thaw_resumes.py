@@ -3,7 +3,7 @@
 from frostproof.invariants.assertions import stuck
 from frostproof.invariants.invariant import Invariant, Judgements
 from frostproof.invariants.movement import trains
-from frostproof.spec.program import Thaw, changes
+from frostproof.spec.program import Thaw, mask_changes
 from frostproof.training.observation import EventRecord, Trial
 
 STUCK = stuck(
@@ -14,7 +14,7 @@ STUCK = stuck(
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
     for earlier in trial.records if record.last else ():
-        thaws = (each for each in changes(earlier.event) if isinstance(each, Thaw))
+        thaws = (each for each in mask_changes(earlier.event) if isinstance(each, Thaw))
         positions = (trial.case.positions[name] for each in thaws for name in each.names)
         thawed = tuple(i for i in positions if _trains_since(trial, earlier.number, i))
         yield from trains(STUCK, trial, record, "a", earlier.number, thawed)
@@ -23,7 +23,9 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 
 def _trains_since(trial: Trial, number: int, i: int) -> bool:
     """Whether parameter `i` was frozen before the event with this number, and never since."""
-    frozen = trial.case.frozen if number == 0 else trial.case.course[number - 1].step
+    frozen = (
+        trial.case.initially_frozen if number == 0 else trial.case.mask_timeline[number - 1].at_step
+    )
     return i in frozen and all(i in record.mask.trainable for record in trial.records[number:])
 
 

@@ -1,1 +1,1 @@
-"""Optimizers under test: how a target is found, built, stepped and probed, and which failures of torch are known."""
+"""Optimizers under test: found by their targets, probed, and their known failures."""

@@ -1,11 +1,11 @@
-"""Discovery: the subjects of a class or function, as its signature tells them. What it can do is for the probe to find."""
+"""Discovery: the subjects of a class or function by its signature. The probe finds the rest."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import inspect
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,7 +16,7 @@ from torch.optim.optimizer import required
 
 from frostproof.errors import UsageError
 from frostproof.generation.hyperparameters import space_of
-from frostproof.optimizers.known_failures import FINDINGS
+from frostproof.optimizers.known_failures import KNOWN_FAILURES
 from frostproof.spec.subject import Closure, Subject
 
 IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
@@ -26,38 +26,33 @@ IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
     "differentiable": (("differentiable", True),),
     "line_search_fn": (("default", None), ("strong_wolfe", "strong_wolfe")),
 }
-"""Constructor argument that chooses an implementation -> variants, each with its value."""
+"""Constructor argument that selects an implementation -> variants, each with its value."""
 
 PLAIN = ("forloop", "default")
-"""Variants that are what an optimizer does where nobody chooses. They exist on every device."""
+"""Variants that an optimizer uses by default. They exist on every device."""
+
+_ITERATIONS = (
+    *("num_iterations", "total_iterations", "max_iterations", "num_steps", "total_steps"),
+    *("max_steps", "train_steps", "training_steps", "num_training_steps", "total_training_steps"),
+    "t_total",
+)
+_EPOCHS = ("epochs", "num_epochs", "total_epochs", "max_epochs")
+_PER_EPOCH = (
+    "steps_per_epoch",
+    "batches_per_epoch",
+    "num_batches_per_epoch",
+    "iterations_per_epoch",
+)
 
 SANE: dict[str, Any] = {
     "lr": 0.1,
-    **dict.fromkeys(
-        (
-            "num_iterations",
-            "total_iterations",
-            "max_iterations",
-            "num_steps",
-            "total_steps",
-            "max_steps",
-        ),
-        100,
-    ),
-    **dict.fromkeys(
-        ("train_steps", "training_steps", "num_training_steps", "total_training_steps", "t_total"),
-        100,
-    ),
-    **dict.fromkeys(("epochs", "num_epochs", "total_epochs", "max_epochs"), 10),
-    **dict.fromkeys(
-        ("steps_per_epoch", "batches_per_epoch", "num_batches_per_epoch", "iterations_per_epoch"),
-        10,
-    ),
+    **dict.fromkeys(_ITERATIONS, 100),
+    **dict.fromkeys((*_EPOCHS, *_PER_EPOCH), 10),
     **dict.fromkeys(("num_data", "dataset_size", "num_samples"), 8),
     "batch_size": 2,
     "base_optimizer": torch.optim.SGD,
 }
-"""What to give for an argument that has no default, or has None for one and does not work with it."""
+"""Values for arguments that have no default, or whose default of None does not work."""
 
 TAKES = {
     "model": "model",
@@ -66,71 +61,34 @@ TAKES = {
     "optimizer": "optimizer",
     "base_optimizer": "optimizer",
 }
-"""Name of the first argument -> what it takes, where that is no list of parameters."""
+"""Name of the first argument -> what it takes, if that is not a list of parameters."""
 
 
-_REQUIRED = (inspect.Parameter.empty, required)
-"""Defaults that say that there is none; torch's own is found in older libraries."""
+_NO_DEFAULT = (inspect.Parameter.empty, required)
+"""Defaults that mean that there is none; older libraries use that of torch."""
 
 
 def base_optimizer(groups: Any) -> Optimizer:
-    """What an optimizer that wraps another is given to wrap."""
+    """The optimizer that is wrapped by those that wrap one."""
     return torch.optim.SGD(groups, lr=0.1)
 
 
 def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject]:
-    """The subjects of an optimizer class, or of a function that returns an optimizer, each implementation by itself.
+    """The subjects of an optimizer class, or of a function that returns an optimizer.
 
-    `fields` are those of a Subject, and stand for what its signature does not tell. A Subject is returned as it is. Raises
+    There is one for each of its implementations. `fields` are fields of a Subject, and override
+    those that its signature tells. A Subject is returned with these fields replaced. Raises
     UsageError, one line, for anything else.
     """
-    if "expected_failures" in fields:  # in the place of those on record, whose cases go with them
+    if "expected_failures" in fields:  # they override the recorded ones, and the cases of those
         fields = {"known_cases": {}, **fields}
     if isinstance(optimizer, Subject):
         return [replace(optimizer, target=target or optimizer.target, **fields)]
-    target = (
-        target
-        or f"{getattr(optimizer, '__module__', '?')}:{getattr(optimizer, '__qualname__', repr(optimizer))}"
-    )
-    if not callable(optimizer) or (
-        isinstance(optimizer, type) and not issubclass(optimizer, Optimizer)
-    ):
-        kind = "a class" if isinstance(optimizer, type) else f"of type {type(optimizer).__name__}"
-        raise UsageError(
-            f"{target!r} is {kind}, and no optimizer: "
-            f"name a subclass of torch.optim.Optimizer, a Subject, or a function that returns an optimizer"
-        )
-    if optimizer is Optimizer:
-        raise UsageError(f"{target!r} is the abstract base class: name a subclass of it")
-    first, names = _arguments(optimizer)
-    without = [
-        name for name, default in names.items() if any(default is each for each in _REQUIRED)
-    ]
-    second = next(iter(names), "")
-    takes = fields.get("takes") or (
-        "two-lists" if _are_two_lists(first, second, without) else TAKES.get(first, "parameters")
-    )
-    if takes == "two-lists":
-        without = [name for name in without if name != second]
-    arguments = {
-        **{name: SANE[name] for name in without if name in SANE},
-        **fields.get("arguments", {}),
-    }
-    found: dict[str, Any] = {
-        "factory": optimizer,
-        "takes": takes,
-        "base": base_optimizer if takes == "optimizer" else None,
-        "per_parameter": takes in ("parameters", "named-parameters"),
-        "groups": takes not in ("model", "two-lists"),
-        "backward": "fused" if hasattr(optimizer, "fused_backward") else "plain",
-        "closure": closure_of(optimizer),
-        "modes": isinstance(optimizer, type) and has_modes(optimizer),
-        "arguments": arguments,
-        "space": space_of(names),
-        "needs": tuple(name for name in without if name not in arguments),
-        "version": _version(optimizer),
-        "discovered": True,
-    }
+    module = getattr(optimizer, "__module__", "?")
+    target = target or f"{module}:{getattr(optimizer, '__qualname__', repr(optimizer))}"
+    _check_optimizer(optimizer, target)
+    found = _fields_of_signature(optimizer, fields)
+    _, names = _arguments(optimizer)
     variants = [(fields["variant"], {})] if "variant" in fields else _variants(names)
     return [
         Subject(
@@ -141,15 +99,56 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
                 **_known(optimizer, None),
                 **_known(optimizer, variant),
                 **fields,
-                "arguments": {**arguments, **given},
+                "arguments": {**found["arguments"], **given},
             }
         )
         for variant, given in variants
     ]
 
 
+def _check_optimizer(optimizer: Any, target: str) -> None:
+    """Raise UsageError unless it is an optimizer class or a function."""
+    if optimizer is Optimizer:
+        raise UsageError(f"{target!r} is the abstract base class: name a subclass of it")
+    is_class = isinstance(optimizer, type)
+    if not callable(optimizer) or (is_class and not issubclass(optimizer, Optimizer)):
+        kind = "a class" if is_class else f"of type {type(optimizer).__name__}"
+        raise UsageError(
+            f"{target!r} is {kind}, not an optimizer: name a subclass of torch.optim.Optimizer, "
+            "a Subject, or a function that returns an optimizer"
+        )
+
+
+def _fields_of_signature(optimizer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a Subject that a class or function itself tells, beside those given."""
+    first, names = _arguments(optimizer)
+    required = [name for name, default in names.items() if any(default is n for n in _NO_DEFAULT)]
+    second = next(iter(names), "")
+    two_lists = _are_two_lists(first, second, required)
+    takes = given.get("takes") or ("two-lists" if two_lists else TAKES.get(first, "parameters"))
+    if takes == "two-lists":
+        required = [name for name in required if name != second]
+    sane = {name: SANE[name] for name in required if name in SANE}
+    arguments = {**sane, **given.get("arguments", {})}
+    return {
+        "factory": optimizer,
+        "takes": takes,
+        "base": base_optimizer if takes == "optimizer" else None,
+        "per_parameter": takes in ("parameters", "named-parameters"),
+        "groups": takes not in ("model", "two-lists"),
+        "backward": "fused" if hasattr(optimizer, "fused_backward") else "plain",
+        "closure": closure_of(optimizer),
+        "modes": isinstance(optimizer, type) and has_modes(optimizer),
+        "arguments": arguments,
+        "space": space_of(names),
+        "needs": tuple(name for name in required if name not in arguments),
+        "version": _version(optimizer),
+        "discovered": True,
+    }
+
+
 def _variants(names: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
-    """The implementations that can be chosen by arguments with these names, each with its argument; a plain one comes first."""
+    """The implementations that these arguments select, with their arguments; a plain one first."""
     found = [
         (variant, {argument: value})
         for argument in IMPLEMENTATIONS
@@ -162,7 +161,7 @@ def _variants(names: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
 def _are_two_lists(first: str, second: str, required: Collection[str]) -> bool:
     """Whether the first two arguments are lists of parameters, the matrices first.
 
-    Where the name of the second speaks of matrices, they are the other way round, and nothing here can build it.
+    If the second is named after matrices, their order is reversed, and no way here can build it.
     """
     lists = all(name == "params" or name.endswith("_params") for name in (first, second))
     return (
@@ -171,7 +170,7 @@ def _are_two_lists(first: str, second: str, required: Collection[str]) -> bool:
 
 
 def sane_in_place_of_none(factory: Any) -> dict[str, Any]:
-    """Values for those arguments whose default is None, where any are known by name."""
+    """Values of SANE for the arguments whose default is None."""
     return {
         name: SANE[name]
         for name, default in _arguments(factory)[1].items()
@@ -180,13 +179,13 @@ def sane_in_place_of_none(factory: Any) -> dict[str, Any]:
 
 
 def _known(found: Any, variant: str | None) -> dict[str, Any]:
-    """What is on record of this optimizer, as fields of its Subject."""
+    """The recorded fields of this optimizer's Subject."""
     name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    return FINDINGS.get((name, variant), {})
+    return KNOWN_FAILURES.get((name, variant), {})
 
 
 def _arguments(factory: Any) -> tuple[str, dict[str, Any]]:
-    """Name of the first argument, and the names of the keyword arguments after it, each with its default."""
+    """The name of the first argument, and the keyword arguments after it with their defaults."""
     try:
         first, *others = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -197,20 +196,20 @@ def _arguments(factory: Any) -> tuple[str, dict[str, Any]]:
 
 
 def has_modes(found: Any) -> bool:
-    """Whether a class, or an optimizer that is built, has train() and eval()."""
+    """Whether a class, or an optimizer, has train() and eval()."""
     return all(callable(getattr(found, mode, None)) for mode in ("train", "eval"))
 
 
 def closure_of(found: Any) -> Closure:
-    """Whether step() of a class, or of an optimizer that is built, has room for a closure; whether it insists on one is for the
-    probe to find."""
+    """Whether step() of a class, or of an optimizer, takes a closure.
+
+    The probe finds whether an optional one is required after all.
+    """
     step = getattr(found, "step", None)
     if step is None:
         return "optional"
-    if hasattr(found, "first_step") and hasattr(
-        found, "second_step"
-    ):  # as in every implementation of SAM
-        return "after-backward"
+    if hasattr(found, "first_step") and hasattr(found, "second_step"):
+        return "after-backward"  # these are the names in every implementation of SAM
     try:
         parameters = [
             p
@@ -231,7 +230,7 @@ def closure_of(found: Any) -> Closure:
 
 
 def _version(found: Any) -> str:
-    """Version of the distribution that has it; empty where there is none."""
+    """The version of its distribution; empty if there is none."""
     package = getattr(found, "__module__", "").partition(".")[0]
     try:
         return importlib.metadata.version(_distribution(package))

@@ -1,7 +1,7 @@
-"""The registry: subjects that are known by their targets, so that nothing has to be found out about them.
+"""The registry: the stated subjects of targets, which are used in place of discovery.
 
-A distribution brings them by an entry point in the group `frostproof.subjects`, which is a Subject, a list of them, or a
-function that returns either; a test suite registers its own in code.
+A distribution states them by an entry point in the group `frostproof.subjects`: a Subject, a list
+of them, or a function that returns either. A test suite registers its own in code.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _REGISTERED: dict[str, list[Subject]] = {}
 
 
 def register(*subjects: Subject) -> None:
-    """Let `frostproof check` and the suite use these subjects for their targets. The last one of a target and variant stands."""
+    """Use these subjects for their targets. A later one replaces that of the same variant."""
     for subject in subjects:
         if not isinstance(subject, Subject):
             raise UsageError(f"cannot register {subject!r:.80}: give a frostproof.Subject")
@@ -31,34 +31,37 @@ def register(*subjects: Subject) -> None:
         _REGISTERED[subject.target] = [*others, subject]
 
 
-def registered(target: str) -> list[Subject]:
-    """The subjects that stand for a target; none where it is not registered."""
-    return _REGISTERED.get(target) or brought()[0].get(target) or zoo.subjects_of(target)
+def registered_subjects(target: str) -> list[Subject]:
+    """The stated subjects of a target; none if it is not registered."""
+    return (
+        _REGISTERED.get(target) or entry_point_subjects()[0].get(target) or zoo.subjects_of(target)
+    )
 
 
-def targets() -> list[str]:
-    """The targets that are registered, sorted."""
-    return sorted({*_REGISTERED, *brought()[0]})
+def registered_targets() -> list[str]:
+    """The registered targets, sorted."""
+    return sorted({*_REGISTERED, *entry_point_subjects()[0]})
 
 
 @cache
-def brought() -> tuple[dict[str, list[Subject]], list[str]]:
-    """What installed distributions bring, by target, and a line for each entry point that fails."""
+def entry_point_subjects() -> tuple[dict[str, list[Subject]], list[str]]:
+    """The subjects of installed distributions by target, and a line per entry point that fails."""
     found: dict[str, list[Subject]] = {}
     failures = []
     for point in sorted(entry_points(group=GROUP)):
         try:
-            for subject in _loaded(point):
+            for subject in _load_entry_point(point):
                 found.setdefault(subject.target, []).append(subject)
         except Exception as error:  # somebody else's code
             text = " ".join(str(error).split())
             failures.append(
-                f"entry point {point.name!r} of {GROUP} ({point.value}) raised {type(error).__name__}: {text:.200}"
+                f"entry point {point.name!r} of {GROUP} ({point.value}) raised "
+                f"{type(error).__name__}: {text:.200}"
             )
     return found, failures
 
 
-def _loaded(point: EntryPoint) -> Iterable[Subject]:
+def _load_entry_point(point: EntryPoint) -> Iterable[Subject]:
     loaded: Any = point.load()
     if callable(loaded) and not isinstance(loaded, Subject):
         loaded = loaded()

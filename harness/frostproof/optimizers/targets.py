@@ -1,4 +1,4 @@
-"""Targets: what a user names, `module:Name`, resolved to subjects that have yet to be probed."""
+"""Targets: what a user names, `module:Name`, resolved to subjects that are not probed yet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from frostproof.process.device import is_accelerator
 from frostproof.spec.subject import Subject
 
 ONLY_ON = {"capturable": "accelerators", "differentiable": "cpu"}
-"""Implementations that are looked at on some devices alone: captured graphs exist on accelerators, and what a
-differentiable optimizer can step does not depend on the device."""
+"""Variants that are tested on some devices only.
+
+Captured graphs exist on accelerators only; a differentiable optimizer is the same on every device.
+"""
 
 
 def exists_on(subject: Subject, device: str) -> bool:
@@ -29,22 +31,23 @@ def exists_on(subject: Subject, device: str) -> bool:
 
 
 def resolve(targets: Iterable[str]) -> list[Subject]:
-    """The subjects that `targets` name, each implementation by itself. Raises UsageError, one line, where one cannot be had."""
-    return [subject for target in targets for subject in _subjects(target)]
+    """The subjects of `targets`, one per implementation. Raises UsageError, one line."""
+    return [subject for target in targets for subject in _subjects_of(target)]
 
 
 def torch_optimizers() -> list[Subject]:
-    """Every optimizer class of torch.optim, found by looking, in each of its implementations."""
+    """The subjects of every optimizer class that torch.optim exports."""
     return resolve(["torch.optim:*"])
 
 
-def _subjects(target: str) -> list[Subject]:
+def _subjects_of(target: str) -> list[Subject]:
     module_name, colon, name = target.partition(":")
     if not colon or not module_name or not name:
         raise UsageError(
-            f"malformed target {target!r}: write module:Name, or 'module:*' for every optimizer class of the module"
+            f"malformed target {target!r}: write module:Name, "
+            "or 'module:*' for every optimizer class of the module"
         )
-    module = imported(module_name, target)
+    module = import_for_target(module_name, target)
     if name == "*":
         classes = _exported(module)
         if not classes:
@@ -55,7 +58,7 @@ def _subjects(target: str) -> list[Subject]:
         return [
             subject
             for each, optimizer in found.items()
-            for subject in registry.registered(each) or subjects(optimizer, each)
+            for subject in registry.registered_subjects(each) or subjects(optimizer, each)
         ]
     if not hasattr(module, name):
         candidates = _exported(module) or [
@@ -64,12 +67,12 @@ def _subjects(target: str) -> list[Subject]:
         has = (
             f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
         )
-        raise UsageError(f"unknown optimizer {target!r}: {has}.{nearest(name, candidates)}")
-    return registry.registered(target) or subjects(getattr(module, name), target)
+        raise UsageError(f"unknown optimizer {target!r}: {has}.{did_you_mean(name, candidates)}")
+    return registry.registered_subjects(target) or subjects(getattr(module, name), target)
 
 
-def imported(name: str, target: str) -> ModuleType:
-    """The module that a target names. Raises UsageError where there is none, or it cannot be imported."""
+def import_for_target(name: str, target: str) -> ModuleType:
+    """The module of a target. Raises UsageError if it is missing or cannot be imported."""
     try:
         return importlib.import_module(name)
     except Exception as error:
@@ -79,7 +82,8 @@ def imported(name: str, target: str) -> ModuleType:
             and (name == error.name or name.startswith(f"{error.name}."))
         ):
             raise UsageError(
-                f"unknown module {name!r} in target {target!r}: install it, or run where it can be imported.{_nearest_module(name)}"
+                f"unknown module {name!r} in target {target!r}: install it, "
+                f"or run where it can be imported.{_suggest_module(name)}"
             ) from None
         text = " ".join(str(error).split())
         raise UsageError(
@@ -88,13 +92,13 @@ def imported(name: str, target: str) -> ModuleType:
         ) from None
 
 
-def nearest(name: str, candidates: Sequence[str]) -> str:
-    """A question whether the most similar of the candidates was meant; empty where none is similar."""
+def did_you_mean(name: str, candidates: Sequence[str]) -> str:
+    """A question with the most similar candidate; empty if none is similar."""
     near = difflib.get_close_matches(name, candidates, n=1)
     return f" Did you mean {near[0]}?" if near else ""
 
 
-def _nearest_module(name: str) -> str:
+def _suggest_module(name: str) -> str:
     parent, _, last = name.rpartition(".")
     try:
         path = importlib.import_module(parent).__path__ if parent else None
@@ -107,7 +111,7 @@ def _nearest_module(name: str) -> str:
 
 
 def _exported(module: ModuleType) -> list[str]:
-    """Names of the optimizer classes that the module offers as its own, sorted."""
+    """The names of the optimizer classes that the module exports, without imported ones, sorted."""
     package = module.__name__.partition(".")[0]
     public = getattr(module, "__all__", None) or [
         name for name in vars(module) if not name.startswith("_")

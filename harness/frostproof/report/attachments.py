@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from frostproof.errors import CaseError
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
-from frostproof.spec.casefile import CaseFile, bounded, load
+from frostproof.spec.casefile import CaseFile, load_case
+from frostproof.spec.saved_files import read_bounded
 
 LARGEST_SCRIPT = 1 << 18
 """Bytes of a script that is read."""
@@ -65,7 +66,7 @@ def _read_case(
 ) -> tuple[Path, CaseFile] | tuple[None, None]:
     path = _inside(name, ".json", folders)
     try:
-        return (None, None) if path is None else (path, load(path))
+        return (None, None) if path is None else (path, load_case(path))
     except CaseError:
         return None, None
 
@@ -73,7 +74,7 @@ def _read_case(
 def _read_script(name: str | None, folders: Sequence[Path]) -> str | None:
     path = _inside(name, ".py", folders)
     try:
-        content = None if path is None else bounded(path, LARGEST_SCRIPT, "script")
+        content = None if path is None else read_bounded(path, LARGEST_SCRIPT, "script")
     except CaseError:
         return None
     return None if content is None else content.decode("utf-8", "replace")

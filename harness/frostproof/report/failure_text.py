@@ -52,7 +52,7 @@ def failure_text(verification: Verification, folder: Path, doubtful: Collection[
 
 
 def _case_lines(verification: Verification, case: Case, event: int) -> Iterator[str]:
-    frozen = case.course[event].step if event >= 0 else case.frozen
+    frozen = case.mask_timeline[event].at_step if event >= 0 else case.initially_frozen
     code = network_code(case.architecture, frozen)
     yield from ("", *(f"    {line}" for line in code.splitlines()), "")
     optimizer = f"{verification.subject.name}({hyperparameter_text(case)})"

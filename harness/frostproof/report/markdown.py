@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 
 from frostproof.errors import one_line
-from frostproof.results.baseline import changes
+from frostproof.results.baseline import compare
 from frostproof.results.rows import Results, SubjectRow
 
 STEP_SUMMARY_LIMIT = 1 << 20
@@ -80,7 +80,7 @@ def _faults(row: SubjectRow, *statuses: str) -> Iterator[str]:
 
 def _changes(results: Results, baseline: Results) -> Iterator[str]:
     names = {row.key: code_span(row.name) for row in results.subjects}
-    found = changes(results, baseline)
+    found = compare(results, baseline)
     for change in ("new", "fixed", "still"):
         for (target, variant, device, identity), each in found.items():
             if each == change:

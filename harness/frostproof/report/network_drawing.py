@@ -68,7 +68,11 @@ class NetworkDrawing(NamedTuple):
 def draw_network(case: Case, place: ViolationPlace) -> NetworkDrawing:
     """The network of a case, with its frozen parameters at the event of the violation if that is
     known, otherwise at the start."""
-    frozen = frozenset(case.course[place.event].step if place.event is not None else case.frozen)
+    frozen = frozenset(
+        case.mask_timeline[place.event].at_step
+        if place.event is not None
+        else case.initially_frozen
+    )
     layers = case.architecture.places
     flows = case.architecture.graph(frozen, case.differentiable_input)
     named = [i for i, layer in enumerate(layers) if set(layer.uses) & set(place.parameters)]

@@ -1,1 +1,1 @@
-"""Results as data: the rows of a run, their files, and what changed since an earlier run."""
+"""Results as data: the rows of a run, their files, and the comparison with an earlier run."""

@@ -1,4 +1,4 @@
-"""What changed since an earlier run."""
+"""The comparison of a run with an earlier one, its baseline."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from frostproof.results.rows import Results
 
 Change = Literal["new", "fixed", "still"]
 Key = tuple[str, str, str, str]
-"""Target, variant, device, and the id of an invariant; or `crashed`, of a subject that ended its process."""
+"""Target, variant, device, and the id of an invariant, or `crashed` if the process ended."""
 
 
-def changes(now: Results, before: Results) -> dict[Key, Change]:
-    """What is violated now and was not before, the other way round, and both times. What is doubtful counts as violated.
+def compare(now: Results, before: Results) -> dict[Key, Change]:
+    """Which violations are new, fixed, or still there. Doubtful ones count as violations.
 
-    What is no longer judged is not fixed; nor is what was not seen again in a subject that is still violated, as a search
-    ends at the first that it finds.
-
-    For example `{('mylib:Lion', 'default', 'cpu', 'thaw-resumes'): 'new'}`.
+    A violation is fixed only if its invariant was judged again and held, and its subject has no
+    other violation.
     """
     found, old = _verdicts(now), _verdicts(before)
     broken = {key[:3] for key, violated in found.items() if violated}
@@ -33,9 +31,9 @@ def changes(now: Results, before: Results) -> dict[Key, Change]:
     return result
 
 
-def told(now: Results, before: Results) -> Iterator[str]:
-    """The same in lines: how many there are of each, and what is new or fixed by its name."""
-    found, names = changes(now, before), {row.key: row.name for row in now.subjects}
+def comparison_lines(now: Results, before: Results) -> Iterator[str]:
+    """A line with the counts, and a line for each new or fixed violation."""
+    found, names = compare(now, before), {row.key: row.name for row in now.subjects}
     counts = Counter(found.values())
     doubtful = {
         (*row.key, each.id)
@@ -44,15 +42,19 @@ def told(now: Results, before: Results) -> Iterator[str]:
         if each.status == "doubtful"
     }
     or_doubtful = " or doubtful" if doubtful & found.keys() else ""
-    yield f"since the last results: {counts['new']} new, {counts['fixed']} fixed, {counts['still']} still violated{or_doubtful}"
+    yield (
+        f"since the last results: {counts['new']} new, {counts['fixed']} fixed, "
+        f"{counts['still']} still violated{or_doubtful}"
+    )
     for change in ("new", "fixed"):
         for key, each in found.items():
             if each == change:
-                yield f"  {change}: {names[key[:3]]} on {key[2]}: {key[3]}{' (doubtful)' if key in doubtful else ''}"
+                mark = " (doubtful)" if key in doubtful else ""
+                yield f"  {change}: {names[key[:3]]} on {key[2]}: {key[3]}{mark}"
 
 
-def grave(now: Results, before: Results | None) -> bool:
-    """Whether anything is new that is wrong, doubtful or crashes; without results from before, all is new."""
+def has_new_failure(now: Results, before: Results | None) -> bool:
+    """Whether a violation is new, costs aside. Without an earlier run, every violation is new."""
     costs = {
         (*row.key, each.id)
         for row in now.subjects
@@ -60,11 +62,11 @@ def grave(now: Results, before: Results | None) -> bool:
         if each.severity == "cost"
     }
     old = Results(now.environment, [], now.totals) if before is None else before
-    return any(change == "new" and key not in costs for key, change in changes(now, old).items())
+    return any(change == "new" and key not in costs for key, change in compare(now, old).items())
 
 
 def _verdicts(results: Results) -> Mapping[Key, bool]:
-    """What was judged -> whether it was seen violated, shown by a script or not."""
+    """For each judged invariant whether it was violated, doubtful or not."""
     found: dict[Key, bool] = {}
     for row in results.subjects:
         if row.status != "unusable":

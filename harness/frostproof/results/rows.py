@@ -1,4 +1,4 @@
-"""Results: what a run found, as data. The JSON form is fixed and versioned."""
+"""The results of a run as data. Their JSON is fixed and versioned."""
 
 from __future__ import annotations
 
@@ -14,46 +14,74 @@ import msgspec
 from frostproof.invariants.registry import INVARIANTS
 
 Status = Literal["held", "unusable", "doubtful", "violated", "crashed"]
-"""Of a subject, the worst last."""
+"""The status of a subject; the worst comes last."""
 RowStatus = Literal["not-applicable", "unreached", "held", "expected", "doubtful", "violated"]
-"""Of an invariant, what says most last. `doubtful`: seen violated in a trial, and not shown by its script."""
+"""The status of an invariant; the one that says most comes last.
+
+`doubtful`: a trial violated it, and the violation's script does not show that.
+"""
 STATUSES: tuple[Status, ...] = get_args(Status)
 ROW_STATUSES: tuple[RowStatus, ...] = get_args(RowStatus)
 
 
 class InvariantRow(msgspec.Struct):
-    """One invariant of one subject. `judged` and `violated` count trials; `case` and `reproducer` are file names.
-
-    `explained`: reason why a difference is no violation -> in how many trials it was the reason.
-    """
+    """One invariant of one subject."""
 
     id: str
     status: RowStatus
     severity: str
+
     judged: int = 0
+    """The number of trials that it judged."""
+
     violated: int = 0
+    """The number of trials that violated it."""
+
     message: str | None = None
+
     case: str | None = None
+    """The path of the file with the smallest case."""
+
     reproducer: str | None = None
+    """The path of the script that shows the violation."""
+
     explained: dict[str, int] = {}
+    """Id of an explanation -> the number of trials in which it explained a breach away."""
 
 
 class SubjectRow(msgspec.Struct):
-    """One implementation of one optimizer on one device. `case` and `reproducer` are files of one that crashed."""
+    """One implementation of one optimizer on one device."""
 
     target: str
     variant: str
     device: str
+
     version: str
+    """The version of the optimizer's distribution."""
+
     status: Status
+
     reason: str | None
+    """Why it is unusable, or how its process ended."""
+
     trials: int
+
     judgements: int
+    """The number of judgements of all invariants together."""
+
     seconds: float
+    """The time that its trials took, in all processes together."""
+
     facts: dict[str, Any]
+    """What is known besides the verdicts, such as `moves-on-zero-grad`."""
+
     invariants: list[InvariantRow]
+
     case: str | None = None
+    """The path of the case at which its process ended."""
+
     reproducer: str | None = None
+    """The path of the script that shows how its process ends."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -65,6 +93,8 @@ class SubjectRow(msgspec.Struct):
 
 
 class Environment(msgspec.Struct):
+    """Where and how a run was made."""
+
     frostproof: str
     torch: str
     hypothesis: str
@@ -72,21 +102,31 @@ class Environment(msgspec.Struct):
     platform: str
     devices: list[str]
     profile: str
+
     seed: int | None
+    """None if several runs with different seeds were merged."""
 
 
 class Totals(msgspec.Struct):
+    """Sums over all subjects."""
+
     subjects: int
     trials: int
     judgements: int
+
     violated: int
+    """Subjects that violate an invariant or crash."""
+
     unusable: int
+
     seconds: float
+    """The wall time of the run, or the sum of several."""
+
     doubtful: int = 0
 
 
 class Results(msgspec.Struct):
-    """Everything that a run found, in the form of `--json`."""
+    """The results of a run, as `--json` writes them."""
 
     environment: Environment
     subjects: list[SubjectRow]
@@ -97,23 +137,24 @@ class Results(msgspec.Struct):
     def to_json(self) -> bytes:
         """Return the JSON, in the lowest version of the format that can hold it.
 
-        Version 2 brought the status `doubtful`. Its other new fields are ignored by readers of version 1.
+        Version 2 added the status `doubtful`. Readers of version 1 ignore its other new fields.
         """
         statuses: set[str] = {row.status for row in self.subjects}
         statuses |= {each.status for row in self.subjects for each in row.invariants}
-        lowest = msgspec.structs.replace(self, version=2 if "doubtful" in statuses else 1)
+        version: Literal[1, 2] = 2 if "doubtful" in statuses else 1
+        lowest = msgspec.structs.replace(self, version=version)
         return msgspec.json.format(msgspec.json.encode(lowest), indent=1)
 
 
-def merged(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
-    """Rows of one subject on one device become one: counts add up, the worst status stays.
+def merge_rows(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
+    """Merge the rows of each subject on each device: counts add up, and the worst status stays.
 
-    Sorted, so that a file does not say which worker was the first to answer.
+    The rows are sorted, so that they do not depend on which worker answered first.
     """
     found: dict[tuple[str, str, str], SubjectRow] = {}
     for row in rows:
         if row.key in found:
-            _absorb(found[row.key], row)
+            _merge_into(found[row.key], row)
         else:
             found[row.key] = copy.deepcopy(row)
     places = {invariant.id: place for place, invariant in enumerate(INVARIANTS)}
@@ -122,7 +163,7 @@ def merged(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
     return sorted(found.values(), key=lambda row: row.key)
 
 
-def _absorb(known: SubjectRow, row: SubjectRow) -> None:
+def _merge_into(known: SubjectRow, row: SubjectRow) -> None:
     worse = STATUSES.index(row.status) > STATUSES.index(known.status)
     known.reason = (row.reason or known.reason) if worse else (known.reason or row.reason)
     known.status = row.status if worse else known.status
@@ -130,21 +171,21 @@ def _absorb(known: SubjectRow, row: SubjectRow) -> None:
     known.reproducer = row.reproducer if known.reproducer is None else known.reproducer
     known.trials += row.trials
     known.seconds += row.seconds
-    known.facts = _facts(known.facts, row.facts)
+    known.facts = _merge_facts(known.facts, row.facts)
     have = {each.id: each for each in known.invariants}
     for other in row.invariants:
         mine = have.get(other.id)
         if mine is None:
             known.invariants.append(copy.deepcopy(other))
         else:
-            _absorb_invariant(mine, other)
+            _merge_into_invariant(mine, other)
     known.judgements = sum(each.judged for each in known.invariants)
 
 
-def _absorb_invariant(mine: InvariantRow, other: InvariantRow) -> None:
+def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     mine.judged += other.judged
     mine.violated += other.violated
-    mine.explained = _added(mine.explained, other.explained)
+    mine.explained = _add_counts(mine.explained, other.explained)
     one, another = (
         (ROW_STATUSES.index(row.status), row.reproducer is not None) for row in (mine, other)
     )
@@ -153,17 +194,17 @@ def _absorb_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)
 
 
-def _added(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
+def _add_counts(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return dict(sorted((Counter(one) + Counter(other)).items()))
 
 
-def _facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What is known from two parts of a run: counts add up, of sizes the largest stays, anything else is the same in both."""
+def _merge_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Counts (integers) add up, and the largest size (float) stays; others are equal in both."""
     both = one | other
     for name in one.keys() & other.keys():
         mine, theirs = one[name], other[name]
         if isinstance(mine, dict):
-            both[name] = _added(mine, theirs)
+            both[name] = _add_counts(mine, theirs)
         elif isinstance(mine, float):
             both[name] = max(mine, theirs)
         elif isinstance(mine, int) and not isinstance(mine, bool):
@@ -185,6 +226,7 @@ def totals(subjects: list[SubjectRow], seconds: float) -> Totals:
 
 
 def environment(devices: Iterable[str], profile: str, seed: int | None) -> Environment:
+    """The environment of this process."""
     version = importlib.metadata.version
     return Environment(
         version("frostproof"),

@@ -1,1 +1,1 @@
-"""What a case is: a network, a frozen mask, parameter groups and a program, and the optimizer under test, as plain data."""
+"""Cases as plain data: a network, a mask, parameter groups, a program; and the optimizer tested."""

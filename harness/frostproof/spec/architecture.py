@@ -1,4 +1,4 @@
-"""A network as data: what it receives and its layers, in order."""
+"""A network as data: its input and its layers, in order."""
 
 from __future__ import annotations
 
@@ -28,26 +28,33 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-MAX_LAYERS, MAX_DEPTH = 256, 16
-MAX_SCALARS = 1_000_000
-"""Bounds on what a case from a file may ask for, far above what is ever drawn: layers, nesting, weights."""
+# Bounds on networks from files: layers, nesting and weights. Drawn networks stay far below them.
+FILE_MAX_LAYERS, FILE_MAX_DEPTH, FILE_MAX_SCALARS = 256, 16, 1_000_000
 
 
 class Input(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True):
-    """What one sample looks like: floats of `shape`, or, with a vocabulary, `shape` tokens below it."""
+    """One sample: floats or tokens."""
 
     shape: Shape
+    """Its shape, without the batch dimension."""
+
     vocabulary: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
+    """Tokens are integers below it; 0 if the samples are floats."""
 
 
 class Place(NamedTuple):
-    """A layer where it stands: its dotted path in the network, the shape of one sample that it receives, and the
-    positions in `architecture.parameters` of all parameters that it computes with, shared ones included."""
+    """A layer at its place in the network."""
 
     path: str
+    """Its dotted path."""
+
     layer: Layer
+
     shape: Shape
+    """The shape of one sample that it receives."""
+
     uses: tuple[int, ...]
+    """The positions in `architecture.parameters` of its parameters, shared ones included."""
 
 
 class Architecture(
@@ -55,8 +62,9 @@ class Architecture(
 ):
     """An `nn.Sequential` as data.
 
-    >>> [parameter.name for parameter in Architecture(Input((2,)), (Linear(3), Tanh())).parameters]
-    ['0.weight', '0.bias']
+    >>> network = Architecture(Input((2,)), (Linear(3), Linear(1, bias=False)))
+    >>> [parameter.name for parameter in network.parameters]
+    ['0.weight', '0.bias', '1.weight']
     """
 
     input: Input
@@ -64,7 +72,7 @@ class Architecture(
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
-        """Every layer that computes something, in the order of the forward pass; a nested Sequential is opened."""
+        """The layers in the order of the forward pass, those inside a Sequential included."""
         places: list[Place] = []
         count = 0
         for path, layer, shape in self._walk(self.layers, self.input.shape, ""):
@@ -76,7 +84,7 @@ class Architecture(
 
     @cached_property
     def parameters(self) -> tuple[ParameterSpec, ...]:
-        """Every parameter, in the order of `model.named_parameters()`."""
+        """The parameters in the order of `model.named_parameters()`."""
         return tuple(
             parameter._replace(name=f"{place.path}.{parameter.name}")
             for place in self.places
@@ -101,23 +109,24 @@ class Architecture(
 
     @cached_property
     def cuts(self) -> bool:
-        """Whether it has a layer that gradients reach under a condition only."""
+        """Whether some layer gets gradients only if its input requires grad."""
         return not all(place.layer.reaches(False) for place in self.places)
 
     @cached_property
     def autocasts(self) -> bool:
-        """Whether each of its layers can run under autocast."""
+        """Whether every layer can run under autocast."""
         return all(place.layer.autocasts for place in self.places)
 
     @cached_property
     def recomputes(self) -> bool:
-        """Whether backward runs a part of the forward pass again, which must find what it found before."""
+        """Whether backward runs part of the forward pass again."""
         return any(isinstance(place.layer, Checkpointed) for place in self.places)
 
     def graph(self, frozen: Collection[int], upstream: bool) -> tuple[bool, ...]:
         """For each place whether its output requires grad.
 
-        `frozen`: positions of the parameters with requires_grad=False. `upstream`: whether the samples require grad.
+        `frozen` has the positions of the parameters with requires_grad=False; `upstream` tells
+        whether the samples require grad.
         """
         outputs = []
         for place in self.places:
@@ -127,7 +136,7 @@ class Architecture(
         return tuple(outputs)
 
     def reached(self, frozen: Collection[int], upstream: bool) -> frozenset[int]:
-        """Positions of the parameters that a backward pass gives a gradient; arguments as for `graph`."""
+        """Positions of the parameters that get a gradient; the arguments are those of `graph`."""
         inputs = (upstream, *self.graph(frozen, upstream))
         return frozenset(
             i
@@ -138,69 +147,71 @@ class Architecture(
         )
 
     def check(self) -> None:
-        """Raise CaseError, in one line, where this is no network that torch can build, or one that is absurdly large."""
+        """Raise CaseError, one line, if torch cannot build the network, or it is too large."""
         self._check_count()
         if not self.layers or not self.parameters:
             raise CaseError(
                 "the architecture has no parameter: add a layer that has one, such as Linear(1)"
             )
-        if (scalars := sum(prod(parameter.shape) for parameter in self.parameters)) > MAX_SCALARS:
+        if (
+            scalars := sum(prod(parameter.shape) for parameter in self.parameters)
+        ) > FILE_MAX_SCALARS:
             raise CaseError(
-                f"the architecture has {scalars:,} weights: at most {MAX_SCALARS:,} are allowed"
+                f"the architecture has {scalars:,} weights: "
+                f"at most {FILE_MAX_SCALARS:,} are allowed"
             )
         for place in self.places:
             tokens = place is self.places[0] and self.input.vocabulary > 0
             if tokens != place.layer.takes_tokens:
                 raise CaseError(
-                    f"layer {place.path} is {place.layer!r}: an Embedding stands first, on an Input with a vocabulary"
+                    f"layer {place.path} is {place.layer!r}: "
+                    "an Embedding comes first, and its Input has a vocabulary"
                 )
 
     def _check_count(self) -> None:
-        """Count layers and nesting without recursion, before anything walks down them."""
+        """Count layers and nesting without recursion, which a file could make too deep."""
         level: list[Layer] = list(self.layers)
         count = depth = 0
         while level:
             count, depth = count + len(level), depth + 1
-            if count > MAX_LAYERS or depth > MAX_DEPTH:
+            if count > FILE_MAX_LAYERS or depth > FILE_MAX_DEPTH:
                 raise CaseError(
-                    f"the architecture is too large: at most {MAX_LAYERS} layers are allowed, nested at most {MAX_DEPTH} deep"
+                    f"the architecture is too large: at most {FILE_MAX_LAYERS} layers are allowed, "
+                    f"nested at most {FILE_MAX_DEPTH} deep"
                 )
             level = [inner for layer in level for inner in getattr(layer, "layers", ())]
 
     @cached_property
     def work(self) -> int:
-        """An upper bound on the multiplications of a forward pass of one sample, and on the numbers that it keeps."""
+        """An upper bound on the multiplications and the saved numbers of one sample."""
         return sum(place.layer.work(place.shape) for place in self.places)
 
     def source(self, device: str = "cpu", dtype: str = "float32") -> tuple[str, ...]:
-        """The statements that build the network as `model`, initialised from torch's global generator.
+        """The statements that build `model`, initialised from torch's global generator.
 
-        >>> Architecture(Input((2,)), (Linear(3), Tanh())).source()
-        ('model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())',)
+        >>> Architecture(Input((2,)), (Linear(3), Linear(1))).source()
+        ('model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))',)
         """
         factory = ([] if device == "cpu" else [f'device="{device}"']) + (
             [] if dtype == "float32" else [f"dtype=torch.{dtype}"]
         )
-        ties = [
-            f"{expression(place.path)}.weight = {expression(self.places[place.layer.of].path)}.weight  # tied"
-            for place in self.places
-            if isinstance(place.layer, TiedLinear)
-        ]
-        return (
-            f"model = {Sequential(self.layers).source(self.input.shape, factory)}".replace(
-                "'", '"'
-            ),
-            *ties,
-        )
+        network = Sequential(self.layers).source(self.input.shape, factory).replace("'", '"')
+        ties = []
+        for place in self.places:
+            if isinstance(place.layer, TiedLinear):
+                tied, owner = expression(place.path), expression(self.places[place.layer.of].path)
+                ties.append(f"{tied}.weight = {owner}.weight  # tied")
+        return (f"model = {network}", *ties)
 
     def build(self, device: str, dtype: str) -> nn.Sequential:
-        """The network, built by these statements."""
-        return built(self.source(device, dtype))
+        """The network that `source` describes."""
+        return build_network(self.source(device, dtype))
 
     def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
-        """Expressions that draw `size` random samples and their regression targets: (size, *input.shape), (size, *output).
+        """Expressions that draw `size` random samples and their regression targets.
 
-        They draw on the CPU, so that every device sees the same numbers.
+        Their shapes are (size, *input.shape) and (size, *output). They are drawn on the CPU, so
+        that every device gets the same numbers.
         """
         kind = "" if dtype == "float32" else f", dtype=torch.{dtype}"
         there = "" if device == "cpu" else f'.to("{device}")'
@@ -223,12 +234,12 @@ def expression(name: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _compiled(source: tuple[str, ...]) -> CodeType:
+def _compile_network(source: tuple[str, ...]) -> CodeType:
     return compile("\n".join(source), "<network>", "exec")
 
 
-def built(source: tuple[str, ...]) -> nn.Sequential:
-    """The `model` that these statements build."""
+def build_network(source: tuple[str, ...]) -> nn.Sequential:
+    """Execute statements from `Architecture.source`, and return the `model` that they build."""
     import torch
     from torch import nn
 
@@ -236,19 +247,19 @@ def built(source: tuple[str, ...]) -> nn.Sequential:
 
     names = {**vars(modules), "nn": nn, "torch": torch}
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # the old functions that normalise weights are deprecated, and in wide use
-        exec(_compiled(source), names)
+        # torch.nn.utils.weight_norm and spectral_norm are deprecated, and in wide use.
+        warnings.simplefilter("ignore", FutureWarning)
+        exec(_compile_network(source), names)
     model: nn.Sequential = names["model"]
     return model
 
 
 def _tied(path: str, layer: TiedLinear, shape: Shape, earlier: Sequence[Place]) -> int:
-    """The position of the weight that `layer` shares. Raises CaseError where it does not fit."""
+    """The position of the weight that `layer` shares. Raises CaseError if it does not fit."""
     if layer.of >= len(earlier):
         raise CaseError(
-            f"layer {path} is {layer!r}: choose the number of an earlier layer, below {len(earlier)}"
+            f"layer {path} is {layer!r}: "
+            f"choose the number of an earlier layer, below {len(earlier)}"
         )
     source = earlier[layer.of]
     wanted = (layer.out_features, shape[-1])
@@ -257,10 +268,12 @@ def _tied(path: str, layer: TiedLinear, shape: Shape, earlier: Sequence[Place]) 
         or wanted != (weight := source.layer.parameters(source.shape)[0]).shape
     ):
         raise CaseError(
-            f"layer {path} is {layer!r}: layer {source.path} has no weight of shape {wanted} to share"
+            f"layer {path} is {layer!r}: "
+            f"layer {source.path} has no weight of shape {wanted} to share"
         )
     if weight.sparse:
         raise CaseError(
-            f"layer {path} is {layer!r}: layer {source.path} has a sparse gradient, and the sum of both would be dense"
+            f"layer {path} is {layer!r}: layer {source.path} has a sparse gradient, "
+            "and the sum of both would be dense"
         )
     return source.uses[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from math import prod
 from typing import Annotated, Any, Literal, NamedTuple
@@ -20,8 +20,8 @@ from frostproof.spec.program import (
     Program,
     Step,
     Thaw,
-    changes,
-    masks,
+    frozen_at_events,
+    mask_changes,
 )
 
 Value = bool | int | float | str | tuple[float, ...] | None
@@ -30,109 +30,120 @@ Extra = Literal["cleared", "second", "again", "rebuilt"]
 Role = Literal["a", "b", Extra, "gradual", "resumed", "resumed-b"]
 """The part that a training plays in a trial: see `frostproof.approaches.approach.Approaches`."""
 Positions = tuple[int, ...]
-MAX_EVENTS = 256
-MAX_WORK = 100_000_000
-MAX_INTEGER = 1_000_000
-"""Bounds on what a case from a file may ask for, far above what is ever drawn: events, multiplications in all forward passes of
-the program, and integers among the hyperparameters, which may be numbers of iterations."""
+# Bounds on cases from files; drawn cases stay far below them.
+FILE_MAX_EVENTS = 256
+FILE_MAX_WORK = 100_000_000
+"""Multiplications in all forward passes of the program."""
+FILE_MAX_INTEGER = 1_000_000
+"""The largest integer hyperparameter, which may be a number of iterations."""
 
 
 class Group(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True):
-    """A parameter group: names of its parameters and its own hyperparameters, as (name, value) pairs."""
+    """A parameter group of the optimizer."""
 
     parameters: tuple[str, ...]
+    """The names of its parameters, in order."""
+
     options: tuple[tuple[str, Value], ...] = ()
+    """Its own hyperparameters, as (name, value) pairs."""
 
 
-class Frozen(NamedTuple):
-    """Positions of the parameters that are frozen in the course of one event, and of those that are not.
+class MaskState(NamedTuple):
+    """The frozen and the trainable parameters during one event, by their positions."""
 
-    `forward`, `backward` and `step`: at that point of a step; the last holds after the event too. `trainable`: the rest at
-    the step. `never`: frozen during all events so far, this one included.
-    """
+    in_forward: Positions
+    """Frozen in the forward pass."""
 
-    forward: Positions
-    backward: Positions
-    step: Positions
+    in_backward: Positions
+    """Frozen in the backward pass."""
+
+    at_step: Positions
+    """Frozen when the optimizer steps, and after the event."""
+
     trainable: Positions
-    never: Positions
+    """Not frozen when the optimizer steps."""
+
+    frozen_so_far: Positions
+    """Frozen during every event so far, this one included."""
 
 
 class Case(
     msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True
 ):
-    """An architecture, what of it is frozen, how it is optimized and the events of its training.
+    """A network, its frozen parameters, the optimizer's groups and the events of a training.
 
-    `mask` holds the names of what is frozen at first. `groups` partition all parameters; an approach that hands only some
-    of them to the optimizer leaves the others out. `frozen_in_eval` puts modules that are frozen as a whole into eval mode.
-    `extras` are the ways to run beside A and B. The repr is Python that builds an equal case.
+    Its repr is Python that builds an equal case.
     """
 
     architecture: Architecture
+
     mask: tuple[str, ...]
+    """The names of the parameters that are frozen at first."""
+
     groups: tuple[Group, ...]
+    """They hold every parameter once. An approach may leave some out of the optimizer."""
+
     program: Program
+
     dtype: DType = "float32"
+
     batch: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
+    """The number of samples in each batch."""
+
     input_requires_grad: bool = False
+    """Whether the samples are leaves that require grad."""
+
     frozen_in_eval: bool = False
+    """Whether modules whose parameters are all frozen are put into eval mode."""
+
     extras: tuple[Extra, ...] = ()
+    """The roles that run beside A and B."""
+
     seed: Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)] = 0
+    """The seed of the weights, the batches and the dropout masks."""
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """Name of each parameter -> its position in `architecture.parameters`."""
+        """Name of a parameter -> its position in `architecture.parameters`."""
         return {parameter.name: i for i, parameter in enumerate(self.parameters)}
 
     @cached_property
-    def frozen(self) -> Positions:
-        """Positions of what is frozen at first."""
+    def initially_frozen(self) -> Positions:
+        """Positions of the parameters that are frozen at first."""
         return self._at(self.mask)
 
     @cached_property
-    def trainable(self) -> Positions:
-        """Positions of what is trainable at first."""
-        frozen = set(self.frozen)
+    def initially_trainable(self) -> Positions:
+        """Positions of the parameters that are trainable at first."""
+        frozen = set(self.initially_frozen)
         return tuple(i for i in range(len(self.parameters)) if i not in frozen)
 
     @cached_property
-    def course(self) -> tuple[Frozen, ...]:
-        """What is frozen during each event of the program."""
-        found, never = [], set(self.frozen)
-        everything = range(len(self.parameters))
-        for mask in masks(self.program, self.mask):
-            forward, backward, step = map(self._at, mask)
-            never &= {*forward} & {*backward} & {*step}
-            frozen = set(step)
-            trainable = tuple(i for i in everything if i not in frozen)
-            found.append(Frozen(forward, backward, step, trainable, tuple(sorted(never))))
-        return tuple(found)
+    def mask_timeline(self) -> tuple[MaskState, ...]:
+        """The mask during each event of the program."""
+        timeline, frozen_so_far = [], set(self.initially_frozen)
+        for names in frozen_at_events(self.program, self.mask):
+            forward, backward, step = map(self._at, names)
+            frozen_so_far &= {*forward} & {*backward} & {*step}
+            trainable = tuple(i for i in range(len(self.parameters)) if i not in step)
+            timeline.append(
+                MaskState(forward, backward, step, trainable, tuple(sorted(frozen_so_far)))
+            )
+        return tuple(timeline)
 
     @cached_property
     def frozen_midway(self) -> Positions:
-        """Positions of what some event of the program freezes."""
-        return self._at(
-            {
-                name
-                for event in self.program
-                for each in changes(event)
-                if isinstance(each, Freeze)
-                for name in each.names
-            }
-        )
+        """Positions of the parameters that some event freezes."""
+        return self._named_by(Freeze)
 
     @cached_property
     def thawed(self) -> Positions:
-        """Positions of what some event of the program thaws."""
-        return self._at(
-            {
-                name
-                for event in self.program
-                for each in changes(event)
-                if isinstance(each, Thaw)
-                for name in each.names
-            }
-        )
+        """Positions of the parameters that some event thaws."""
+        return self._named_by(Thaw)
+
+    def _named_by(self, kind: type[Freeze | Thaw]) -> Positions:
+        changes = [each for event in self.program for each in mask_changes(event)]
+        return self._at({n for each in changes if isinstance(each, kind) for n in each.names})
 
     def _at(self, names: Iterable[str]) -> Positions:
         return tuple(sorted(map(self.positions.__getitem__, names)))
@@ -143,7 +154,7 @@ class Case(
 
     @property
     def differentiable_input(self) -> bool:
-        """Whether the samples are leaves that require grad; tokens cannot."""
+        """Whether the samples are leaves that require grad, which tokens cannot be."""
         return self.input_requires_grad and not self.architecture.input.vocabulary
 
     @property
@@ -152,9 +163,9 @@ class Case(
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Smaller is simpler: layers, events, scalar parameters, groups, ways to run beside A and B, seed."""
+        """Smaller is simpler: layers, events, weights, groups, roles beside A and B, seed."""
         scalars = sum(prod(parameter.shape) for parameter in self.parameters)
-        events = sum(1 + len(changes(event)) for event in self.program)
+        events = sum(1 + len(mask_changes(event)) for event in self.program)
         return (
             len(self.architecture.places),
             len(self.program),
@@ -170,10 +181,11 @@ class Case(
         return msgspec.structs.replace(self, **fields)
 
     def control(self, closure: bool | None = None) -> Case:
-        """The same training with nothing ever frozen and no gradient dropped, run twice; `closure`, where given, for every step.
+        """The control: the same training without freezing and without dropped gradients.
 
-        Events keep their numbers. Parameters beside a sparse one stay frozen: an optimizer of sparse gradients could not
-        train them.
+        A runs twice in it, to see whether it repeats. `closure`, if given, overrides that of every
+        step. Events keep their numbers. Parameters beside a sparse one stay frozen, because an
+        optimizer of sparse gradients could not train them.
         """
         sparse = any(parameter.sparse for parameter in self.parameters)
         mask = tuple(p.name for p in self.parameters if not p.sparse) if sparse else ()
@@ -184,17 +196,16 @@ class Case(
         )
 
     def without(self, kind: type[Freeze | Thaw]) -> Case:
-        """The same case in which no event of this kind names anything; events keep their numbers."""
-        return self.replaced(program=tuple(_without(event, kind) for event in self.program))
+        """The same case with no names in events of this kind; events keep their numbers."""
+        return self.replaced(program=tuple(_without_names(event, kind) for event in self.program))
 
     def without_drops(self) -> Case:
         """The same case with no gradient dropped."""
-        return self.replaced(
-            program=tuple(
-                msgspec.structs.replace(e, drop="none") if isinstance(e, Step) else e
-                for e in self.program
-            )
+        kept = (
+            msgspec.structs.replace(e, drop="none") if isinstance(e, Step) else e
+            for e in self.program
         )
+        return self.replaced(program=tuple(kept))
 
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
@@ -210,14 +221,14 @@ class Case(
         return case
 
     def check(self) -> None:
-        """Raise CaseError, in one line, where the parts do not fit together."""
+        """Raise CaseError, one line, if the parts do not fit together."""
         self.architecture.check()
         names = {parameter.name: None for parameter in self.parameters}
         named = [(name, "the mask") for name in self.mask]
         named += [
             (name, repr(event))
             for event in self.program
-            for each in changes(event)
+            for each in mask_changes(event)
             for name in each.names
         ]
         for name, where in named:
@@ -229,53 +240,56 @@ class Case(
             raise CaseError("the program is empty: add a Step()")
         self._check_size()
         for event in self.program:
-            if isinstance(event, Step) and event.closure and (changes(event) or event.scaled):
+            if isinstance(event, Step) and event.closure and (mask_changes(event) or event.scaled):
                 raise CaseError(
-                    f"{event!r}: a step through a closure freezes and thaws nothing, and takes no GradScaler: set closure=False"
+                    f"{event!r}: a step through a closure cannot freeze, thaw or use a GradScaler: "
+                    "set closure=False"
                 )
         if self.batch < 1 + any(place.layer.needs_many for place in self.architecture.places):
             raise CaseError(
-                f"a batch of {self.batch} is too small: batch normalisation needs 2, anything else 1"
+                f"a batch of {self.batch} is too small: "
+                "batch normalisation needs 2 samples, other layers need 1"
             )
 
     def _check_size(self) -> None:
-        if len(self.program) > MAX_EVENTS:
+        if len(self.program) > FILE_MAX_EVENTS:
             raise CaseError(
-                f"the program has {len(self.program):,} events: at most {MAX_EVENTS} are allowed"
+                f"the program has {len(self.program):,} events: "
+                f"at most {FILE_MAX_EVENTS} are allowed"
             )
         passes = sum(
             event.micro_batches if isinstance(event, Step) else 1 for event in self.program
         )
-        if self.architecture.work * self.batch * passes > MAX_WORK:
+        if self.architecture.work * self.batch * passes > FILE_MAX_WORK:
             raise CaseError(
-                f"the case takes more than {MAX_WORK:,} multiplications: make its layers, samples or batches smaller"
+                f"the case takes more than {FILE_MAX_WORK:,} multiplications: "
+                "make its layers, samples or batches smaller"
             )
         for name, value in [option for group in self.groups for option in group.options]:
             if not name.isidentifier() or name == "params":
                 raise CaseError(
-                    f"{name!r} is no name of a hyperparameter: give one that the optimizer's constructor takes"
+                    f"{name!r} cannot name a hyperparameter: "
+                    "give one that the optimizer's constructor takes"
                 )
-            if isinstance(value, int) and abs(value) > MAX_INTEGER:
+            if isinstance(value, int) and abs(value) > FILE_MAX_INTEGER:
                 raise CaseError(
-                    f"the hyperparameter {name} is too large: give an integer of at most {MAX_INTEGER:,}"
+                    f"the hyperparameter {name} is too large: "
+                    f"give an integer of at most {FILE_MAX_INTEGER:,}"
                 )
 
 
-def parameters(case: Case, positions: Iterable[int]) -> str:
-    """An expression for the parameters at `positions`, in this order."""
+def parameters_expression(case: Case, positions: Iterable[int]) -> str:
+    """A Python expression for the parameters at `positions`, in this order."""
     wanted = list(positions)
     if wanted == list(range(len(case.parameters))):
         return "model.parameters()"
-    words, whole = (
-        [],
-        {
-            place.uses[0]: place
-            for place in case.architecture.places
-            if len(place.uses) > 1 and _is_stretch(place.uses)
-        },
-    )
+    words = []
     whole = {
-        first: place for first, place in whole.items() if not isinstance(place.layer, TiedLinear)
+        place.uses[0]: place
+        for place in case.architecture.places
+        if len(place.uses) > 1
+        and list(place.uses) == list(range(place.uses[0], place.uses[0] + len(place.uses)))
+        and not isinstance(place.layer, TiedLinear)
     }
     while wanted:
         place = whole.get(wanted[0])
@@ -289,12 +303,8 @@ def parameters(case: Case, positions: Iterable[int]) -> str:
     return f"[{', '.join(words)}]"
 
 
-def _is_stretch(uses: Sequence[int]) -> bool:
-    return list(uses) == list(range(uses[0], uses[0] + len(uses)))
-
-
 def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
-    """The event without what freezes, and without a backward pass that raises."""
+    """The event without freezing, and without a backward pass that raises."""
     if isinstance(event, Freeze | Thaw | BackwardUnderNoGrad):
         return Thaw(())
     if not isinstance(event, Step):
@@ -305,11 +315,11 @@ def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
     )
 
 
-def _without(event: AnyEvent | Clip, kind: type[Freeze | Thaw]) -> Any:
+def _without_names(event: AnyEvent | Clip, kind: type[Freeze | Thaw]) -> Any:
     if isinstance(event, kind):
         return msgspec.structs.replace(event, names=())
     if not isinstance(event, Step):
         return event
-    forward = tuple(_without(each, kind) for each in event.after_forward)
-    backward = tuple(_without(each, kind) for each in event.after_backward)
+    forward = tuple(_without_names(each, kind) for each in event.after_forward)
+    backward = tuple(_without_names(each, kind) for each in event.after_backward)
     return msgspec.structs.replace(event, after_forward=forward, after_backward=backward)

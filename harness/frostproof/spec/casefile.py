@@ -1,4 +1,4 @@
-"""Case files: a counterexample with what it shows, as versioned JSON. Loading one executes nothing from it."""
+"""Case files: a counterexample as versioned JSON. Loading it runs no code."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import msgspec
 
 from frostproof.errors import CaseError, one_line
 from frostproof.spec.case import Case
+from frostproof.spec.saved_files import UNDECODABLE, Envelope, read_versioned
 
 FORMAT, VERSION = "frostproof-case", 1
 CRASHED = "crashed"
-"""Stands for an invariant in the file of a case in which the whole process ended, or hung."""
+"""Takes the place of an invariant's id if the whole process ended, or hung."""
 
 LARGEST = 1 << 20
-"""Bytes of a case file that are read at all; what is drawn stays below 4 KiB."""
+"""The largest case file that is read, in bytes; a drawn case has less than 4 KiB."""
 
 
 class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -42,14 +43,6 @@ class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The positions of the parameters in which it shows."""
 
 
-class _Envelope(msgspec.Struct):
-    """What every version of the format has."""
-
-    format: str
-    version: int
-    frostproof: str = ""
-
-
 def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path, Path | None]:
     """Write a counterexample and, beside it, its script. Return the paths of both.
 
@@ -68,7 +61,7 @@ def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path
 
 
 def path_of(folder: Path, target: str, variant: str, device: str, invariant: str) -> Path:
-    """Where the counterexample of this subject and invariant is kept."""
+    """The path of the counterexample of this optimizer and this invariant."""
     whole = "-".join((target, variant, device, invariant))
     name = re.sub(r"[^\w.-]+", "_", whole)
     if len(name.encode()) > 200:  # file systems take 255 bytes
@@ -76,66 +69,27 @@ def path_of(folder: Path, target: str, variant: str, device: str, invariant: str
     return folder / f"{name}.json"
 
 
-def load(path: Path) -> CaseFile:
-    """The case file at `path`. Raises CaseError, one line that says what to do, on anything that is none."""
+def load_case(path: Path) -> CaseFile:
+    """The case file at `path`. Raises CaseError, one line, on anything else."""
     try:
-        return _decoded(bounded(path, LARGEST, "case"))
+        data, envelope = read_versioned(
+            path, largest=LARGEST, kind="case", version=VERSION, command="frostproof check"
+        )
+        return _decode(data, envelope)
     except CaseError as error:
         raise CaseError(one_line(f"{one_line(str(path), 160)}: {error}")) from None
 
 
-def bounded(path: Path, largest: int, what: str) -> bytes:
-    """The bytes of a file of at most `largest` bytes. Raises CaseError where there is none, or a larger one, unread."""
-    try:
-        if not path.is_file():
-            raise CaseError(
-                f"{'a folder' if path.is_dir() else 'no such file'}: name a {what} file"
-            )
-        with path.open("rb") as file:
-            data = file.read(largest + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise CaseError(f"cannot be read ({reason}): name a {what} file") from None
-    if len(data) > largest:
-        raise CaseError(
-            f"larger than {largest >> 20} MiB, so no {what} file that frostproof wrote: name another file"
-        )
-    return data
-
-
-def _decoded(data: bytes) -> CaseFile:
-    try:
-        envelope = msgspec.json.decode(data, type=_Envelope)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise CaseError(
-            f"no case file ({error}): name a file that `frostproof check` saved"
-        ) from None
-    if envelope.format != FORMAT:
-        raise CaseError(
-            f"no case file, its format is {envelope.format!r}: name a file that `frostproof check` saved"
-        )
-    if envelope.version > VERSION:
-        raise CaseError(
-            f"saved by a newer frostproof, as version {envelope.version} of the format: this one reads {VERSION}, so upgrade it"
-        )
-    if envelope.version < 1:
-        raise CaseError(
-            f"version {envelope.version} of the format never was: name a file that `frostproof check` saved"
-        )
+def _decode(data: bytes, envelope: Envelope) -> CaseFile:
     try:
         found = msgspec.json.decode(data, type=CaseFile)
         found.case.check()
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, CaseError) as error:
+    except (*UNDECODABLE, CaseError) as error:
+        ours, theirs = importlib.metadata.version("frostproof"), envelope.frostproof
+        versions = (
+            f" by frostproof {ours}, and {theirs} saved it" if theirs not in ("", ours) else ""
+        )
         raise CaseError(
-            f"no case that this frostproof can run{_saved_by(envelope)}: {error}; search again with `frostproof check`"
+            f"not a case that can be run{versions}: {error}; search again with `frostproof check`"
         ) from None
     return found
-
-
-def _saved_by(envelope: _Envelope) -> str:
-    ours = importlib.metadata.version("frostproof")
-    return (
-        f" by frostproof {ours}, and {envelope.frostproof} saved it"
-        if envelope.frostproof not in ("", ours)
-        else ""
-    )

@@ -1,4 +1,4 @@
-"""Training events: what happens to every twin, in order."""
+"""Training events: every copy of the network goes through them in the same order."""
 
 from __future__ import annotations
 
@@ -20,84 +20,100 @@ class Event(
     tag=True,
     forbid_unknown_fields=True,
 ):
-    """Something that happens in training. All approaches go through it in lockstep."""
+    """One thing that happens in training."""
 
 
 class Freeze(Event, frozen=True):
-    """What is named trains no longer. `gradient`: what becomes of the gradient that it has: set to None, left, or zeroed."""
+    """The named parameters stop training."""
 
     names: Names
+
     gradient: Literal["none", "left", "zeros"] = "none"
+    """Whether their gradients are set to None, left as they are, or filled with zeros."""
 
 
 class Thaw(Event, frozen=True):
-    """What is named trains, or trains again."""
+    """The named parameters train, perhaps again."""
 
     names: Names
 
 
 class Clip(Event, frozen=True):
-    """Clips gradients, of the parameters that the optimizer owns or of all that the model has."""
+    """Gradients are clipped."""
 
     by: Literal["norm", "value"] = "norm"
+
     over: Literal["owned", "all"] = "owned"
+    """Whose gradients: the parameters in the optimizer, or all parameters of the model."""
+
     limit: Positive = 0.1
+    """The largest norm, or the largest absolute value."""
 
 
 class Step(Event, frozen=True):
-    """zero_grad, forward, backward, step, on a fresh batch.
-
-    `closure`: through `step(closure)`. `zeroed_by` and `set_to_none`: whose zero_grad, and how. `drop`: the trainable
-    parameters whose gradient is set to None before the step, as when a branch takes no part in the loss.
-    `micro_batches`: as many forward and backward passes, whose gradients add up. `amp`: the forward pass in bfloat16 under
-    autocast; with a GradScaler too; with one whose scale overflows. `after_forward` and `after_backward` happen inside
-    the step, after the last pass.
-    """
+    """zero_grad, forward, backward and step, on a new batch."""
 
     closure: bool = False
+    """Whether the optimizer runs forward and backward itself, through `step(closure)`."""
+
     set_to_none: bool = True
+    """The argument of zero_grad: gradients become None, or else zeros."""
+
     drop: Literal["none", "first", "last", "all"] = "none"
+    """Which trainable parameters get a gradient of None before the step, as unused branches do."""
+
     micro_batches: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+    """The number of forward and backward passes, whose gradients add up."""
+
     zeroed_by: Literal["optimizer", "model"] = "optimizer"
+    """Whose zero_grad is called."""
+
     amp: Literal["none", "autocast", "scaler", "overflow"] = "none"
+    """Mixed precision: the forward pass under autocast to bfloat16, with a GradScaler, or with
+    a GradScaler whose scale overflows."""
+
     after_forward: tuple[Freeze | Thaw, ...] = ()
+    """What happens after the last forward pass."""
+
     after_backward: tuple[Freeze | Thaw | Clip, ...] = ()
+    """What happens after the last backward pass."""
 
     @property
     def clips(self) -> tuple[Clip, ...]:
-        """What clips its gradients."""
+        """The clipping inside this step."""
         return tuple(each for each in self.after_backward if isinstance(each, Clip))
 
     @property
-    def changes(self) -> tuple[Freeze | Thaw, ...]:
-        """What it freezes and thaws."""
-        return (
-            *self.after_forward,
-            *(each for each in self.after_backward if not isinstance(each, Clip)),
+    def mask_changes(self) -> tuple[Freeze | Thaw, ...]:
+        """The freezing and thawing inside this step."""
+        return tuple(
+            each
+            for each in (*self.after_forward, *self.after_backward)
+            if not isinstance(each, Clip)
         )
 
     @property
     def scaled(self) -> bool:
-        """Whether the loss is scaled, and the gradients with it."""
+        """Whether a GradScaler scales the loss, and with it the gradients."""
         return self.amp in ("scaler", "overflow")
 
 
 class ZeroGrad(Event, frozen=True):
-    """zero_grad while every owned parameter, frozen ones too, still has the gradient of an earlier training."""
+    """zero_grad, when every owned parameter has a gradient of an earlier training."""
 
     set_to_none: bool = True
 
 
 class BackwardUnderNoGrad(Event, frozen=True):
-    """A forward pass under `torch.no_grad()` whose loss is asked for a backward pass, then a step."""
+    """A forward pass under `torch.no_grad()`, then backward on its loss, then a step."""
 
 
 class SaveLoad(Event, frozen=True):
-    """A checkpoint: what was saved is loaded into a new model and optimizer, by the twins that resume; the others go on."""
+    """A checkpoint: copies that resume load it into a new model and optimizer; others go on."""
 
 
 class SetLr(Event, frozen=True):
-    """The learning rate of every group times `factor`."""
+    """The learning rate of every group is multiplied by `factor`."""
 
     factor: Positive = 0.5
 
@@ -109,13 +125,14 @@ class Schedule(Event, frozen=True):
 
 
 class Train(Event, frozen=True):
-    """`model.train()`, whatever was frozen; an optimizer that has such a mode follows."""
+    """`model.train()`, also for frozen modules; an optimizer with modes follows."""
 
 
 class Eval(Event, frozen=True):
-    """`model.eval()`, or eval mode for the modules that are frozen as a whole; an optimizer that has modes follows the model."""
+    """`model.eval()`; an optimizer with modes follows the model."""
 
     only_frozen: bool = False
+    """Whether only modules whose parameters are all frozen go into eval mode."""
 
 
 AnyEvent = (
@@ -133,38 +150,44 @@ AnyEvent = (
 Program = tuple[AnyEvent, ...]
 
 
-class Masks(NamedTuple):
-    """Names of what is frozen in the course of one event: in the forward pass, in the backward pass, at the step and after."""
+class FrozenNames(NamedTuple):
+    """The names of the frozen parameters during one event."""
 
     forward: frozenset[str]
+    """Frozen in the forward pass."""
+
     backward: frozenset[str]
+    """Frozen in the backward pass."""
+
     step: frozenset[str]
+    """Frozen when the optimizer steps, and after the event."""
 
 
-def masks(program: Program, mask: Iterable[str]) -> tuple[Masks, ...]:
-    """What is frozen during each event of `program`, beginning with `mask`.
+def frozen_at_events(program: Program, mask: Iterable[str]) -> tuple[FrozenNames, ...]:
+    """The frozen parameters during each event of `program`, which begins with `mask`.
 
-    >>> [sorted(each.step) for each in masks((Step(), Freeze(("0.weight",)), Step()), ())]
+    >>> during = frozen_at_events((Step(), Freeze(("0.weight",)), Step()), ())
+    >>> [sorted(each.step) for each in during]
     [[], ['0.weight'], ['0.weight']]
     """
     found, frozen = [], frozenset(mask)
     for event in program:
-        forward = backward = frozen = _changed(frozen, (event,))
+        forward = backward = frozen = _apply((event,), frozen)
         if isinstance(event, Step):
-            backward = _changed(forward, event.after_forward)
-            frozen = _changed(backward, event.after_backward)
-        found.append(Masks(forward, backward, frozen))
+            backward = _apply(event.after_forward, forward)
+            frozen = _apply(event.after_backward, backward)
+        found.append(FrozenNames(forward, backward, frozen))
     return tuple(found)
 
 
-def changes(event: AnyEvent) -> tuple[Freeze | Thaw, ...]:
+def mask_changes(event: AnyEvent) -> tuple[Freeze | Thaw, ...]:
     """The freezing and thawing in an event, inside a step too."""
     if isinstance(event, Freeze | Thaw):
         return (event,)
-    return event.changes if isinstance(event, Step) else ()
+    return event.mask_changes if isinstance(event, Step) else ()
 
 
-def _changed(frozen: frozenset[str], events: Iterable[Event]) -> frozenset[str]:
+def _apply(events: Iterable[Event], frozen: frozenset[str]) -> frozenset[str]:
     for event in events:
         if isinstance(event, Freeze):
             frozen |= frozenset(event.names)

@@ -1,4 +1,4 @@
-"""A subject: an optimizer under test, with what it can do and what is known of it."""
+"""A subject: an optimizer under test, what it can do, and what is known about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis.strategies import SearchStrategy
 
 from frostproof.errors import CaseError, UsageError
 from frostproof.spec.case import Case, DType, Value
-from frostproof.spec.casefile import load
+from frostproof.spec.casefile import load_case
 from frostproof.spec.ids import IDS
 
 Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
@@ -31,11 +31,11 @@ Ability = Literal[
     "autocast",
     "scaler",
 ]
-"""What some optimizers cannot do: kinds of events, `zero_grad(set_to_none=...)`, and ways to take a step."""
+"""Kinds of events, the argument of zero_grad, and ways to take a step."""
 
 Options = tuple[tuple[str, Value], ...]
 Choice = tuple[Options, ...]
-"""Alternatives for hyperparameters that only make sense together, the simplest first."""
+"""Alternative values of hyperparameters that belong together, the simplest first."""
 
 Space = tuple[Choice, ...] | SearchStrategy[dict[str, Any]]
 
@@ -44,91 +44,105 @@ Space = tuple[Choice, ...] | SearchStrategy[dict[str, Any]]
 class Subject:
     """An optimizer and its capability record.
 
-    Constructed by hand, every field may be given; for a bare class the probe finds them (see `frostproof.optimizers.probe`). Raises
-    UsageError, one line, for a field with a value that it cannot have.
+    Whoever constructs one may state every field. For a class that was only named, the probe
+    measures them (see `frostproof.optimizers.probe`). Raises UsageError, one line, for a field
+    with an impossible value.
     """
 
     target: str
     """How a user names it: `module:Name`."""
 
     factory: Callable[..., Any] | None
-    """Called with what `takes` says, and keyword arguments; returns the optimizer. None: autograd alone, no optimizer."""
+    """Returns the optimizer; called with what `takes` says, and with keyword arguments. None means
+    autograd alone, without an optimizer."""
 
     variant: str = "default"
     """Which of its implementations this is: forloop, foreach, fused, ..."""
 
     takes: Takes = "parameters"
-    """What the factory's first argument is: a list of parameters or of parameter groups; the same with (name, parameter) pairs;
-    a module, which has the parameters that the optimizer is to own and no others; or an optimizer of them, built by `base`. With
-    `two-lists` its first two arguments are lists of parameters: the matrices, and all others. Either may be empty."""
+    """The factory's first argument:
+
+    - `parameters`: a list of parameters or of parameter groups;
+    - `named-parameters`: the same with (name, parameter) pairs;
+    - `model`: a module that has only the parameters that the optimizer is to own;
+    - `optimizer`: an optimizer of these parameters, built by `base`;
+    - `two-lists`: two arguments, a list of the matrices and one of all other parameters. Either
+      may be empty.
+    """
 
     base: Callable[..., Any] | None = None
-    """What builds the optimizer that this one wraps, from a list of parameters or groups; for `takes="optimizer"` alone."""
+    """For `takes="optimizer"` only: builds the wrapped optimizer from a list of parameters or
+    groups."""
 
     keys: Callable[[str, tuple[int, ...]], Mapping[str, Value]] | None = None
-    """Extra keys of parameter groups, such as `use_muon`: called with the name and shape of a parameter. Parameters with other
-    keys are put in groups of their own."""
+    """Returns extra keys of parameter groups, such as `use_muon`, for the name and the shape of a
+    parameter. Parameters with different keys are in different groups."""
 
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    """Constructor arguments that make the variant, the same in every case."""
+    """Constructor arguments that are the same in every case; they make the variant."""
 
     space: Space = ()
-    """The hyperparameters to draw for each parameter group: a Hypothesis strategy of keyword arguments, as
-    `st.fixed_dictionaries` makes them; or one alternative of each of several choices."""
+    """The hyperparameters to draw for a parameter group: a Hypothesis strategy of keyword
+    arguments, such as `st.fixed_dictionaries` makes, or choices, of which each gives one of its
+    alternatives."""
 
     closure: Closure = "optional"
-    """Whether step() takes a closure; `after-backward`: it needs one, and gradients from a backward pass before, as SAM does."""
+    """Whether step() takes a closure. `after-backward`: it needs one, and gradients from an
+    earlier backward pass too, as SAM does."""
 
     backward: Backward = "plain"
-    """How gradients come about: `loss.backward()`; `loss.backward(create_graph=True)`; or by the optimizer itself, whose
-    `fused_backward(loss)`, or `fused_backward(loss, lr=...)`, takes the place of backward and step."""
+    """How gradients are computed: by `loss.backward()`; by `loss.backward(create_graph=True)`; or
+    by the optimizer itself, whose `fused_backward(loss)`, or `fused_backward(loss, lr=...)`,
+    replaces backward and step."""
 
     parameters: Kind = "any"
-    """What it can train: anything, parameters of at most 2 dimensions, of exactly 2, or with sparse gradients only."""
+    """Which parameters it can train: any, those of at most 2 dimensions, those of exactly 2, or
+    only those with sparse gradients."""
 
     groups: bool = True
     """Whether it takes more than one parameter group."""
 
     per_parameter: bool = True
-    """Whether what it knows of a parameter stays with it, so that param_groups may be edited between steps. Where not, B builds
-    the optimizer anew for each mask."""
+    """Whether its state belongs to single parameters, so that param_groups may be edited between
+    steps. If not, B builds a new optimizer for each mask."""
 
     modes: bool = False
-    """Whether it has train() and eval(), as schedule-free optimizers do. It is told which mode it is in."""
+    """Whether it has train() and eval(), as schedule-free optimizers do, and is told its mode."""
 
     distributed: bool = False
-    """Whether it needs a process group of torch.distributed. It is given a world of one."""
+    """Whether it needs a process group of torch.distributed. It gets one of a single process."""
 
     patience: int = 1
-    """The number of steps with a gradient after which a parameter must have moved; more than 1 where updates begin at nothing."""
+    """The number of steps with a gradient after which a parameter must have moved. It is more than
+    1 for optimizers whose updates start at zero."""
 
     unable: tuple[Ability, ...] = ()
-    """What it cannot do even with nothing frozen, so that no program asks for it."""
+    """What it cannot do even with nothing frozen. No program then asks for it."""
 
     dtypes: tuple[DType, ...] = ("float32", "float64", "bfloat16")
-    """Parameter dtypes that it steps, the simplest first."""
+    """Parameter dtypes that it can step, the simplest first."""
 
     rounding: str | None = None
-    """Why A and B may differ by rounding. None: they must agree bit for bit."""
+    """The reason why A and B may differ by rounding. None: they must agree bit for bit."""
 
     positional: str | None = None
-    """Why an update depends, by design, on the order or the number of the parameters that the optimizer owns. A and B own
-    other lists, and are then not compared."""
+    """The reason why, by design, an update depends on the order or the number of the parameters
+    that the optimizer owns. A and B own different lists, so that they are then not compared."""
 
     expected_failures: Mapping[str, str] = field(default_factory=dict)
-    """Invariants known to fail -> reason. Strict: one that holds after all is a failure."""
+    """Invariants known to fail, each with the reason. One that holds after all is a failure."""
 
     known_cases: Mapping[str, str | Path] = field(default_factory=dict)
-    """Of expected failures that a search finds too rarely: the case file, as a run saves it, that is tried first."""
+    """For expected failures that a search rarely finds: the case file that is tried first."""
 
     needs: tuple[str, ...] = ()
-    """Constructor arguments without a default that nobody gave."""
+    """Constructor arguments without a default and without a known value."""
 
     discovered: bool = False
-    """Whether it was made from a signature alone, so that the probe may try other ways to build and step it."""
+    """Whether it was made from a signature alone: the probe may then try other ways to use it."""
 
     version: str = ""
-    """Version of the distribution that the optimizer comes from."""
+    """The version of the distribution that it comes from."""
 
     def __post_init__(self) -> None:
         fault = next(filter(None, self._faults()), None)
@@ -136,7 +150,7 @@ class Subject:
             raise UsageError(f"Subject {self.target!r}: {fault}")
 
     def _faults(self) -> Iterator[str]:
-        """What is wrong with the fields, each with what to do."""
+        """What is wrong with the fields, and what to do about it."""
         for name, choices in _CHOICES.items():
             given = getattr(self, name)
             if given not in choices:
@@ -151,26 +165,32 @@ class Subject:
         if not self.dtypes:
             yield "dtypes is empty: name at least one"
         if not isinstance(self.space, tuple | SearchStrategy):
-            yield "space is neither a strategy nor a tuple of choices: give st.fixed_dictionaries({...})"
+            yield (
+                "space is neither a strategy nor a tuple of choices: "
+                "give st.fixed_dictionaries({...})"
+            )
         if (self.takes == "optimizer") != (self.base is not None):
             yield "takes='optimizer' and base belong together: give both or neither"
         if self.takes == "two-lists" and (self.groups or self.per_parameter):
             yield "takes='two-lists' has no groups: give groups=False and per_parameter=False"
         if self.patience < 1:
             yield f"patience is {self.patience!r}: give a number of steps of at least 1"
-        yield from faults_of_expected(self.expected_failures)
+        yield from expected_failure_faults(self.expected_failures)
         for identity, path in self.known_cases.items():
             if identity not in self.expected_failures:
-                yield f"known_cases has {identity!r}, which is no expected failure: give its reason in expected_failures"
+                yield (
+                    f"known_cases has {identity!r}, which is not an expected failure: "
+                    "give its reason in expected_failures"
+                )
             try:
-                _case_at(path)
+                _read_known_case(path)
             except CaseError as error:
                 yield f"known_cases: {error}"
 
     def known_case(self, identity: str) -> Case | None:
-        """The case that is tried first in the search for this expected failure, where there is one."""
+        """The case that is tried first in the search for this expected failure, or None."""
         path = self.known_cases.get(identity)
-        return None if path is None else _case_at(path)
+        return None if path is None else _read_known_case(path)
 
     @property
     def needs_closure(self) -> bool:
@@ -192,19 +212,22 @@ _CHOICES = {
 
 
 @cache
-def _case_at(path: str | Path) -> Case:
-    """Read once, as a subject is looked at again with each field that is replaced. Raises CaseError."""
-    return load(Path(path)).case
+def _read_known_case(path: str | Path) -> Case:
+    """Cached, because a subject is checked again for each replaced field. Raises CaseError."""
+    return load_case(Path(path)).case
 
 
-def faults_of_expected(expected: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with expected failures, which name an invariant and give a reason, each."""
+def expected_failure_faults(expected: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with expected failures: each names an invariant and has a reason."""
     for identity, reason in expected.items():
         if identity not in IDS:
-            yield f"expected failure {identity!r} is no invariant: `frostproof list invariants` names them"
+            yield (
+                f"expected failure {identity!r} is not an invariant: "
+                "`frostproof list invariants` names them"
+            )
         elif not (isinstance(reason, str) and reason.strip()):
             yield f"expected failure {identity!r} has no reason: say why it fails"
 
 
 AUTOGRAD = Subject(target="torch.autograd", factory=None)
-"""No optimizer: what freezing means to autograd itself."""
+"""No optimizer: tests what freezing means to autograd itself."""

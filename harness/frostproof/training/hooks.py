@@ -11,7 +11,7 @@ from typing import Any
 
 from frostproof.approaches.approach import Approach
 from frostproof.spec.architecture import expression
-from frostproof.spec.case import Case, parameters
+from frostproof.spec.case import Case, parameters_expression
 from frostproof.spec.subject import Subject
 from frostproof.training.naming import Naming
 from frostproof.training.ownership import Groups
@@ -67,7 +67,7 @@ class Hooks(Groups):
 
     def all_of(self, positions: Iterable[int]) -> str:
         """An expression that can be iterated once."""
-        return parameters(self.case, positions)
+        return parameters_expression(self.case, positions)
 
     def list_of(self, positions: Iterable[int]) -> str:
         """An expression for a list, for a function that may iterate more than once."""

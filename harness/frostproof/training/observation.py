@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frostproof.spec.case import Case, Frozen, Positions, Role
+from frostproof.spec.case import Case, MaskState, Positions, Role
 from frostproof.spec.program import AnyEvent
 from frostproof.training.marks import Phase
 
@@ -192,7 +192,7 @@ class EventRecord(NamedTuple):
     number: int
     """The number of the event in the program, from 0."""
     event: AnyEvent
-    mask: Frozen
+    mask: MaskState
     """The parameters that are frozen during the event."""
     last: bool
     """Whether it is the last event of the program."""

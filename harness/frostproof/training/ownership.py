@@ -42,7 +42,7 @@ class Groups:
 
     def __init__(self, case: Case, subject: Subject, approach: Approach) -> None:
         self.case, self.subject, self.approach = case, subject, approach
-        self.frozen = set(case.frozen)
+        self.frozen = set(case.initially_frozen)
         self.optimizer = False
         """Whether an optimizer exists: not where there is nothing to own."""
         self.layout: list[tuple[int, list[int]]] = []

@@ -150,7 +150,7 @@ class Passes(Construction):
     def _surely_has_gradients(self, event: Step) -> bool:
         """Whether at least one owned parameter surely has a gradient at this step."""
         hooks = ("freeze", "thaw", "between_passes", "forward", "backward", "after_backward")
-        if self.foreign(*hooks) or event.changes:
+        if self.foreign(*hooks) or event.mask_changes:
             return False
         samples = self.case.differentiable_input
         reached = self.case.architecture.reached(self._frozen_by_flag(), samples)

@@ -20,7 +20,7 @@ from frostproof.spec.program import (
     SetLr,
     Step,
     Thaw,
-    changes,
+    mask_changes,
 )
 from frostproof.training.bits import bits, bits_of, fingerprint, gradient_bits, tensors_in
 from frostproof.training.flops import Flops
@@ -52,7 +52,7 @@ class Recorder:
         self.watched = watched
         self.edits_gradients = type(approach).after_backward is not Approach.after_backward
         self.changes_rates = case.has(SetLr, Schedule)
-        self.changes_mask = any(map(changes, case.program))
+        self.changes_mask = any(map(mask_changes, case.program))
         self.forward_rewrites = any(parameter.renormed for parameter in case.parameters)
         self.observation = Observation(None)
         self.event: AnyEvent = Step()

@@ -47,7 +47,7 @@ def _frozen_has_gradient(trial: Trial, record: EventRecord, left: Role, right: R
     return any(
         observed.optimizer_called and _grad_at_step(observed, i) is not None
         for observed in (record.observations[left], record.observations[right])
-        for i in record.mask.step
+        for i in record.mask.at_step
         if i in observed.owned
     )
 
@@ -56,8 +56,8 @@ def _thawed_within_step(trial: Trial, record: EventRecord, left: Role, right: Ro
     """Thawed after its forward pass: A has no gradient at this step, B the sum of leftovers."""
     if not isinstance(record.event, Step):
         return False
-    thaws = (each for each in record.event.changes if isinstance(each, Thaw))
-    frozen = {*record.mask.forward, *record.mask.backward}
+    thaws = (each for each in record.event.mask_changes if isinstance(each, Thaw))
+    frozen = {*record.mask.in_forward, *record.mask.in_backward}
     names = {name for each in thaws for name in each.names}
     one, other = record.observations[left], record.observations[right]
     thawed = [i for i in map(trial.case.positions.__getitem__, names) if i in frozen]
@@ -96,7 +96,7 @@ def _checkpoint_cut_off(trial: Trial, record: EventRecord, left: Role, right: Ro
     case = trial.case
     if not isinstance(record.event, Step) or left != "a" or not case.architecture.cuts:
         return False
-    reached = case.architecture.reached(record.mask.forward, case.differentiable_input)
+    reached = case.architecture.reached(record.mask.in_forward, case.differentiable_input)
     everything = case.architecture.reached((), case.differentiable_input)
     one, other = record.observations[left], record.observations[right]
     cut = [i for i in record.mask.trainable if i in everything - reached]

@@ -120,7 +120,7 @@ class _Lockstep:
             observations = self._observe(number, event)
             if observations is None:
                 return
-            mask = self.case.course[number]
+            mask = self.case.mask_timeline[number]
             record = EventRecord(number, event, mask, number == last, observations)
             self.trial.records.append(record)
             note_zero_gradients(self.trial, record)
@@ -130,7 +130,7 @@ class _Lockstep:
     def _observe(self, number: int, event: AnyEvent) -> dict[Role, Observation] | None:
         """Run one event under every role; None where one of them raises."""
         trace = self.subject.factory is None and isinstance(event, Step)
-        frozen = self.case.course[number].forward
+        frozen = self.case.mask_timeline[number].in_forward
         count = trace and frozen not in self.counted
         if count:
             self.counted.add(frozen)
@@ -182,7 +182,7 @@ class _Lockstep:
         restored: set[int] = set()
         for role, observed in record.observations.items():
             before, grads = observed.weights_before, observed.grads_at_step
-            still = record.mask.step
+            still = record.mask.at_step
             if grads is not None:
                 still = tuple(i for i, grad in enumerate(grads) if grad is None)
             moved = [i for i in still if observed.weights[i] != before[i]]

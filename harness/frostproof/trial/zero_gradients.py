@@ -15,7 +15,7 @@ def note_zero_gradients(trial: Trial, record: EventRecord) -> None:
     gradients = observed.grads_at_step
     if trial.moved_on_zero_grad or gradients is None or not observed.optimizer_called:
         return
-    for i in record.mask.step if isinstance(record.event, Step) else ():
+    for i in record.mask.at_step if isinstance(record.event, Step) else ():
         if gradients[i] and _is_zero(gradients[i], trial.case.dtype):
             moved = observed.weights[i] != observed.weights_before[i]
             trial.moved_on_zero_grad = moved or bool(trial.moved_on_zero_grad)

@@ -1,1 +1,1 @@
-"""Verdicts: the search over cases, what is explained away, and the proof of every violation by its script."""
+"""Verdicts: the search for violations, their explanations, and the script that shows each."""

@@ -1,7 +1,7 @@
-"""What is not freezing's doing: the reasons for which a breach is explained away, each of them tried, and counted.
+"""Attribution: whether freezing is the cause of a breach, or an explanation holds without it.
 
-A breach is tried against a control: the same network, groups, hyperparameters, learning rates and events with nothing frozen,
-looked at in the same way. Reruns are made when an explanation first asks for them, and kept.
+Explanations are tested by running the case again in other ways. The most important one is the
+control: the same network, groups, hyperparameters, learning rates and events, with nothing frozen.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from frostproof.approaches.approach import (
     RequiresGradNudged,
     RequiresGradReversed,
 )
-from frostproof.generation.cases import late
+from frostproof.generation.cases import with_late_groups
 from frostproof.invariants.assertions import RAISES
 from frostproof.invariants.invariant import Breach, Invariant, ShownBreach
 from frostproof.invariants.movement import moves
@@ -31,13 +31,19 @@ from frostproof.training.observation import Trial
 from frostproof.trial.lockstep import Outcome, run_trial
 
 NUDGES = 16
-"""Number of random changes of the gradients' last digits. Each has about one chance in three to show that they decide."""
+"""Number of random changes of the gradients' last digits.
+
+Each shows with a chance of about 1/3 that the optimizer amplifies rounding.
+"""
 
 REPEATS, MATCHES = BY_ID["repeats-itself"], BY_ID["trainable-updates-match"]
 
 
 class Reruns:
-    """One case that shows a breach, and what other runs of it show."""
+    """A case that shows a breach, and what other runs of it show.
+
+    A run is made when an explanation first needs it, and its result is kept.
+    """
 
     def __init__(
         self,
@@ -47,14 +53,9 @@ class Reruns:
         approaches: Approaches,
         muted: Collection[str] = (),
     ) -> None:
+        self.outcome, self.case = outcome, outcome.trial.case
+        self.subject, self.device, self.approaches = subject, device, approaches
         self.muted = muted
-        self.outcome, self.case, self.subject, self.device, self.approaches = (
-            outcome,
-            outcome.trial.case,
-            subject,
-            device,
-            approaches,
-        )
 
     def run(
         self,
@@ -77,7 +78,7 @@ class Reruns:
             for i in INVARIANTS
             if i.applies(optimizer=self.subject.factory is not None, values=self.device != "meta")
         ]
-        muted = [invariant.id for invariant in fit]  # it goes on to its end, whatever it breaks
+        muted = [invariant.id for invariant in fit]  # so that no violation ends it
         return run_trial(
             case.control(closure),
             self.subject,
@@ -90,7 +91,7 @@ class Reruns:
 
     @cached_property
     def control(self) -> Outcome:
-        """Nothing frozen, no gradient dropped, A run twice."""
+        """Nothing is frozen, no gradient is dropped, and A runs twice."""
         return self._control_of(self.case)
 
     @cached_property
@@ -99,12 +100,12 @@ class Reruns:
 
     @cached_property
     def repeats(self) -> bool:
-        """Whether the control does the same when it is run again."""
+        """Whether the second run of the control equals the first."""
         return REPEATS not in self.control.violated
 
     @cached_property
     def kernels_vary(self) -> bool:
-        """Whether forward and backward alone, without any optimizer, differ from run to run."""
+        """Whether forward and backward differ from run to run without an optimizer."""
         if self.subject.factory is None:
             return is_accelerator(self.device)
         return (
@@ -116,9 +117,9 @@ class Reruns:
 
     @cached_property
     def depends_on_grouping(self) -> bool:
-        """Whether, with nothing frozen, the optimizer trains otherwise where what is thawed later has groups of its own."""
+        """Whether, with nothing frozen, groups of their own for thawed parameters matter."""
         grouped = self.case.replaced(
-            groups=late(self.case.groups, self.case.mask, self.case.program)
+            groups=with_late_groups(self.case.groups, self.case.mask, self.case.program)
         )
         if grouped.groups == self.case.groups:
             return False
@@ -129,7 +130,7 @@ class Reruns:
 
     @cached_property
     def refuses_unlike_rates(self) -> bool:
-        """Whether, with nothing frozen, the optimizer raises where its groups have learning rates that differ."""
+        """Whether, with nothing frozen, the optimizer raises if its learning rates differ."""
         crash = self.outcome.trial.crash
         if (
             crash is None
@@ -137,43 +138,40 @@ class Reruns:
             or self.control.trial.crash is not None
         ):
             return False
-        halves = [self.case.groups[0].parameters[::2], self.case.groups[0].parameters[1::2]]
-        names = (
-            [group.parameters for group in self.case.groups]
-            if len(self.case.groups) > 1
-            else list(filter(None, halves))
+        first = self.case.groups[0]
+        names = [group.parameters for group in self.case.groups]
+        if len(names) == 1:
+            names = list(filter(None, (first.parameters[::2], first.parameters[1::2])))
+        options = tuple((name, value) for name, value in first.options if name != "lr")
+        groups = tuple(
+            Group(members, (*options, ("lr", 0.1 / (1 + i)))) for i, members in enumerate(names)
         )
-        options = dict(self.case.groups[0].options)
-        rates = [
-            (*((k, v) for k, v in options.items() if k != "lr"), ("lr", 0.1 / (1 + i)))
-            for i in range(len(names))
-        ]
-        groups = tuple(Group(tuple(each), rate) for each, rate in zip(names, rates, strict=True))
         return self._control_of(self.case.replaced(groups=groups)).trial.crash is not None
 
     @cached_property
     def rounded(self) -> Outcome:
-        """The same case where differences of rounding size are allowed."""
+        """The same case, with differences of rounding size allowed."""
         return self.run(self.case, replace(self.subject, rounding=self.subject.rounding or "seen"))
 
     @cached_property
     def depends_on_order(self) -> bool:
         """Whether another order of the parameters makes more than a rounding difference."""
-        return self._trains_apart(self.case, RequiresGradReversed())
+        return self._diverges_from_a(self.case, RequiresGradReversed())
 
     @cached_property
     def depends_on_order_without_freezing(self) -> bool:
-        return self._trains_apart(self.case.control(), RequiresGradReversed())
+        return self._diverges_from_a(self.case.control(), RequiresGradReversed())
 
     @cached_property
     def depends_on_rounding(self) -> bool:
-        """Whether the last digit of the gradients makes more than a rounding difference, as where it decides for a line search."""
+        """Whether the last digits of the gradients make more than a rounding difference."""
         return any(
-            self._trains_apart(self.case, RequiresGradNudged(seed=seed)) for seed in range(NUDGES)
+            self._diverges_from_a(self.case, RequiresGradNudged(seed=seed))
+            for seed in range(NUDGES)
         )
 
-    def _trains_apart(self, case: Case, other: Approach) -> bool:
-        """Whether A and this variant of it differ by more than rounding."""
+    def _diverges_from_a(self, case: Case, other: Approach) -> bool:
+        """Whether A and a variant of it differ by more than rounding."""
         subject = replace(self.subject, rounding=self.subject.rounding or "seen")
         return (
             MATCHES
@@ -183,8 +181,8 @@ class Reruns:
         )
 
     @cached_property
-    def blamed(self) -> str:
-        """The id of the invariant that a crash breaks: what had happened before it, and whether it crashes without that."""
+    def crashed_invariant(self) -> str:
+        """The id of the invariant that a crash violates, by the events without which it ends."""
         crash = self.outcome.trial.crash
         assert crash is not None
         if crash.phase == "zero_grad":
@@ -199,7 +197,7 @@ class Reruns:
         if undropped != so_far and not self._crashes(undropped):
             return "gradless-step-is-noop"
         if so_far.thawed and not self._crashes(so_far.without(Thaw)):
-            # A owned from the start what was thawed; the others add what was frozen from the start, which needs no freeze midway.
+            # A owns thawed parameters from the start; other roles add them to the optimizer.
             added = not owns_all and self._crashes(so_far.without(Freeze))
             return "group-added-trains" if added else "thaw-resumes"
         if so_far.frozen_midway and not self._crashes(so_far.without(Freeze)):
@@ -211,12 +209,18 @@ class Reruns:
 
 
 class Explanation(NamedTuple):
-    """Why a breach is no fault of freezing. `concerns`: the breaches that it may explain; `holds`: whether it does, which is tried."""
+    """A cause of a breach other than freezing."""
 
     id: str
+
     sentence: str
+    """What it says, as the report and the documentation print it."""
+
     concerns: Callable[[Invariant, ShownBreach, Subject], bool]
+    """Whether it may explain a breach."""
+
     holds: Callable[[Reruns, Invariant, ShownBreach], bool]
+    """Whether it does, which may need reruns."""
 
 
 def _crash(invariant: Invariant, shown: ShownBreach, subject: Subject) -> bool:
@@ -229,14 +233,10 @@ def _compares(invariant: Invariant, shown: ShownBreach, subject: Subject) -> boo
 
 def _overflowed(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
     crash = shown.trial.crash
-    handed = (
-        ()
-        if crash is None or crash.grads_at_step is None or reruns.device == "meta"
-        else crash.grads_at_step
-    )
-    return not all(
-        finite(gradient, reruns.case.dtype) for gradient in handed if gradient is not None
-    )
+    if crash is None or crash.grads_at_step is None or reruns.device == "meta":
+        return False
+    gradients = filter(None, crash.grads_at_step)
+    return not all(finite(gradient, reruns.case.dtype) for gradient in gradients)
 
 
 def _rounds(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
@@ -258,31 +258,31 @@ def _stuck_too(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool
 EXPLANATIONS = (
     Explanation(
         "non-finite-gradient",
-        "The optimizer raised when it was handed an infinite gradient or a NaN.",
+        "The optimizer raised when a gradient was infinite or NaN.",
         _crash,
         _overflowed,
     ),
     Explanation(
         "raises-without-freezing",
-        "The optimizer raises with nothing frozen and every gradient there as well.",
+        "The optimizer also raises with nothing frozen and no gradient dropped.",
         lambda invariant, shown, subject: shown.breach.kind.raises and invariant.freezing,
         lambda reruns, invariant, shown: reruns.control.trial.crash is not None,
     ),
     Explanation(
         "refuses-unlike-rates",
-        "The optimizer raises with nothing frozen as well where the learning rates of its groups differ.",
+        "With nothing frozen, it also raises if the learning rates of its groups differ.",
         _crash,
         lambda reruns, invariant, shown: reruns.refuses_unlike_rates,
     ),
     Explanation(
         "nondeterministic-kernels",
-        "Forward and backward alone differ from run to run on this case, without any optimizer.",
-        lambda invariant, shown, subject: _compares(invariant, shown, subject),
+        "Forward and backward of this case differ from run to run without an optimizer.",
+        _compares,
         lambda reruns, invariant, shown: not reruns.repeats and reruns.kernels_vary,
     ),
     Explanation(
         "does-not-repeat",
-        "The optimizer does not repeat itself with nothing frozen; that is reported under repeats-itself.",
+        "The optimizer does not repeat itself with nothing frozen, which repeats-itself reports.",
         lambda invariant, shown, subject: (
             _compares(invariant, shown, subject) and invariant is not REPEATS
         ),
@@ -290,7 +290,7 @@ EXPLANATIONS = (
     ),
     Explanation(
         "positional-by-design",
-        "The subject states that an update depends on the order or the number of the parameters.",
+        "The subject states that updates depend on the order or the number of the parameters.",
         lambda invariant, shown, subject: (
             _compares(invariant, shown, subject) and bool(subject.positional)
         ),
@@ -298,7 +298,7 @@ EXPLANATIONS = (
     ),
     Explanation(
         "known-not-to-repeat",
-        "The optimizer is on record for reading memory or random numbers that are not its own.",
+        "The optimizer is known to read memory or random numbers that are not its own.",
         lambda invariant, shown, subject: (
             _compares(invariant, shown, subject) and invariant is not REPEATS
         ),
@@ -309,14 +309,14 @@ EXPLANATIONS = (
     ),
     Explanation(
         "depends-on-grouping",
-        "With nothing frozen as well, the optimizer trains otherwise where the same parameters are in other groups.",
+        "With nothing frozen, other groups of the same parameters also make other weights.",
         _compares,
         lambda reruns, invariant, shown: reruns.depends_on_grouping,
     ),
-    Explanation("rounding-only", "The difference is of rounding size.", _compares, _rounds),
+    Explanation("rounding-only", "The difference is as small as rounding.", _compares, _rounds),
     Explanation(
         "amplifies-rounding",
-        "The optimizer makes more of a rounding difference with nothing frozen as well.",
+        "The optimizer also amplifies rounding differences with nothing frozen.",
         _compares,
         _amplifies,
     ),
@@ -328,34 +328,36 @@ EXPLANATIONS = (
     ),
     Explanation(
         "same-without-freezing",
-        "The same invariant is broken with nothing frozen.",
+        "The same invariant is violated with nothing frozen.",
         lambda invariant, shown, subject: invariant.freezing and not shown.breach.kind.raises,
         lambda reruns, invariant, shown: (
             invariant in reruns.control.violated and not reruns.control.trial.case.mask
         ),
     ),
 )
-"""In the order in which they are tried; the first that holds explains a breach."""
+"""They are tried in this order, and the first that holds explains a breach."""
 
 
-def attributed(
+def attribute(
     reruns: Reruns, violated: dict[Invariant, ShownBreach]
 ) -> tuple[dict[Invariant, ShownBreach], list[tuple[Invariant, str]]]:
-    """What is left of these breaches, a crash among them as what it breaks; and what was explained away, with the explanation's id."""
+    """Split breaches into violations and breaches that are explained, with the explanation's id.
+
+    A crash is a breach too, of the invariant that it violates.
+    """
     found, explained = dict(violated), []
-    crash = reruns.outcome.trial.crash
-    if crash is not None:
+    if reruns.outcome.trial.crash is not None:
         invariant, shown = _crash_breach(reruns)
         found[invariant] = shown
     left: dict[Invariant, ShownBreach] = {}
     for invariant, shown in found.items():
-        concerned = (
-            each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject)
+        reasons = (
+            each.id
+            for each in EXPLANATIONS
+            if each.concerns(invariant, shown, reruns.subject)
+            and each.holds(reruns, invariant, shown)
         )
-        concerned = (
-            each for each in EXPLANATIONS if each.concerns(invariant, shown, reruns.subject)
-        )
-        reason = next((each.id for each in concerned if each.holds(reruns, invariant, shown)), None)
+        reason = next(reasons, None)
         if reason is None:
             left[invariant] = shown
         else:
@@ -366,26 +368,27 @@ def attributed(
 
 
 def _crash_breach(reruns: Reruns) -> tuple[Invariant, ShownBreach]:
-    """The invariant that a crash breaks. Where it is not freezing's doing, that is not worth finding out by more runs."""
+    """The invariant that a crash violates. It is found by more runs only if the control runs."""
     trial = reruns.outcome.trial
     crash = trial.crash
     assert crash is not None
     control = reruns.control.trial.crash
     closes = any(event.closure for event in reruns.case.program if isinstance(event, Step))
-    # Not on meta: what an optimizer does with a loss that has no value is no fault of it.
+    # On meta a loss has no value, and an optimizer may raise when it reads one.
     if (
         control is not None
         and closes
         and reruns.device != "meta"
         and reruns.control_without_closure.trial.crash is None
     ):
-        # Shown in the control, where nothing is frozen that might have to do with it.
+        # The control shows it, where freezing cannot be the cause.
         breach = Breach(
             RAISES, (control.role,), control.index, expected="without a closure it does not raise"
         )
         honoured = BY_ID["closure-is-honoured"]
         return honoured, ShownBreach(reruns.control.trial, breach, honoured, reruns.device)
-    invariant = BY_ID["gradless-step-is-noop" if control is not None else reruns.blamed]
+    identity = "gradless-step-is-noop" if control is not None else reruns.crashed_invariant
+    invariant = BY_ID[identity]
     breach = Breach(
         RAISES,
         (crash.role,),

@@ -1,7 +1,7 @@
-"""The script of a death: it trains in a process of its own, so that it can tell how that process ended.
+"""The script of a death: it trains in a child process, and tells how that process ended.
 
-The search for it runs in a process of its own as well, `python -m frostproof.verification.death_script CASEFILE`, which prints the
-script: what kills a worker must not come near the process that reports.
+`python -m frostproof.verification.death_script CASEFILE` searches for the script and prints it.
+That is a process of its own, because what killed a worker may kill it too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from frostproof.counterexamples.execution import started, verdict
 from frostproof.counterexamples.script import training
 from frostproof.errors import FrostproofError, UnprintableError
 from frostproof.process.fence import fenced
-from frostproof.spec.casefile import CRASHED, CaseFile, load
+from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.spec.subject import Subject
 from frostproof.training.source import WIDTH
-from frostproof.verification.replay import probed
+from frostproof.verification.replay import probed_subject
 
 HUNG = 45
-"""Seconds after which a training hangs: the longest takes a few."""
+"""Seconds after which a training hangs. The longest takes a few seconds."""
 
 LAUNCHER = f"""import signal
 import subprocess
@@ -33,7 +33,8 @@ import sys
 
 if sys.argv[1:] != ["train"]:
     try:
-        done = subprocess.run([sys.executable, __file__, "train"], stderr=subprocess.PIPE, timeout={HUNG})
+        command = [sys.executable, __file__, "train"]
+        done = subprocess.run(command, stderr=subprocess.PIPE, timeout={HUNG})
     except subprocess.TimeoutExpired:
         sys.exit("crashed: the training hung for {HUNG} s")
     sys.stderr.write(done.stderr.decode(errors="replace"))
@@ -47,32 +48,33 @@ if sys.argv[1:] != ["train"]:
 """
 
 
-def found(saved: CaseFile, folder: Path) -> str | None:
-    """The first script, of one role after the other, in which a new process dies, run from `folder`; None where none does."""
-    subject, ways = probed(saved), Approaches()
+def find_death_script(saved: CaseFile, folder: Path) -> str | None:
+    """The first script, one per role, in which a new process dies, run from `folder`; or None."""
+    subject, ways = probed_subject(saved), Approaches()
     for role in ways.roles_for(saved.case):
         try:
             with fenced(saved.device):
-                text = launched(training(saved.case, subject, role, saved.device, ways), subject)
+                text = with_launcher(
+                    training(saved.case, subject, role, saved.device, ways), subject
+                )
         except UnprintableError:
             continue
-        if shows(text, folder):
+        if shows_death(text, folder):
             return text
     return None
 
 
-def launched(text: str, subject: Subject) -> str:
-    """The script of a training, behind what runs it in a process of its own."""
-    lines = [
-        line for line in text.splitlines(keepends=True) if line != "import sys\n"
-    ]  # which the launcher has
-    while lines and lines[0].startswith("#"):  # says what is asserted, and here nothing is
+def with_launcher(text: str, subject: Subject) -> str:
+    """The script of a training, after the lines that run it in a process of its own."""
+    # The launcher imports sys. The header says what is asserted, which here is nothing.
+    lines = [line for line in text.splitlines(keepends=True) if line != "import sys\n"]
+    while lines and lines[0].startswith("#"):
         lines.pop(0)
     return "\n".join([*_header(subject), "", LAUNCHER, ""]) + "".join(lines).lstrip("\n")
 
 
-def shows(text: str, folder: Path) -> bool:
-    """Whether the script tells of a death."""
+def shows_death(text: str, folder: Path) -> bool:
+    """Whether the script shows a death."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "death.py"
         path.write_text(text, encoding="utf-8")
@@ -85,14 +87,17 @@ def shows(text: str, folder: Path) -> bool:
 
 def _header(subject: Subject) -> Iterator[str]:
     version = f" {subject.version}" if subject.version else ""
-    text = f"crashed: training must not end its process. Exits 1 while {subject.name}{version} ends it or hangs, and 0 once it does not."
+    text = (
+        f"crashed: training must not end its process. Exits 1 while {subject.name}{version} "
+        "ends it or hangs, and 0 once it does not."
+    )
     yield from textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
-def main(path: str) -> int:
+def print_death_script(path: str) -> int:
     try:
-        with redirect_stdout(sys.stderr):  # whatever an optimizer prints as it is tried
-            text = found(load(Path(path)), Path.cwd())
+        with redirect_stdout(sys.stderr):  # an optimizer may print
+            text = find_death_script(load_case(Path(path)), Path.cwd())
     except FrostproofError as error:
         print(error, file=sys.stderr)
         return 2
@@ -101,4 +106,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(print_death_script(sys.argv[1]))

@@ -1,6 +1,7 @@
-"""What is left of a worker that died: the case that it had at hand, in a file, and a script in which a new process dies.
+"""Workers that die: the case that killed one is saved, with a script in which a new process dies.
 
-Imported by every run with workers, it imports neither torch nor Hypothesis until there is a death.
+Every run with workers imports this module, so it imports neither torch nor Hypothesis before a
+death.
 """
 
 from __future__ import annotations
@@ -24,47 +25,53 @@ if TYPE_CHECKING:
     from frostproof.spec.casefile import CaseFile
 
 LIMIT = 180.0
-"""Seconds for the search for one script, and for all that are left at the end of a run."""
+"""Seconds for the search for one script, and for all searches that are left at the end of a run."""
 
 SEARCHES_AT_ONCE = 4
-"""Each search imports torch in a process of its own, and takes some hundred MiB of memory."""
+"""Each search imports torch in a process of its own, which takes some hundred MiB."""
 
 
 class Search(NamedTuple):
-    """A search that runs in the background, and what its script is saved with."""
+    """A search for a script, which runs in the background."""
 
     process: subprocess.Popen[bytes]
+
     started: float
+    """When it started, in seconds of `time.monotonic()`."""
+
     output: Path
+    """Where it writes the script."""
+
     found: CaseFile
+    """What the script is saved with."""
 
 
 class Deaths:
-    """The deaths of one run. `cases`: where case files go; `place`: from where targets are imported."""
+    """The deaths of one run. Case files go to `cases`, and targets are imported from `folder`."""
 
-    def __init__(self, cases: Path, place: Path, warn: Callable[[str], None]) -> None:
-        self.cases, self.place, self.warn = cases, place, warn
+    def __init__(self, cases: Path, folder: Path, warn: Callable[[str], None]) -> None:
+        self.cases, self.import_folder, self.warn = cases, folder, warn
         self.noted: dict[str, bytes] = {}
         self.searches: dict[tuple[str, str, str], Search] = {}
         self.waiting: dict[tuple[str, str, str], tuple[Path, CaseFile]] = {}
-        """Case files whose scripts are still to be searched for."""
+        """Saved cases whose searches have not started."""
         self.temporary: Path | None = None
 
     @property
-    def folder(self) -> Path:
+    def notes_folder(self) -> Path:
         """Where the workers write their notes."""
         if self.temporary is None:
             self.temporary = Path(tempfile.mkdtemp(prefix="frostproof-"))
         return self.temporary
 
     def learn(self, worker: str, nodeid: str) -> None:
-        """Read what a worker had noted that died at this item; what an earlier one had noted of it stays where it noted nothing."""
-        note = read_note(self.folder / worker)
+        """Read the note of a worker that died at this item. Without one, an earlier note stays."""
+        note = read_note(self.notes_folder / worker)
         if note is not None and note[0] == nodeid:
             self.noted[nodeid] = note[1]
 
     def save(self, row: SubjectRow, nodeid: str) -> None:
-        """Write the case at which this item died, name it in the row, and begin to look for its script. Without a note, nothing."""
+        """Write the noted case, name it in the row, and start the search for its script."""
         if nodeid not in self.noted or row.key in {*self.searches, *self.waiting}:
             return
         import msgspec
@@ -90,19 +97,19 @@ class Deaths:
         self._start_searches()
 
     def _start_searches(self) -> None:
-        """Start those that wait, as far as there is room."""
+        """Start waiting searches, up to the limit."""
         while self.waiting and self.running < SEARCHES_AT_ONCE:
             key = next(iter(self.waiting))
-            with suppress(OSError):  # which costs the script alone
+            with suppress(OSError):  # only the script is lost
                 self._search(key, *self.waiting.pop(key))
 
     @property
     def running(self) -> int:
-        """How many searches run now."""
+        """The number of searches that run now."""
         return sum(search.process.poll() is None for search in self.searches.values())
 
     def _search(self, key: tuple[str, str, str], path: Path, found: CaseFile) -> None:
-        output = self.folder / f"script-{len(self.searches)}"
+        output = self.notes_folder / f"script-{len(self.searches)}"
         with output.open("wb") as file:
             process = subprocess.Popen(
                 [
@@ -111,7 +118,7 @@ class Deaths:
                     "frostproof.verification.death_script",
                     str(path.absolute()),
                 ],
-                cwd=self.place,
+                cwd=self.import_folder,
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
@@ -120,12 +127,12 @@ class Deaths:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # so that it is ended with all that it has started
+                start_new_session=True,  # so that its own processes can be ended with it
             )
         self.searches[key] = Search(process, time.monotonic(), output, found)
 
     def finish(self, rows: Iterable[SubjectRow]) -> None:
-        """Wait for the scripts, within their time, and name them in the rows."""
+        """Wait for the scripts, up to their time limits, and name them in the rows."""
         if not self.searches:
             return
         scripts: dict[tuple[str, str, str], str | None] = {}
@@ -147,7 +154,7 @@ class Deaths:
                 last = min(end, search.started + LIMIT)
                 code = search.process.wait(max(0, last - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _end(search.process)
+                _kill(search.process)
                 return None
             text = search.output.read_text(encoding="utf-8")
             if code == 0 and text:
@@ -155,16 +162,16 @@ class Deaths:
         return None
 
     def close(self) -> None:
-        """End what still runs, and leave nothing behind."""
+        """End the running searches, and remove the notes."""
         for search in self.searches.values():
             if search.process.poll() is None:
-                _end(search.process)
+                _kill(search.process)
         if self.temporary is not None:
             shutil.rmtree(self.temporary, ignore_errors=True)
             self.temporary = None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: subprocess.Popen[bytes]) -> None:
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What one test item found, on its way from a worker to the report."""
+"""The report of one test item, which a worker sends to the process that reports."""
 
 from __future__ import annotations
 
@@ -18,26 +18,33 @@ if TYPE_CHECKING:
     from frostproof.verification.reproduction import Reproduction
     from frostproof.verification.verification import Tally, Verification
 
-ORDER = (
-    "its updates depend on the order of its parameters, or on how they are grouped, with nothing frozen too: "
-    "where that is by design, state the reason as `positional` in a Subject"
+ORDER_HINT = (
+    "its updates depend on the order or the grouping of its parameters with nothing frozen too: "
+    "if that is by design, state the reason as `positional` in a Subject"
 )
-DOUBTFUL = "the fault may be frostproof's, so please open an issue with the case file"
+DOUBTFUL_HINT = "the fault may be frostproof's, so please open an issue with the case file"
 
 
-class Finding(msgspec.Struct):
-    """What one test item reports: a subject's row, with the cases of its violations, their sizes, their scripts, and the event and
-    the parameters at which each shows."""
+class ItemReport(msgspec.Struct):
+    """The row of a subject, and what is known of its violations, by the ids of the invariants."""
 
     row: SubjectRow
+
     cases: dict[str, Case]
+    """The smallest cases."""
+
     scripts: dict[str, str] = {}
+    """Their scripts."""
+
     sizes: dict[str, tuple[int, ...]] = {}
+    """Their sizes, to compare them with those of other items."""
+
     places: dict[str, tuple[int, tuple[int, ...]]] = {}
+    """The number of the event, and the positions of the parameters, at which each shows."""
 
 
-def used_as(subject: Subject) -> str:
-    """How the probe found that an optimizer can be used, in one line."""
+def usage(subject: Subject) -> str:
+    """How the optimizer is used, as the probe found, in one line."""
     parts = [
         f"takes {subject.takes}" + ("" if subject.keys is None else " with keys of their own"),
         f"closure {subject.closure}",
@@ -49,12 +56,12 @@ def used_as(subject: Subject) -> str:
         *([] if subject.per_parameter else ["built anew for each mask"]),
         *([f"moves within {subject.patience} steps"] if subject.patience > 1 else []),
         " ".join(subject.dtypes),
-        f"draws {_drawn(subject)}",
+        f"draws {_drawn_names(subject)}",
     ]
     return "; ".join(parts)
 
 
-def _drawn(subject: Subject) -> str:
+def _drawn_names(subject: Subject) -> str:
     if not isinstance(subject.space, tuple):
         return "from its own strategy"
     names = dict.fromkeys(
@@ -63,18 +70,18 @@ def _drawn(subject: Subject) -> str:
     return ", ".join(names) or "no hyperparameters"
 
 
-def finding(
+def item_report(
     verification: Verification, reproduced: Mapping[str, Reproduction] | None = None
-) -> Finding:
-    """What a verification has found so far. A violation that its own script does not show is doubtful."""
+) -> ItemReport:
+    """What was found so far. A violation is doubtful if its script does not show it."""
     reproduced = reproduced or {}
     rows = [
-        _with_order(verification, row)
+        _add_order_hint(verification, row)
         for invariant in INVARIANTS
-        if (row := _row(verification, invariant)) is not None
+        if (row := _row_of(verification, invariant)) is not None
     ]
-    rows = [with_script(row, reproduced.get(row.id)) for row in rows]
-    cases = {row.id: case for row in rows if (case := _case(verification, row)) is not None}
+    rows = [add_reproduction(row, reproduced.get(row.id)) for row in rows]
+    cases = {row.id: case for row in rows if (case := _case_of(verification, row)) is not None}
     scripts = {
         row.id: script.text
         for row in rows
@@ -87,7 +94,7 @@ def finding(
         for identity, each in shown.items()
         if each is not None
     }
-    return Finding(_subject_row(verification, rows), cases, scripts, sizes, places)
+    return ItemReport(_subject_row(verification, rows), cases, scripts, sizes, places)
 
 
 def invariant_row(
@@ -96,65 +103,78 @@ def invariant_row(
     severity: str,
     *,
     expected: str | None = None,
-    sought: bool = False,
+    searched_alone: bool = False,
     cut_short: str = "",
 ) -> InvariantRow:
-    """What was counted of an invariant. `expected`: why it is to fail; `sought`: whether this was a search for that alone."""
+    """The row of an invariant.
+
+    `expected` is the reason why it is expected to fail, and `searched_alone` tells whether this was
+    the search for that failure. `cut_short` is the reason why it was cut short.
+    """
     message = tally.message or None
     if tally.violated and expected is not None:
         message = f"expected: {expected}; {tally.message}"
-    elif sought and not tally.violated and tally.judged and not cut_short:
-        message = f"expected to fail ({expected}), but held in {tally.judged} trials: drop the expectation"
-    status = _status(tally, expected=expected is not None, sought=sought, cut_short=bool(cut_short))
+    elif searched_alone and not tally.violated and tally.judged and not cut_short:
+        message = (
+            f"expected to fail ({expected}), but held in {tally.judged} trials: "
+            "drop the expectation"
+        )
+    status = _status(
+        tally,
+        expected=expected is not None,
+        searched_alone=searched_alone,
+        cut_short=bool(cut_short),
+    )
     explained = dict(tally.explained)
     return InvariantRow(
         invariant.id, status, severity, tally.judged, tally.violated, message, explained=explained
     )
 
 
-def _status(tally: Tally, *, expected: bool, sought: bool, cut_short: bool) -> RowStatus:
+def _status(tally: Tally, *, expected: bool, searched_alone: bool, cut_short: bool) -> RowStatus:
     if tally.violated:
         return "expected" if expected else "violated"
-    if not tally.judged or (sought and cut_short):
+    if not tally.judged or (searched_alone and cut_short):
         return "unreached"
-    return "violated" if sought else "held"
+    return "violated" if searched_alone else "held"
 
 
-def with_script(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
-    """The row of a violation, with what its script said of it."""
+def add_reproduction(row: InvariantRow, script: Reproduction | None) -> InvariantRow:
+    """Add to the row of a violation what its script showed. Returns the row."""
     if script is None:
         return row
     if script.doubtful:
         row.status = "doubtful"
-        row.message = f"{row.message} (doubtful: its script does not show it: {one_line(script.said)}; {DOUBTFUL})"
+        said = f"its script does not show it: {one_line(script.said)}; {DOUBTFUL_HINT}"
+        row.message = f"{row.message} (doubtful: {said})"
     elif script.text is None:
         row.message = f"{row.message} (no standalone script: {script.said})"
     return row
 
 
-def doubted(rows: Sequence[InvariantRow]) -> str:
-    """What a test says, in one line, that fails for nothing but doubtful rows: the first of them, and the names of the others."""
+def doubt_message(rows: Sequence[InvariantRow]) -> str:
+    """One line for a test that fails for doubtful rows only: the first, and the ids of others."""
     first, *others = rows
     too = f"; doubtful too: {', '.join(row.id for row in others)}" if others else ""
     return one_line(f"{first.id} is doubtful: {first.message}", 1000) + too
 
 
 def subject_status(rows: Iterable[InvariantRow], reason: str | None, *, strict: bool) -> Status:
-    """The worst of the rows; `reason`: why the subject cannot be judged. What only costs counts where that is asked for."""
+    """The worst status; `reason`: why the subject cannot be judged. Costs count only if strict."""
     if reason is not None:
         return "unusable"
     found = {row.status for row in rows if strict or row.severity != "cost"}
     return "violated" if "violated" in found else "doubtful" if "doubtful" in found else "held"
 
 
-def _row(verification: Verification, invariant: Invariant) -> InvariantRow | None:
-    """The row of an invariant; None where another search or another kind of subject has it."""
+def _row_of(verification: Verification, invariant: Invariant) -> InvariantRow | None:
+    """The row of an invariant; None if it belongs to another search or another kind of subject."""
     subject, tally = verification.subject, verification.tallies.get(invariant.id)
-    if tally is None or verification.reason is not None:
-        says_nothing = subject.factory is not None and verification.sought is None
+    if tally is None or verification.unusable_reason is not None:
+        not_applicable = subject.factory is not None and verification.only_invariant is None
         return (
             InvariantRow(invariant.id, "not-applicable", invariant.severity)
-            if says_nothing
+            if not_applicable
             else None
         )
     return invariant_row(
@@ -162,13 +182,13 @@ def _row(verification: Verification, invariant: Invariant) -> InvariantRow | Non
         tally,
         verification.severity(invariant),
         expected=subject.expected_failures.get(invariant.id),
-        sought=verification.sought is not None,
-        cut_short=verification.cut_short,
+        searched_alone=verification.only_invariant is not None,
+        cut_short=verification.cut_short_reason,
     )
 
 
-def _with_order(verification: Verification, row: InvariantRow) -> InvariantRow:
-    """The row, which says so where an optimizer that hangs on the order of its parameters was seen to train apart."""
+def _add_order_hint(verification: Verification, row: InvariantRow) -> InvariantRow:
+    """Add the hint to a violation that the order of the parameters may have caused."""
     compares = any(invariant.id == row.id and invariant.compares for invariant in INVARIANTS)
     if (
         verification.depends_on_order
@@ -176,24 +196,27 @@ def _with_order(verification: Verification, row: InvariantRow) -> InvariantRow:
         and row.violated
         and (compares or row.severity == "crash")
     ):
-        row.message = f"{row.message}; {ORDER}"
+        row.message = f"{row.message}; {ORDER_HINT}"
     return row
 
 
-def _case(verification: Verification, row: InvariantRow) -> Case | None:
-    """The case of a violation, unless the search for this expected failure has a smaller one."""
+def _case_of(verification: Verification, row: InvariantRow) -> Case | None:
+    """The case of a violation, unless it has a search of its own, which finds a smaller one."""
     return (
         verification.tallies[row.id].case
-        if row.violated and not verification.leaves(row.id)
+        if row.violated and not verification.has_own_search(row.id)
         else None
     )
 
 
 def _subject_row(verification: Verification, rows: list[InvariantRow]) -> SubjectRow:
-    subject, reason = verification.subject, verification.reason
+    subject, reason = verification.subject, verification.unusable_reason
     judgements = sum(row.judged for row in rows)
     if reason is None and not judgements:
-        reason = verification.cut_short or f"no case could be judged: {verification.rejection}"
+        reason = (
+            verification.cut_short_reason
+            or f"no case could be judged: {verification.rejection_reason}"
+        )
     return SubjectRow(
         subject.target,
         subject.variant,
@@ -204,29 +227,29 @@ def _subject_row(verification: Verification, rows: list[InvariantRow]) -> Subjec
         verification.trials,
         judgements,
         round(verification.seconds, 3),
-        _facts(verification),
+        _facts_of(verification),
         rows,
     )
 
 
-def _facts(verification: Verification) -> dict[str, Any]:
-    """What is known of a subject beside its verdicts, as far as there is anything to say."""
+def _facts_of(verification: Verification) -> dict[str, Any]:
+    """What is known of a subject besides its verdicts."""
     subject = verification.subject
     facts: dict[str, Any] = {}
-    if verification.reason is None and subject.factory is not None:
-        facts["used-as"] = used_as(subject)
+    if verification.unusable_reason is None and subject.factory is not None:
+        facts["used-as"] = usage(subject)
     if verification.moves_on_zero_grad is not None:
         facts["moves-on-zero-grad"] = verification.moves_on_zero_grad
-    if verification.partings:
-        facts["partings"] = dict(sorted(verification.partings.items()))
+    if verification.divergence_counts:
+        facts["partings"] = dict(sorted(verification.divergence_counts.items()))
     if subject.unable:
         facts["unable"] = list(subject.unable)
-    if verification.cut_short:
-        facts["cut-short"] = verification.cut_short
-    if verification.rejected:
-        facts["rejected-cases"] = verification.rejected
+    if verification.cut_short_reason:
+        facts["cut-short"] = verification.cut_short_reason
+    if verification.rejected_cases:
+        facts["rejected-cases"] = verification.rejected_cases
     if verification.depends_on_order:
         facts["depends-on-order"] = True
-    if subject.rounding is not None or verification.rounding:
-        facts["rounding-ulp"] = verification.rounding
+    if subject.rounding is not None or verification.largest_rounding:
+        facts["rounding-ulp"] = verification.largest_rounding
     return facts

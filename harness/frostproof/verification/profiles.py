@@ -1,7 +1,7 @@
-"""Profiles: how much a run tries, as complete Hypothesis settings.
+"""Profiles: how much a run tries, and its Hypothesis settings.
 
-Every field is set, because a profile otherwise inherits what Hypothesis loads under `CI`: no database, and the same
-examples each time.
+Every setting is given, because Hypothesis changes some defaults under `CI`: it then has no database
+and draws the same examples each time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ PROFILES = {"dev": 100, "ci": 400, "nightly": 4000}
 """Profile -> examples per optimizer and device."""
 
 BATCH = 2000
-"""Examples that Hypothesis draws in one go: it remembers all that it has drawn, so that memory and time grow with them."""
+"""Examples per Hypothesis test. It remembers all of them, so that memory and time grow."""
 
 SEARCH = 1000
-"""Examples within which a known failure must show; its test ends at the first."""
+"""Examples within which a known failure must show. Its search ends at the first."""
 
 
 def examples(profile: str, max_examples: int | None) -> int:
-    """How many examples to try. Raises UsageError for an unknown profile or a number below 1."""
+    """The number of examples. Raises UsageError for an unknown profile or a number below 1."""
     if profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
     if max_examples is not None and max_examples < 1:
@@ -35,7 +35,7 @@ def examples(profile: str, max_examples: int | None) -> int:
 
 
 def for_meta(count: int) -> int:
-    """A part of the examples: operations on meta run in Python, many times as slowly, and there are no values to judge."""
+    """Fewer examples: on meta, operations are many times slower, and no values are judged."""
     return max(1, count // 30)
 
 
@@ -43,15 +43,16 @@ def budget(
     count: int,
     *,
     meta: bool = False,
-    sought: bool = False,
+    known_failure: bool = False,
     shard: int | None = None,
     shards: int = 1,
 ) -> int:
-    """How many of `count` examples a test tries: on meta, or in search of a known failure, which has a number of its own.
+    """The number of examples, of `count`, that a test tries.
 
-    Of several shards, the first take what does not divide.
+    A search for a known failure has a number of its own. If shards cannot be equal, the first ones
+    try one more.
     """
-    if sought:
+    if known_failure:
         return max(count, SEARCH)
     if meta:
         return for_meta(count)
@@ -59,7 +60,7 @@ def budget(
 
 
 def batches(count: int) -> Iterator[int]:
-    """The sizes of the batches in which so many examples are tried.
+    """The sizes of the batches of so many examples.
 
     >>> list(batches(4500))
     [2000, 2000, 500]
@@ -71,8 +72,10 @@ def batches(count: int) -> Iterator[int]:
 def hypothesis_settings(
     count: int, database: ExampleDatabase | None = None, phases: tuple[Phase, ...] = ()
 ) -> settings:
-    """Settings with every field given, for `count` examples; `database`: keeps failures, to try them first next time; `phases`: of
-    Hypothesis, all where none are given."""
+    """Settings with every field given, for `count` examples.
+
+    `database` keeps failures, to try them first next time. Without `phases`, all are run.
+    """
     from hypothesis import Phase, Verbosity, settings
 
     return settings(

@@ -1,4 +1,4 @@
-"""Replay: a saved counterexample once more, against the optimizer as it is now."""
+"""Replay: a saved counterexample is run again, with the optimizer as it is now."""
 
 from __future__ import annotations
 
@@ -27,80 +27,72 @@ from frostproof.verification.reproduction import reproductions
 from frostproof.verification.verification import Verification
 
 LIMIT = 120.0
-"""Seconds after which a case hangs, whose process ended or hung before."""
+"""Seconds after which a case that ended its process, or hung, is taken to hang."""
 
 SURVIVED = "frostproof: this process has survived "
-"""Begins the last line of a process that has run such a case; what it then violates follows."""
+"""The start of the last line of a process that ran such a case; the violation follows."""
 
 
-class Verdict(NamedTuple):
-    """What a replay showed, and in words what is violated, or why nothing could be judged.
-
-    A violation is DOUBTFUL where its script, run in a process of its own, does not show it.
-    """
+class ReplayVerdict(NamedTuple):
+    """What a replay showed."""
 
     outcome: Literal["FIXED", "STILL VIOLATED", "DOUBTFUL", "NOT JUDGED"]
+    """DOUBTFUL: it is violated, and its script, in a process of its own, does not show that."""
+
     text: str = ""
+    """The violation, or why nothing could be judged."""
 
 
-def replay(saved: CaseFile) -> Verdict:
-    """Run the case again. Raises UsageError where its optimizer, device or invariant is not there, CaseError where the case is
-    not for this optimizer.
+def replay(saved: CaseFile) -> ReplayVerdict:
+    """Run the case again.
 
-    A case that no longer breaks its invariant, and breaks another instead, is violated still. Of what the file says, only the
-    module of its target is imported, as `check` would; the optimizer is given no argument that it does not declare.
+    If it now breaks another invariant instead of its own, it is still violated. The file is not
+    trusted: only the module of its target is imported, as `check` would, and the optimizer gets no
+    argument that it does not declare. Raises UsageError if the optimizer, the device or the
+    invariant is missing, and CaseError if the case is not for this optimizer.
     """
     if saved.invariant == CRASHED:
-        return _survived(saved)
+        return _replay_in_child(saved)
     if saved.invariant not in BY_ID:
         raise CaseError(
-            f"{saved.invariant!r} is no invariant: `frostproof list invariants` names them"
+            f"{saved.invariant!r} is not an invariant: `frostproof list invariants` names them"
         )
     select_devices([saved.device])
     subject = _subject(saved)
-    sought = Verification(
-        subject, saved.device, place=device_for_worker(saved.device, 0), sought=saved.invariant
+    device = device_for_worker(saved.device, 0)
+    its_own = Verification(
+        subject, saved.device, indexed_device=device, only_invariant=saved.invariant
     )
-    if not sought.tallies:
+    if not its_own.tallies:
         raise CaseError(
-            f"{saved.invariant} says nothing of {subject.name} on {saved.device}: search again with `frostproof check`"
+            f"{saved.invariant} does not apply to {subject.name} on {saved.device}: "
+            "search again with `frostproof check`"
         )
-    for verification, instead in (
-        (sought, ""),
-        (_whole(subject, saved), f" (in place of {saved.invariant})"),
-    ):
+    strict = BY_ID[saved.invariant].severity == "cost"
+    every = Verification(subject, saved.device, indexed_device=device, strict=strict)
+    for verification in (its_own, every):
         try:
-            violation = _judged(verification, saved)
+            violation = _violation(verification, saved)
         except UnusableError as unusable:
-            return Verdict("NOT JUDGED", str(unusable))
+            return ReplayVerdict("NOT JUDGED", str(unusable))
         if violation is not None:
-            doubts = [
-                each.said
-                for each in reproductions(verification, Path.cwd()).values()
-                if each.doubtful
-            ]
-            text = str(violation).partition("\n")[0] + instead
-            return (
-                Verdict("DOUBTFUL", f"{text}; its script does not show it: {doubts[0]}")
-                if doubts
-                else Verdict("STILL VIOLATED", text)
-            )
-        rejection = verification.rejection
-    return Verdict("NOT JUDGED", rejection) if rejection else Verdict("FIXED")
+            instead = f" (in place of {saved.invariant})" if verification is every else ""
+            return _verdict(verification, str(violation).partition("\n")[0] + instead)
+    rejection = every.rejection_reason
+    return ReplayVerdict("NOT JUDGED", rejection) if rejection else ReplayVerdict("FIXED")
 
 
-def _whole(subject: Subject, saved: CaseFile) -> Verification:
-    """The verification of every invariant."""
-    return Verification(
-        subject,
-        saved.device,
-        place=device_for_worker(saved.device, 0),
-        strict=BY_ID[saved.invariant].severity == "cost",
-    )
+def _verdict(verification: Verification, text: str) -> ReplayVerdict:
+    """The verdict on a violation, once its script has been run."""
+    for each in reproductions(verification, Path.cwd()).values():
+        if each.doubtful:
+            text = f"{text}; its script does not show it: {each.said}"
+            return ReplayVerdict("DOUBTFUL", text)
+    return ReplayVerdict("STILL VIOLATED", text)
 
 
-def probed(saved: CaseFile) -> Subject:
-    """The subject that the file names, as a run finds it before its first trial. Raises UsageError."""
+def probed_subject(saved: CaseFile) -> Subject:
+    """The subject of the file, as it is before its first trial. Raises UsageError."""
     select_devices([saved.device])
     subject = _subject(saved)
     with fenced(saved.device), suppress(UnusableError):
@@ -108,10 +100,10 @@ def probed(saved: CaseFile) -> Subject:
     return subject
 
 
-def _survived(saved: CaseFile) -> Verdict:
-    """Run the case in a process of its own, which may die."""
+def _replay_in_child(saved: CaseFile) -> ReplayVerdict:
+    """Run the case in a child process, which may die."""
     select_devices([saved.device])
-    _subject(saved)  # what is wrong with the file is told by this process
+    _subject(saved)  # raises here what is wrong with the file
     try:
         done = subprocess.run(
             [sys.executable, "-m", "frostproof.verification.replay"],
@@ -127,11 +119,11 @@ def _survived(saved: CaseFile) -> Verdict:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Verdict("STILL VIOLATED", f"the process hung for {LIMIT:g} s")
+        return ReplayVerdict("STILL VIOLATED", f"the process hung for {LIMIT:g} s")
     _, survived, text = done.stdout.decode(errors="replace").rpartition(SURVIVED)
     if done.returncode or not survived:
-        return Verdict("STILL VIOLATED", f"the process {ending(done.returncode)}")
-    return Verdict("FIXED", text.strip())
+        return ReplayVerdict("STILL VIOLATED", f"the process {ending(done.returncode)}")
+    return ReplayVerdict("FIXED", text.strip())
 
 
 def ending(code: int) -> str:
@@ -148,23 +140,22 @@ def ending(code: int) -> str:
         return f"ended with signal {-code}"
 
 
-def main() -> None:
-    """Run the case file of the standard input, and say at the end that this process is still there."""
+def replay_in_this_process() -> None:
+    """Run the case file of the standard input, and print at the end that this process survived."""
     saved = msgspec.json.decode(sys.stdin.buffer.read(), type=CaseFile)
+    device = device_for_worker(saved.device, 0)
     try:
-        violation = _judged(
-            Verification(probed(saved), saved.device, place=device_for_worker(saved.device, 0)),
-            saved,
-        )
+        verification = Verification(probed_subject(saved), saved.device, indexed_device=device)
+        violation = _violation(verification, saved)
         text = "" if violation is None else str(violation).partition("\n")[0]
     except (CaseError, UnusableError) as error:
         text = str(error)
     print(f"\n{SURVIVED}{f'but: {text}' if text else ''}", flush=True)
 
 
-def _judged(verification: Verification, saved: CaseFile) -> ViolationError | None:
-    """What the case violates. Raises UnusableError where the optimizer cannot be judged with nothing frozen."""
-    with fenced(verification.place):
+def _violation(verification: Verification, saved: CaseFile) -> ViolationError | None:
+    """The violation of the case, if any. Raises UnusableError, or CaseError if it cannot run."""
+    with fenced(verification.indexed_device):
         try:
             verification.prepare()
             verification.judge(saved.case)
@@ -172,55 +163,57 @@ def _judged(verification: Verification, saved: CaseFile) -> ViolationError | Non
             return violation
         except UnusableError:
             raise
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # the optimizer's own exceptions end a trial, and do not come here
+        # Exceptions of the optimizer end a trial, and are judged. These have another cause.
+        except (Exception, SystemExit) as error:
             raise CaseError(
-                f"cannot be run with {saved.target!r}, {type(error).__name__}: {error}; search again with frostproof check"
+                f"cannot be run with {saved.target!r}, {type(error).__name__}: {error}; "
+                "search again with frostproof check"
             ) from None
     return None
 
 
 def _subject(saved: CaseFile) -> Subject:
-    """The implementation that the file names, with nothing known to fail."""
-    if saved.target == AUTOGRAD.target:
+    """The variant that the file names, without expected failures. Raises CaseError, UsageError."""
+    target = saved.target
+    if target == AUTOGRAD.target:
         return AUTOGRAD
-    if saved.target.endswith(":*"):
+    if target.endswith(":*"):
         raise CaseError(
-            f"the target is {saved.target!r}: a case belongs to one optimizer, so name it as module:Name"
+            f"the target is {target!r}: a case belongs to one optimizer, so name it as module:Name"
         )
-    found = _resolved(saved.target)
+    found = _resolve_target(target)
     subject = next((each for each in found if each.variant == saved.variant), None)
     if subject is None:
-        raise CaseError(
-            f"{saved.target!r} has no implementation {saved.variant!r}: it has {', '.join(each.variant for each in found)}"
-        )
+        variants = ", ".join(each.variant for each in found)
+        raise CaseError(f"{target!r} has no implementation {saved.variant!r}: it has {variants}")
     if subject.needs:
         raise UsageError(
-            f"{saved.target!r} needs {', '.join(subject.needs)}: name a Subject, or a function of a parameter list"
+            f"{target!r} needs {', '.join(subject.needs)}: "
+            "name a Subject, or a function of a parameter list"
         )
     if not isinstance(subject.space, SearchStrategy):
         known = {name for choice in subject.space for options in choice for name, _ in options}
         for name in (name for group in saved.case.groups for name, _ in group.options):
             if name not in known:
                 raise CaseError(
-                    f"{saved.target!r} takes no hyperparameter {name!r}: search again with `frostproof check`"
+                    f"{target!r} takes no hyperparameter {name!r}: "
+                    "search again with `frostproof check`"
                 )
     return replace(subject, expected_failures={}, known_cases={})
 
 
 @cache
-def _resolved(target: str) -> list[Subject]:
+def _resolve_target(target: str) -> list[Subject]:
     try:
         return resolve([target])
     except UsageError:
         raise
-    except (Exception, SystemExit) as error:  # a module may do anything when it is looked at
+    except (Exception, SystemExit) as error:  # importing a module may raise anything
         raise UsageError(
-            f"looking up {target!r} raised {type(error).__name__}: {error}; name an optimizer as module:Name"
+            f"looking up {target!r} raised {type(error).__name__}: {error}; "
+            "name an optimizer as module:Name"
         ) from None
 
 
 if __name__ == "__main__":
-    main()
+    replay_in_this_process()

@@ -1,4 +1,4 @@
-"""Each violation as a script of its own, run before anybody is told of it."""
+"""The script of each violation, run in a process of its own before it is reported."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ from frostproof.verification.verification import Verification
 
 
 class Reproduction(NamedTuple):
-    """`text`: the script, None where none could be written. `doubtful`: whether the violation did not show again in the script's
-    own process. `said`: what the script said, or why there is none."""
+    """The script of a violation."""
 
     text: str | None
+    """The script; None if it cannot be written."""
+
     doubtful: bool
+    """Whether the violation did not show in the script's own process."""
+
     said: str
+    """What the script printed, or why there is none."""
 
 
 def reproductions(verification: Verification, folder: Path) -> dict[str, Reproduction]:
-    """Id of each invariant that was violated -> its script, which was run from `folder`."""
+    """Id of each violated invariant -> its script, run from `folder`."""
     found = {}
     for identity, tally in verification.tallies.items():
-        if tally.shown is None or verification.leaves(identity):
+        if tally.shown is None or verification.has_own_search(identity):
             continue
         try:
-            with fenced(verification.place):
+            with fenced(verification.indexed_device):
                 text = script(tally.shown, verification.subject, verification.approaches)
         except UnprintableError as unprintable:
             found[identity] = Reproduction(None, False, str(unprintable))

@@ -1,7 +1,8 @@
-"""A search: random cases until the examples are spent, and the smallest case of everything that they violate.
+"""A search: random cases until the examples are spent, and the smallest case of each violation.
 
-Hypothesis draws all examples with nothing raised, so that a bug which shows in each of them hides no other. What was found is then
-drawn once more with the same seed, and raised where it was seen. Hypothesis shrinks it from there, one invariant at a time.
+Hypothesis first draws all examples and nothing is raised, so that a bug that shows in all of them
+hides no other. The cases are then drawn once more with the same seed, and a violation is raised at
+the case that showed it. From there Hypothesis shrinks, one invariant after the other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import SkipTest
 
 import hypothesis
@@ -30,125 +31,134 @@ if TYPE_CHECKING:
     from frostproof.verification.verification import Verification
 
 SHRINKING = 15.0
-"""Seconds in which smaller cases are tried, for all that was found together: of a slow optimizer, shrinking could take minutes."""
+"""Seconds for shrinking all that was found together; a slow optimizer would take minutes."""
 
-Remembered = Callable[[str], "ExampleDatabase | None"]
-"""The id of an invariant -> where its failures are kept."""
+Databases = Callable[[str], "ExampleDatabase | None"]
+"""The id of an invariant -> the database of its failures."""
 
 
-def searched(
+def search_violations(
     verification: Verification,
     examples: int,
     seed: int | None,
     shard: int = 0,
-    remembered: Remembered = lambda identity: None,
+    databases: Databases = lambda identity: None,
 ) -> list[BaseException]:
-    """Try this many examples, and shrink what they violate. What fails the property is returned as Hypothesis raised it."""
-    search = _Search(
-        verification,
-        random.SystemRandom().getrandbits(32) if seed is None else seed,
-        shard,
-        remembered,
-    )
-    search.remember()
+    """Try this many examples, shrink the violations, and return them as Hypothesis raised them.
+
+    Shrinking works as well as the draws allow. Two rules of `generation.cases` make them shrink: a
+    draw keeps its meaning when another one shrinks, because draws of variable number come last or
+    end with a draw of their own; and each place draws from its own strategy, because Hypothesis
+    copies numbers between equal ones.
+    """
+    seed = random.SystemRandom().getrandbits(32) if seed is None else seed
+    search = _Search(verification, seed, shard, databases)
+    search.replay_earlier_failures()
     for number, count in enumerate(batches(examples)):
         if number:
             release_free_memory()
         search.explore(number, count)
-        if verification.sought is not None and search.found:
+        if verification.only_invariant is not None and search.found:
             break
-    return search.shrunk()
+    return search.shrink()
 
 
-def derived(seed: int, shard: int, batch: int) -> int:
-    """The seed of one batch of one shard; that of the run for the first."""
+def batch_seed(seed: int, shard: int, batch: int) -> int:
+    """The seed of one batch of one shard; the first batch of the first shard has the run's."""
     return random.Random(f"{seed} {shard} {batch}").getrandbits(32) if shard or batch else seed
 
 
+class _Found(NamedTuple):
+    """The first case that violated an invariant."""
+
+    batch: int
+    batch_size: int
+    case: bytes
+    """Its JSON."""
+    messages: Mapping[Invariant, str]
+    """Everything that it violated."""
+
+
 class _Search:
+    """The state of a search: what was found and what was raised."""
+
     def __init__(
-        self, verification: Verification, seed: int, shard: int, remembered: Remembered
+        self, verification: Verification, seed: int, shard: int, databases: Databases
     ) -> None:
-        self.verification, self.seed, self.shard, self.remembered = (
-            verification,
-            seed,
-            shard,
-            remembered,
-        )
-        self.found: dict[Invariant, tuple[int, int, bytes]] = {}
-        """What is violated, with the batch and its size in which it was first seen, and the case that showed it as JSON."""
+        self.verification, self.seed, self.shard = verification, seed, shard
+        self.databases = databases
+        self.found: dict[Invariant, _Found] = {}
         self.raised: dict[Invariant, BaseException] = {}
 
     def _muted(self) -> tuple[str, ...]:
-        """What need not be seen again: a trial goes on past it."""
-        return (
-            *self.verification.known_failures,
-            *(invariant.id for invariant in (*self.found, *self.raised)),
-        )
+        """The known failures and all that was found: a trial goes on after them."""
+        found = (invariant.id for invariant in (*self.found, *self.raised))
+        return (*self.verification.known_failures, *found)
 
-    def remember(self) -> None:
-        """Try what failed in earlier runs, and shrink that at once."""
+    def replay_earlier_failures(self) -> None:
+        """Try the cases that failed in earlier runs, and shrink them at once."""
         deadline = time.monotonic() + SHRINKING
         for invariant in self.verification.invariants:
-            database = self.remembered(invariant.id) if self.verification.fails(invariant) else None
+            database = self.databases(invariant.id) if self.verification.fails(invariant) else None
             if database is not None:
                 body = _Shrinking(self.verification, invariant, self._muted(), deadline).body
                 error = self._run(body, None, 1, (Phase.reuse, Phase.shrink), database)
                 if error is not None:
                     self.raised[invariant] = error
 
-    def explore(self, number: int, count: int) -> None:
-        """Draw a batch of examples, and note what is violated for the first time."""
+    def explore(self, batch: int, count: int) -> None:
+        """Draw a batch of examples, and note each invariant that is violated for the first time."""
 
         def body(case: Case) -> None:
-            if self.verification.sought is not None and self.found:
+            if self.verification.only_invariant is not None and self.found:
                 return
-            for invariant in self.verification.look(case, self._muted()):
+            messages = self.verification.find_violations(case, self._muted())
+            for invariant in messages:
                 if self.verification.fails(invariant) and invariant not in self.raised:
-                    self.found.setdefault(invariant, (number, count, msgspec.json.encode(case)))
+                    found = _Found(batch, count, msgspec.json.encode(case), messages)
+                    self.found.setdefault(invariant, found)
 
-        error = self._run(body, number, count, (Phase.generate,), None)
+        error = self._run(body, batch, count, (Phase.generate,), None)
         if error is not None:
             raise error
 
-    def shrunk(self) -> list[BaseException]:
-        """The exception of each invariant that is violated, at its smallest case."""
+    def shrink(self) -> list[BaseException]:
+        """The exception of each violated invariant at its smallest case, in their order."""
         end = time.monotonic() + SHRINKING
-        for left, (invariant, (number, count, case)) in zip(
-            range(len(self.found), 0, -1), self.found.items(), strict=True
-        ):
+        for number, (invariant, found) in enumerate(self.found.items()):
+            left = len(self.found) - number
             deadline = time.monotonic() + (end - time.monotonic()) / left
             others = tuple(identity for identity in self._muted() if identity != invariant.id)
-            shrinking = _Shrinking(self.verification, invariant, others, deadline, case)
-            phases = (Phase.generate, Phase.shrink)
-            error = self._run(shrinking.body, number, count, phases, self.remembered(invariant.id))
-            tally = self.verification.tallies[invariant.id]
-            self.raised[invariant] = error or self.verification.stated(invariant, tally.message)
-        return [
-            self.raised[invariant]
-            for invariant in self.verification.invariants
-            if invariant in self.raised
-        ]
+            shrinking = _Shrinking(self.verification, invariant, others, deadline, found)
+            phases, database = (Phase.generate, Phase.shrink), self.databases(invariant.id)
+            error = self._run(shrinking.body, found.batch, found.batch_size, phases, database)
+            message = self.verification.tallies[invariant.id].message
+            self.raised[invariant] = error or self.verification.violation_of(invariant, message)
+        order = self.verification.invariants
+        return [self.raised[invariant] for invariant in order if invariant in self.raised]
 
     def _run(
         self,
         body: Callable[[Case], None],
-        number: int | None,
+        batch: int | None,
         count: int,
         phases: tuple[Phase, ...],
         database: ExampleDatabase | None,
     ) -> BaseException | None:
-        """Run a Hypothesis test; the violation that it raised, if any."""
+        """Run `body` as a Hypothesis test, and return the violation that it raised, if any.
+
+        `batch` selects the seed; None draws nothing, and reads the database.
+        """
         cases = self.verification.cases
 
         def test(data: Any) -> None:
             body(data.draw(cases, label="case"))
 
         given: Any = hypothesis.given(data=st.data())(test)
-        if number is not None:
-            # In this order: a seed takes the database away.
-            given = hypothesis.seed(derived(self.seed, self.shard, number))(given)
-        # Where nothing is remembered, Hypothesis skips the test.
+        if batch is not None:
+            # Before the settings, because a seed removes the database.
+            given = hypothesis.seed(batch_seed(self.seed, self.shard, batch))(given)
+        # Hypothesis skips the test if the database is empty.
         with suppress(SkipTest):
             try:
                 hypothesis_settings(count, database, phases)(given)()
@@ -158,7 +168,12 @@ class _Search:
 
 
 class _Shrinking:
-    """The body of a test that raises one invariant's violation, from the case that is known to show it on."""
+    """The body of a test that raises one invariant's violation.
+
+    It does nothing until it gets the case that is known to show the violation. After the deadline
+    it runs no new case: cases that are known to fail raise the recorded violation again, and all
+    others pass, so that Hypothesis comes to an end.
+    """
 
     def __init__(
         self,
@@ -166,27 +181,21 @@ class _Shrinking:
         invariant: Invariant,
         muted: tuple[str, ...],
         deadline: float,
-        first: bytes | None = None,
+        first: _Found | None = None,
     ) -> None:
-        self.verification, self.invariant, self.muted, self.deadline, self.first = (
-            verification,
-            invariant,
-            muted,
-            deadline,
-            first,
-        )
-        self.known: dict[bytes, Mapping[Invariant, str]] = {}
-        if first is not None:
-            self.known[first] = verification.failing[first]
+        self.verification, self.invariant, self.muted = verification, invariant, muted
+        self.deadline = deadline
+        self.first = None if first is None else first.case
+        self.known = {} if first is None else {first.case: first.messages}
 
     def body(self, case: Case) -> None:
         key = msgspec.json.encode(case)
-        if self.first is not None:  # what comes before it is known to show nothing
+        if self.first is not None:
             if key != self.first:
                 return
             self.first = None
         if key not in self.known and time.monotonic() < self.deadline:
-            self.known[key] = self.verification.look(case, self.muted)
+            self.known[key] = self.verification.find_violations(case, self.muted)
         message = self.known.get(key, {}).get(self.invariant)
         if message is not None:
-            raise self.verification.stated(self.invariant, message)
+            raise self.verification.violation_of(self.invariant, message)

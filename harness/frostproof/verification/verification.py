@@ -1,4 +1,4 @@
-"""One subject on one device: draws cases, judges each trial once by every invariant, and keeps the tally."""
+"""One subject on one device: every trial is judged once by every invariant, and counted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import msgspec
 from hypothesis.strategies import SearchStrategy, just
@@ -16,118 +16,164 @@ from frostproof.errors import UnusableError, ViolationError
 from frostproof.generation.cases import cases
 from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import INVARIANTS
-from frostproof.optimizers.probe import depends_on_order, moves_on_zero_grad, probe
+from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_grad
+from frostproof.optimizers.probe import probe
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import has_nan, nans_alike
 from frostproof.training.observation import Trial
 from frostproof.trial.lockstep import Outcome, run_trial
-from frostproof.verification.attribution import Reruns, attributed
+from frostproof.verification.attribution import Reruns, attribute
 
 
 @dataclass(slots=True)
 class Tally:
-    """How often an invariant was judged and violated, how often and why a breach was explained away, and the smallest case that
-    violates it, with what it shows."""
+    """The judgements of one invariant."""
 
     judged: int = 0
+    """The number of trials that it judged."""
+
     violated: int = 0
+    """The number of trials that violated it."""
+
     explained: Counter[str] = field(default_factory=Counter)
+    """Id of an explanation -> the number of breaches that it explained away."""
+
     crashed: bool = False
+    """Whether an exception was a violation."""
+
     message: str = ""
+    """The message of the smallest case."""
+
     case: Case | None = None
+    """The smallest case that violates it."""
+
     shown: ShownBreach | None = None
+    """The trial and the breach of that case."""
 
 
+@dataclass(eq=False, repr=False)
 class Verification:
-    """The property that all invariants hold for `subject` on `device`, and what is known of it so far.
+    """The property that all invariants hold for a subject on a device, and what its trials showed.
 
-    Counts include the trials that shrinking runs. `place` is the device with its index, where it has one; `sought` names an
-    expected failure, which alone is then judged; `shard` counts the parts into which the examples are split, from 0, None where
-    there is one alone. `before_each` is called before each trial, and `cut_short` says why there were fewer than there might have
-    been. `noting` is told of each case, as JSON, before it is run.
+    Drawing a case costs about as much as its trial. Therefore no invariant has a property of its
+    own: a case is drawn and run once, all invariants judge that trial, and all its violations are
+    counted, also in the trials that shrinking runs. A breach counts as a violation only if no
+    explanation holds (see `attribution`). A known failure is muted: it is counted, and its trial
+    goes on, so that it hides no other bug.
     """
 
-    def __init__(
-        self,
-        subject: Subject,
-        device: str,
-        *,
-        place: str = "",
-        sought: str | None = None,
-        approaches: Approaches | None = None,
-        strict: bool = False,
-        shard: int | None = None,
-    ) -> None:
-        self.subject, self.device, self.place = subject, device, place or device
-        self.shard = shard
-        self.sought, self.approaches, self.strict = sought, approaches or Approaches(), strict
-        self.cases: SearchStrategy[Case]
-        self.trials = 0
-        self.seconds = 0.0
-        self.rounding = 0.0
-        self.depends_on_order = False
-        self.rejected = 0
-        self.rejection = ""
-        self.partings: Counter[str] = Counter()
-        self.moves_on_zero_grad: bool | None = None
-        self.reason: str | None = None
-        self.failing: dict[
-            bytes, Mapping[Invariant, str]
-        ] = {}  # what is violated in the cases that failed, by their JSON
-        self.cut_short = ""
-        self.before_each: Callable[[], None] = lambda: None
-        self.noting: Callable[[bytes], None] = lambda case: None
-        applicable = (
-            i
-            for i in INVARIANTS
-            if i.applies(optimizer=subject.factory is not None, values=device != "meta")
+    subject: Subject
+    device: str
+    _: KW_ONLY
+
+    indexed_device: str = ""
+    """The device with its index, such as `cuda:1`; the device if it is empty."""
+
+    only_invariant: str | None = None
+    """The expected failure that this verification searches for; no other one is judged."""
+
+    approaches: Approaches = field(default_factory=Approaches)
+
+    strict: bool = False
+    """Whether violations that only cost memory or time fail too."""
+
+    shard: int | None = None
+    """The number of this part of the examples, from 0; None if they are not split."""
+
+    cases: SearchStrategy[Case] = field(init=False)
+    """What to draw; `prepare` sets it."""
+
+    invariants: tuple[Invariant, ...] = field(init=False)
+    tallies: dict[str, Tally] = field(init=False)
+
+    trials: int = field(default=0, init=False)
+
+    seconds: float = field(default=0.0, init=False)
+    """The time that the trials took."""
+
+    largest_rounding: float = field(default=0.0, init=False)
+    """The largest difference that was rounding, in units in the last place."""
+
+    depends_on_order: bool = field(default=False, init=False)
+    """Whether the order, or the grouping, of parameters matters with nothing frozen."""
+
+    moves_on_zero_grad: bool | None = field(default=None, init=False)
+    """Whether a frozen parameter with a gradient of zeros moves; None if that was not seen."""
+
+    rejected_cases: int = field(default=0, init=False)
+    """The number of cases that crash for another reason than freezing."""
+
+    rejection_reason: str = field(default="", init=False)
+    """Why the last of them was rejected."""
+
+    divergence_counts: Counter[str] = field(default_factory=Counter, init=False)
+    """Cause of a divergence of two copies -> the number of trials that had it."""
+
+    unusable_reason: str | None = field(default=None, init=False)
+    """Why the subject cannot be judged."""
+
+    cut_short_reason: str = field(default="", init=False)
+    """Why fewer examples were tried than asked for."""
+
+    before_each_trial: Callable[[], None] = field(default_factory=lambda: lambda: None, init=False)
+
+    note_case: Callable[[bytes], None] = field(
+        default_factory=lambda: lambda case: None, init=False
+    )
+    """Called with the JSON of each case before it is run."""
+
+    def __post_init__(self) -> None:
+        self.indexed_device = self.indexed_device or self.device
+        optimizer, values = self.subject.factory is not None, self.device != "meta"
+        self.invariants = tuple(
+            invariant
+            for invariant in INVARIANTS
+            if invariant.applies(optimizer=optimizer, values=values)
+            and self.only_invariant in (None, invariant.id)
         )
-        self.invariants: tuple[Invariant, ...] = tuple(
-            i for i in applicable if sought in (None, i.id)
-        )
-        self.tallies: dict[str, Tally] = {invariant.id: Tally() for invariant in self.invariants}
+        self.tallies = {invariant.id: Tally() for invariant in self.invariants}
 
     def prepare(self) -> None:
-        """Probe the subject, and find the `cases` to draw for it. Raises UnusableError, with the reason kept for the report."""
+        """Probe the subject, and set `cases`. Raises UnusableError, and keeps its reason."""
         try:
-            self.subject = probe(self.subject, self.place)
+            self.subject = probe(self.subject, self.indexed_device)
         except UnusableError as unusable:
-            self.reason = str(unusable)
+            self.unusable_reason = str(unusable)
             raise
         self.cases = cases(self.subject)
-        known = self.subject.known_case(self.sought or "")
+        known = self.subject.known_case(self.only_invariant or "")
         if known is not None:
             self.cases = just(known) | self.cases  # Hypothesis begins with the first
         if self.subject.factory is not None and self.device != "meta":
-            self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.place)
-            self.depends_on_order = depends_on_order(self.subject, self.place)
+            self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.indexed_device)
+            self.depends_on_order = depends_on_order(self.subject, self.indexed_device)
         if self.subject.closure == "never":
             self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
             self.tallies.pop("closure-is-honoured", None)
 
-    def seeking(self, identity: str) -> Verification:
-        """A verification of the same subject that looks for one expected failure."""
+    def searching_for(self, identity: str) -> Verification:
+        """A verification of the same subject that searches for this expected failure."""
         return Verification(
             self.subject,
             self.device,
-            place=self.place,
-            sought=identity,
+            indexed_device=self.indexed_device,
+            only_invariant=identity,
             approaches=self.approaches,
             strict=self.strict,
         )
 
-    def leaves(self, identity: str) -> bool:
-        """Whether a counterexample is left to the search for this expected failure, which has the smallest."""
+    def has_own_search(self, identity: str) -> bool:
+        """Whether another verification searches for this failure, and finds a smaller case."""
         return (
-            self.sought is None
+            self.only_invariant is None
             and identity in self.subject.expected_failures
             and self.device != "meta"
         )
 
     @property
     def id(self) -> str:
-        """`target-variant@device`, as the ids of tests have it; behind it `#1`, `#2`, ... where there are several shards."""
+        """`target-variant@device`, as in the ids of tests, and `#1`, `#2`, ... for shards."""
         part = "" if self.shard is None else f"#{self.shard + 1}"
         return f"{self.subject.target}-{self.subject.variant}@{self.device}{part}"
 
@@ -135,47 +181,45 @@ class Verification:
         return f"<{self.id}>"
 
     def judge(self, case: Case) -> None:
-        """Run `case` once and judge it by every invariant. Raises the violation that comes first in the registry."""
-        for invariant, message in self.look(case, self.known_failures).items():
+        """Run `case` once, and raise the violation that comes first in the registry."""
+        for invariant, message in self.find_violations(case, self.known_failures).items():
             if self.fails(invariant):
-                raise self.stated(invariant, message)
+                raise self.violation_of(invariant, message)
 
     @property
     def known_failures(self) -> tuple[str, ...]:
-        """What is expected to fail, and so does not end a trial."""
-        return () if self.sought is not None else tuple(self.subject.expected_failures)
+        """The ids of expected failures, which do not end a trial."""
+        return () if self.only_invariant is not None else tuple(self.subject.expected_failures)
 
-    def look(self, case: Case, muted: Collection[str] = ()) -> Mapping[Invariant, str]:
-        """Run `case` once and judge it by every invariant: what is violated, with a message. What is `muted` ends no trial."""
-        self.before_each()
-        key = msgspec.json.encode(case)
-        self.noting(key)
+    def find_violations(self, case: Case, muted: Collection[str] = ()) -> Mapping[Invariant, str]:
+        """Run `case` once, and return the violated invariants with their messages.
+
+        Violations of `muted` invariants are counted, not returned, and do not end the trial.
+        """
+        self.before_each_trial()
+        self.note_case(msgspec.json.encode(case))
         started = time.perf_counter()
         try:
-            violated = self._look(case, muted)
+            return self._find_violations(case, muted)
         finally:
             self.seconds += time.perf_counter() - started
-        if violated:
-            self.failing[key] = violated
-        return violated
 
     def violations(self) -> list[ViolationError]:
-        """The violations that fail the property, each at its smallest case, in the order of the registry."""
-        seen = [
-            i
-            for i in self.invariants
-            if self.tallies[i.id].violated and self.tallies[i.id].case is not None and self.fails(i)
+        """The violations that fail the property, in the order of the registry."""
+        return [
+            self.violation_of(invariant, self.tallies[invariant.id].message)
+            for invariant in self.invariants
+            if self.tallies[invariant.id].case is not None and self.fails(invariant)
         ]
-        return [self.stated(invariant, self.tallies[invariant.id].message) for invariant in seen]
 
-    def stated(self, invariant: Invariant, message: str) -> ViolationError:
-        """What to raise for a violation with this message."""
+    def violation_of(self, invariant: Invariant, message: str) -> ViolationError:
+        """The exception for a violation with this message."""
         return invariant.broken(message, f"{self.subject.name} on {self.device}")
 
     def fails(self, invariant: Invariant) -> bool:
-        """Whether a violation of it fails the property."""
-        if self.sought is not None:
-            return invariant.id == self.sought
+        """Whether a violation of this invariant fails the property."""
+        if self.only_invariant is not None:
+            return invariant.id == self.only_invariant
         return invariant.id not in self.subject.expected_failures and (
             self.strict or invariant.severity != "cost"
         )
@@ -183,34 +227,33 @@ class Verification:
     def severity(self, invariant: Invariant) -> str:
         return "crash" if self.tallies[invariant.id].crashed else invariant.severity
 
-    def _look(self, case: Case, muted: Collection[str]) -> Mapping[Invariant, str]:
-        if self.sought == "repeats-itself" and "again" not in case.extras:
+    def _find_violations(self, case: Case, muted: Collection[str]) -> Mapping[Invariant, str]:
+        if self.only_invariant == "repeats-itself" and "again" not in case.extras:
             case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case, muted)
-        fresh = {
-            invariant: shown
-            for invariant, shown in outcome.violated.items()
-            if invariant.id not in muted
-        }
+        fresh = _unmuted(outcome, muted)
         known = [invariant for invariant in outcome.violated if invariant.id in muted]
         if fresh or outcome.trial.crash is not None:
             nan = _nan_in(outcome.trial)
             with nans_alike() if nan else nullcontext():
                 if nan:
                     outcome = self._run(case, muted)
-                    fresh = {
-                        invariant: shown
-                        for invariant, shown in outcome.violated.items()
-                        if invariant.id not in muted
-                    }
-                reruns = Reruns(outcome, self.subject, self.place, self.approaches, muted)
-                fresh, explained = attributed(reruns, fresh)
+                    fresh = _unmuted(outcome, muted)
+                reruns = Reruns(outcome, self.subject, self.indexed_device, self.approaches, muted)
+                fresh, explained = attribute(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
-            if outcome.trial.crash is not None and not fresh and not known:
-                self.rejected += 1
-                self.rejection = f"cannot {outcome.trial.crash.phase}, and freezing is not why: {outcome.trial.crash}"
+            crash = outcome.trial.crash
+            if crash is not None and not fresh and not known:
+                self.rejected_cases += 1
+                self.rejection_reason = f"cannot {crash.phase}, and freezing is not why: {crash}"
                 return {}
-        return self._counted(case, outcome, fresh, known)
+        self._count_trial(outcome)
+        for invariant in {*outcome.judged, *fresh} & {*self.invariants}:
+            self.tallies[invariant.id].judged += 1
+        # Their own search explains known violations and keeps their cases.
+        for invariant in known:
+            self.tallies[invariant.id].violated += 1
+        return self._count_violations(case, fresh)
 
     def _count_explained(
         self,
@@ -224,44 +267,40 @@ class Verification:
             if invariant in outcome.judged and invariant not in left:
                 outcome.judged.remove(invariant)
 
-    def _counted(
-        self,
-        case: Case,
-        outcome: Outcome,
-        fresh: Mapping[Invariant, ShownBreach],
-        known: list[Invariant],
-    ) -> Mapping[Invariant, str]:
+    def _count_trial(self, outcome: Outcome) -> None:
+        trial = outcome.trial
         self.trials += 1
-        self.rounding = max(self.rounding, outcome.trial.rounding)
-        self.partings.update(set(outcome.trial.diverged.values()))
-        if outcome.trial.moved_on_zero_grad is not None:
-            self.moves_on_zero_grad = (
-                bool(self.moves_on_zero_grad) or outcome.trial.moved_on_zero_grad
-            )
-        for invariant in {*outcome.judged, *fresh} & {*self.invariants}:
-            self.tallies[invariant.id].judged += 1
-        for invariant in (
-            known
-        ):  # not tried again whether it can be explained: it need not be the smallest case, either
-            self.tallies[invariant.id].violated += 1
-        violated: dict[Invariant, str] = {}
+        self.largest_rounding = max(self.largest_rounding, trial.rounding)
+        self.divergence_counts.update(set(trial.diverged.values()))
+        if trial.moved_on_zero_grad is not None:
+            self.moves_on_zero_grad = bool(self.moves_on_zero_grad) or trial.moved_on_zero_grad
+
+    def _count_violations(
+        self, case: Case, fresh: Mapping[Invariant, ShownBreach]
+    ) -> Mapping[Invariant, str]:
+        """Count them, keep the case if it is the smallest, and return their messages in order."""
+        messages: dict[Invariant, str] = {}
         for invariant in (each for each in self.invariants if each in fresh):
             shown, tally = fresh[invariant], self.tallies[invariant.id]
-            violated[invariant] = shown.message
+            messages[invariant] = shown.message
             tally.violated += 1
             tally.crashed = tally.crashed or shown.breach.kind.raises
             if tally.case is None or case.size <= tally.case.size:
-                tally.case, tally.message, tally.shown = case, violated[invariant], shown
-        return violated
+                tally.case, tally.message, tally.shown = case, shown.message, shown
+        return messages
 
     def _run(self, case: Case, muted: Collection[str] = ()) -> Outcome:
         return run_trial(
-            case, self.subject, self.place, self.invariants, self.approaches, muted=muted
+            case, self.subject, self.indexed_device, self.invariants, self.approaches, muted=muted
         )
 
 
+def _unmuted(outcome: Outcome, muted: Collection[str]) -> dict[Invariant, ShownBreach]:
+    return {each: shown for each, shown in outcome.violated.items() if each.id not in muted}
+
+
 def _nan_in(trial: Trial) -> bool:
-    """Whether there is a NaN in what was last seen of any twin."""
+    """Whether there is a NaN in the last observation of any copy."""
     seen = [each for record in trial.records[-1:] for each in record.observations.values()]
     tensors = [
         data

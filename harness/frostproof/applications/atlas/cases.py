@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from frostproof.applications.atlas.families import FAMILIES, NetworkStart
 from frostproof.generation import masks
-from frostproof.generation.cases import MASKS, options_of
-from frostproof.generation.networks import GENES, SPARSE_INPUTS, fitting, layers_from
-from frostproof.generation.programs import able, by_layer
+from frostproof.generation.cases import MASKS, draw_options
+from frostproof.generation.networks import GENES, SPARSE_INPUTS, layers_from, trainable_layers
+from frostproof.generation.programs import adapt_event, group_by_layer
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import AnyLayer, Conv2d, Embedding, Linear
@@ -53,18 +53,19 @@ def family_cases(
         if subject.parameters != "sparse" or parameter.sparse
     ]
     kind, whole = draw(_MASKS)
-    units = by_layer(fit) if whole else [[each] for each in fit]
-    frozen = set(masks.frozen(kind, units, draw(_BITS))) if len(units) > 1 else set()
+    units = group_by_layer(fit) if whole else [[each] for each in fit]
+    frozen = set(masks.frozen_members(kind, units, draw(_BITS))) if len(units) > 1 else set()
     frozen |= {each for each in names if each not in fit}
     return Case(
         architecture,
         tuple(each for each in names if each in (frozen or {names[0]})),
         (
             Group(
-                tuple(names), options_of(draw, subject.space, lambda n: draw(st.integers(0, n - 1)))
+                tuple(names),
+                draw_options(draw, subject.space, lambda n: draw(st.integers(0, n - 1))),
             ),
         ),
-        tuple(able(step, subject, architecture) for step in (*draw(_BEFORE), draw(last))),
+        tuple(adapt_event(step, subject, architecture) for step in (*draw(_BEFORE), draw(last))),
         dtype=subject.dtypes[0],
         batch=draw(_SAMPLES),
         frozen_in_eval=draw(st.booleans()),
@@ -100,7 +101,7 @@ def _fitting(
     """The part of a family that an optimizer of `kind` can train: its menus, its inputs, and the
     layers that mark it and may come first."""
     family = FAMILIES[name]
-    menus = {rank: fitting(menu, rank, kind) for rank, menu in family.menus.items()}
+    menus = {rank: trainable_layers(menu, rank, kind) for rank, menu in family.menus.items()}
     marks = tuple(
         layer for layer in menus[len(family.inputs[0][0].shape)] if isinstance(layer, family.marks)
     )

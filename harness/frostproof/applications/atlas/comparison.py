@@ -92,9 +92,9 @@ def _rounding_ulp(left: Bits, right: Bits, dtype: str) -> float | None:
 def _message(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> str:
     a, b = left.observations["a"], right.observations["a"]
     where = f"{at(left)} ({one.names['a']} -> {other.names['a']})"
-    for i in (*left.mask.step, *left.mask.trainable):
+    for i in (*left.mask.at_step, *left.mask.trainable):
         if a.weights[i] != b.weights[i]:
-            kind = "frozen" if i in left.mask.step else "trainable"
+            kind = "frozen" if i in left.mask.at_step else "trainable"
             numbers = change(one, i, a.weights[i], b.weights[i])
             return f"a {kind} parameter differs {where}: {numbers}"
     return f"the {'loss differs' if a.losses != b.losses else 'buffers differ'} {where}"
@@ -104,7 +104,7 @@ def _cause(one: Trial, other: Trial, left: EventRecord, right: EventRecord) -> s
     """The first stage of a training step, in its order, at which the two trials differ."""
     a, b = left.observations["a"], right.observations["a"]
     for trial, record in ((one, left), (other, right)):
-        for i in record.mask.step:
+        for i in record.mask.at_step:
             if record.observations["a"].weights[i] != trial.starts["a"].weights[i]:
                 return f"{trial.names['a']} moves frozen parameters: {_why_moved(record, i)}"
     trainable = left.mask.trainable

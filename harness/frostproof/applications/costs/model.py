@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from frostproof.errors import UsageError, one_line
-from frostproof.optimizers.targets import imported, nearest
+from frostproof.optimizers.targets import did_you_mean, import_for_target
 
 EXAMPLE = "--input 8,3,32,32"
 
@@ -27,11 +27,11 @@ def load_model(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
             f"malformed model {target!r}: write module:factory, a function that returns an "
             "nn.Module"
         )
-    module = imported(module_name, target)
+    module = import_for_target(module_name, target)
     if not hasattr(module, name):
         public = [each for each in vars(module) if not each.startswith("_")]
         has = f"the module has {', '.join(public[:12])}" if public else "the module is empty"
-        raise UsageError(f"unknown model {target!r}: {has}.{nearest(name, public)}")
+        raise UsageError(f"unknown model {target!r}: {has}.{did_you_mean(name, public)}")
     factory = getattr(module, name)
     if isinstance(factory, nn.Module):
         return factory, None
@@ -103,7 +103,9 @@ def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
             some = ", ".join([*every][:6]) + (
                 f" and {len(every) - 6} more" if len(every) > 6 else ""
             )
-            near = nearest(pattern, [*every, *(path for path, _ in model.named_modules() if path)])
+            near = did_you_mean(
+                pattern, [*every, *(path for path, _ in model.named_modules() if path)]
+            )
             raise UsageError(f"--freeze {pattern!r} matches no parameter: there are {some}.{near}")
         ids |= {id(every[name]) for name in names}
     frozen = frozenset(name for name, parameter in model.named_parameters() if id(parameter) in ids)

@@ -20,7 +20,7 @@ from frostproof.applications.costs.recommending import (
 )
 from frostproof.applications.costs.task import CostTask
 from frostproof.errors import UsageError, one_line
-from frostproof.optimizers.targets import imported, nearest
+from frostproof.optimizers.targets import did_you_mean, import_for_target
 
 
 class CostReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ def cost_report(
 def _build_optimizer(name: str) -> BuildOptimizer:
     """The builder of an optimizer of torch.optim, or of `module:Name`. Raises UsageError."""
     module_name, _, attribute = name.rpartition(":")
-    module: Any = imported(module_name, name) if module_name else torch.optim
+    module: Any = import_for_target(module_name, name) if module_name else torch.optim
     found = getattr(module, attribute, None)
     if not callable(found):
         known = [
@@ -94,7 +94,7 @@ def _build_optimizer(name: str) -> BuildOptimizer:
         ]
         some = ", ".join(known[:20])
         raise UsageError(
-            f"unknown optimizer {name!r}: give one of {some}.{nearest(attribute, known)}"
+            f"unknown optimizer {name!r}: give one of {some}.{did_you_mean(attribute, known)}"
         )
 
     def step(groups: list[dict[str, Any]]) -> Optimizer:

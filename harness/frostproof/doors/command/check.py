@@ -147,9 +147,9 @@ def _zoo() -> list[str]:
     with quiet():
         from frostproof.optimizers import zoo
 
-    targets = zoo.targets()
+    targets = zoo.installed_targets()
     if not targets:
         raise click.UsageError("no library of the zoo is installed: pip install 'frostproof[zoo]'")
-    if missing := zoo.missing():
+    if missing := zoo.missing_libraries():
         click.echo(f"frostproof: not installed, and left out: {', '.join(missing)}", err=True)
     return targets

@@ -33,8 +33,12 @@ def _optimizers() -> None:
         from frostproof.optimizers import registry
         from frostproof.optimizers.targets import torch_optimizers
 
-    registered = [each for target in registry.targets() for each in registry.registered(target)]
+    registered = [
+        each
+        for target in registry.registered_targets()
+        for each in registry.registered_subjects(target)
+    ]
     for subject in [*torch_optimizers(), *registered]:
         click.echo(f"{subject.target:28} {subject.variant}")
-    for failure in registry.brought()[1]:
+    for failure in registry.entry_point_subjects()[1]:
         click.echo(f"frostproof: {failure}", err=True)

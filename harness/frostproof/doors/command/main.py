@@ -12,7 +12,7 @@ from frostproof.doors.command.check import check_command
 from frostproof.doors.command.claims import claims_command
 from frostproof.doors.command.cost import cost_command
 from frostproof.doors.command.listing import list_command
-from frostproof.doors.command.replay import replay_command
+from frostproof.doors.command.replay import replay_files_command
 from frostproof.doors.command.report import report_command
 from frostproof.errors import FrostproofError
 
@@ -39,7 +39,7 @@ class OneLineErrors(click.Group):
     cls=OneLineErrors,
     commands=[
         check_command,
-        replay_command,
+        replay_files_command,
         report_command,
         atlas_command,
         claims_command,

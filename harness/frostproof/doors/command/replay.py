@@ -13,7 +13,7 @@ from frostproof.process.quiet import quiet
 
 if TYPE_CHECKING:
     from frostproof.spec.casefile import CaseFile
-    from frostproof.verification.replay import Verdict
+    from frostproof.verification.replay import ReplayVerdict
 
 EXIT_CODES = {"FIXED": 0, "STILL VIOLATED": 1, "DOUBTFUL": 4, "NOT JUDGED": 5}
 WORST_FIRST = (1, 2, 4, 5, 0)
@@ -23,7 +23,7 @@ WORST_FIRST = (1, 2, 4, 5, 0)
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
-def replay_command(files: tuple[Path, ...]) -> int:
+def replay_files_command(files: tuple[Path, ...]) -> int:
     """Run saved counterexamples again. Each is FIXED or STILL VIOLATED.
 
     Exit code 0: all are fixed; 1: some are still violated; 2: a file is not a case; 4: a script
@@ -46,10 +46,10 @@ def replay_command(files: tuple[Path, ...]) -> int:
     return next(code for code in WORST_FIRST if code in codes)
 
 
-def _replay(path: Path) -> tuple[CaseFile, Verdict]:
-    from frostproof.spec.casefile import load
+def _replay(path: Path) -> tuple[CaseFile, ReplayVerdict]:
+    from frostproof.spec.casefile import load_case
 
-    saved = load(path)
+    saved = load_case(path)
     with quiet():
         from frostproof.verification.replay import replay
     try:

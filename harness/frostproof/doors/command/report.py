@@ -44,15 +44,15 @@ def report_command(
     from frostproof.report.attachments import locate_files
     from frostproof.report.files import write_reports
     from frostproof.report.terminal import status_counts
-    from frostproof.results.baseline import grave, told
-    from frostproof.results.files import load, together
+    from frostproof.results.baseline import comparison_lines, has_new_failure
+    from frostproof.results.files import load_results, merge_results
 
     check_writable(html, markdown, json)
-    old = load(baseline) if baseline is not None else None
-    results = together([locate_files(load(path), path.parent) for path in files])
+    old = load_results(baseline) if baseline is not None else None
+    results = merge_results([locate_files(load_results(path), path.parent) for path in files])
     folders = (Path(), *dict.fromkeys(path.parent for path in files))
     write_reports(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
     click.echo(f"{results.totals.subjects} subjects, {status_counts(results.totals)}")
     if old is not None:
-        click.echo("\n".join(told(results, old)))
-    return int(fail_on_new and grave(results, old))
+        click.echo("\n".join(comparison_lines(results, old)))
+    return int(fail_on_new and has_new_failure(results, old))

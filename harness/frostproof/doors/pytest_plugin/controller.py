@@ -83,7 +83,7 @@ class Controller:
     def _header(self) -> list[str]:
         from importlib.metadata import version
 
-        from frostproof.optimizers.registry import brought
+        from frostproof.optimizers.registry import entry_point_subjects
         from frostproof.process.device import determinism_settings
 
         run = self.run
@@ -99,7 +99,7 @@ class Controller:
             f"frostproof: profile {run.profile}, {', '.join(extent)}, seed {self.seed}",
         ]
         lines += [f"frostproof: {text}" for text in determinism_settings(self.devices)]
-        lines += [f"frostproof: {failure}; it is left out" for failure in brought()[1]]
+        lines += [f"frostproof: {failure}; it is left out" for failure in entry_point_subjects()[1]]
         return lines
 
     # During the run
@@ -150,7 +150,7 @@ class Controller:
         if self.results is None or not self.results.subjects:
             return
         from frostproof.report.terminal import explained_lines, results_table
-        from frostproof.results.baseline import told
+        from frostproof.results.baseline import comparison_lines
 
         results, baseline = self.results, self.files.baseline
         terminalreporter.section("frostproof")
@@ -162,7 +162,7 @@ class Controller:
                 terminalreporter.write_line(line)
         terminalreporter.write(results_table(results.subjects, results.totals))
         if baseline is not None:
-            terminalreporter.write_line("\n".join(told(results, baseline)))
+            terminalreporter.write_line("\n".join(comparison_lines(results, baseline)))
         for warning in self.gatherer.warnings.values():
             terminalreporter.write_line(f"frostproof: warning: {warning}", yellow=True)
 

@@ -28,7 +28,7 @@ class CrashPolicy:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        node.workerinput["frostproof_notes"] = str(self.deaths.folder)
+        node.workerinput["frostproof_notes"] = str(self.deaths.notes_folder)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._started[nodeid] = time.monotonic()

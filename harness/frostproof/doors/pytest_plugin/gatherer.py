@@ -114,9 +114,9 @@ class Gatherer:
 
     def merge(self) -> list[SubjectRow]:
         """Return all that was found so far, one row for each subject and device."""
-        from frostproof.results.rows import merged
+        from frostproof.results.rows import merge_rows
 
-        rows = merged([*self.rows, *self.interim.values()])
+        rows = merge_rows([*self.rows, *self.interim.values()])
         for row in rows:
             for each in row.invariants:
                 _, best = self._best.get((row.key, each.id), (None, None))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hypothesis.database import ExampleDatabase
 
     from frostproof.results.rows import InvariantRow
-    from frostproof.verification.item_report import Finding
+    from frostproof.verification.item_report import ItemReport
     from frostproof.verification.verification import Verification
 
 LEAST_EXAMPLES = 10
@@ -70,33 +70,33 @@ class ItemRunner:
     def _verify(self, item: pytest.Item, verification: Verification) -> Generator[None, Any, Any]:
         """Run one item, and attach what it found however it ends."""
         from frostproof.process.fence import fenced
-        from frostproof.verification.item_report import doubted
+        from frostproof.verification.item_report import doubt_message
 
         violation: ViolationError | ExceptionGroup[Any] | None = None
         spent, result = False, None
         self.doubtful = set()
-        verification.before_each = self.before_each_trial(item, verification)
+        verification.before_each_trial = self.before_each_trial(item, verification)
         try:
-            with self.watching(), fenced(verification.place):
+            with self.watching(), fenced(verification.indexed_device):
                 _prepare(verification)
                 result = yield
         except (ViolationError, ExceptionGroup) as error:
             violation = error
         except TimeSpentError:
             spent = True
-            verification.cut_short = "the time budget was spent"
+            verification.cut_short_reason = "the time budget was spent"
             violation = _as_one(verification.violations())
         finally:
             finding = self.report(item, verification)
         self.doubtful = {row.id for row in finding.row.invariants if row.status == "doubtful"}
         if failing := failing_doubts(finding, violation, verification.strict):
             item.user_properties.append((DOUBTFUL, ""))
-            pytest.fail(doubted(failing), pytrace=False)
+            pytest.fail(doubt_message(failing), pytrace=False)
         if violation is not None:
             raise violation
         if spent and not verification.trials:
             pytest.skip("the time budget was spent")
-        if spent and verification.sought is not None:
+        if spent and verification.only_invariant is not None:
             pytest.skip("the time budget was spent before it was found")
         return result
 
@@ -118,27 +118,27 @@ class ItemRunner:
         """Nothing watches this process: it must not end where an optimizer hangs."""
         return nullcontext()
 
-    def report(self, item: pytest.Item, verification: Verification) -> Finding:
+    def report(self, item: pytest.Item, verification: Verification) -> ItemReport:
         """Run the scripts of what was violated, and attach the finding to the item's report."""
-        from frostproof.verification.item_report import finding
+        from frostproof.verification.item_report import item_report
         from frostproof.verification.reproduction import reproductions
 
         if self.budget is not None:
             self.budget.finish()
         interrupted = isinstance(sys.exception(), KeyboardInterrupt)
         if interrupted:
-            verification.cut_short = "interrupted"
-            found = finding(verification)
+            verification.cut_short_reason = "interrupted"
+            found = item_report(verification)
             self.send_interim(item, found)  # pytest makes no report of an interrupted item.
         else:
             folder = Path(self.config.invocation_params.dir)
-            found = finding(verification, reproductions(verification, folder))
+            found = item_report(verification, reproductions(verification, folder))
         item.user_properties.append((FINDING, encode(found)))
         item.user_properties += [(WARNING, text) for text in self.warnings]
         self.warnings.clear()
         return found
 
-    def send_interim(self, item: pytest.Item, finding: Finding) -> None:
+    def send_interim(self, item: pytest.Item, finding: ItemReport) -> None:
         """Send what is known so far as a passed "setup" report, which pytest otherwise ignores."""
         properties = [(FINDING, encode(finding))]
         report = pytest.TestReport(
@@ -154,12 +154,12 @@ class ItemRunner:
             return None
         from frostproof.doors.pytest_plugin.example_database import KeyedDatabase
         from frostproof.verification.profiles import budget
-        from frostproof.verification.search import searched
+        from frostproof.verification.search import search_violations
 
         count = budget(
             self.run.examples,
             meta=verification.device == "meta",
-            sought=verification.sought is not None,
+            known_failure=verification.only_invariant is not None,
             shard=verification.shard,
             shards=self.run.shards,
         )
@@ -171,7 +171,9 @@ class ItemRunner:
             database = self.example_database
             return None if database is None else KeyedDatabase(database, f"{key} {identity}")
 
-        found = searched(verification, count, self.seed, verification.shard or 0, remembered)
+        found = search_violations(
+            verification, count, self.seed, verification.shard or 0, remembered
+        )
         if len(found) == 1:
             raise found[0]
         if found:
@@ -230,7 +232,7 @@ def _as_one(
 
 
 def failing_doubts(
-    finding: Finding, raised: BaseException | None, strict: bool
+    finding: ItemReport, raised: BaseException | None, strict: bool
 ) -> list[InvariantRow]:
     """Return the doubtful rows for which an item fails; none if it fails for something else too."""
     doubtful = [row for row in finding.row.invariants if row.status == "doubtful"]

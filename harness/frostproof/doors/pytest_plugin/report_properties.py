@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from frostproof.verification.item_report import Finding
+    from frostproof.verification.item_report import ItemReport
 
 FINDING = "frostproof"
 """Name of the property that carries what an item found, as JSON."""
@@ -17,7 +17,7 @@ DOUBTFUL = "frostproof-doubtful"
 """Name of the property of an item that fails only because of doubtful rows."""
 
 
-def encode(finding: Finding) -> str:
+def encode(finding: ItemReport) -> str:
     import msgspec
 
     return msgspec.json.encode(finding).decode()

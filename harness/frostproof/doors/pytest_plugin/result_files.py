@@ -52,12 +52,12 @@ def _baseline(run: RunOptions, warn: Callable[[str], None]) -> Results | None:
     nightly = run.profile == "nightly" and run.json and Path(run.json).is_file()
     if not run.baseline and not nightly:
         return None
-    from frostproof.results.files import load
+    from frostproof.results.files import load_results
 
     if run.baseline:
-        return load(Path(run.baseline))
+        return load_results(Path(run.baseline))
     try:
-        return load(Path(str(run.json)))
+        return load_results(Path(str(run.json)))
     except FrostproofError as error:
         warn(f"the last results cannot be read: {error}")
         return None

@@ -12,7 +12,7 @@ import pytest
 
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.errors import ViolationError
-from frostproof.optimizers.known_failures import AUTOGRAD_FINDINGS
+from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES
 from frostproof.optimizers.targets import exists_on, resolve, torch_optimizers
 from frostproof.process.allocator import can_fill_kernel_memory
 from frostproof.process.device import device_for_worker, select_devices
@@ -20,7 +20,7 @@ from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.verification.verification import Verification
 
-RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_FINDINGS)
+RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_KNOWN_FAILURES)
 
 NOT_HERE = "the kernels of this machine do not have this bug"
 
@@ -83,7 +83,7 @@ def known_failures_of_autograd(run: RunOptions) -> Iterator[Any]:
 def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
     for identity, reason in verification.subject.expected_failures.items():
         if identity in verification.tallies:
-            known = verification.seeking(identity)
+            known = verification.searching_for(identity)
             expected = pytest.mark.xfail(
                 strict=True, raises=ViolationError, reason=f"{identity}: {reason}"
             )
@@ -99,7 +99,7 @@ def kernels_show_it() -> bool:
         assert case is not None
         with fenced("cpu"):
             try:
-                Verification(AUTOGRAD, "cpu", sought=identity).judge(case)
+                Verification(AUTOGRAD, "cpu", only_invariant=identity).judge(case)
             except ViolationError:
                 return True
     return False
@@ -112,7 +112,7 @@ def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[V
         yield Verification(
             subject,
             device,
-            place=device_for_worker(device, int(worker)),
+            indexed_device=device_for_worker(device, int(worker)),
             strict=run.strict,
             shard=shard,
         )

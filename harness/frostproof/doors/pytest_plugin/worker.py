@@ -17,7 +17,7 @@ from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.process.case_notes import CaseNotes
 
 if TYPE_CHECKING:
-    from frostproof.verification.item_report import Finding
+    from frostproof.verification.item_report import ItemReport
     from frostproof.verification.verification import Verification
 
 INTERIM_PERIOD_S = 5.0
@@ -44,10 +44,10 @@ class WorkerItemRunner(ItemRunner):
         self, item: pytest.Item, verification: Verification
     ) -> Callable[[], None]:
         """Return what checks the time, as in any process, and sends interim findings."""
-        from frostproof.verification.item_report import finding
+        from frostproof.verification.item_report import item_report
 
         if self.notes is not None:
-            verification.noting = functools.partial(self.notes.write, item.nodeid)
+            verification.note_case = functools.partial(self.notes.write, item.nodeid)
         check_time = super().before_each_trial(item, verification)
         due = time.monotonic() + INTERIM_PERIOD_S
 
@@ -55,7 +55,7 @@ class WorkerItemRunner(ItemRunner):
             nonlocal due
             check_time()
             if (now := time.monotonic()) >= due:
-                self.send_interim(item, finding(verification))
+                self.send_interim(item, item_report(verification))
                 due = now + INTERIM_PERIOD_S
 
         return check_and_send
@@ -72,7 +72,7 @@ class WorkerItemRunner(ItemRunner):
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    def report(self, item: pytest.Item, verification: Verification) -> Finding:
+    def report(self, item: pytest.Item, verification: Verification) -> ItemReport:
         found = super().report(item, verification)
         if self.notes is not None:
             self.notes.clear()

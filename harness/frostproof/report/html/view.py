@@ -16,11 +16,10 @@ from frostproof.report.failure_text import replay_command
 from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
 from frostproof.report.network_drawing import NetworkDrawing, ViolationPlace, draw_network
 from frostproof.report.terminal import explained_reasons
-from frostproof.results.baseline import Change, Key, changes
+from frostproof.results.baseline import Change, Key, compare
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
 from frostproof.spec.case import Case
-from frostproof.spec.program import Freeze, Thaw
-from frostproof.spec.program import changes as changes_of
+from frostproof.spec.program import Freeze, Thaw, mask_changes
 
 STATUS_WORDS = {
     "violated": "violated",
@@ -141,7 +140,7 @@ def page_context(
     results: Results, folders: Sequence[Path], baseline: Results | None
 ) -> PageContext:
     """The values for these results. Case files and scripts are read from `folders`."""
-    since = changes(results, baseline) if baseline is not None else {}
+    since = compare(results, baseline) if baseline is not None else {}
     seen = {each.id for row in results.subjects for each in row.invariants}
     identities = [*BY_ID, *sorted(seen - BY_ID.keys())]
     worst = {"crashed": 0, "violated": 0, "doubtful": 1, "held": 2, "unusable": 3}
@@ -327,7 +326,7 @@ def _case_view(found: Attachments) -> CaseView | None:
     if event is None or not 0 <= event < len(case.program):  # a file may contain any number
         event = None
     parameters = tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters))
-    frozen = case.course[event].step if event is not None else case.frozen
+    frozen = case.mask_timeline[event].at_step if event is not None else case.initially_frozen
     return CaseView(
         drawing=draw_network(case, ViolationPlace(event, parameters)),
         network=network_code(case.architecture, frozen),
@@ -342,12 +341,12 @@ def _case_view(found: Attachments) -> CaseView | None:
 def _timeline(case: Case, violated_at: int | None) -> tuple[TimelineEntry, ...]:
     entries = []
     for number, event in enumerate(case.program):
-        edits = changes_of(event)
+        edits = mask_changes(event)
         entry = TimelineEntry(
             text=repr(event),
             freezes=tuple(n for each in edits if isinstance(each, Freeze) for n in each.names),
             thaws=tuple(n for each in edits if isinstance(each, Thaw) for n in each.names),
-            frozen=len(case.course[number].step),
+            frozen=len(case.mask_timeline[number].at_step),
             here=number == violated_at,
             after=violated_at is not None and number > violated_at,
         )

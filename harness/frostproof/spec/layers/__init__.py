@@ -1,7 +1,8 @@
 """Layer specs: one layer of a network as immutable data.
 
-A spec holds only what its own shape needs (`Linear(3)` is "to 3 features"); what comes in is inferred from the layer
-before, so that a sequence of specs fits by construction. Shapes are those of one sample, without the batch dimension.
+A spec has its output size only: `Linear(3)` maps to 3 features. Its input size is inferred from
+the layer before, so that a sequence of specs fits by construction. Shapes are those of one sample,
+without the batch dimension.
 """
 
 from frostproof.spec.layers.activation import GELU, Dropout, PReLU, ReLU, Tanh

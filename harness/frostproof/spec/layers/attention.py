@@ -1,4 +1,4 @@
-"""Attention of a sequence to itself, alone and in a transformer's layer."""
+"""Self-attention, alone and in a transformer's encoder layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from frostproof.spec.layers.base import (
 )
 
 
-def _attention(width: int, prefix: str = "") -> tuple[ParameterSpec, ...]:
+def _attention_parameters(width: int, prefix: str = "") -> tuple[ParameterSpec, ...]:
     return (
         ParameterSpec(f"{prefix}in_proj_weight", (3 * width, width)),
         ParameterSpec(f"{prefix}in_proj_bias", (3 * width,)),
@@ -40,7 +40,9 @@ class _Attending(Layer, frozen=True):
         return shape
 
     def work(self, shape: Shape) -> int:
-        return super().work(shape) + 2 * shape[0] ** 2 * shape[1]  # each time attends to each
+        return (
+            super().work(shape) + 2 * shape[0] ** 2 * shape[1]
+        )  # every position attends to every other
 
     def heads_for(self, shape: Shape) -> int:
         return self.num_heads if shape[-1] % self.num_heads == 0 else 1
@@ -48,7 +50,7 @@ class _Attending(Layer, frozen=True):
 
 class SelfAttention(_Attending, frozen=True):
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
-        return _attention(shape[-1])
+        return _attention_parameters(shape[-1])
 
     def constructor(self, shape: Shape) -> Constructor:
         return Constructor("SelfAttention", (shape[-1], self.num_heads), ours=True)
@@ -64,7 +66,7 @@ class TransformerEncoderLayer(_Attending, frozen=True):
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         width, inner = shape[-1], self.dim_feedforward
         return (
-            *_attention(width, "self_attn."),
+            *_attention_parameters(width, "self_attn."),
             ParameterSpec("linear1.weight", (inner, width)),
             ParameterSpec("linear1.bias", (inner,)),
             ParameterSpec("linear2.weight", (width, inner)),

@@ -1,4 +1,4 @@
-"""Layers inside a layer, and with them the union of all layer kinds."""
+"""Layers that contain layers, and the union of all layer kinds."""
 
 from __future__ import annotations
 
@@ -85,11 +85,11 @@ class _Composite(Layer, frozen=True):
 
 
 class Sequential(_Composite, frozen=True):
-    """As `nn.Sequential`; in a network its layers have places of their own."""
+    """`nn.Sequential`; its layers have places of their own in a network."""
 
 
 class _Segment(_Composite, frozen=True):
-    """Layers that run as one, in one place of the network."""
+    """Layers that share one place in a network."""
 
     def output(self, shape: Shape) -> Shape:
         for index, layer in enumerate(self.layers):
@@ -97,7 +97,7 @@ class _Segment(_Composite, frozen=True):
                 raise CaseError(f"{layer!r} is inside a {type(self).__name__}: put it outside")
             if index and layer.takes_tokens:
                 raise CaseError(
-                    f"{layer!r} comes {index} layers late: layers that take tokens stand first"
+                    f"{layer!r} comes {index} layers late: layers that take tokens come first"
                 )
         return super().output(shape)
 
@@ -121,7 +121,7 @@ class Residual(_Segment, frozen=True):
         return super().constructor(shape)._replace(ours=True)
 
     def fitted(self, shape: Shape) -> Layer:
-        """With the width of its last layer that has one adapted."""
+        """Its last layer with a width is adapted, so that the shape stays."""
         layers = list(self.layers)
         for i in reversed(range(len(layers))):
             if isinstance(layer := layers[i], (Linear, Conv1d, Conv2d)):
@@ -136,14 +136,14 @@ class Residual(_Segment, frozen=True):
 
 
 class Checkpointed(_Segment, frozen=True):
-    """Layers whose activations backward computes again, by `torch.utils.checkpoint`."""
+    """Layers whose activations are computed again in backward, by `torch.utils.checkpoint`."""
 
     reentrant: bool = False
     keeps_inputs: ClassVar[bool] = True
     overwritable: ClassVar[bool | None] = False
 
     def reaches(self, upstream: bool) -> bool:
-        """A reentrant segment none of whose inputs requires grad is detached."""
+        """A reentrant segment is detached if no input of it requires grad."""
         return upstream or not self.reentrant
 
     def constructor(self, shape: Shape) -> Constructor:
@@ -188,4 +188,4 @@ AnyLayer = (
     | Residual
     | Checkpointed
 )
-"""Every layer kind, as msgspec's tagged union: a new kind is a class in its file and a line here."""
+"""Every layer kind, as a tagged union of msgspec: a new kind needs a class and a line here."""

@@ -11,11 +11,11 @@ from frostproof.errors import CaseError
 from frostproof.spec.layers.base import Constructor, Layer, ParameterSpec, Shape, Size, need
 
 LARGEST = 8
-"""Transposed convolutions in menus grow no side past this."""
+"""Drawn transposed convolutions make no side larger than this."""
 
 
 class _Convolution(Layer, frozen=True):
-    """Padding is half the kernel, and kernels are odd, so that every size stays at one or more."""
+    """Kernels are odd and padding is half the kernel, so that no side becomes empty."""
 
     out_channels: Size
     kernel_size: Size = 1

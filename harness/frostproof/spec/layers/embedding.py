@@ -1,4 +1,4 @@
-"""Embeddings: they take tokens, so they stand first, where the architecture's input has a vocabulary."""
+"""Embeddings: they take tokens, so they come first, and the input has a vocabulary."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ class _Table(Layer, frozen=True):
 
 
 class Embedding(_Table, frozen=True):
-    """A vector for each token. Where `max_norm` is not 0, forward rescales the rows that it reads to that norm, in place."""
+    """A vector for each token."""
 
     sparse: bool = False
+
     max_norm: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """If it is not 0, forward scales longer rows that it reads down to this norm, in place."""
 
     def output(self, shape: Shape) -> Shape:
         need(1, self, shape)

@@ -1,4 +1,4 @@
-"""Linear layers: the plain one, one that shares its weight, one with a low-rank adapter, and reparametrized ones."""
+"""Linear layers: plain, with a shared weight, with a low-rank adapter, and reparametrized."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ class Linear(_ToFeatures, frozen=True):
 
 
 class TiedLinear(_ToFeatures, frozen=True):
-    """A Linear whose weight is the weight of an earlier Linear or Embedding: number `of` in the order of the forward pass.
+    """A Linear that shares the weight of an earlier Linear or Embedding.
 
     The weight belongs to that layer; `Architecture.build` ties it once both modules exist.
     """
 
     of: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 0
+    """The number of that layer, in the order of the forward pass."""
+
     bias: bool = True
 
     def work(self, shape: Shape) -> int:
-        return super().work(shape) + self.out_features * prod(
-            shape
-        )  # the weight is no parameter of its own
+        # The weight is not among its own parameters.
+        return super().work(shape) + self.out_features * prod(shape)
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         return (ParameterSpec("bias", (self.out_features,)),) if self.bias else ()
@@ -76,9 +77,10 @@ class LoRALinear(_ToFeatures, frozen=True):
 
 
 class _Reparametrized(_ToFeatures, frozen=True):
-    """A Linear whose weight is computed from other parameters; `legacy`: by a hook of torch.nn.utils, as before torch 2."""
+    """A Linear whose weight is computed from other parameters."""
 
     legacy: bool = False
+    """Whether a hook of torch.nn.utils computes it, as before torch 2."""
     function: ClassVar[str] = ""
 
     def constructor(self, shape: Shape) -> Constructor:

@@ -1,4 +1,4 @@
-"""The modules that specs build and `torch.nn` does not have: a tensor in, a tensor out, parameter names as in torch."""
+"""Modules that `torch.nn` does not have: one tensor in, one out, parameter names as in torch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 def _time_first(x: Tensor) -> Tensor:
     """(batch, length, features) to (length, batch, features), or back.
 
-    Torch's own `batch_first` hands a transposed view to `linear`, which multiplies it in another way, with another
-    rounding, where the weight does not require grad.
+    Torch's own `batch_first` passes a transposed view to `linear`, which then uses another kernel,
+    with another rounding, if the weight does not require grad.
     """
     return x.transpose(0, 1).contiguous()
 
@@ -40,7 +40,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
 
 
 class LoRALinear(nn.Module):
-    """base(x) + x down^T up^T, with no factor of the adapter at zero."""
+    """base(x) + x down^T up^T; no factor of the adapter starts at zero."""
 
     def __init__(
         self, in_features: int, out_features: int, rank: int, device: Any = None, dtype: Any = None
@@ -73,7 +73,7 @@ class Checkpointed(nn.Sequential):
 
 
 def spread(module: nn.Module) -> nn.Module:
-    """The module, with norms and biases away from ones and zeros, which would hide a stray update."""
+    """Move norms and biases away from ones and zeros, which would hide a stray update."""
     for name, p in module.named_parameters():
         if p.dim() == 1:
             low, high = (0.5, 1.5) if name.endswith("weight") else (0.25, 0.75)
@@ -82,7 +82,7 @@ def spread(module: nn.Module) -> nn.Module:
 
 
 def only(model: nn.Module, *names: str) -> nn.Module:
-    """A module that has these parameters of the model and no others."""
+    """A module with the named parameters of the model, and no others."""
     root = nn.Module()
     for name in names:
         *path, last = name.split(".")

@@ -1,4 +1,4 @@
-"""Normalisation layers, all with a weight per feature, most with a bias."""
+"""Normalisation layers: all have a weight per feature, most have a bias."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from frostproof.spec.layers.base import Constructor, Layer, ParameterSpec, Shape
 
 
 class _Affine(Layer, frozen=True):
-    """A weight and a bias per feature; features are the channels, the first dimension."""
+    """A weight and a bias per feature. The features are the channels, the first dimension."""
 
     random_affine: ClassVar[bool] = True
 
@@ -51,7 +51,8 @@ class _InstanceNorm(_Affine, frozen=True):
         need(self.spatial + 1, self, shape)
         if prod(shape[1:]) == 1:
             raise CaseError(
-                f"{self!r} needs more than one value per channel, and receives {shape}: use a LayerNorm"
+                f"{self!r} needs more than one value per channel, and receives {shape}: "
+                "use a LayerNorm"
             )
         return shape
 

@@ -19,7 +19,7 @@ class Flatten(Layer, frozen=True):
 
 
 class _Halving(Layer, frozen=True):
-    """Windows of 3, every 2, padded by 1, so that any size will do."""
+    """Kernel 3, stride 2 and padding 1 fit any size."""
 
     spatial: ClassVar[int] = 0
 

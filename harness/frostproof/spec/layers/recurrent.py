@@ -1,4 +1,4 @@
-"""Recurrent layers, from a sequence of features to the sequence of hidden states."""
+"""Recurrent layers: a sequence of features becomes a sequence of hidden states."""
 
 from __future__ import annotations
 

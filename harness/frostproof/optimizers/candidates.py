@@ -1,0 +1,104 @@
+"""Ways to build and step an optimizer, the likeliest first, and what a built one shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from inspect import signature
+from typing import Any
+
+from frostproof.optimizers.discovery import closure_of, has_modes, sane_in_place_of_none
+from frostproof.optimizers.nothing_frozen import small_case, unfrozen_training
+from frostproof.spec.subject import Kind, Space, Subject
+
+
+def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
+    """All ways to try: with nothing added, then with values for arguments whose default is None.
+
+    The same follows in the subject's other dtypes. `space` has values for arguments whose defaults
+    do not work.
+    """
+    bases = [subject]
+    sane = sane_in_place_of_none(subject.factory) if subject.discovered else {}
+    if sane.keys() - subject.arguments.keys():
+        bases.append(replace(subject, arguments={**sane, **subject.arguments}))
+    for number in range(len(subject.dtypes)):
+        for base in bases:
+            yield from _in_one_dtype(replace(base, dtypes=base.dtypes[number:]), space)
+
+
+def _in_one_dtype(subject: Subject, space: Space) -> Iterator[Subject]:
+    """The subject as stated; for a discovered one, also other ways and other arguments."""
+    stated = [subject]
+    if subject.closure == "optional":
+        stated.append(replace(subject, closure="required"))
+    kinds: tuple[Kind, ...] = (subject.parameters,)
+    if subject.parameters == "any":
+        # With two lists, parameters of one kind alone would leave a list empty.
+        two_lists = subject.takes == "two-lists"
+        kinds = ("any", "up-to-2d") if two_lists else ("any", "up-to-2d", "matrices", "sparse")
+    yield from (replace(each, parameters=kind) for kind in kinds for each in stated)
+    if not subject.discovered:
+        return
+    for way in _OTHER_WAYS if subject.takes == "parameters" else ():
+        if "closure" not in way or subject.closure != "never":
+            yield from (replace(subject, parameters=kind, **way) for kind in kinds[:3])
+    for options in (
+        [each for choice in space for each in choice] if isinstance(space, tuple) else ()
+    ):
+        yield replace(subject, arguments={**subject.arguments, **dict(options)})
+
+
+def _use_muon(name: str, shape: tuple[int, ...]) -> dict[str, bool]:
+    """`use_muon` for matrices, as implementations of Muon ask for it in each group."""
+    return {"use_muon": len(shape) == 2}
+
+
+_OTHER_WAYS: tuple[dict[str, Any], ...] = (
+    {"closure": "after-backward"},
+    {"backward": "create-graph"},
+    {"takes": "named-parameters"},
+    {"keys": _use_muon},
+)
+
+
+def as_built(subject: Subject, device: str) -> Subject:
+    """The subject with what the optimizer that it builds shows.
+
+    Nothing else shows it of an optimizer behind a function. If building raises, the subject is
+    returned as it is, and its trial reports the exception.
+    """
+    case = small_case(subject, subject.dtypes[0])
+    try:
+        with unfrozen_training(case, replace(subject, modes=False), device) as training:
+            optimizer = training.optimizer
+    except (Exception, SystemExit):
+        return subject
+    found: dict[str, Any] = {"modes": has_modes(optimizer) and _can_switch_modes(optimizer)}
+    closure = closure_of(optimizer)
+    if subject.closure == "optional" and (subject.discovered or closure != "after-backward"):
+        found["closure"] = closure
+    if subject.discovered and subject.backward == "plain" and hasattr(optimizer, "fused_backward"):
+        found["backward"] = "fused"
+    if "set_to_none" not in subject.unable and not _takes_set_to_none(optimizer):
+        found["unable"] = (*subject.unable, "set_to_none")
+    return replace(subject, **found)
+
+
+def _can_switch_modes(optimizer: Any) -> bool:
+    """Whether train() and eval() work: a wrapper may have them, and its inner optimizer not."""
+    try:
+        optimizer.eval()
+        optimizer.train()
+    except Exception:
+        return False
+    return True
+
+
+def _takes_set_to_none(optimizer: Any) -> bool:
+    """Whether zero_grad has an argument `set_to_none`."""
+    try:
+        parameters = signature(optimizer.zero_grad).parameters
+    except (AttributeError, TypeError, ValueError):
+        return True
+    return "set_to_none" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

@@ -1,0 +1,196 @@
+"""What an optimizer that works can do with nothing frozen: measured, one ability at a time."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import msgspec
+import torch
+from hypothesis.strategies import SearchStrategy
+
+from frostproof.approaches.approach import Alone
+from frostproof.invariants.registry import BY_ID
+from frostproof.invariants.tolerance import rounding
+from frostproof.optimizers.nothing_frozen import (
+    STEPS,
+    fault_of,
+    run_steps,
+    run_unfrozen,
+    simplest,
+    small_case,
+    unfrozen_training,
+)
+from frostproof.spec.program import (
+    Clip,
+    Freeze,
+    Program,
+    SaveLoad,
+    Schedule,
+    Scheduler,
+    SetLr,
+    Step,
+)
+from frostproof.spec.subject import Ability, Options, Space, Subject
+from frostproof.training.bits import bits_of, values
+from frostproof.training.observation import Bits
+from frostproof.trial.lockstep import run_trial
+
+MAX_PATIENCE = 24
+"""Steps after which every parameter must have moved; some optimizers begin with tiny updates."""
+
+ABILITIES: dict[Ability, Program] = {
+    "SaveLoad": (Step(), Step(), SaveLoad(), Step(), Step()),
+    "SetLr": (Step(), SetLr(), Step()),
+    "Schedule": tuple(event for name in get_args(Scheduler) for event in (Schedule(name), Step())),
+    "Clip": (Step(after_backward=(Clip("norm"), Clip("value"))),) * 2,
+    "micro-batches": (Step(micro_batches=2),) * 2,
+    "autocast": (Step(amp="autocast"),) * 2,
+    "scaler": (Step(amp="scaler"), Step(amp="overflow"), Step(amp="scaler")),
+}
+"""Ability -> a program that needs it."""
+
+BETWEEN_BACKWARD_AND_STEP: tuple[Ability, ...] = (
+    "Clip",
+    "ZeroGrad",
+    "micro-batches",
+    "drop",
+    "autocast",
+    "scaler",
+)
+"""Abilities that need time between backward and step, which a fused backward does not give."""
+
+
+def lacks(subject: Subject, device: str, ability: Ability) -> bool:
+    """Whether the program for this ability raises, or its checkpoint does not resume."""
+    program = ABILITIES[ability]
+    if subject.needs_closure:
+        if any(isinstance(event, Step) and event.scaled for event in program):
+            return True  # a GradScaler takes no closure
+        program = tuple(
+            msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event
+            for event in program
+        )
+    case = small_case(subject, subject.dtypes[0]).replaced(program=program)
+    outcome = run_unfrozen(case, subject, device, (BY_ID["checkpoint-resumes"],))
+    return outcome.trial.crash is not None or bool(outcome.violated)
+
+
+def steps_until_moved(subject: Subject, device: str, options: Options | None) -> int:
+    """The number of steps after which every element of every parameter has moved.
+
+    Every element counts, because an update that is hardly larger than rounding moves some at once
+    and others much later. In parameters with sparse gradients one moved row is enough.
+    """
+    dtype = subject.dtypes[0]
+    trial = run_steps(subject, device, dtype, options=options)
+    start = trial.starts["a"].weights
+    for number, record in enumerate(trial.records, start=1):
+        pairs = zip(start, record.observations["a"].weights, strict=True)
+        if subject.parameters == "sparse":
+            moved = all(old != new for old, new in pairs)
+        else:
+            moved = all(
+                x != y
+                for old, new in pairs
+                for x, y in zip(values(old, dtype), values(new, dtype), strict=True)
+            )
+        if moved:
+            return number
+    return MAX_PATIENCE
+
+
+def working_space(subject: Subject, space: Space, device: str) -> Space:
+    """The alternatives of a discovered space that work, each tried alone.
+
+    The simplest are then tried together. If they do not work, nothing is drawn.
+    """
+    if isinstance(space, SearchStrategy):
+        return space
+    dtype = subject.dtypes[0]
+    working = []
+    for choice in space:
+        works = tuple(each for each in choice if not fault_of(subject, device, dtype, options=each))
+        if works:
+            working.append(works)
+    together = tuple(pair for choice in working for pair in choice[0])
+    return () if fault_of(subject, device, dtype, options=together) else tuple(working)
+
+
+def keeps_groups(subject: Subject, device: str) -> bool:
+    """Whether param_groups holds the given groups, in their order, so that they can be edited."""
+    with unfrozen_training(small_case(subject, subject.dtypes[0]), subject, device) as training:
+        groups, given = training.optimizer.param_groups, training.ownership
+        parameters = list(training.model.parameters())
+        held = [id(p) for group in groups for p in group["params"]]
+        expected = [id(parameters[i]) for i in given.owned]
+        return len(groups) == len(given.members) and held == expected
+
+
+def depends_on_order(subject: Subject, device: str) -> bool:
+    """Whether another order, or another number, of parameter groups makes other weights.
+
+    Something that the optimizer knows then belongs to a position in a list, or to a number of
+    groups, and not to a parameter. Subjects whose groups nobody edits are not tried.
+    """
+    if not subject.per_parameter:
+        return False
+    pairs: list[tuple[_Order, _Order]] = [("given", "reversed")]
+    if subject.groups:
+        pairs.append(("given", "two groups"))
+        if "lr" in dict(simplest(subject)):
+            pairs.append(("groups", "groups reversed"))
+    try:
+        orders = {order: None for pair in pairs for order in pair}
+        weights = {order: _train(subject, device, order) for order in orders}
+    except Exception:  # the optimizer cannot train in one of these orders
+        return True
+    return any(
+        rounding(left, right, subject.dtypes[0]) is None
+        for one, other in pairs
+        for left, right in zip(weights[one], weights[other], strict=True)
+    )
+
+
+_Order = Literal["given", "reversed", "two groups", "groups", "groups reversed"]
+
+
+def _train(subject: Subject, device: str, order: _Order) -> tuple[Bits, ...]:
+    """The weights after 2 * STEPS steps.
+
+    "reversed" reverses the parameters in the optimizer after half of them, "two groups" splits
+    the group, and "groups" and "groups reversed" give two groups learning rates of their own.
+    """
+    case = small_case(subject, subject.dtypes[0], groups=1 if order in ("given", "reversed") else 2)
+    if order.startswith("groups"):
+        first, second = case.groups
+        options = tuple((name, 0.01 if name == "lr" else v) for name, v in second.options)
+        groups = (first, msgspec.structs.replace(second, options=options))
+        case = case.replaced(groups=groups if order == "groups" else groups[::-1])
+    case = case.replaced(program=(Step(closure=subject.needs_closure),) * 2 * STEPS)
+    dtype = torch.get_default_dtype()
+    with unfrozen_training(case, subject, device) as training:
+        for number in range(2 * STEPS):
+            if order == "reversed" and number == STEPS:
+                for group in training.optimizer.param_groups:
+                    for key in {"params", "param_names"} & group.keys():
+                        group[key].reverse()
+            training.run(number)
+            # An optimizer may have changed these, which flags-untouched reports.
+            torch.set_grad_enabled(True)
+            torch.set_default_dtype(dtype)
+        return bits_of(training.model.parameters())
+
+
+def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:
+    """Whether a parameter that has trained moves when it is frozen with a gradient of zeros.
+
+    None if the trial did not show it.
+    """
+    if subject.backward == "fused":
+        return None
+    step = Step(closure=subject.needs_closure)
+    case = small_case(subject, subject.dtypes[0])
+    freeze = Freeze((case.parameters[-1].name,), "left")
+    program = (step, step, freeze, msgspec.structs.replace(step, set_to_none=False))
+    trial = run_trial(case.replaced(program=program), subject, device, (), Alone()).trial
+    return trial.moved_on_zero_grad
