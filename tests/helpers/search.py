@@ -23,7 +23,8 @@ def misses(
 
     The search ends once it has found it with `enough` seeds, if that is given.
     """
-    subject, missed = bug.subject, []  # one, which is probed once
+    subject = bug.subject  # one, which is probed once
+    missed: list[int] = []
     for tried, seed in enumerate(seeds):
         if tried - len(missed) == enough:
             break
