@@ -30,17 +30,13 @@ from tests.helpers.consumer import PLAIN, SHY
 OWN = """
 
 class Rare(Plain):
-    # Decays what is frozen too, where it was built in bfloat16 with a momentum.
+    # Drops the loss of its closure where its parameters are bfloat16.
     def step(self, closure=None):
         with Path("seen.txt").open("a") as file:
             parameters = [p for group in self.param_groups for p in group["params"]]
             print([tuple(p.shape) for p in parameters], file=file)
-        with torch.no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    if p.dtype == torch.bfloat16 and group["momentum"]:
-                        p.mul_(0.9)
-        return super().step(closure)
+        loss = super().step(closure)
+        return None if self.param_groups[0]["params"][0].dtype == torch.bfloat16 else loss
 """
 MYLIB = PLAIN + OWN
 
@@ -70,7 +66,7 @@ def test_two_nights_try_different_examples_and_the_second_begins_with_what_faile
     project: Path,
 ) -> None:
     night = ("mylib:Rare", "--profile", "nightly", "--jobs", "0")
-    first = check(project, *night, "--max-examples", "400", CI="true")
+    first = check(project, *night, "--max-examples", "200", CI="true")
     assert first.returncode == 1, first.stdout
     assert "since the last results" not in first.stdout
     before, seeds = (
@@ -106,7 +102,7 @@ def test_the_same_seed_repeats_the_same_night(project: Path) -> None:
             "--profile",
             "nightly",
             "--max-examples",
-            "60",
+            "30",
             "--seed",
             "7",
             "--jobs",
@@ -139,7 +135,7 @@ def test_shards_split_the_examples_and_add_up(project: Path) -> None:
     assert all(row["judged"] <= 42 for row in held["invariants"])
     assert held["judgements"] == sum(row["judged"] for row in held["invariants"])
     cases = [row["case"] for row in rows["mylib:Rare", "default"]["invariants"] if row["case"]]
-    assert len(cases) == len(set(cases))
+    assert len(cases) == len(set(cases)) > 0
     assert sorted(cases) == sorted(
         f"frostproof-cases/{path.name}"
         for path in (project / "frostproof-cases").glob("mylib_Rare*.json")

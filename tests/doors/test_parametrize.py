@@ -19,15 +19,15 @@ AUTHOR = """
 import frostproof
 from tests.helpers.broken import DecaysEverything, Sound, StateFromTheStart
 
-@frostproof.parametrize(Sound, max_examples=30, devices=["cpu"], seed=0)
+@frostproof.parametrize(Sound, max_examples=15, devices=["cpu"], seed=0)
 def test_sound(check):
     assert check().ok
 
-@frostproof.parametrize(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
+@frostproof.parametrize(DecaysEverything, max_examples=15, devices=["cpu"], seed=0)
 def test_leaky(check):
     check()
 
-@frostproof.parametrize(StateFromTheStart, max_examples=30, devices=["cpu"], seed=0, strict=True,
+@frostproof.parametrize(StateFromTheStart, max_examples=15, devices=["cpu"], seed=0, strict=True,
                         expected_failures={"no-state-for-frozen": "allocates in __init__"})
 def test_known(check):
     check()

@@ -271,7 +271,9 @@ MEANINGLESS = (
         ),
     ),
     Meaningless(
-        "in bfloat16 the bug may do no more than rounding does", (OneDtype,), ("DependsOnAddress",)
+        "in bfloat16 the bug may do no more than rounding does",
+        (OneDtype,),
+        ("DependsOnAddress", "SeedsFromTheSystem"),
     ),
     Meaningless(
         "a step has more than one backward pass, whose gradients nobody can add up",

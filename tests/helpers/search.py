@@ -16,10 +16,18 @@ from frostproof.verification.verification import Verification
 from tests.helpers.planted import Planted
 
 
-def misses(bug: Planted, seeds: Iterable[int], profile: str = "dev") -> list[int]:
-    """The seeds with which a search does not find that a planted bug violates its invariant."""
-    subject, missed = bug.subject, []  # one, which is probed once
-    for seed in seeds:
+def misses(
+    bug: Planted, seeds: Iterable[int], profile: str = "dev", enough: int | None = None
+) -> list[int]:
+    """The seeds with which a search does not find that a planted bug violates its invariant.
+
+    The search ends once it has found it with `enough` seeds, if that is given.
+    """
+    subject = bug.subject  # one, which is probed once
+    missed: list[int] = []
+    for tried, seed in enumerate(seeds):
+        if tried - len(missed) == enough:
+            break
         verification = Verification(subject, "cpu", approaches=bug.approaches)
         search(verification, seed, bug.invariant, profile)
         if not verification.tallies[bug.invariant].violated:

@@ -29,7 +29,7 @@ FEWER = range(2)  # where each runs to the end
     "bug", [*BUGS, *PROGRAM_BUGS], ids=lambda bug: f"{bug.invariant}-{bug.name}"
 )
 def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(bug: Planted) -> None:
-    missed = misses(bug, SEEDS)
+    missed = misses(bug, SEEDS, enough=len(SEEDS) - 1)
     assert len(missed) <= 1, f"missed with seeds {missed}"
 
 

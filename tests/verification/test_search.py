@@ -36,13 +36,14 @@ PAIRS: dict[type[Optimizer], tuple[str, str]] = {
 
 @pytest.mark.parametrize("optimizer", PAIRS, ids=lambda optimizer: optimizer.__name__)
 def test_both_of_two_bugs_are_named(optimizer: type[Optimizer]) -> None:
-    missed = set()
+    missed: list[int] = []
     for seed in range(3):
+        if seed - len(missed) == 2:
+            break  # at most one of three seeds may miss any of them
         verification = Verification(subjects(optimizer)[0], "cpu")
         search(verification, seed)
-        missed |= {
-            seed for identity in PAIRS[optimizer] if verification.tallies[identity].case is None
-        }
+        if any(verification.tallies[identity].case is None for identity in PAIRS[optimizer]):
+            missed.append(seed)
     assert len(missed) <= 1, f"missed with seeds {missed}"
 
 
