@@ -24,6 +24,7 @@ from frostproof.errors import UnprintableError
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
+from frostproof.process.fork_server import FORKS
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import (
@@ -154,7 +155,7 @@ def test_a_script_runs_where_there_is_no_frostproof(optimizer: Any, clean: Path)
 def test_what_reproduces_nothing_is_told_apart(
     tmp_path: Path, forks: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if forks and not execution.FORKS:
+    if forks and not FORKS:
         pytest.skip(
             "forks after importing torch are safe on Linux alone: elsewhere each script starts anew"
         )

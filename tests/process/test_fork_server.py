@@ -24,7 +24,9 @@ python = shlex.split(server.python)
 SLEEPS = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
 
 
-def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, folder: Path, *, start_new_session: bool = False
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", START + program],
         cwd=folder,
@@ -32,6 +34,7 @@ def run(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
         check=False,
+        start_new_session=start_new_session,
     )
 
 
@@ -116,3 +119,54 @@ print(done.stdout.strip())
 server.close()
 """
     assert run(program, tmp_path).stdout == "served\n"
+
+
+def test_an_interrupt_from_the_terminal_is_for_the_fork_to_answer(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole process group. The fork must be able to end in its own time."""
+    code = """import signal, time
+signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+print("ready", flush=True)
+time.sleep(60)"""
+    program = f"""
+import signal
+client = subprocess.Popen([*python, "-c", {code!r}], text=True, stdout=subprocess.PIPE)
+client.stdout.readline()
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+import os; os.killpg(0, signal.SIGINT)
+print(client.stdout.readline().strip())
+time.sleep(1)
+print(client.poll())
+server.close()
+"""
+    done = run(program, tmp_path, start_new_session=True)
+    assert (done.stdout, done.stderr) == ("interrupted\nNone\n", "")
+
+
+def test_a_client_and_its_fork_that_end_at_once_do_not_end_the_server(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+for _ in range(20):
+    client = subprocess.Popen([*python, "-c", {SLEEPS!r}], text=True, stdout=subprocess.PIPE)
+    fork = int(client.stdout.readline())
+    os.kill(server.process, signal.SIGSTOP)
+    os.kill(fork, signal.SIGKILL)
+    client.kill()
+    client.wait()
+    time.sleep(0.05)
+    os.kill(server.process, signal.SIGCONT)
+done = subprocess.run([*python, "-c", "print('served')"], text=True, capture_output=True)
+print(done.stdout.strip())
+server.close()
+"""
+    assert run(program, tmp_path).stdout == "served\n"
+
+
+def test_the_socket_is_removed_even_if_the_first_process_is_killed(tmp_path: Path) -> None:
+    program = """
+import os
+print(server.folder, server.process, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    folder, server = run(program, tmp_path).stdout.split()
+    assert not alive(int(server))
+    assert not Path(folder).exists()

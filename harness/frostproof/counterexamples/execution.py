@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-TIMEOUT = 60
+from frostproof.process.fork_server import FORKS
 
-FORKS = sys.platform == "linux"
-"""Whether a process may fork once it has imported torch: on other systems, libraries crash."""
+TIMEOUT = 60
 
 
 class Execution(NamedTuple):

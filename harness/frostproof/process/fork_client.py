@@ -5,9 +5,11 @@ Usage: fork_client.py SOCKET -u -c CODE. It imports very little, so that it star
 
 import json
 import os
+import signal
 import socket
 import sys
 
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # The fork receives it too, and ends in its own time.
 with socket.socket(socket.AF_UNIX) as server:
     server.connect(sys.argv[1])
     request = {"code": sys.argv[-1], "folder": os.getcwd(), "environment": dict(os.environ)}  # noqa: PTH109

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,15 +31,22 @@ STREAMS = 3
 """Standard input, output and error."""
 
 
+FORKS = sys.platform == "linux"
+"""Whether a process may fork once it has imported torch. Other systems' libraries forbid it."""
+
+
 def can_fork() -> bool:
-    """Whether this process may fork although it has imported torch.
+    """Whether this process may fork as it is.
 
     It must have only one thread, because a lock that another thread holds stays locked in a fork.
-    Only the libraries of Linux allow forks.
     """
-    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+    if not FORKS or len(list(Path("/proc/self/task").iterdir())) > 1:
         return False
-    return len(list(Path("/proc/self/task").iterdir())) == 1
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # before Linux 5.3
+        return False
+    return True
 
 
 class ForkServer:
@@ -55,7 +63,7 @@ class ForkServer:
             self.process = os.fork()
             if self.process == 0:
                 os.close(theirs)
-                _serve(listener, ours)
+                _serve(listener, ours, self.folder)
         os.close(ours)
         self.lifeline = theirs
 
@@ -69,51 +77,65 @@ class ForkServer:
         """End the server and its forks."""
         os.close(self.lifeline)
         os.waitpid(self.process, 0)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _serve(listener: socket.socket, lifeline: int) -> NoReturn:
+def _serve(listener: socket.socket, lifeline: int, folder: Path) -> None:
+    """Be the server until nobody holds the other end of `lifeline`, then end all forks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Only `close` ends the server.
     gc.freeze()
-    children: dict[int, tuple[int, socket.socket]] = {}  # process descriptor -> fork, client
-    with selectors.DefaultSelector() as selector:
-        selector.register(lifeline, selectors.EVENT_READ)
-        selector.register(listener, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                if key.fileobj == lifeline:
-                    for process, _ in children.values():
-                        os.kill(process, signal.SIGKILL)
-                    os._exit(0)
-                elif key.fileobj is listener:
-                    client, _ = listener.accept()
-                    with suppress(OSError, ValueError):  # from a stranger, who is not served
-                        request, streams = _receive(client)
-                        process = os.fork()
-                        if process == 0:
-                            _become(request, streams)
-                        for each in streams:
-                            os.close(each)
-                        client.settimeout(None)
-                        handle = os.pidfd_open(process)
-                        children[handle] = process, client
-                        selector.register(handle, selectors.EVENT_READ)
-                        selector.register(client, selectors.EVENT_READ, handle)
-                elif key.data is not None:  # A client is gone.
-                    selector.unregister(key.fileobj)
-                    with suppress(ProcessLookupError):
-                        os.kill(children[key.data][0], signal.SIGKILL)
-                else:
-                    _report_end(selector, int(key.fd), *children.pop(key.fd))
+    forks: dict[int, socket.socket] = {}  # the process of a fork -> its client
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(lifeline, selectors.EVENT_READ)
+            selector.register(listener, selectors.EVENT_READ, partial(_accept, listener, forks))
+            while True:
+                for key, _ in selector.select():
+                    if key.fileobj == lifeline:
+                        return
+                    key.data(selector)
+    finally:
+        for process in forks:
+            os.kill(process, signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+
+def _accept(
+    listener: socket.socket, forks: dict[int, socket.socket], selector: selectors.BaseSelector
+) -> None:
+    """Fork for a new client. A stranger is not served."""
+    client, _ = listener.accept()
+    with suppress(OSError, ValueError):
+        request, streams = _receive(client)
+        process = os.fork()
+        if process == 0:
+            _become(request, streams)
+        for each in streams:
+            os.close(each)
+        client.settimeout(None)
+        forks[process] = client
+        handle = os.pidfd_open(process)
+        ended, gone = partial(_report_end, forks, process, handle), partial(_kill, forks, process)
+        selector.register(handle, selectors.EVENT_READ, ended)
+        selector.register(client, selectors.EVENT_READ, gone)
+
+
+def _kill(forks: dict[int, socket.socket], process: int, selector: selectors.BaseSelector) -> None:
+    """Kill the fork of a client that is gone, unless it has ended at the same time."""
+    if process in forks:
+        selector.unregister(forks[process])
+        os.kill(process, signal.SIGKILL)
 
 
 def _report_end(
-    selector: selectors.BaseSelector, handle: int, process: int, client: socket.socket
+    forks: dict[int, socket.socket], process: int, handle: int, selector: selectors.BaseSelector
 ) -> None:
+    """Tell the client of a fork that has ended its exit code."""
+    client = forks.pop(process)
     selector.unregister(handle)
     os.close(handle)
     _, status = os.waitpid(process, 0)
-    with suppress(KeyError, ValueError):
+    with suppress(KeyError):  # if the client is gone
         selector.unregister(client)
     with client, suppress(OSError):
         client.sendall(str(os.waitstatus_to_exitcode(status)).encode())

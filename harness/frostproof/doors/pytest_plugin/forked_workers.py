@@ -33,11 +33,12 @@ class ForkedWorkers:
         self.server: ForkServer | None = None
 
     def __enter__(self) -> ForkedWorkers:
-        with quiet():
-            for name in PRELOADED:
-                import_module(name)
         if can_fork():
-            self.server = ForkServer()
+            with quiet():
+                for name in PRELOADED:
+                    import_module(name)
+            if can_fork():  # The imports may have started threads.
+                self.server = ForkServer()
         return self
 
     def __exit__(self, *error: object) -> None:
