@@ -1,7 +1,7 @@
 """A checkpoint holds all that training needs: it goes on as if it was never interrupted."""
 
 from frostproof.invariants.invariant import HELD, Invariant, Judgements
-from frostproof.invariants.pairs import TRAINED, Comparison
+from frostproof.invariants.pairs import TRAINED, Comparison, comparable
 from frostproof.spec.case import Role
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.training.observation import EventRecord, Trial
@@ -17,7 +17,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     saved = isinstance(record.event, SaveLoad)
     parts = (*TRAINED, "states") if saved else TRAINED
     for roles in PAIRS:
-        yield from RESUMED.breaches(trial, record, roles, parts, since=saves[-1])
+        if comparable(trial, record, roles):
+            yield from RESUMED.differences(trial, record, roles, parts, since=saves[-1])
     if not saved and record.observations["a"].optimizer_called and PAIRS[0] not in trial.diverged:
         yield HELD
 

@@ -3,7 +3,7 @@
 from frostproof.invariants.assertions import moved, stuck
 from frostproof.invariants.invariant import HELD, Invariant, Judgements
 from frostproof.invariants.movement import trains, unmoved
-from frostproof.invariants.pairs import Comparison
+from frostproof.invariants.pairs import Comparison, comparable
 from frostproof.spec.program import Step
 from frostproof.training.observation import EventRecord, Trial
 
@@ -28,7 +28,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
         yield from (j for j in unmoved(MOVED, record, "b", everything) if j is not HELD)
     if isinstance(record.event, Step):
         trainable = record.mask.trainable
-        yield from AB.breaches(trial, record, ("a", "b"), ("weights",), trainable, since)
+        if comparable(trial, record, ("a", "b")):
+            yield from AB.differences(trial, record, ("a", "b"), ("weights",), trainable, since)
         if not record.last:
             yield HELD
     if record.last:

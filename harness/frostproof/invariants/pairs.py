@@ -139,6 +139,11 @@ PARTS: dict[PartName, _Part] = {
 }
 
 
+def comparable(trial: Trial, record: EventRecord, roles: tuple[Role, Role]) -> bool:
+    """Whether both roles are in the trial and no cause has been observed for a difference."""
+    return roles[1] in record.observations and roles not in trial.diverged
+
+
 class Comparison:
     """How an invariant compares two trainings."""
 
@@ -164,22 +169,9 @@ class Comparison:
 
         `positions`: the parameters whose weights and gradients are compared, by default all.
         """
-        if roles[1] in record.observations and roles not in trial.diverged:
-            yield from self.breaches(trial, record, roles, parts, positions)
+        if comparable(trial, record, roles):
+            yield from self.differences(trial, record, roles, parts, positions)
             yield HELD
-
-    def breaches(
-        self,
-        trial: Trial,
-        record: EventRecord,
-        roles: tuple[Role, Role],
-        parts: Sequence[PartName],
-        positions: Positions | None = None,
-        since: int | None = None,
-    ) -> Iterator[Breach]:
-        """The same as breaches alone, which began at the event `since`."""
-        if roles[1] in record.observations and roles not in trial.diverged:
-            yield from self.differences(trial, record, roles, parts, positions, since)
 
     def differences(
         self,
@@ -190,7 +182,7 @@ class Comparison:
         positions: Positions | None = None,
         since: int | None = None,
     ) -> Iterator[Breach]:
-        """The same for two roles that are both there, even if they have diverged."""
+        """The differences alone, which began at the event `since`, even if the two diverged."""
         one, other = (record.observations[role] for role in roles)
         for name in parts:
             part = self.parts[name]
