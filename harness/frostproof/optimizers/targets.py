@@ -61,14 +61,21 @@ def _subjects_of(target: str) -> list[Subject]:
             for subject in registry.registered_subjects(each) or subjects(optimizer, each)
         ]
     if not hasattr(module, name):
-        candidates = _exported(module) or [
-            each for each in vars(module) if not each.startswith("_")
-        ]
-        has = (
-            f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
-        )
-        raise UsageError(f"unknown optimizer {target!r}: {has}.{did_you_mean(name, candidates)}")
+        raise unknown_name("optimizer", target, module, _exported(module))
     return registry.registered_subjects(target) or subjects(getattr(module, name), target)
+
+
+def unknown_name(
+    kind: str, target: str, module: ModuleType, names: Sequence[str] = ()
+) -> UsageError:
+    """The error for a target that its module does not have.
+
+    `names`: the names to choose from; by default all public ones of the module.
+    """
+    candidates = list(names) or [each for each in vars(module) if not each.startswith("_")]
+    has = f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
+    meant = did_you_mean(target.partition(":")[2], candidates)
+    return UsageError(f"unknown {kind} {target!r}: {has}.{meant}")
 
 
 def import_for_target(name: str, target: str) -> ModuleType:

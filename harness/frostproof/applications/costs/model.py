@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from frostproof.errors import UsageError, one_line
-from frostproof.optimizers.targets import did_you_mean, import_for_target
+from frostproof.optimizers.targets import did_you_mean, import_for_target, unknown_name
 
 EXAMPLE = "--input 8,3,32,32"
 
@@ -29,9 +29,7 @@ def load_model(target: str) -> tuple[nn.Module, tuple[Any, ...] | None]:
         )
     module = import_for_target(module_name, target)
     if not hasattr(module, name):
-        public = [each for each in vars(module) if not each.startswith("_")]
-        has = f"the module has {', '.join(public[:12])}" if public else "the module is empty"
-        raise UsageError(f"unknown model {target!r}: {has}.{did_you_mean(name, public)}")
+        raise unknown_name("model", target, module)
     factory = getattr(module, name)
     if isinstance(factory, nn.Module):
         return factory, None
