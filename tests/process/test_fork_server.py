@@ -170,3 +170,17 @@ os.kill(os.getpid(), 9)
     folder, server = run(program, tmp_path).stdout.split()
     assert not alive(int(server))
     assert not Path(folder).exists()
+
+
+def test_a_folder_whose_name_is_too_long_for_a_socket_costs_only_the_forks(tmp_path: Path) -> None:
+    temporary = tmp_path / ("long" * 30)
+    temporary.mkdir()
+    program = f"""
+import os, tempfile
+tempfile.tempdir = {str(temporary)!r}
+from frostproof.doors.pytest_plugin.forked_workers import ForkedWorkers
+with ForkedWorkers() as workers:
+    print(workers.server, [each for each in os.listdir({str(temporary)!r}) if "frostproof" in each])
+server.close()
+"""
+    assert run(program, tmp_path).stdout == "None []\n"

@@ -57,7 +57,11 @@ class ForkServer:
         # Other users cannot enter this folder.
         self.folder = Path(tempfile.mkdtemp(prefix="frostproof-"))
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(self.folder / "socket"))
+            try:
+                listener.bind(str(self.folder / "socket"))
+            except OSError:  # such as a path of more than 107 bytes
+                self.folder.rmdir()
+                raise
             listener.listen(128)
             ours, theirs = os.pipe()
             self.process = os.fork()

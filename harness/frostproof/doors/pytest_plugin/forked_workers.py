@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -38,7 +39,8 @@ class ForkedWorkers:
                 for name in PRELOADED:
                     import_module(name)
             if can_fork():  # The imports may have started threads.
-                self.server = ForkServer()
+                with suppress(OSError):  # Workers are then started as usual.
+                    self.server = ForkServer()
         return self
 
     def __exit__(self, *error: object) -> None:
