@@ -167,7 +167,7 @@ def test_an_interrupted_run_keeps_what_it_judged(
     assert running.returncode == 130, said
     found = rows(project)
     assert found["mylib:Leaky"]["status"] == "violated"
-    assert found["mylib:Slow"]["status"] == "held"
+    assert found["mylib:Slow"]["status"] == "held", found["mylib:Slow"]
     assert found["mylib:Slow"]["judgements"] > 0
     assert found["mylib:Slow"]["facts"]["cut-short"]
     assert "INTERNALERROR" not in said
