@@ -51,7 +51,7 @@ from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.verification import Verification
-from tests.helpers.broken import DecaysEverything, ReadsMissingGradient, Sound
+from tests.helpers.broken import ChoosesAmongFour, DecaysEverything, ReadsMissingGradient, Sound
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
 from tests.helpers.protocols import PROTOCOLS
@@ -149,6 +149,21 @@ def test_a_script_runs_where_there_is_no_frostproof(optimizer: Any, clean: Path)
         assert not code or done.stderr.strip().splitlines()[-1].startswith(f"{invariant}: ")
         assert "Traceback" not in done.stderr
     assert len(text.splitlines()) < 40
+
+
+def test_a_script_shows_what_happens_in_three_of_four_runs(clean: Path) -> None:
+    (subject,), case = subjects(ChoosesAmongFour), simplest().replaced(extras=("again",))
+    with fenced("cpu"):
+        verification = Verification(subject, "cpu")
+        while (shown := verification.tallies["repeats-itself"].shown) is None:
+            verification.find_violations(case)
+        text = script(shown, subject)
+    path = clean / "counterexample.py"
+    path.write_text(text)
+    said = [run_here(path, "repeats-itself") for _ in range(20)]
+    assert all(each.reproduced for each in said), said
+    path.write_text(corrected(text))
+    assert run_here(path, "repeats-itself").said == "it exits 0"
 
 
 @pytest.mark.parametrize("forks", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from frostproof.doors.pytest_plugin.gatherer import Gatherer
 from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.results.rows import RowStatus
+from frostproof.spec import casefile
 from frostproof.spec.casefile import load_case
 from frostproof.verification.item_report import ItemReport
 from tests.doors.test_nights import row
@@ -54,3 +56,19 @@ def test_a_script_that_shows_the_violation_comes_before_a_smaller_doubt(gatherer
     gatherer.receive(report("call", "violated", "# is smaller", 3))
     gatherer.receive(report("call", "violated", "# is larger", 4))
     assert script(gatherer) == "# is smaller"
+
+
+def test_a_signal_loses_nothing_of_a_finding_that_is_being_taken_in(
+    gatherer: Gatherer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = casefile.save
+
+    def interrupted(*arguments: Any) -> Any:
+        saved = save(*arguments)
+        signal.raise_signal(signal.SIGINT)
+        return saved
+
+    monkeypatch.setattr(casefile, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        gatherer.receive(report("setup", "violated", "# the script"))
+    assert script(gatherer) == "# the script"

@@ -225,6 +225,14 @@ class SeedsFromTheSystem(Sound):
             self.update(group, parameter, parameter.grad, scale=1 + os.urandom(1)[0] / 256)
 
 
+class ChoosesAmongFour(Sound):
+    """Two runs are alike in one of four."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            self.update(group, parameter, parameter.grad, scale=1 + os.urandom(1)[0] % 4)
+
+
 class DependsOnAddress(Sound):
     def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
         if parameter.grad is not None:

@@ -35,6 +35,9 @@ from frostproof.training.source import (
     rendered,
 )
 
+ATTEMPTS = 10
+"""How often a script compares two runs with one seed, until they differ."""
+
 
 def script(shown: ShownBreach, subject: Subject, approaches: Approaches | None = None) -> str:
     """Python source that exits 1, with one line, while `subject` breaks an invariant as was shown.
@@ -111,7 +114,11 @@ class _Script:
             body: list[Statement] = [
                 block("def train(way):", *start, *self.assertion.setup, *steps, end)
             ]
-            body += self.assertion.verdict
+            verdict = self.assertion.verdict
+            if self._fills:
+                comment = "# two runs of a random optimizer may be alike by chance"
+                verdict = [block(f"for _ in range({ATTEMPTS}):  {comment}", *verdict)]
+            body += verdict
         else:
             fill = (
                 ["torch.utils.deterministic.fill_uninitialized_memory = True  # with NaN"]

@@ -39,6 +39,26 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@contextmanager
+def interruptions_postponed() -> Iterator[None]:
+    """Postpone Ctrl-C and SIGTERM until the block has ended, so that it is run as a whole."""
+    received: list[int] = []
+    may_set = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if may_set else ()
+    previous = [(each, signal.getsignal(each)) for each in numbers]
+    for each, handler in previous:
+        if handler is not None:  # else it is not one of Python's, and could not be put back
+            signal.signal(each, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        for each, handler in previous:
+            if handler is not None:
+                signal.signal(each, handler)
+        for number in received:
+            signal.raise_signal(number)
+
+
 def comes_from_outside(error: BaseException) -> bool:
     """Whether an exception that came through an optimizer's code must be raised again.
 

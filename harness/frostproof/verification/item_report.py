@@ -213,10 +213,8 @@ def _subject_row(verification: Verification, rows: list[InvariantRow]) -> Subjec
     subject, reason = verification.subject, verification.unusable_reason
     judgements = sum(row.judged for row in rows)
     if reason is None and not judgements:
-        reason = (
-            verification.cut_short_reason
-            or f"no case could be judged: {verification.rejection_reason}"
-        )
+        parts = ("no case could be judged", verification.rejection_reason)
+        reason = verification.cut_short_reason or ": ".join(filter(None, parts))
     return SubjectRow(
         subject.target,
         subject.variant,

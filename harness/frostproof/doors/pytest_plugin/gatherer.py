@@ -10,10 +10,13 @@ import pytest
 
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING, WARNING
+from frostproof.process.interruption import interruptions_postponed
 
 if TYPE_CHECKING:
     from frostproof.results.rows import InvariantRow, SubjectRow
     from frostproof.spec.casefile import CaseFile
+
+ENDED = "the run ended before it"
 
 
 class Gatherer:
@@ -47,11 +50,18 @@ class Gatherer:
         for name, value in report.user_properties:
             if name == WARNING:
                 self.warn(str(value))
-            elif name == FINDING and report.when == "setup":
-                self.interim[report.nodeid] = self._row(str(value), interim=True)
             elif name == FINDING:
-                self.interim.pop(report.nodeid, None)
-                self.rows.append(self._row(str(value), interim=False))
+                with interruptions_postponed():
+                    self._receive_finding(report, str(value))
+
+    def _receive_finding(self, report: pytest.TestReport, text: str) -> None:
+        interim = report.when == "setup"
+        row = self._row(text, interim=interim)
+        if interim:
+            self.interim[report.nodeid] = row
+        else:
+            self.interim.pop(report.nodeid, None)
+            self.rows.append(row)
 
     def add_crash(self, row: SubjectRow) -> None:
         self._failures.add(False)
@@ -128,7 +138,9 @@ class Gatherer:
     def close(self) -> None:
         """Mark the rows of items that have not ended when the run ends."""
         for row in self.interim.values():
-            row.facts.setdefault("cut-short", "the run ended before it")
+            row.facts.setdefault("cut-short", ENDED)
+            if not row.judgements:
+                row.reason = ENDED
             for each in row.invariants:
                 if each.status == "violated" and each.reproducer is None:
                     each.message = f"{each.message} (the run ended before its script was run)"
