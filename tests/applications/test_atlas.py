@@ -331,6 +331,11 @@ def test_a_task_that_dies_costs_its_own_answer() -> None:
     assert all(isinstance(answer, LostError) for answer in answers[1:5])
 
 
+def test_each_of_many_tasks_that_die_at_once_has_its_exit_code() -> None:
+    answers = run_isolated(answered, [("killed",)] * 100, 8, 20.0, "json")
+    assert {str(answer) for answer in answers} == {"its process died with exit code -9"}
+
+
 def test_a_difference_that_no_script_shows_is_doubtful() -> None:
     cells = explore_optimizer(subject(torch.optim.AdamW), "cpu", 2, 0, ("linear",))
     cell = next(cell for cell in cells if cell.verdict == "different")

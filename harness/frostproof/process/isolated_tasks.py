@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -11,6 +12,13 @@ from typing import Any, TypeVar
 from frostproof.errors import LostError
 
 Answer = TypeVar("Answer")
+
+ENDS = threading.Lock()
+"""Held while a process starts and while an exit code is read.
+
+`multiprocessing` reads the exit codes of all children whenever it starts a process. Two threads
+that read one at the same time would both believe to be the first, and one would get 255.
+"""
 
 
 def run_isolated(
@@ -45,7 +53,8 @@ def _run_alone(
 ) -> Answer | LostError:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_answer, args=(sender, task, given), daemon=True)
-    process.start()
+    with ENDS:
+        process.start()
     sender.close()
     try:
         if not receiver.poll(limit):
@@ -53,8 +62,9 @@ def _run_alone(
         answer: Answer | LostError = receiver.recv()
         return answer
     except EOFError:
-        process.join(1)
-        return LostError(f"its process died with exit code {process.exitcode}")
+        with ENDS:
+            process.join(1)
+            return LostError(f"its process died with exit code {process.exitcode}")
     finally:
         process.kill()
         process.join()
