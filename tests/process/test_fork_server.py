@@ -184,3 +184,24 @@ with ForkedWorkers() as workers:
 server.close()
 """
     assert run(program, tmp_path).stdout == "None []\n"
+
+
+def test_scripts_run_in_forks_that_have_nothing_of_the_harness(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        "left = {each.partition('.')[0] for each in sys.modules} & {'frostproof', 'pytest'}\n"
+        "sys.exit(f'thaw-resumes: {sorted(left)} {\"torch\" in sys.modules}')\n"
+    )
+    program = """
+from pathlib import Path
+import frostproof.errors, torch
+from frostproof.counterexamples import execution
+from frostproof.counterexamples.execution import reproduces
+print(execution.interpreter() == python)
+print(reproduces(Path("script.py").absolute(), "thaw-resumes", Path.cwd()).said)
+execution._end_all()
+server.close()
+print(execution.interpreter() == [sys.executable])
+"""
+    said = ["True", "thaw-resumes: [] True", "True"]
+    assert run(program, tmp_path).stdout.splitlines() == said

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from frostproof.process.fork_server import FORKS
+from frostproof.process.fork_server import FORKS, interpreter
 
 TIMEOUT = 60
 
@@ -123,7 +123,9 @@ def _server(module: str) -> Any:
     thread = threading.get_ident()
     if thread not in _servers or _servers[thread][0] != module:
         _end(thread)
-        command = [sys.executable, "-P", str(Path(__file__).with_name("forkserver.py"))]
+        program = str(Path(__file__).with_name("forkserver.py"))
+        code = f"import runpy; runpy.run_path({program!r}, run_name='__main__')"
+        command = [*interpreter(), "-P", "-c", code]
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         server = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=null, text=True, env=_environment()

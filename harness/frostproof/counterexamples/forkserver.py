@@ -20,8 +20,13 @@ from typing import Any, NoReturn
 import torch
 import torch._dynamo  # the first optimizer imports it, which takes as long as torch itself
 
+HARNESS = ("frostproof", "frostproof_properties", "hypothesis", "pytest", "_pytest", "xdist")
+"""Packages that no script imports. This process has them if it is a fork of a run's process."""
+
 
 def serve() -> None:
+    for name in [each for each in sys.modules if each.partition(".")[0] in HARNESS]:
+        del sys.modules[name]
     # As in the harness: tensors are small, and threads that wait for work block the cores.
     torch.set_num_threads(1)
     answers = os.fdopen(os.dup(1), "w")

@@ -30,6 +30,9 @@ from typing import Any, NoReturn
 STREAMS = 3
 """Standard input, output and error."""
 
+VARIABLE = "FROSTPROOF_PYTHON"
+"""The environment variable through which the processes of a run find its server."""
+
 
 FORKS = sys.platform == "linux"
 """Whether a process may fork once it has imported torch. Other systems' libraries forbid it."""
@@ -47,6 +50,14 @@ def can_fork() -> bool:
     except OSError:  # before Linux 5.3
         return False
     return True
+
+
+def interpreter() -> list[str]:
+    """The command of a Python interpreter, to run `-c CODE`: one that has imported torch, if any.
+
+    Such a one is a fork, which has imported parts of frostproof too.
+    """
+    return shlex.split(os.environ.get(VARIABLE, "")) or [sys.executable]
 
 
 class ForkServer:
@@ -70,15 +81,15 @@ class ForkServer:
                 _serve(listener, ours, self.folder)
         os.close(ours)
         self.lifeline = theirs
-
-    @property
-    def python(self) -> str:
-        """The command that takes the place of a Python interpreter, quoted as for a shell."""
         client = Path(__file__).with_name("fork_client.py")
-        return shlex.join([sys.executable, "-I", "-S", str(client), str(self.folder / "socket")])
+        command = [sys.executable, "-I", "-S", str(client), str(self.folder / "socket")]
+        self.python = shlex.join(command)
+        """The command that takes the place of a Python interpreter, quoted as for a shell."""
+        os.environ[VARIABLE] = self.python
 
     def close(self) -> None:
         """End the server and its forks."""
+        os.environ.pop(VARIABLE, None)
         os.close(self.lifeline)
         os.waitpid(self.process, 0)
 
