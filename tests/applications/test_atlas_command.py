@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from frostproof.applications.atlas.record import Atlas, AtlasCell
 from frostproof.applications.atlas.summary import atlas_markdown, atlas_totals
 from frostproof.doors.command.main import main
 from tests.helpers.consumer import PLAIN, clean
+from tests.helpers.warm import frostproof
 
 OWN = """
 
@@ -27,10 +27,7 @@ class Dies(Plain):
 
 def test_the_command_from_another_folder(tmp_path: Path) -> None:
     (tmp_path / "mylib.py").write_text(PLAIN + OWN, encoding="utf-8")
-    words = [
-        sys.executable,
-        "-m",
-        "frostproof",
+    words = frostproof(
         "atlas",
         "mylib:Plain",
         "mylib:Dies",
@@ -40,8 +37,8 @@ def test_the_command_from_another_folder(tmp_path: Path) -> None:
         "2",
         "--family",
         "linear",
-    ]
-    words += ["--json", "a.json", "--markdown", "a.md", "--html", "a.html", "--cases", "scripts"]
+        *("--json", "a.json", "--markdown", "a.md", "--html", "a.html", "--cases", "scripts"),
+    )
     done = subprocess.run(
         words, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=300, check=False
     )

@@ -96,7 +96,7 @@ def test_what_one_machine_found_is_what_another_tries_first(
 ) -> None:
     first, second = machines
     done = first.check(
-        "mylib:Rare", "--max-examples", "300", "--seed", "3", "--jobs", "2", "--database", redis.url
+        "mylib:Rare", "--max-examples", "40", "--seed", "3", "--jobs", "2", "--database", redis.url
     )
     assert done.returncode == 1, done.stdout + done.stderr
     broken = first.statuses()

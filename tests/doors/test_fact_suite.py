@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from tests.helpers.warm import run_pytest
+
 SUITE = ("--pyargs", "frostproof_properties")
 TARGET = (
     "--frostproof-optimizer",
@@ -23,9 +25,7 @@ def own_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_facts_are_left_out_where_a_target_is_named(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess(
-        *SUITE, "-v", "-n", "1", *TARGET, "--frostproof-json", "out.json"
-    )
+    result = run_pytest(pytester, *SUITE, "-v", "-n", "1", *TARGET, "--frostproof-json", "out.json")
     assert result.ret == 0
     result.stdout.no_fnmatch_line("*test_facts_*.py::*")
     result.stdout.fnmatch_lines(["*test_optimizer?torch.optim:Rprop-forloop@cpu*"])
@@ -34,16 +34,20 @@ def test_facts_are_left_out_where_a_target_is_named(pytester: pytest.Pytester) -
 
 
 def test_a_target_and_nothing_but_facts_is_nothing_to_run(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess(
-        "--pyargs", "frostproof_properties.test_facts_ownership", *TARGET
-    )
+    result = run_pytest(pytester, "--pyargs", "frostproof_properties.test_facts_ownership", *TARGET)
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result.stdout.fnmatch_lines(["*deselected*"])
 
 
 def test_facts_run_where_no_target_is_named(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess(
-        *SUITE, "-W", "error", "-n", "1", "-k", "test_a_parameter_given_twice or test_dropout_draws"
+        *SUITE,
+        "-W",
+        "error",
+        "-n",
+        "1",
+        "-k",
+        "test_a_parameter_given_twice or test_dropout_draws",
     )
     result.assert_outcomes(passed=2)
     assert result.ret == 0
@@ -68,8 +72,8 @@ def test_a_broken_fact_fails_the_run(pytester: pytest.Pytester) -> None:
         str(pytester.makeini("[pytest]")),
         f"--confcutdir={pytester.path}",
     )
-    result = pytester.runpytest_subprocess(
-        "-p", "conftest", *SUITE, "-k", "test_a_parameter_given_twice", *arguments
+    result = run_pytest(
+        pytester, "-p", "conftest", *SUITE, "-k", "test_a_parameter_given_twice", *arguments
     )
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -96,8 +100,6 @@ def test_facts_leave_random_numbers_and_threads_alone(pytester: pytest.Pytester)
         "frostproof_properties.test_facts_buffers",
         "test_zz_after.py",
     )
-    result = pytester.runpytest_subprocess(
-        "--pyargs", *arguments, "-k", "before or after or dropout"
-    )
+    result = run_pytest(pytester, "--pyargs", *arguments, "-k", "before or after or dropout")
     assert result.ret == 0
     result.assert_outcomes(passed=4)

@@ -66,7 +66,7 @@ def test_two_nights_try_different_examples_and_the_second_begins_with_what_faile
     project: Path,
 ) -> None:
     night = ("mylib:Rare", "--profile", "nightly", "--jobs", "0")
-    first = check(project, *night, "--max-examples", "200", CI="true")
+    first = check(project, *night, "--max-examples", "80", CI="true")
     assert first.returncode == 1, first.stdout
     assert "since the last results" not in first.stdout
     before, seeds = (

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from frostproof.doors.pytest_plugin.items import parse_node_id
+from tests.helpers.warm import run_pytest
 
 
 @pytest.fixture(autouse=True)
@@ -72,16 +73,21 @@ def test_settings_of_the_consumer_stay_as_they_are(pytester: pytest.Pytester) ->
 def test_a_run_that_selects_none_of_our_tests_is_left_alone(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_zz_own="def test_own(): pass")
     for arguments, code in ((("-k", "test_own"), 0), (("--collect-only",), 0)):
-        result = pytester.runpytest_subprocess(
-            "--pyargs", "frostproof_properties", "test_zz_own.py", *arguments
+        result = run_pytest(
+            pytester, "--pyargs", "frostproof_properties", "test_zz_own.py", *arguments
         )
         assert result.ret == code
         result.stdout.no_fnmatch_line("*judgements*")
 
 
 def test_every_verification_is_known_by_its_node_id(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_subprocess(
-        "--pyargs", "frostproof_properties", "--collect-only", "-q", "--frostproof-device=cpu"
+    result = run_pytest(
+        pytester,
+        "--pyargs",
+        "frostproof_properties",
+        "--collect-only",
+        "-q",
+        "--frostproof-device=cpu",
     )
     node_ids = [line for line in result.outlines if re.search(r"test_(optimizers|autograd)", line)]
     assert any("test_known_failure_of_autograd" in node_id for node_id in node_ids)
@@ -100,7 +106,7 @@ def test_options_are_ini_keys_too(pytester: pytest.Pytester) -> None:
         frostproof_json = "out.json"
         """
     )
-    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties")
+    result = run_pytest(pytester, "--pyargs", "frostproof_properties")
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         ["frostproof: profile dev, 4 examples, seed 5", "*torch.optim:Rprop foreach*"]
@@ -110,7 +116,7 @@ def test_options_are_ini_keys_too(pytester: pytest.Pytester) -> None:
 
 def test_a_bad_target_in_the_configuration_is_one_line(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nfrostproof_optimizers = torch.optim:SGDD\n")
-    result = pytester.runpytest_subprocess("--pyargs", "frostproof_properties")
+    result = run_pytest(pytester, "--pyargs", "frostproof_properties")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "Did you mean SGD?" in result.stdout.str() + result.stderr.str()
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
@@ -125,8 +131,8 @@ def test_the_seed_of_hypothesis_is_honoured(pytester: pytest.Pytester) -> None:
         "--frostproof-max-examples",
         "2",
     )
-    result = pytester.runpytest_subprocess(
-        "--pyargs", "frostproof_properties", "--hypothesis-seed", "11", *options
+    result = run_pytest(
+        pytester, "--pyargs", "frostproof_properties", "--hypothesis-seed", "11", *options
     )
     result.stdout.fnmatch_lines(["frostproof: profile dev, 2 examples, seed 11"])
 
@@ -159,6 +165,6 @@ def test_each_optimizer_has_its_own_place_in_the_example_database(
             "--frostproof-max-examples",
             examples,
         )
-        result = pytester.runpytest_subprocess(*arguments, "-p", "no:randomly")
+        result = run_pytest(pytester, *arguments, "-p", "no:randomly")
         failed = [line for line in result.outlines if line.startswith("FAILED")]
         assert {"Bad" in line for line in failed} == {True}

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
+from frostproof.process.fork_server import VARIABLE
+from tests.helpers import warm
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -56,7 +59,7 @@ class Shy(Plain):
 
 def clean(**variables: str) -> dict[str, str]:
     """The variables of this process and these, without those that pytest and CI set."""
-    told = ("CI", "GITHUB_STEP_SUMMARY", "HYPOTHESIS_STORAGE_DIRECTORY")
+    told = ("CI", "GITHUB_STEP_SUMMARY", "HYPOTHESIS_STORAGE_DIRECTORY", VARIABLE)
     return {
         key: value
         for key, value in os.environ.items()
@@ -64,24 +67,17 @@ def clean(**variables: str) -> dict[str, str]:
     } | variables
 
 
+OPTIONS = ("--device", "cpu", "--json", "out.json")
+
+
 def command(*arguments: str) -> list[str]:
-    """A call of `check`, in this environment, with results in out.json."""
-    return [
-        sys.executable,
-        "-m",
-        "frostproof",
-        "check",
-        "--device",
-        "cpu",
-        "--json",
-        "out.json",
-        *arguments,
-    ]
+    """A call of `check`, in a Python of its own, with results in out.json."""
+    return [sys.executable, "-m", "frostproof", "check", *OPTIONS, *arguments]
 
 
 def check(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The same, run in `folder` to its end."""
-    words = command(*arguments)
+    """The same, run in `folder` to its end, in a fork."""
+    words = warm.frostproof("check", *OPTIONS, *arguments)
     return subprocess.run(
         words,
         cwd=folder,

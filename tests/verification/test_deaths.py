@@ -63,7 +63,7 @@ def searching(deaths: Deaths, program: str) -> Search:
 
 @pytest.fixture
 def deaths(tmp_path: Path) -> Deaths:
-    return Deaths(tmp_path / "cases", tmp_path, warn=lambda text: None)
+    return Deaths(tmp_path / "cases", tmp_path, warn=lambda text: None, timeout=300)
 
 
 def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> CaseFile:
@@ -152,8 +152,10 @@ def test_a_launcher_stands_before_the_training() -> None:
     text = death.with_launcher(
         "# nothing\n\nimport sys\n\nimport torch\n\ntorch.ones(1)\n",
         resolve(["torch.optim:Adagrad"])[0],
+        7,
     )
     assert text.startswith("# crashed: ")
+    assert "the training hung for 7 s" in text
     assert text.count("import sys\n") == 1
     assert "nothing\n" not in text
     compile(text, "death.py", "exec")
@@ -166,17 +168,14 @@ def test_a_launcher_stands_before_the_training() -> None:
         ("import os\nos.abort()\n", True),
         ("1 / 0\n", False),
         ("pass\n", False),
+        ("import time\ntime.sleep(60)\n", True),
     ],
 )
 def test_a_script_shows_a_death_and_no_mere_exception(
     tmp_path: Path, training: str, shown: bool
 ) -> None:
-    assert (
-        death.shows_death(
-            death.with_launcher(training, resolve(["torch.optim:Adagrad"])[0]), tmp_path
-        )
-        is shown
-    )
+    text = death.with_launcher(training, resolve(["torch.optim:Adagrad"])[0], 3)
+    assert death.shows_death(text, tmp_path, 3) is shown
 
 
 def test_a_process_that_leaves_in_silence_has_not_survived(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +21,7 @@ from tests.doors.test_nights import row
 from tests.helpers import consumer
 from tests.helpers.consumer import SHY, clean
 from tests.helpers.made_up import example
+from tests.helpers.warm import frostproof, python_m_pytest
 
 THAW, JOIN = BY_ID["thaw-resumes"], BY_ID["group-added-trains"]
 DOUBT, OTHER = THAW.broken("m", "here"), JOIN.broken("stuck", "here")
@@ -49,9 +49,7 @@ def test_python():
 """
 
 
-def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A Python module, run in the project."""
-    words = [sys.executable, "-m", *arguments]
+def run(project: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         words, cwd=project, env=clean(), capture_output=True, text=True, timeout=300, check=False
     )
@@ -64,7 +62,7 @@ def test_a_divergence_between_run_and_script_fails_at_every_door(tmp_path: Path)
     names = {"optimizer": "mylib:Shy", "device": "cpu", "max-examples": "20", "seed": "0"}
     given = [f"--frostproof-{name}={value}" for name, value in names.items()]
     suite = ["-n0", "-q", "-rA", "--pyargs", "frostproof_properties", "test_own.py"]
-    done = run(tmp_path, "pytest", *suite, *given, "--frostproof-json=out.json")
+    done = run(tmp_path, python_m_pytest(*suite, *given, "--frostproof-json=out.json"))
     assert done.returncode == 1, done.stdout + done.stderr
     outcomes = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "PASSED"))]
     assert [line for line in outcomes if line.startswith("PASSED") and "test_python" in line]
@@ -74,7 +72,7 @@ def test_a_divergence_between_run_and_script_fails_at_every_door(tmp_path: Path)
     (row,) = json.loads((tmp_path / "out.json").read_text())["subjects"]
     assert row["status"] == "doubtful"
     saved = next(each["case"] for each in row["invariants"] if each["status"] == "doubtful")
-    again = run(tmp_path, "frostproof", "replay", saved)
+    again = run(tmp_path, frostproof("replay", saved))
     assert (again.returncode, again.stdout.split(" ")[0]) == (4, "DOUBTFUL"), again.stderr
 
 

@@ -1,6 +1,7 @@
 """The script of a death: it trains in a child process, and tells how that process ended.
 
-`python -m frostproof.verification.death_script CASEFILE` searches for the script and prints it.
+`python -m frostproof.verification.death_script CASEFILE SECONDS` searches for it and prints it.
+A training that takes more than so many seconds hangs.
 That is a process of its own, because what killed a worker may kill it too.
 """
 
@@ -24,62 +25,63 @@ from frostproof.spec.subject import Subject
 from frostproof.training.source import WIDTH
 from frostproof.verification.replay import probed_subject
 
-HUNG = 45
-"""Seconds after which a training hangs. The longest takes a few seconds."""
-
-LAUNCHER = f"""import signal
+LAUNCHER = """import signal
 import subprocess
 import sys
 
 if sys.argv[1:] != ["train"]:
     try:
         command = [sys.executable, __file__, "train"]
-        done = subprocess.run(command, stderr=subprocess.PIPE, timeout={HUNG})
+        done = subprocess.run(command, stderr=subprocess.PIPE, timeout={limit})
     except subprocess.TimeoutExpired:
-        sys.exit("crashed: the training hung for {HUNG} s")
+        sys.exit("crashed: the training hung for {limit} s")
     sys.stderr.write(done.stderr.decode(errors="replace"))
     if done.returncode < 0:
-        sys.exit(f"crashed: the training ended with {{signal.Signals(-done.returncode).name}}")
+        sys.exit(f"crashed: the training ended with {signal.Signals(-done.returncode).name}")
     if done.returncode == 1 and b"Traceback (most recent call last):" in done.stderr:
         sys.exit("the training raised an exception, which ends no process that catches it")
     if done.returncode:
-        sys.exit(f"crashed: the training exited with code {{done.returncode}}")
+        sys.exit(f"crashed: the training exited with code {done.returncode}")
     sys.exit()
 """
 
 
-def find_death_script(saved: CaseFile, folder: Path) -> str | None:
-    """The first script, one per role, in which a new process dies, run from `folder`; or None."""
+def find_death_script(saved: CaseFile, folder: Path, limit: int) -> str | None:
+    """The first script, one per role, in which a new process dies, run from `folder`; or None.
+
+    A process hangs after `limit` seconds.
+    """
     subject, ways = probed_subject(saved), Approaches()
     for role in ways.roles_for(saved.case):
         try:
             with fenced(saved.device):
                 text = with_launcher(
-                    training(saved.case, subject, role, saved.device, ways), subject
+                    training(saved.case, subject, role, saved.device, ways), subject, limit
                 )
         except UnprintableError:
             continue
-        if shows_death(text, folder):
+        if shows_death(text, folder, limit):
             return text
     return None
 
 
-def with_launcher(text: str, subject: Subject) -> str:
+def with_launcher(text: str, subject: Subject, limit: int) -> str:
     """The script of a training, after the lines that run it in a process of its own."""
     # The launcher imports sys. The header says what is asserted, which here is nothing.
     lines = [line for line in text.splitlines(keepends=True) if line != "import sys\n"]
     while lines and lines[0].startswith("#"):
         lines.pop(0)
-    return "\n".join([*_header(subject), "", LAUNCHER, ""]) + "".join(lines).lstrip("\n")
+    launcher = LAUNCHER.replace("{limit}", str(limit))
+    return "\n".join([*_header(subject), "", launcher, ""]) + "".join(lines).lstrip("\n")
 
 
-def shows_death(text: str, folder: Path) -> bool:
+def shows_death(text: str, folder: Path, limit: int) -> bool:
     """Whether the script shows a death."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / "death.py"
         path.write_text(text, encoding="utf-8")
         try:
-            code, errors = started(path, folder, [str(folder), *filter(None, sys.path)], HUNG + 15)
+            code, errors = started(path, folder, [str(folder), *filter(None, sys.path)], limit + 15)
         except subprocess.TimeoutExpired:
             return False
     return verdict(code, errors, CRASHED).reproduced
@@ -94,10 +96,10 @@ def _header(subject: Subject) -> Iterator[str]:
     yield from textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="# ")
 
 
-def print_death_script(path: str) -> int:
+def print_death_script(path: str, limit: int) -> int:
     try:
         with redirect_stdout(sys.stderr):  # an optimizer may print
-            text = find_death_script(load_case(Path(path)), Path.cwd())
+            text = find_death_script(load_case(Path(path)), Path.cwd(), limit)
     except FrostproofError as error:
         print(error, file=sys.stderr)
         return 2
@@ -106,4 +108,4 @@ def print_death_script(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(print_death_script(sys.argv[1]))
+    sys.exit(print_death_script(sys.argv[1], int(sys.argv[2])))

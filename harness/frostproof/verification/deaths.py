@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 LIMIT = 180.0
 """Seconds for the search for one script, and for all searches that are left at the end of a run."""
 
+SHORTEST, LONGEST = 20, 45
+"""Seconds after which a script takes a training to hang; within them, those of the user's timeout.
+
+A training takes a few seconds, and importing torch as long again."""
+
 SEARCHES_AT_ONCE = 4
 """Each search imports torch in a process of its own, which takes some hundred MiB."""
 
@@ -47,10 +52,16 @@ class Search(NamedTuple):
 
 
 class Deaths:
-    """The deaths of one run. Case files go to `cases`, and targets are imported from `folder`."""
+    """The deaths of one run. Case files go to `cases`, and targets are imported from `folder`.
 
-    def __init__(self, cases: Path, folder: Path, warn: Callable[[str], None]) -> None:
+    `timeout`: the seconds that one optimizer may take.
+    """
+
+    def __init__(
+        self, cases: Path, folder: Path, warn: Callable[[str], None], timeout: float
+    ) -> None:
         self.cases, self.import_folder, self.warn = cases, folder, warn
+        self.hung_after = int(min(LONGEST, max(SHORTEST, timeout)))
         self.noted: dict[str, bytes] = {}
         self.searches: dict[tuple[str, str, str], Search] = {}
         self.waiting: dict[tuple[str, str, str], tuple[Path, CaseFile]] = {}
@@ -117,6 +128,7 @@ class Deaths:
                     "-m",
                     "frostproof.verification.death_script",
                     str(path.absolute()),
+                    str(self.hung_after),
                 ],
                 cwd=self.import_folder,
                 env={

@@ -19,7 +19,8 @@ class CrashPolicy:
 
     def __init__(self, config: pytest.Config, run: RunOptions, gatherer: Gatherer) -> None:
         self.config, self.run, self.gatherer = config, run, gatherer
-        self.deaths = Deaths(Path(run.cases), config.invocation_params.dir, gatherer.warn)
+        folder = config.invocation_params.dir
+        self.deaths = Deaths(Path(run.cases), folder, gatherer.warn, run.timeout)
         self._started: dict[str, float] = {}
         self._retried: set[str] = set()
         self._awaited: set[str] = set()
