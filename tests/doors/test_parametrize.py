@@ -14,7 +14,6 @@ from frostproof.invariants.registry import GROUPS, INVARIANTS
 from frostproof.optimizers.discovery import subjects
 from frostproof.results.rows import InvariantRow, SubjectRow
 from tests.helpers.broken import Sound
-from tests.helpers.warm import run_pytest
 
 AUTHOR = """
 import frostproof
@@ -48,7 +47,7 @@ def test_one_test_for_each_group_of_invariants(
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     pytester.makepyfile(test_author=AUTHOR)
-    result = run_pytest(pytester, "-n", processes, "--dist", "loadgroup", "-q", "-rA")
+    result = pytester.runpytest_subprocess("-n", processes, "--dist", "loadgroup", "-q", "-rA")
     passed = {
         line.split("::")[1].split("@")[0] for line in result.outlines if line.startswith("PASSED")
     }
