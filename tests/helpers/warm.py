@@ -15,9 +15,10 @@ import pytest
 
 SERVE = """
 import sys
-from frostproof.doors.pytest_plugin.forked_workers import ForkedWorkers
-with ForkedWorkers() as workers:
-    print(workers.server.python if workers.server else "", flush=True)
+from frostproof.doors.pytest_plugin.forked_workers import PRELOADED
+from frostproof.process.fork_server import forking
+with forking(PRELOADED) as server:
+    print(server.python if server else "", flush=True)
     sys.stdin.read()
 """
 

@@ -178,9 +178,9 @@ def test_a_folder_whose_name_is_too_long_for_a_socket_costs_only_the_forks(tmp_p
     program = f"""
 import os, tempfile
 tempfile.tempdir = {str(temporary)!r}
-from frostproof.doors.pytest_plugin.forked_workers import ForkedWorkers
-with ForkedWorkers() as workers:
-    print(workers.server, [each for each in os.listdir({str(temporary)!r}) if "frostproof" in each])
+from frostproof.process.fork_server import forking
+with forking(["torch"]) as none:
+    print(none, [each for each in os.listdir({str(temporary)!r}) if "frostproof" in each])
 server.close()
 """
     assert run(program, tmp_path).stdout == "None []\n"

@@ -22,10 +22,14 @@ import socket
 import sys
 import tempfile
 import traceback
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
+
+from frostproof.process.quiet import quiet
 
 STREAMS = 3
 """Standard input, output and error."""
@@ -92,6 +96,27 @@ class ForkServer:
         os.environ.pop(VARIABLE, None)
         os.close(self.lifeline)
         os.waitpid(self.process, 0)
+
+
+@contextmanager
+def forking(modules: Iterable[str]) -> Iterator[ForkServer | None]:
+    """Import modules, and have a server while the block runs; None where this process cannot fork.
+
+    Nothing that the modules print is shown.
+    """
+    server = None
+    if can_fork():
+        with quiet():
+            for name in modules:
+                import_module(name)
+        if can_fork():  # The imports may have started threads.
+            with suppress(OSError):  # Processes are then started as usual.
+                server = ForkServer()
+    try:
+        yield server
+    finally:
+        if server is not None:
+            server.close()
 
 
 def _serve(listener: socket.socket, lifeline: int, folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -106,7 +105,8 @@ def check_command(
         raise click.BadParameter(f"--jobs is {jobs!r}: give auto or a number")
     import pytest
 
-    from frostproof.doors.pytest_plugin.forked_workers import ForkedWorkers
+    from frostproof.doors.pytest_plugin.forked_workers import PRELOADED, ForkedWorkers
+    from frostproof.process.fork_server import forking
 
     import_from_here()
     says_verbosity = any(re.fullmatch("-v+|--verbose", each) for each in pytest_args)
@@ -117,8 +117,9 @@ def check_command(
     options = [f"--frostproof-optimizer={target}" for target in targets] + [*_options(given)]
     arguments = [*SUITE, *verbosity, *options, *workers, *pytest_args]
     listener = Listener()
-    with ForkedWorkers() if jobs != "0" else nullcontext() as forked:
-        code = pytest.main(arguments, plugins=[listener, *([forked] if forked else [])])
+    with forking(PRELOADED) as server:
+        forked = [ForkedWorkers(server)] if server is not None and jobs != "0" else []
+        code = pytest.main(arguments, plugins=[listener, *forked])
     return listener.exit_code(int(code))
 
 

@@ -29,21 +29,26 @@ def replay_files_command(files: tuple[Path, ...]) -> int:
     Exit code 0: all are fixed; 1: some are still violated; 2: a file is not a case; 4: a script
     does not show the violation; 5: a case could not be judged.
     """
-    codes = {0}
+    from frostproof.process.fork_server import forking
+
     import_from_here()
-    for path in files:
-        try:
-            saved, verdict = _replay(path)
-        except FrostproofError as error:  # The other files are still run.
-            click.echo(f"frostproof: {error}", err=True)
-            codes.add(2)
-            continue
-        text = f"{path}: {saved.target} on {saved.device}, {saved.invariant}"
-        click.echo(f"{verdict.outcome} {one_line(text)}")
-        if verdict.text:
-            click.echo(f"    {one_line(verdict.text)}")
-        codes.add(EXIT_CODES[verdict.outcome])
+    with forking(("torch._dynamo", "frostproof.verification.replay")):
+        codes = {_exit_code(path) for path in files}
     return next(code for code in WORST_FIRST if code in codes)
+
+
+def _exit_code(path: Path) -> int:
+    """Run a case again, and print what it shows."""
+    try:
+        saved, verdict = _replay(path)
+    except FrostproofError as error:  # The other files are still run.
+        click.echo(f"frostproof: {error}", err=True)
+        return 2
+    text = f"{path}: {saved.target} on {saved.device}, {saved.invariant}"
+    click.echo(f"{verdict.outcome} {one_line(text)}")
+    if verdict.text:
+        click.echo(f"    {one_line(verdict.text)}")
+    return EXIT_CODES[verdict.outcome]
 
 
 def _replay(path: Path) -> tuple[CaseFile, ReplayVerdict]:

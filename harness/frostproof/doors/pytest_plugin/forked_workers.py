@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import pytest
 
-from frostproof.process.fork_server import ForkServer, can_fork
-from frostproof.process.quiet import quiet
+from frostproof.process.fork_server import ForkServer
 
 PRELOADED = (
     "torch",
@@ -25,30 +22,13 @@ PRELOADED = (
 
 
 class ForkedWorkers:
-    """A plugin that lets pytest-xdist start its local workers as forks.
+    """A plugin that lets pytest-xdist start its local workers as forks of the server's process."""
 
-    Use it as a context manager around `pytest.main`.
-    """
-
-    def __init__(self) -> None:
-        self.server: ForkServer | None = None
-
-    def __enter__(self) -> ForkedWorkers:
-        if can_fork():
-            with quiet():
-                for name in PRELOADED:
-                    import_module(name)
-            if can_fork():  # The imports may have started threads.
-                with suppress(OSError):  # Workers are then started as usual.
-                    self.server = ForkServer()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.server is not None:
-            self.server.close()
+    def __init__(self, server: ForkServer) -> None:
+        self.server = server
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_setupnodes(self, specs: list[Any]) -> None:
         for spec in specs:
-            if self.server is not None and spec.popen and spec.python is None:
+            if spec.popen and spec.python is None:
                 spec.python = self.server.python
