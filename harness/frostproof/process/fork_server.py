@@ -109,6 +109,7 @@ def forking(modules: Iterable[str]) -> Iterator[ForkServer | None]:
         with quiet():
             for name in modules:
                 import_module(name)
+        gc.freeze()  # Collections, of which pytest makes several, then pass over the modules.
         if can_fork():  # The imports may have started threads.
             with suppress(OSError):  # Processes are then started as usual.
                 server = ForkServer()
@@ -122,7 +123,6 @@ def forking(modules: Iterable[str]) -> Iterator[ForkServer | None]:
 def _serve(listener: socket.socket, lifeline: int, folder: Path) -> None:
     """Be the server until nobody holds the other end of `lifeline`, then end all forks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Only `close` ends the server.
-    gc.freeze()
     forks: dict[int, socket.socket] = {}  # the process of a fork -> its client
     try:
         with selectors.DefaultSelector() as selector:
