@@ -17,7 +17,7 @@ from frostproof.spec import layers
 from frostproof.spec.case import Case
 from frostproof.spec.layers import Checkpointed, Layer, Linear, ReLU, Residual, Sequential
 from frostproof.spec.program import Clip, Eval, SaveLoad, Schedule, SetLr, Step, Train, mask_changes
-from frostproof.spec.subject import Kind, Subject
+from frostproof.spec.subject import ParameterKind, Subject
 
 SGD = resolve(["torch.optim:SGD"])[0]
 DRAWS = 3000
@@ -198,7 +198,7 @@ def test_no_weight_starts_at_zero_or_one_where_a_stray_decay_would_not_show() ->
 
 
 @pytest.mark.parametrize("kind", ["up-to-2d", "matrices", "sparse"])
-def test_a_subject_is_given_only_what_it_can_train(kind: Kind) -> None:
+def test_a_subject_is_given_only_what_it_can_train(kind: ParameterKind) -> None:
     subject = Subject(target="x:Y", factory=None, parameters=kind)
 
     @settings(max_examples=200, database=None, deadline=None)

@@ -83,7 +83,9 @@ def test_the_architecture_names_the_packages_in_order_and_what_is_in_them() -> N
     for path in re.findall(r"`([\w/*]+(?:/|\.py|\.md))`", text):
         assert any(each for root in (ROOT, package) for each in root.glob(path)), path
     for name, path in re.findall(r"`(\w+)` \(`([\w/]+\.py)`", text):
-        assert re.search(rf"\b{name}\b", (package / path).read_text(encoding="utf-8")), name
+        defined = rf"^\s*(?:def |class |type )?{name}\b"
+        source = (package / path).read_text(encoding="utf-8")
+        assert re.search(defined, source, re.MULTILINE), name
 
 
 def test_the_page_of_programs_has_every_event_and_every_cause() -> None:

@@ -41,7 +41,7 @@ from frostproof.spec.architecture import Architecture
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import ParameterSpec
 from frostproof.spec.program import Program, Thaw, mask_changes
-from frostproof.spec.subject import Kind, Options, Space, Subject
+from frostproof.spec.subject import Options, ParameterKind, Space, Subject
 
 Choices = tuple[Any, tuple[Any, ...]]
 
@@ -146,7 +146,7 @@ def with_late_groups(
     )
 
 
-def _unfit(parameter: ParameterSpec, kind: Kind) -> bool:
+def _unfit(parameter: ParameterSpec, kind: ParameterKind) -> bool:
     """Whether a subject of `kind` cannot train this parameter, which is then always frozen."""
     return kind == "sparse" and not parameter.sparse
 

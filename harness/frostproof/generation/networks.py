@@ -51,7 +51,7 @@ from frostproof.spec.layers import (
     TransformerEncoderLayer,
     WeightNormLinear,
 )
-from frostproof.spec.subject import Kind
+from frostproof.spec.subject import ParameterKind
 
 WIDE = 67
 """A width above 64 that is not a multiple of any vector register's width."""
@@ -171,7 +171,7 @@ SPARSE_INPUTS = (
     _input((2,), EmbeddingBag(3, 2, "sum", sparse=True), vocabulary=3),
     _input((3,), EmbeddingBag(5, 4, sparse=True), vocabulary=5),
 )
-INPUTS_OF: dict[Kind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
+INPUTS_OF: dict[ParameterKind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] = {
     "any": INPUTS,
     "up-to-2d": FLAT_INPUTS,
     "matrices": FLAT_INPUTS,
@@ -229,12 +229,14 @@ def _tied_layer(
 
 
 @cache
-def menus_of(kind: Kind) -> Mapping[int, Sequence[AnyLayer]]:
+def menus_of(kind: ParameterKind) -> Mapping[int, Sequence[AnyLayer]]:
     """MENUS, with only the layers whose parameters a subject of `kind` can train."""
     return {rank: trainable_layers(menu, rank, kind) for rank, menu in MENUS.items()}
 
 
-def trainable_layers(menu: Sequence[AnyLayer], rank: int, kind: Kind) -> tuple[AnyLayer, ...]:
+def trainable_layers(
+    menu: Sequence[AnyLayer], rank: int, kind: ParameterKind
+) -> tuple[AnyLayer, ...]:
     """The layers of a menu for `rank` dimensions that a subject of `kind` can train."""
     shape = (2,) * rank
     largest = {"any": 9, "sparse": 9, "up-to-2d": 2, "matrices": 2}[kind]

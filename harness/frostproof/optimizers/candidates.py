@@ -9,7 +9,7 @@ from typing import Any
 
 from frostproof.optimizers.discovery import closure_of, has_modes, sane_in_place_of_none
 from frostproof.optimizers.nothing_frozen import small_case, unfrozen_training
-from frostproof.spec.subject import Kind, Space, Subject
+from frostproof.spec.subject import ParameterKind, Space, Subject
 
 
 def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
@@ -32,7 +32,7 @@ def _in_one_dtype(subject: Subject, space: Space) -> Iterator[Subject]:
     stated = [subject]
     if subject.closure == "optional":
         stated.append(replace(subject, closure="required"))
-    kinds: tuple[Kind, ...] = (subject.parameters,)
+    kinds: tuple[ParameterKind, ...] = (subject.parameters,)
     if subject.parameters == "any":
         # With two lists, parameters of one kind alone would leave a list empty.
         two_lists = subject.takes == "two-lists"

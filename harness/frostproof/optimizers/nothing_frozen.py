@@ -17,13 +17,13 @@ from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, DType, Group
 from frostproof.spec.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
 from frostproof.spec.program import Step
-from frostproof.spec.subject import Kind, Options, Subject
+from frostproof.spec.subject import Options, ParameterKind, Subject
 from frostproof.training.bits import finite
 from frostproof.training.observation import Trial
 from frostproof.training.training import Training
 from frostproof.trial.lockstep import Outcome, run_trial
 
-NETWORKS: dict[Kind, tuple[Input, tuple[AnyLayer, ...]]] = {
+NETWORKS: dict[ParameterKind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "any": (Input((1, 3, 3)), (Conv2d(2, 3), Tanh(), Flatten(), LayerNorm(), Linear(2))),
     "up-to-2d": (Input((3,)), (Linear(4), Tanh(), Linear(2))),
     "matrices": (Input((3,)), (Linear(4, bias=False), Tanh(), Linear(2, bias=False))),

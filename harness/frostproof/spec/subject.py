@@ -15,7 +15,7 @@ from frostproof.spec.case import Case, DType, Value
 from frostproof.spec.casefile import load_case
 from frostproof.spec.ids import IDS
 
-Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
+ParameterKind = Literal["any", "up-to-2d", "matrices", "sparse"]
 Takes = Literal["parameters", "named-parameters", "model", "optimizer", "two-lists"]
 Closure = Literal["never", "optional", "required", "after-backward"]
 Backward = Literal["plain", "create-graph", "fused"]
@@ -95,7 +95,7 @@ class Subject:
     by the optimizer itself, whose `fused_backward(loss)`, or `fused_backward(loss, lr=...)`,
     replaces backward and step."""
 
-    parameters: Kind = "any"
+    parameters: ParameterKind = "any"
     """Which parameters it can train: any, those of at most 2 dimensions, those of exactly 2, or
     only those with sparse gradients."""
 
@@ -207,7 +207,7 @@ _CHOICES = {
     "takes": get_args(Takes),
     "closure": get_args(Closure),
     "backward": get_args(Backward),
-    "parameters": get_args(Kind),
+    "parameters": get_args(ParameterKind),
 }
 
 

@@ -12,7 +12,7 @@ the mask), `passes` (a step), `checkpoints`, and here the events of a program.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from frostproof.approaches.approach import Approach
 from frostproof.spec import program
@@ -90,6 +90,8 @@ class Lowering(Checkpoints):
                 found = [*self.eval_frozen(), At("modes")]
             case program.Eval():
                 found = ["model.eval()", *self.switch("eval"), At("modes")]
+            case _:
+                assert_never(event)
         return [drawn, At("before"), *found, At("end")]
 
     def _draw(self, seed: int, passes: int) -> Statement:

@@ -214,7 +214,7 @@ class Explanation(NamedTuple):
     id: str
 
     sentence: str
-    """What it says, as the report and the documentation print it."""
+    """What it says. docs/programs.md says how it is tried."""
 
     concerns: Callable[[Invariant, ShownBreach, Subject], bool]
     """Whether it may explain a breach."""

@@ -20,7 +20,7 @@ from frostproof.spec.architecture import Architecture
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import AnyLayer, Conv2d, Embedding, Linear
 from frostproof.spec.program import Clip, Step
-from frostproof.spec.subject import Kind, Subject
+from frostproof.spec.subject import ParameterKind, Subject
 
 STEP_KINDS = (
     Step(),
@@ -96,7 +96,7 @@ def _architecture(draw: st.DrawFn, subject: Subject, name: str) -> Architecture:
 
 @cache
 def _fitting(
-    kind: Kind, name: str
+    kind: ParameterKind, name: str
 ) -> tuple[Mapping[int, Sequence[AnyLayer]], Sequence[NetworkStart], Sequence[AnyLayer]]:
     """The part of a family that an optimizer of `kind` can train: its menus, its inputs, and the
     layers that mark it and may come first."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PREFIX = "frostproof"
 
+REPORTS = ("json", "markdown", "html")
+"""The options that name a file to write."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -171,7 +174,7 @@ def _check_numbers(timeout: int | None, shards: int, count: int) -> None:
 
 
 def _check_files(given: Mapping[str, Any]) -> None:
-    check_writable(*(Path(given[kind]) for kind in ("json", "markdown", "html") if given[kind]))
+    check_writable(*(Path(given[kind]) for kind in REPORTS if given[kind]))
     baseline = given["baseline"]
     if baseline and not Path(baseline).is_file():
         raise UsageError(f"baseline {baseline!r} is not a file: name the results of an earlier run")

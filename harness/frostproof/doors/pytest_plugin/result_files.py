@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frostproof.doors.pytest_plugin.options import RunOptions
+from frostproof.doors.pytest_plugin.options import REPORTS, RunOptions
 from frostproof.errors import FrostproofError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ResultFiles:
         """Write every file that was asked for. Raises UsageError."""
         from frostproof.report.files import write_reports
 
-        named = {kind: getattr(self.run, kind) for kind in ("json", "markdown", "html")}
+        named = {kind: getattr(self.run, kind) for kind in REPORTS}
         files = {kind: Path(name) for kind, name in named.items() if name}
         folders = (Path(), Path(self.run.cases))
         write_reports(results, **files, folders=folders, baseline=self.baseline)

@@ -188,4 +188,4 @@ AnyLayer = (
     | Residual
     | Checkpointed
 )
-"""Every layer kind, as a tagged union of msgspec: a new kind needs a class and a line here."""
+"""Every layer kind, as a tagged union of msgspec. ARCHITECTURE.md says how to add one."""
