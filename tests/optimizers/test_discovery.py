@@ -118,7 +118,11 @@ def test_torch_keeps_its_variants() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "variants"),
-    [("capturable", ["default", "capturable"]), ("fused", ["default", "fused"])],
+    [
+        ("capturable", ["default", "capturable"]),
+        ("fused", ["default", "fused"]),
+        ("differentiable", ["default", "differentiable"]),
+    ],
 )
 def test_there_is_always_a_plain_variant(argument: str, variants: list[str]) -> None:
     class Switched(Plain):
@@ -139,6 +143,18 @@ def test_there_is_always_a_plain_variant(argument: str, variants: list[str]) -> 
 def test_an_implementation_that_is_not_chosen_exists_everywhere() -> None:
     assert exists_on(Subject("mylib:Plain", Plain, arguments={"capturable": False}), "cpu")
     assert not exists_on(Subject("mylib:Plain", Plain, arguments={"capturable": True}), "cpu")
+
+
+def test_another_line_search_makes_no_variants() -> None:
+    class Searches(Plain):
+        def __init__(self, params: Any, lr: float = 0.1, line_search_fn: str = "armijo") -> None:
+            if line_search_fn not in ("armijo", "goldstein"):
+                raise ValueError("there are armijo and goldstein")
+            super().__init__(params, lr)
+
+    (found,) = subjects(Searches)
+    assert (found.variant, found.arguments) == ("default", {})
+    assert probed(Searches).closure == "optional"
 
 
 def test_numbers_are_given_where_nothing_else_works() -> None:

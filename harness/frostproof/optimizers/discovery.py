@@ -24,12 +24,9 @@ IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
     "fused": (("fused", True),),
     "capturable": (("capturable", True),),
     "differentiable": (("differentiable", True),),
-    "line_search_fn": (("default", None), ("strong_wolfe", "strong_wolfe")),
+    "line_search_fn": (("strong_wolfe", "strong_wolfe"),),
 }
 """Constructor argument that selects an implementation -> variants, each with its value."""
-
-PLAIN = ("forloop", "default")
-"""Variants that an optimizer uses by default. They exist on every device."""
 
 _ITERATIONS = (
     *("num_iterations", "total_iterations", "max_iterations", "num_steps", "total_steps"),
@@ -147,15 +144,18 @@ def _fields_of_signature(optimizer: Any, given: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _variants(names: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
-    """The implementations that these arguments select, with their arguments; a plain one first."""
+def _variants(names: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The implementations that these arguments select, with their arguments; a plain one first.
+
+    A `line_search_fn` with a default of its own is not that of torch, and has other values.
+    """
     found = [
         (variant, {argument: value})
         for argument in IMPLEMENTATIONS
-        if argument in names
+        if argument in names and (argument != "line_search_fn" or names[argument] is None)
         for variant, value in IMPLEMENTATIONS[argument]
     ]
-    return found if any(variant in PLAIN for variant, _ in found) else [("default", {}), *found]
+    return found if "foreach" in names else [("default", {}), *found]
 
 
 def _are_two_lists(first: str, second: str, required: Collection[str]) -> bool:
