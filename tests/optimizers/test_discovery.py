@@ -18,8 +18,8 @@ from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
 from frostproof.verification.verification import Verification
+from tests.helpers.kinds import USES, Between, ByKeyword, OfModel, Swapped
 from tests.helpers.protocols import (
-    PROTOCOLS,
     Fused,
     Keyed,
     Moded,
@@ -32,6 +32,7 @@ from tests.helpers.protocols import (
     TwoLists,
     WarmsUp,
     World,
+    Wrapping,
 )
 from tests.helpers.search import flagged, search
 
@@ -41,13 +42,14 @@ def probed(optimizer: Any) -> Subject:
         return probe(subjects(optimizer)[0], "cpu")
 
 
-@pytest.mark.parametrize("optimizer", PROTOCOLS, ids=lambda optimizer: optimizer.__name__)
+@pytest.mark.parametrize("optimizer", USES, ids=lambda optimizer: optimizer.__name__)
 def test_discovery_finds_how_it_is_used(optimizer: type[Optimizer]) -> None:
     found = probed(optimizer)
-    assert {name: getattr(found, name) for name in PROTOCOLS[optimizer]} == PROTOCOLS[optimizer]
+    expected = USES[optimizer]
+    assert {name: getattr(found, name) for name in expected} == expected
 
 
-@pytest.mark.parametrize("optimizer", PROTOCOLS, ids=lambda optimizer: optimizer.__name__)
+@pytest.mark.parametrize("optimizer", USES, ids=lambda optimizer: optimizer.__name__)
 def test_what_is_used_in_its_own_way_is_not_flagged(optimizer: type[Optimizer]) -> None:
     verification = Verification(subjects(optimizer)[0], "cpu")
     search(verification, seed=1)
@@ -181,10 +183,6 @@ def test_numbers_are_given_where_nothing_else_works() -> None:
 
 
 def test_two_lists_are_told_by_their_names() -> None:
-    class Swapped(Plain):
-        def __init__(self, adamw_params: Any, muon_params: Any) -> None:
-            super().__init__([*muon_params, *adamw_params])
-
     class Optional(Plain):
         def __init__(self, params: Any, other_params: Any = None) -> None:
             super().__init__(params)
@@ -193,7 +191,6 @@ def test_two_lists_are_told_by_their_names() -> None:
         def __init__(self, params: Any, teacher_params: Any) -> None:
             super().__init__(params)
 
-    assert subjects(Swapped)[0].needs == ("muon_params",)
     assert (
         subjects(TwoLists, takes="parameters", arguments={"adamw_params": []})[0].takes
         == "parameters"
@@ -203,6 +200,49 @@ def test_two_lists_are_told_by_their_names() -> None:
         probed(Teaches)
     with pytest.raises(UsageError, match="give groups=False and per_parameter=False"):
         Subject("mylib:TwoLists", TwoLists, takes="two-lists")
+
+
+@pytest.mark.parametrize("optimizer", [ByKeyword, Swapped, Between], ids=lambda each: each.__name__)
+def test_two_lists_are_given_by_name_wherever_they_stand(optimizer: type[Optimizer]) -> None:
+    found = probed(optimizer)
+    assert found.takes == "two-lists"
+    assert found.lists[:1] == ("muon_params",)
+    assert found.space  # what stands beside the lists is drawn
+    stated = Subject(
+        "mylib:Lists",
+        optimizer,
+        takes="two-lists",
+        lists=found.lists,
+        groups=False,
+        per_parameter=False,
+    )
+    with fenced("cpu"):
+        assert probe(stated, "cpu").parameters == "any"
+    with pytest.raises(UsageError, match="give two names, and takes='two-lists'"):
+        Subject("mylib:Lists", optimizer, lists=found.lists)
+
+
+def test_a_second_list_that_is_something_else_is_left_out() -> None:
+    class Options(Plain):
+        def __init__(self, muon_params: Any, adamw_params: dict[str, Any] | None = None) -> None:
+            self.options = adamw_params or {}
+            super().__init__(muon_params, **self.options)
+
+    assert probed(Options).takes == "parameters"
+
+
+@pytest.mark.parametrize("argument", ["optim", "inner", "network"])
+def test_what_is_wrapped_is_found_under_any_name(argument: str) -> None:
+    built = Wrapping if argument != "network" else OfModel
+
+    class Renamed(built):  # type: ignore[misc,valid-type]
+        def __init__(self, first: Any) -> None:
+            super().__init__(first)
+            setattr(self, argument, first)
+
+    first = Parameter(argument, Parameter.POSITIONAL_OR_KEYWORD)
+    Renamed.__signature__ = signature(Renamed).replace(parameters=[first])
+    assert probed(Renamed).takes == ("model" if argument == "network" else "optimizer")
 
 
 def test_groups_that_keep_count_are_no_violation() -> None:

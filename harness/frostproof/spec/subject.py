@@ -67,8 +67,12 @@ class Subject:
     - `model`: a module that has only the parameters that the optimizer is to own;
     - `optimizer`: an optimizer of these parameters, built by `base`;
     - `two-lists`: two arguments, a list of the matrices and one of all other parameters. Either
-      may be empty.
+      may be empty. `lists` names them.
     """
+
+    lists: tuple[str, str] | tuple[()] = ()
+    """For `takes="two-lists"`: the names of the two arguments, that of the matrices first. Without
+    them, the two are the first arguments."""
 
     base: Callable[..., Any] | None = None
     """For `takes="optimizer"` only: builds the wrapped optimizer from a list of parameters or
@@ -173,6 +177,8 @@ class Subject:
             yield "takes='optimizer' and base belong together: give both or neither"
         if self.takes == "two-lists" and (self.groups or self.per_parameter):
             yield "takes='two-lists' has no groups: give groups=False and per_parameter=False"
+        if self.lists and (self.takes != "two-lists" or len(self.lists) != 2):
+            yield f"lists is {self.lists!r}: give two names, and takes='two-lists'"
         if self.patience < 1:
             yield f"patience is {self.patience!r}: give a number of steps of at least 1"
         yield from expected_failure_faults(self.expected_failures)
