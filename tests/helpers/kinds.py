@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -40,11 +42,48 @@ class OfModel(Plain):
         super().__init__(list(network.parameters()), lr)
 
 
+class AsksClosure(Plain):
+    """Tells its closure whether to compute gradients, and goes back if the loss grows."""
+
+    def step(self, closure: Callable[..., Any] | None = None) -> Any:
+        assert closure is not None
+        with torch.enable_grad():
+            loss = closure(backward=True)
+        before = [parameter.detach().clone() for parameter in self.owned]
+        super().step()
+        with torch.no_grad():
+            if closure(False) > 100 * loss:
+                for parameter, weights in zip(self.owned, before, strict=True):
+                    parameter.copy_(weights)
+        return loss
+
+
+class CallsBackward(Plain):
+    """Calls backward itself, and looks for a step with which the loss falls."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        assert closure is not None
+        with torch.enable_grad():
+            loss = closure()
+            loss.backward()
+        before = [parameter.detach().clone() for parameter in self.owned]
+        for _ in range(4):
+            super().step()
+            with torch.no_grad():
+                if closure() <= loss:
+                    break
+                for parameter, weights in zip(self.owned, before, strict=True):
+                    parameter.lerp_(weights, 0.5)
+        return loss
+
+
 USES: dict[type[Optimizer], dict[str, Any]] = {
     **PROTOCOLS,
     ByKeyword: {"takes": "two-lists", "lists": ("muon_params", "params")},
     Swapped: {"takes": "two-lists", "lists": ("muon_params", "adamw_params")},
     Between: {"takes": "two-lists", "lists": ("muon_params", "adamw_params")},
     OfModel: {"takes": "model"},
+    AsksClosure: {"closure": "with-arguments", "backward": "plain"},
+    CallsBackward: {"closure": "required", "backward": "in-step", "groups": True},
 }
 """Optimizer -> fields of its Subject that discovery must find."""

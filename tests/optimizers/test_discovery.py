@@ -18,7 +18,15 @@ from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
 from frostproof.verification.verification import Verification
-from tests.helpers.kinds import USES, Between, ByKeyword, OfModel, Swapped
+from tests.helpers.kinds import (
+    USES,
+    AsksClosure,
+    Between,
+    ByKeyword,
+    CallsBackward,
+    OfModel,
+    Swapped,
+)
 from tests.helpers.protocols import (
     Fused,
     Keyed,
@@ -83,7 +91,10 @@ def leaky(optimizer: type[Any]) -> type[Any]:
 
 @pytest.mark.parametrize(
     "optimizer",
-    [Sam, SecondOrder, Fused, Named, Keyed, WarmsUp, Moded, OneDtype, TwoLists, World],
+    [
+        *(Sam, SecondOrder, Fused, Named, Keyed, WarmsUp, Moded, OneDtype, TwoLists, World),
+        *(ByKeyword, AsksClosure, CallsBackward),
+    ],
     ids=lambda optimizer: optimizer.__name__,
 )
 def test_a_leak_is_found_however_it_is_used(optimizer: type[Optimizer]) -> None:

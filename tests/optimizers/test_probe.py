@@ -159,6 +159,24 @@ def test_what_a_function_builds_is_looked_at() -> None:
     assert not flagged(verification)
 
 
+def test_groups_that_decide_nothing_are_not_edited() -> None:
+    class OwnList(Plain):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, lr)
+            self.every = self.owned
+
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            loss = closure() if closure is not None else None
+            for parameter in self.every:
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad, alpha=0.1)
+            return loss
+
+    assert not probed(OwnList).per_parameter
+    assert probed(Plain).per_parameter
+
+
 def test_what_does_not_work_is_not_drawn() -> None:
     class Picky(Plain):
         def __init__(

@@ -14,7 +14,7 @@ from frostproof.optimizers.discovery import (
     sane_in_place_of_none,
 )
 from frostproof.optimizers.nothing_frozen import small_case, unfrozen_training
-from frostproof.spec.subject import Kind, Space, Subject
+from frostproof.spec.subject import Closure, Kind, Space, Subject
 
 
 def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
@@ -40,8 +40,10 @@ def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
 def _in_one_dtype(subject: Subject, space: Space) -> Iterator[Subject]:
     """The subject as stated; for a discovered one, also other ways and other arguments."""
     stated = [subject]
-    if subject.closure == "optional":
-        stated.append(replace(subject, closure="required"))
+    uses = dict[Closure, tuple[Closure, ...]](
+        optional=("required", "with-arguments"), required=("with-arguments",)
+    )
+    stated += [replace(subject, closure=closure) for closure in uses.get(subject.closure, ())]
     kinds: tuple[Kind, ...] = (subject.parameters,)
     if subject.parameters == "any":
         # With two lists, parameters of one kind alone would leave a list empty.
@@ -66,6 +68,7 @@ def use_muon(name: str, shape: tuple[int, ...]) -> dict[str, bool]:
 
 _OTHER_WAYS: tuple[dict[str, Any], ...] = (
     {"closure": "after-backward"},
+    {"closure": "required", "backward": "in-step"},
     {"backward": "create-graph"},
     {"takes": "named-parameters"},
     {"keys": use_muon},

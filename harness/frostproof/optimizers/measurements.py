@@ -57,7 +57,7 @@ BETWEEN_BACKWARD_AND_STEP: tuple[Ability, ...] = (
     "autocast",
     "scaler",
 )
-"""Abilities that need time between backward and step, which a fused backward does not give."""
+"""Abilities that need time between backward and step, which not every optimizer gives."""
 
 
 def lacks(subject: Subject, device: str, ability: Ability) -> bool:
@@ -117,13 +117,28 @@ def working_space(subject: Subject, space: Space, device: str) -> Space:
 
 
 def keeps_groups(subject: Subject, device: str) -> bool:
-    """Whether param_groups holds the given groups, in their order, so that they can be edited."""
-    with unfrozen_training(small_case(subject, subject.dtypes[0]), subject, device) as training:
+    """Whether param_groups may be edited: it holds the given groups, in their order, and rules.
+
+    An optimizer that keeps a list of its own goes on with a parameter that left its group.
+    """
+    step = Step(closure=subject.needs_closure)
+    case = small_case(subject, subject.dtypes[0]).replaced(program=(step, step))
+    with unfrozen_training(case, subject, device) as training:
         groups, given = training.optimizer.param_groups, training.ownership
         parameters = list(training.model.parameters())
         held = [id(p) for group in groups for p in group["params"]]
-        expected = [id(parameters[i]) for i in given.owned]
-        return len(groups) == len(given.members) and held == expected
+        if len(groups) != len(given.members) or held != [id(parameters[i]) for i in given.owned]:
+            return False
+        if len(held) < 2:
+            return True
+        try:
+            training.run(0)
+            left = groups[-1]["params"].pop()
+            before = bits_of([left])
+            training.run(1)
+        except Exception:  # the trials show when it raises
+            return True
+        return bits_of([left]) == before
 
 
 def depends_on_order(subject: Subject, device: str) -> bool:
@@ -186,7 +201,7 @@ def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:
 
     None if the trial did not show it.
     """
-    if subject.backward == "fused":
+    if subject.runs_backward:
         return None
     step = Step(closure=subject.needs_closure)
     case = small_case(subject, subject.dtypes[0])

@@ -23,7 +23,7 @@ from frostproof.optimizers.measurements import (
     working_space,
 )
 from frostproof.optimizers.nothing_frozen import STEPS, Fault, ProcessGroupError, fault_of
-from frostproof.spec.subject import Subject
+from frostproof.spec.subject import Closure, Subject
 
 
 @cache
@@ -101,11 +101,14 @@ def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
 def _try(subject: Subject, device: str) -> tuple[Subject, Fault | None]:
     """The subject with what a few steps show, and why they do not work; None if they do."""
     subject = as_built(subject, device)
-    if subject.backward == "fused":
+    if subject.runs_backward:
         unable = tuple(dict.fromkeys((*subject.unable, *BETWEEN_BACKWARD_AND_STEP)))
-        subject = replace(subject, closure="never", unable=unable)
+        closure: Closure = "never" if subject.backward == "fused" else "required"
+        subject = replace(subject, closure=closure, unable=unable)
     fault = fault_of(subject, device, subject.dtypes[0])
     if fault is None or not fault.still or not subject.discovered:
         return subject, fault
+    if subject.backward == "in-step":  # nobody called backward, so that it got nowhere
+        return subject, fault._replace(step=-1)
     slow = replace(subject, patience=MAX_PATIENCE)
     return slow, fault_of(slow, device, slow.dtypes[0])

@@ -17,8 +17,8 @@ from frostproof.spec.ids import IDS
 
 Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
 Takes = Literal["parameters", "named-parameters", "model", "optimizer", "two-lists"]
-Closure = Literal["never", "optional", "required", "after-backward"]
-Backward = Literal["plain", "create-graph", "fused"]
+Closure = Literal["never", "optional", "required", "with-arguments", "after-backward"]
+Backward = Literal["plain", "create-graph", "fused", "in-step"]
 Ability = Literal[
     "SaveLoad",
     "SetLr",
@@ -91,13 +91,15 @@ class Subject:
     alternatives."""
 
     closure: Closure = "optional"
-    """Whether step() takes a closure. `after-backward`: it needs one, and gradients from an
-    earlier backward pass too, as SAM does."""
+    """Whether step() takes a closure. `with-arguments`: it needs one, and calls it with arguments;
+    `backward=False`, or False as the first, asks for the loss alone. `after-backward`: it needs
+    one, and gradients from an earlier backward pass too, as SAM does."""
 
     backward: Backward = "plain"
     """How gradients are computed: by `loss.backward()`; by `loss.backward(create_graph=True)`; or
-    by the optimizer itself, whose `fused_backward(loss)`, or `fused_backward(loss, lr=...)`,
-    replaces backward and step."""
+    by the optimizer itself. `fused`: its `fused_backward(loss)`, or `fused_backward(loss, lr=...)`,
+    replaces backward and step. `in-step`: its step(closure) calls backward, and the closure
+    computes the loss alone."""
 
     parameters: Kind = "any"
     """Which parameters it can train: any, those of at most 2 dimensions, those of exactly 2, or
@@ -201,7 +203,12 @@ class Subject:
     @property
     def needs_closure(self) -> bool:
         """Whether every step goes through a closure."""
-        return self.closure in ("required", "after-backward")
+        return self.closure in ("required", "with-arguments", "after-backward")
+
+    @property
+    def runs_backward(self) -> bool:
+        """Whether the optimizer runs the backward pass, so that no one else sees the gradients."""
+        return self.backward in ("fused", "in-step")
 
     @property
     def name(self) -> str:
