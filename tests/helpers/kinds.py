@@ -77,12 +77,41 @@ class CallsBackward(Plain):
         return loss
 
 
+class Guessed(Plain):
+    """Wants arguments that tell nothing by their names, or only what an annotation tells."""
+
+    def __init__(self, params: Any, eta: Any, scale: float, exact: bool, warmup_steps: Any = None):
+        if not 0 < eta < 1:
+            raise ValueError("eta is between 0 and 1")
+        self.warmup = warmup_steps + 1
+        super().__init__(params, eta * scale if not exact else eta)
+
+
+class Distilled(Plain):
+    """Cannot be built without a network."""
+
+    def __init__(self, params: Any, teacher: Any, lr: float = 0.1) -> None:
+        self.weights = list(teacher.parameters())
+        super().__init__(params, lr)
+
+
+class NeedsCalls(Plain):
+    """Cannot step unless it is told something first."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        raise RuntimeError("call begin() first")
+
+
 USES: dict[type[Optimizer], dict[str, Any]] = {
     **PROTOCOLS,
     ByKeyword: {"takes": "two-lists", "lists": ("muon_params", "params")},
     Swapped: {"takes": "two-lists", "lists": ("muon_params", "adamw_params")},
     Between: {"takes": "two-lists", "lists": ("muon_params", "adamw_params")},
     OfModel: {"takes": "model"},
+    Guessed: {
+        "arguments": {"eta": 0.1, "scale": 0.1, "exact": False, "warmup_steps": 100},
+        "needs": (),
+    },
     AsksClosure: {"closure": "with-arguments", "backward": "plain"},
     CallsBackward: {"closure": "required", "backward": "in-step", "groups": True},
 }

@@ -200,6 +200,7 @@ def test_what_does_not_work_is_not_drawn() -> None:
 def test_what_cannot_be_run_says_what_it_needs() -> None:
     class Needy(Plain):
         def __init__(self, params: Any, teacher: Any) -> None:
+            teacher.eval()
             super().__init__(params)
 
     with pytest.raises(UnusableError, match="needs teacher: register a Subject"):

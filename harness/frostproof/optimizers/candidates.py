@@ -8,11 +8,12 @@ from inspect import signature
 from typing import Any
 
 from frostproof.optimizers.discovery import (
+    IMPLEMENTATIONS,
     base_optimizer,
     closure_of,
     has_modes,
-    sane_in_place_of_none,
 )
+from frostproof.optimizers.guesses import in_place_of_none
 from frostproof.optimizers.nothing_frozen import small_case, unfrozen_training
 from frostproof.spec.subject import Closure, Kind, Space, Subject
 
@@ -24,9 +25,10 @@ def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
     values for arguments whose defaults do not work.
     """
     bases = [subject]
-    sane = sane_in_place_of_none(subject.factory) if subject.discovered else {}
-    if sane.keys() - subject.arguments.keys():
-        bases.append(replace(subject, arguments={**sane, **subject.arguments}))
+    if subject.discovered:
+        spared = {**IMPLEMENTATIONS, **subject.arguments}
+        values = in_place_of_none(subject.factory, spared)
+        bases += [replace(subject, arguments={**each, **subject.arguments}) for each in values]
     if subject.discovered and subject.lists:  # one of the lists may be optional, or another thing
         bases += [
             replace(each, takes="parameters", lists=(), groups=True, per_parameter=True)
@@ -39,11 +41,12 @@ def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
 
 def _in_one_dtype(subject: Subject, space: Space) -> Iterator[Subject]:
     """The subject as stated; for a discovered one, also other ways and other arguments."""
-    stated = [subject]
-    uses = dict[Closure, tuple[Closure, ...]](
-        optional=("required", "with-arguments"), required=("with-arguments",)
-    )
-    stated += [replace(subject, closure=closure) for closure in uses.get(subject.closure, ())]
+    closures: list[Closure] = [subject.closure]
+    if subject.closure == "optional":
+        closures.append("required")
+    if subject.discovered and closures[-1] == "required":
+        closures.append("with-arguments")
+    stated = [replace(subject, closure=closure) for closure in closures]
     kinds: tuple[Kind, ...] = (subject.parameters,)
     if subject.parameters == "any":
         # With two lists, parameters of one kind alone would leave a list empty.

@@ -16,6 +16,7 @@ from torch.optim.optimizer import required
 
 from frostproof.errors import UsageError
 from frostproof.generation.hyperparameters import space_of
+from frostproof.optimizers.guesses import OPTIMIZERS, sane_value
 from frostproof.optimizers.known_failures import KNOWN_FAILURES
 from frostproof.spec.subject import Closure, Subject
 
@@ -28,36 +29,11 @@ IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
 }
 """Constructor argument that selects an implementation -> variants, each with its value."""
 
-_ITERATIONS = (
-    *("num_iterations", "total_iterations", "max_iterations", "num_steps", "total_steps"),
-    *("max_steps", "train_steps", "training_steps", "num_training_steps", "total_training_steps"),
-    "t_total",
-)
-_EPOCHS = ("epochs", "num_epochs", "total_epochs", "max_epochs")
-_PER_EPOCH = (
-    "steps_per_epoch",
-    "batches_per_epoch",
-    "num_batches_per_epoch",
-    "iterations_per_epoch",
-)
-
-_OPTIMIZERS = ("optimizer", "base_optimizer", "optim")
-
-SANE: dict[str, Any] = {
-    "lr": 0.1,
-    **dict.fromkeys(_ITERATIONS, 100),
-    **dict.fromkeys((*_EPOCHS, *_PER_EPOCH), 10),
-    **dict.fromkeys(("num_data", "dataset_size", "num_samples"), 8),
-    "batch_size": 2,
-    **dict.fromkeys(_OPTIMIZERS, torch.optim.SGD),
-}
-"""Values for arguments that have no default, or whose default of None does not work."""
-
 TAKES = {
     "model": "model",
     "module": "model",
     "named_parameters": "named-parameters",
-    **dict.fromkeys(_OPTIMIZERS, "optimizer"),
+    **dict.fromkeys(OPTIMIZERS, "optimizer"),
 }
 """Name of the first argument -> what it takes, if that is not a list of parameters."""
 
@@ -122,7 +98,8 @@ def _fields_of_signature(optimizer: Any, given: Mapping[str, Any]) -> dict[str, 
     owns = lists or ((first, second) if takes == "two-lists" else (first,))
     names = {name: default for name, default in defaults.items() if name not in owns}
     required = [name for name, default in names.items() if _is_required(default)]
-    sane = {name: SANE[name] for name in required if name in SANE}
+    values = {name: sane_value(name) for name in required}
+    sane = {name: value for name, value in values.items() if value is not None}
     arguments = {**sane, **given.get("arguments", {})}
     return {
         "factory": optimizer,
@@ -177,15 +154,6 @@ def _two_lists(defaults: Mapping[str, Any]) -> tuple[str, str] | tuple[()]:
 def _is_required(default: Any) -> bool:
     """Whether this default means that there is none; older libraries use that of torch."""
     return default is inspect.Parameter.empty or default is required
-
-
-def sane_in_place_of_none(factory: Any) -> dict[str, Any]:
-    """Values of SANE for the arguments whose default is None."""
-    return {
-        name: SANE[name]
-        for name, default in _arguments(factory).items()
-        if default is None and name in SANE
-    }
 
 
 def _known(found: Any, variant: str | None) -> dict[str, Any]:

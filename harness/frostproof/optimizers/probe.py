@@ -6,13 +6,15 @@ dtypes and programs only. The probe also finds how a discovered optimizer is bui
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
 from frostproof.errors import UnusableError
 from frostproof.optimizers.candidates import as_built, candidates
+from frostproof.optimizers.discovery import IMPLEMENTATIONS
+from frostproof.optimizers.guesses import with_guesses
 from frostproof.optimizers.measurements import (
     ABILITIES,
     BETWEEN_BACKWARD_AND_STEP,
@@ -23,6 +25,7 @@ from frostproof.optimizers.measurements import (
     working_space,
 )
 from frostproof.optimizers.nothing_frozen import STEPS, Fault, ProcessGroupError, fault_of
+from frostproof.optimizers.statement import changes
 from frostproof.spec.subject import Closure, Subject
 
 
@@ -31,9 +34,8 @@ def probe(subject: Subject, device: str) -> Subject:
     """`subject` with its capabilities as measured on `device`. Raises UnusableError."""
     if subject.factory is None:
         return subject
-    if subject.needs:
-        needs = ", ".join(subject.needs)
-        raise UnusableError(f"needs {needs}: register a Subject (see docs/subjects.md)")
+    if subject.needs and device == "meta":
+        subject = replace(subject, arguments=probe(subject, "cpu").arguments, needs=())
     try:
         return _probe(subject, device)
     except ProcessGroupError:
@@ -42,6 +44,7 @@ def probe(subject: Subject, device: str) -> Subject:
 
 def _probe(subject: Subject, device: str) -> Subject:
     """Probe a subject that needs nothing. Raises UnusableError, and ProcessGroupError."""
+    subject = _with_what_it_needs(subject, device)
     # Drawn hyperparameters may not suit a discovered optimizer: it is first tried without any.
     plain = replace(subject, space=()) if subject.discovered else subject
     ways = _ways_on_meta(plain, subject) if device == "meta" else candidates(plain, subject.space)
@@ -58,6 +61,31 @@ def _probe(subject: Subject, device: str) -> Subject:
     unable = (each for each in ABILITIES if each not in found.unable and lacks(found, device, each))
     found = replace(found, unable=(*found.unable, *unable))
     return _probe_discovered(found, subject, device) if subject.discovered else found
+
+
+def _with_what_it_needs(subject: Subject, device: str) -> Subject:
+    """The subject with values for the arguments that it needs. Raises UnusableError."""
+    if not subject.needs:
+        return subject
+    faults: list[tuple[Subject, Fault]] = []
+    guessed = with_guesses(replace(subject, space=()), IMPLEMENTATIONS)
+    for way in guessed if subject.discovered else ():
+        _, fault = _try(way, device)
+        if fault is None:
+            return replace(way, space=subject.space)
+        faults.append((way, fault))
+    way, fault = max(faults, key=lambda each: each[1].step, default=(subject, None))
+    if fault is not None and fault.step >= 0:  # it was built: something else is missing
+        return replace(way, space=subject.space)
+    needs = ", ".join(subject.needs)
+    raise UnusableError(
+        f"needs {needs}: register a Subject (see docs/subjects.md)", _said(subject, faults)
+    )
+
+
+def _said(subject: Subject, faults: Iterable[tuple[Subject, Fault]]) -> list[tuple[str, str]]:
+    """In what each way to use the subject differs from the first, and what it said."""
+    return [(", ".join(changes(subject, way).values()), fault.text) for way, fault in faults]
 
 
 def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
@@ -95,7 +123,8 @@ def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
         if fault is None:
             return found
         faults.append((way, fault))
-    raise UnusableError(max((fault for _, fault in faults), key=lambda each: each.step).text)
+    farthest = max((fault for _, fault in faults), key=lambda each: each.step)
+    raise UnusableError(farthest.text, _said(faults[0][0], faults))
 
 
 def _try(subject: Subject, device: str) -> tuple[Subject, Fault | None]:

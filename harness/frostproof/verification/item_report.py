@@ -47,6 +47,7 @@ def usage(subject: Subject) -> str:
     """How the optimizer is used, as the probe found, in one line."""
     parts = [
         f"takes {subject.takes}" + ("" if subject.keys is None else " with keys of their own"),
+        *([f"given {_given(subject)}"] if subject.arguments else []),
         f"closure {subject.closure}",
         *([f"backward {subject.backward}"] if subject.backward != "plain" else []),
         f"trains {subject.parameters}",
@@ -59,6 +60,11 @@ def usage(subject: Subject) -> str:
         f"draws {_drawn_names(subject)}",
     ]
     return "; ".join(parts)
+
+
+def _given(subject: Subject) -> str:
+    named = ((name, getattr(value, "__name__", value)) for name, value in subject.arguments.items())
+    return ", ".join(f"{name}={value}" for name, value in named)
 
 
 def _drawn_names(subject: Subject) -> str:
