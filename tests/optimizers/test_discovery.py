@@ -275,6 +275,38 @@ def test_groups_that_keep_count_are_no_violation() -> None:
     assert verification.divergence_counts["late-group-counts-differently"]
 
 
+def test_the_order_is_named_only_where_it_is_the_cause() -> None:
+    class TwoBugs(Plain):
+        """Each place has a rate of its own, and what is added later never trains."""
+
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, lr)
+            self.known = {*self.owned}
+
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            loss = None
+            if closure is not None:
+                with torch.enable_grad():
+                    loss = closure()
+            for group in self.param_groups:
+                for place, parameter in enumerate(group["params"]):
+                    if parameter.grad is not None and parameter in self.known:
+                        parameter.add_(parameter.grad, alpha=-0.1 * (place + 1))
+            return loss
+
+    from frostproof.verification.item_report import ORDER_HINT, item_report
+
+    verification = Verification(subjects(TwoBugs)[0], "cpu")
+    search(verification, seed=1)
+    said = {row.id: row.message or "" for row in item_report(verification).row.invariants}
+    assert ORDER_HINT in said["trainable-updates-match"]
+    assert "does not train" in said["thaw-resumes"]
+    assert ORDER_HINT not in said["thaw-resumes"]
+    assert "B trains unlike A" in said["group-added-trains"]
+    assert ORDER_HINT not in said["group-added-trains"]
+
+
 def test_dependence_on_order_is_told_apart() -> None:
     class ByPlace(Plain):
         @torch.no_grad()

@@ -194,14 +194,8 @@ def _row_of(verification: Verification, invariant: Invariant) -> InvariantRow | 
 
 
 def _add_order_hint(verification: Verification, row: InvariantRow) -> InvariantRow:
-    """Add the hint to a violation that the order of the parameters may have caused."""
-    compares = any(invariant.id == row.id and invariant.compares for invariant in INVARIANTS)
-    if (
-        verification.depends_on_order
-        and row.status == "violated"
-        and row.violated
-        and (compares or row.severity == "crash")
-    ):
+    """Add the hint to a violation that the order of the parameters causes."""
+    if row.status == "violated" and row.violated and verification.tallies[row.id].by_order:
         row.message = f"{row.message}; {ORDER_HINT}"
     return row
 
