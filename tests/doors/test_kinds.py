@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,18 @@ from tests.helpers.kinds import Distilled
 MYLIB = """
 from frostproof import Subject
 from tests.helpers.protocols import *
+
+class SavesNothing(Plain):
+    def state_dict(self):
+        raise NotImplementedError("no state_dict")
+
+
+class OneGroup(Plain):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr)
+        if len(self.param_groups) > 1:
+            raise ValueError("one group only")
+
 
 CAPTURED = Subject("mylib:CAPTURED", OnlyCapturable, arguments={"capturable": True})
 """
@@ -95,3 +108,16 @@ def test_a_run_says_how_to_find_out_more(tmp_path: Path) -> None:
     assert code == 5
     assert "not judged on cpu: Distilled: needs teacher" in text
     assert "a Subject to fill in: frostproof explain tests.helpers.kinds:Distilled\n" in text
+
+
+def test_what_fails_with_nothing_frozen_is_said_and_not_left_out_in_silence(tmp_path: Path) -> None:
+    code, text = said(tmp_path, "mylib:SavesNothing", "mylib:OneGroup")
+    assert code == 0
+    saving = "saving fails with nothing frozen: NotImplementedError: no state_dict"
+    groups = "several groups fail with nothing frozen: it cannot be built: ValueError: one group"
+    assert f"not tried on cpu: SavesNothing: {saving}\n" in text
+    assert f"not tried on cpu: OneGroup: {groups} only\n" in text
+    rows = json.loads((tmp_path / "out.json").read_text())["subjects"]
+    facts = {row["target"]: row["facts"] for row in rows}
+    assert facts["mylib:SavesNothing"]["not-tried"] == [saving]
+    assert facts["mylib:OneGroup"]["not-tried"] == [f"{groups} only"]

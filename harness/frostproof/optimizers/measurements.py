@@ -49,6 +49,16 @@ ABILITIES: dict[Ability, Program] = {
 }
 """Ability -> a program that needs it."""
 
+_WORDS = {
+    "SaveLoad": "saving",
+    "SetLr": "a change of the learning rate",
+    "Schedule": "a scheduler",
+    "Clip": "clipping",
+    "micro-batches": "several batches for one step",
+    "scaler": "a GradScaler",
+}
+"""Ability -> what it is to people, where that is another word."""
+
 BETWEEN_BACKWARD_AND_STEP: tuple[Ability, ...] = (
     "Clip",
     "ZeroGrad",
@@ -60,19 +70,24 @@ BETWEEN_BACKWARD_AND_STEP: tuple[Ability, ...] = (
 """Abilities that need time between backward and step, which not every optimizer gives."""
 
 
-def lacks(subject: Subject, device: str, ability: Ability) -> bool:
-    """Whether the program for this ability raises, or its checkpoint does not resume."""
+def why_unable(subject: Subject, device: str, ability: Ability) -> str:
+    """Why it lacks this ability: its program raises, or its checkpoint does not resume.
+
+    The reason is one sentence; it is empty if the subject has the ability.
+    """
     program = ABILITIES[ability]
     if subject.needs_closure:
-        if any(isinstance(event, Step) and event.scaled for event in program):
-            return True  # a GradScaler takes no closure
         program = tuple(
             msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event
             for event in program
         )
     case = small_case(subject, subject.dtypes[0]).replaced(program=program)
     outcome = run_unfrozen(case, subject, device, (BY_ID["checkpoint-resumes"],))
-    return outcome.trial.crash is not None or bool(outcome.violated)
+    reasons = [shown.message for shown in outcome.violated.values()]
+    if outcome.trial.crash is not None:
+        reasons = [str(outcome.trial.crash)]
+    word = _WORDS.get(ability, ability)
+    return f"{word} fails with nothing frozen: {reasons[0]}" if reasons else ""
 
 
 def steps_until_moved(subject: Subject, device: str, options: Options | None) -> int:

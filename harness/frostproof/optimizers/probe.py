@@ -20,8 +20,8 @@ from frostproof.optimizers.measurements import (
     BETWEEN_BACKWARD_AND_STEP,
     MAX_PATIENCE,
     keeps_groups,
-    lacks,
     steps_until_moved,
+    why_unable,
     working_space,
 )
 from frostproof.optimizers.nothing_frozen import STEPS, Fault, ProcessGroupError, fault_of
@@ -51,15 +51,19 @@ def _probe(subject: Subject, device: str) -> Subject:
     found = _first_that_works(ways, device)
     first = found.dtypes[0]
     several = found.groups and found.parameters != "sparse"
-    found = replace(found, groups=several and not fault_of(found, device, first, groups=2))
+    fault = fault_of(found, device, first, groups=2) if several else None
+    found = replace(found, groups=several and fault is None)
     if device == "meta":
         return replace(found, unable=tuple(ABILITIES))  # a dtype is only a label without values
     dtypes = tuple(
         dtype for dtype in found.dtypes if dtype == first or not fault_of(found, device, dtype)
     )
     found = replace(found, dtypes=dtypes)
-    unable = (each for each in ABILITIES if each not in found.unable and lacks(found, device, each))
-    found = replace(found, unable=(*found.unable, *unable))
+    not_tried = []
+    if fault is not None:
+        text = fault.text.replace(" with nothing frozen", "")
+        not_tried.append(f"several groups fail with nothing frozen: it {text}")
+    found = _without_inabilities(replace(found, not_tried=tuple(not_tried)), device)
     return _probe_discovered(found, subject, device) if subject.discovered else found
 
 
@@ -86,6 +90,18 @@ def _with_what_it_needs(subject: Subject, device: str) -> Subject:
 def _said(subject: Subject, faults: Iterable[tuple[Subject, Fault]]) -> list[tuple[str, str]]:
     """In what each way to use the subject differs from the first, and what it said."""
     return [(", ".join(changes(subject, way).values()), fault.text) for way, fault in faults]
+
+
+def _without_inabilities(subject: Subject, device: str) -> Subject:
+    """The subject with what it is unable to do, and why."""
+    unable = dict.fromkeys(subject.unable, "")
+    if subject.needs_closure:
+        unable["scaler"] = ""  # a GradScaler takes no closure
+    for each in ABILITIES:
+        if each not in unable and (why := why_unable(subject, device, each)):
+            unable[each] = why
+    reasons = filter(None, unable.values())
+    return replace(subject, unable=tuple(unable), not_tried=(*subject.not_tried, *reasons))
 
 
 def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:

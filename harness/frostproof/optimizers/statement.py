@@ -10,7 +10,7 @@ from typing import Any, get_args
 from frostproof.spec.subject import Backward, Closure, Kind, Subject, Takes
 from frostproof.training.naming import Naming
 
-_OF_THE_RESULT = ("needs", "discovered", "version", "known_cases")
+_OF_THE_RESULT = ("needs", "discovered", "version", "known_cases", "not_tried")
 """Fields that nobody has to state."""
 
 _WAYS = ("takes", "lists", "keys", "arguments", "closure", "backward", "parameters", "dtypes")

@@ -31,8 +31,9 @@ def explanation(subject: Subject, device: str) -> str:
                 statement(subject, unusable=True),
             ]
         )
-    heading = f"{name}: {usage(found)}"
-    return "\n".join([one_line(heading, 1000), "", statement(found, unusable=False)])
+    lines = [f"{name}: {usage(found)}", *(f"not tried: {each}" for each in found.not_tried)]
+    said = [one_line(line, 1000) for line in lines]
+    return "\n".join([*said, "", statement(found, unusable=False)])
 
 
 def _tries(tries: Iterable[tuple[str, str]]) -> list[str]:

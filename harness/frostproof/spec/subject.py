@@ -125,6 +125,9 @@ class Subject:
     unable: tuple[Ability, ...] = ()
     """What it cannot do even with nothing frozen. No program then asks for it."""
 
+    not_tried: tuple[str, ...] = ()
+    """What the probe saw fail with nothing frozen, and the reasons, for people: a line for each."""
+
     dtypes: tuple[DType, ...] = ("float32", "float64", "bfloat16")
     """Parameter dtypes that it can step, the simplest first."""
 

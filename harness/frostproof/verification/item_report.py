@@ -242,6 +242,8 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
         facts["partings"] = dict(sorted(verification.divergence_counts.items()))
     if subject.unable:
         facts["unable"] = list(subject.unable)
+    if subject.not_tried:
+        facts["not-tried"] = list(subject.not_tried)
     if verification.cut_short_reason:
         facts["cut-short"] = verification.cut_short_reason
     if verification.rejected_cases:
