@@ -35,6 +35,16 @@ class Between(TwoLists):
         super().__init__(muon_params, adamw_params, lr)
 
 
+class RefusesEmpty(TwoLists):
+    """Refuses an empty list, with nothing frozen too."""
+
+    def __init__(self, muon_params: Any, adamw_params: Any, lr: float = 0.1) -> None:
+        lists = list(muon_params), list(adamw_params)
+        if not all(lists):
+            raise ValueError("a list is empty")
+        super().__init__(*lists, lr)
+
+
 class OfModel(Plain):
     """Takes a model."""
 
@@ -56,6 +66,16 @@ class AsksClosure(Plain):
                 for parameter, weights in zip(self.owned, before, strict=True):
                     parameter.copy_(weights)
         return loss
+
+
+class AsksIfAny(Plain):
+    """Gives its closure an argument, if it has one."""
+
+    def step(self, closure: Callable[..., Any] | None = None) -> Any:
+        if closure is None:
+            return super().step()
+        evaluate = closure
+        return super().step(lambda: evaluate(backward=True))
 
 
 class CallsBackward(Plain):
@@ -113,6 +133,7 @@ USES: dict[type[Optimizer], dict[str, Any]] = {
         "needs": (),
     },
     AsksClosure: {"closure": "with-arguments", "backward": "plain"},
+    AsksIfAny: {"closure": "with-arguments"},
     CallsBackward: {"closure": "required", "backward": "in-step", "groups": True},
 }
 """Optimizer -> fields of its Subject that discovery must find."""

@@ -25,6 +25,7 @@ from tests.helpers.kinds import (
     ByKeyword,
     CallsBackward,
     OfModel,
+    RefusesEmpty,
     Swapped,
 )
 from tests.helpers.protocols import (
@@ -231,6 +232,14 @@ def test_two_lists_are_given_by_name_wherever_they_stand(optimizer: type[Optimiz
         assert probe(stated, "cpu").parameters == "any"
     with pytest.raises(UsageError, match="give two names, and takes='two-lists'"):
         Subject("mylib:Lists", optimizer, lists=found.lists)
+
+
+def test_an_optimizer_that_refuses_an_empty_list_is_not_accused_of_it() -> None:
+    verification = Verification(subjects(RefusesEmpty)[0], "cpu")
+    search(verification, seed=1)
+    assert not flagged(verification)
+    assert verification.rejected_cases
+    assert verification.trials > 20
 
 
 def test_a_second_list_that_is_something_else_is_left_out() -> None:

@@ -24,7 +24,13 @@ from frostproof.optimizers.measurements import (
     why_unable,
     working_space,
 )
-from frostproof.optimizers.nothing_frozen import STEPS, Fault, ProcessGroupError, fault_of
+from frostproof.optimizers.nothing_frozen import (
+    STEPS,
+    Fault,
+    ProcessGroupError,
+    fault_of,
+    run_steps,
+)
 from frostproof.optimizers.statement import changes
 from frostproof.spec.subject import Closure, Subject
 
@@ -51,6 +57,7 @@ def _probe(subject: Subject, device: str) -> Subject:
     found = _first_that_works(ways, device)
     first = found.dtypes[0]
     several = found.groups and found.parameters != "sparse"
+    found = _with_arguments_for_its_closure(found, device)
     fault = fault_of(found, device, first, groups=2) if several else None
     found = replace(found, groups=several and fault is None)
     if device == "meta":
@@ -90,6 +97,15 @@ def _with_what_it_needs(subject: Subject, device: str) -> Subject:
 def _said(subject: Subject, faults: Iterable[tuple[Subject, Fault]]) -> list[tuple[str, str]]:
     """In what each way to use the subject differs from the first, and what it said."""
     return [(", ".join(changes(subject, way).values()), fault.text) for way, fault in faults]
+
+
+def _with_arguments_for_its_closure(subject: Subject, device: str) -> Subject:
+    """The subject, whose closure is optional, with a closure that takes arguments if it must."""
+    if not subject.discovered or subject.closure != "optional":
+        return subject
+    plain, other = replace(subject, closure="required"), replace(subject, closure="with-arguments")
+    crashes = (run_steps(each, device, each.dtypes[0]).crash for each in (plain, other))
+    return other if next(crashes) is not None and next(crashes) is None else subject
 
 
 def _without_inabilities(subject: Subject, device: str) -> Subject:
