@@ -97,6 +97,27 @@ class CallsBackward(Plain):
         return loss
 
 
+class ReadsLoss(Plain):
+    """Reads the loss from its closure, under no_grad, and takes the gradients as they are."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        assert closure is not None
+        loss = closure()
+        assert loss >= 0
+        super().step()
+        return loss
+
+
+class OfList(Plain):
+    """Takes a list of parameters, and neither an iterator nor groups."""
+
+    def __init__(self, params: list[nn.Parameter], lr: float = 0.1) -> None:
+        if not (isinstance(params, list) and isinstance(params[0], nn.Parameter)):
+            raise TypeError("give a list")
+        super().__init__(params, lr)
+
+
 class Guessed(Plain):
     """Wants arguments that tell nothing by their names, or only what an annotation tells."""
 
@@ -133,6 +154,8 @@ USES: dict[type[Optimizer], dict[str, Any]] = {
         "needs": (),
     },
     AsksClosure: {"closure": "with-arguments", "backward": "plain"},
+    ReadsLoss: {"closure": "loss-alone"},
+    OfList: {"takes": "parameter-list", "groups": False},
     AsksIfAny: {"closure": "with-arguments"},
     CallsBackward: {"closure": "required", "backward": "in-step", "groups": True},
 }

@@ -72,7 +72,9 @@ def use_muon(name: str, shape: tuple[int, ...]) -> dict[str, bool]:
 _OTHER_WAYS: tuple[dict[str, Any], ...] = (
     {"closure": "after-backward"},
     {"closure": "required", "backward": "in-step"},
+    {"closure": "loss-alone"},
     {"backward": "create-graph"},
+    {"takes": "parameter-list", "groups": False},
     {"takes": "named-parameters"},
     {"keys": use_muon},
     {"takes": "optimizer", "base": base_optimizer, "per_parameter": False},

@@ -16,8 +16,10 @@ from frostproof.spec.casefile import load_case
 from frostproof.spec.ids import IDS
 
 Kind = Literal["any", "up-to-2d", "matrices", "sparse"]
-Takes = Literal["parameters", "named-parameters", "model", "optimizer", "two-lists"]
-Closure = Literal["never", "optional", "required", "with-arguments", "after-backward"]
+Takes = Literal[
+    "parameters", "parameter-list", "named-parameters", "model", "optimizer", "two-lists"
+]
+Closure = Literal["never", "optional", "required", "with-arguments", "after-backward", "loss-alone"]
 Backward = Literal["plain", "create-graph", "fused", "in-step"]
 Ability = Literal[
     "SaveLoad",
@@ -62,7 +64,8 @@ class Subject:
     takes: Takes = "parameters"
     """The factory's first argument:
 
-    - `parameters`: a list of parameters or of parameter groups;
+    - `parameters`: an iterable of parameters, or a list of parameter groups;
+    - `parameter-list`: a list of parameters, and nothing else;
     - `named-parameters`: the same with (name, parameter) pairs;
     - `model`: a module that has only the parameters that the optimizer is to own;
     - `optimizer`: an optimizer of these parameters, built by `base`;
@@ -93,7 +96,8 @@ class Subject:
     closure: Closure = "optional"
     """Whether step() takes a closure. `with-arguments`: it needs one, and calls it with arguments;
     `backward=False`, or False as the first, asks for the loss alone. `after-backward`: it needs
-    one, and gradients from an earlier backward pass too, as SAM does."""
+    one, and gradients from an earlier backward pass too, as SAM does. `loss-alone`: the same, but
+    the closure must leave the gradients as they are."""
 
     backward: Backward = "plain"
     """How gradients are computed: by `loss.backward()`; by `loss.backward(create_graph=True)`; or
@@ -180,6 +184,8 @@ class Subject:
             )
         if (self.takes == "optimizer") != (self.base is not None):
             yield "takes='optimizer' and base belong together: give both or neither"
+        if self.takes == "parameter-list" and self.groups:
+            yield "takes='parameter-list' has no groups: give groups=False"
         if self.takes == "two-lists" and (self.groups or self.per_parameter):
             yield "takes='two-lists' has no groups: give groups=False and per_parameter=False"
         if self.lists and (self.takes != "two-lists" or len(self.lists) != 2):
@@ -206,7 +212,12 @@ class Subject:
     @property
     def needs_closure(self) -> bool:
         """Whether every step goes through a closure."""
-        return self.closure in ("required", "with-arguments", "after-backward")
+        return self.closure not in ("never", "optional")
+
+    @property
+    def closure_gives_loss_alone(self) -> bool:
+        """Whether the closure computes no gradients."""
+        return self.backward == "in-step" or self.closure == "loss-alone"
 
     @property
     def runs_backward(self) -> bool:

@@ -79,6 +79,8 @@ class Construction(Hooks):
             lists = self.list_of(matrices), self.list_of(others)
             named = zip(self.subject.lists, lists, strict=bool(self.subject.lists))
             return ", ".join(f"{name}={each}" for name, each in named) or ", ".join(lists)
+        if self.subject.takes == "parameter-list":
+            return self.list_of(self.approach.arranged(owned))
         if len(self.layout) == len(self.case.groups) == 1 and not self.keyed:
             return self._listed(owned)
         groups = [self._group(number, self.members(i)) for i, (number, _) in enumerate(self.layout)]

@@ -69,6 +69,8 @@ class Passes(Construction):
             body.insert(0, alone)
         elif closure == "after-backward":
             first = [*self._clear(event), *self._compute(event)]
+        elif closure == "loss-alone":
+            first, body = body[1:], [At("called"), *self._loss_alone(event)]
         elif self.runs_backward:
             first = self._clear(event)
             body = [At("called"), *self._compute(event)]
