@@ -21,6 +21,7 @@ from frostproof.spec.subject import Subject
 from frostproof.verification.verification import Verification
 from tests.helpers.protocols import (
     Fused,
+    Keyed,
     Moded,
     Plain,
     Sam,
@@ -173,7 +174,20 @@ def test_groups_that_decide_nothing_are_not_edited() -> None:
                     parameter.sub_(parameter.grad, alpha=0.1)
             return loss
 
+    class Sorts(Plain):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(sorted(params, key=lambda each: each.numel(), reverse=True), lr)
+
+    class SortsMatrices(Keyed):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, lr)
+            for group in self.param_groups:
+                group["params"] = sorted(group["params"], key=lambda each: each.shape)
+
     assert not probed(OwnList).per_parameter
+    assert not probed(Sorts).per_parameter
+    assert not probed(SortsMatrices).per_parameter
+    assert probed(Keyed).per_parameter
     assert probed(Plain).per_parameter
 
 
@@ -213,6 +227,7 @@ def test_a_closure_without_gradients_is_named_as_the_reason() -> None:
         def step(self, closure: Callable[[], Any] | None = None) -> Any:
             if closure is None:
                 raise ValueError("needs a closure")
+            self.zero_grad()
             loss = closure()
             super().step()
             return loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 import msgspec
@@ -20,6 +21,7 @@ from frostproof.optimizers.nothing_frozen import (
     small_case,
     unfrozen_training,
 )
+from frostproof.spec.case import Case
 from frostproof.spec.program import (
     Clip,
     Freeze,
@@ -134,21 +136,37 @@ def working_space(subject: Subject, space: Space, device: str) -> Space:
 def keeps_groups(subject: Subject, device: str) -> bool:
     """Whether param_groups may be edited: it holds the given groups, in their order, and rules.
 
-    An optimizer that keeps a list of its own goes on with a parameter that left its group.
+    An optimizer may sort its parameters. If it keeps a list of its own, it goes on with a parameter
+    that left its group.
     """
     step = Step(closure=subject.needs_closure)
-    case = small_case(subject, subject.dtypes[0]).replaced(program=(step, step))
+    # The network with the most parameters that are alike.
+    network = replace(subject, parameters="up-to-2d") if subject.parameters == "any" else subject
+    case = small_case(network, subject.dtypes[0]).replaced(program=(step, step))
+    (group,) = case.groups
+    backwards = msgspec.structs.replace(group, parameters=group.parameters[::-1])
+    cases = case, case.replaced(groups=(backwards,))
+    return all(_holds_groups(each, subject, device) for each in cases) and _lets_go(
+        case, subject, device
+    )
+
+
+def _holds_groups(case: Case, subject: Subject, device: str) -> bool:
+    """Whether the new optimizer holds the groups that it was given, in their order."""
     with unfrozen_training(case, subject, device) as training:
         groups, given = training.optimizer.param_groups, training.ownership
         parameters = list(training.model.parameters())
         held = [id(p) for group in groups for p in group["params"]]
-        if len(groups) != len(given.members) or held != [id(parameters[i]) for i in given.owned]:
-            return False
-        if len(held) < 2:
-            return True
+        expected = [id(parameters[i]) for i in given.owned]
+        return len(groups) == len(given.members) and held == expected
+
+
+def _lets_go(case: Case, subject: Subject, device: str) -> bool:
+    """Whether a parameter that left its group after the first step stays in the second."""
+    with unfrozen_training(case, subject, device) as training:
         try:
             training.run(0)
-            left = groups[-1]["params"].pop()
+            left = training.optimizer.param_groups[-1]["params"].pop()
             before = bits_of([left])
             training.run(1)
         except Exception:  # the trials show when it raises
