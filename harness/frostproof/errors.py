@@ -17,6 +17,8 @@ BaseException               these pass code that catches every Exception, as an 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class FrostproofError(Exception):
     """Base of the errors that users can mend. The message is one line that ends with a remedy."""
@@ -32,6 +34,11 @@ class CaseError(FrostproofError):
 
 class UnusableError(Exception):
     """The optimizer cannot be judged on this device. The message is the reason, one line."""
+
+    def __init__(self, reason: str, tries: Sequence[tuple[str, str]] = ()) -> None:
+        """`tries`: each way to use it that was tried, and what it said."""
+        super().__init__(reason)
+        self.tries = tries
 
 
 class UnprintableError(Exception):

@@ -52,9 +52,9 @@ from frostproof.training.bits import bits
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.verification import Verification
 from tests.helpers.broken import ChoosesAmongFour, DecaysEverything, ReadsMissingGradient, Sound
+from tests.helpers.kinds import USES
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
-from tests.helpers.protocols import PROTOCOLS
 from tests.helpers.script_runs import corrected, lay_out, run_here
 from tests.helpers.search import search
 
@@ -380,7 +380,7 @@ def test_a_script_trains_bit_for_bit_as_the_trial_does(program: str) -> None:
     )
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: protocol.__name__)
+@pytest.mark.parametrize("protocol", USES, ids=lambda protocol: protocol.__name__)
 def test_a_script_trains_bit_for_bit_as_the_trial_does_under_every_protocol(
     protocol: type[Optimizer],
 ) -> None:

@@ -59,6 +59,7 @@ class Loud(Lion):
 
 class Distilled(Lion):
     def __init__(self, params, teacher):
+        teacher.eval()
         super().__init__(params)
 
 

@@ -91,6 +91,11 @@ def test_every_implementation_is_a_row() -> None:
         ({"optimizer": Sound, "devices": ["cuda:77"]}, "absent"),
         ({"optimizer": Sound, "max_examples": 0}, "at least 1"),
         (
+            {"optimizer": frostproof.Subject("mylib:A", Sound, arguments={"capturable": True})}
+            | {"devices": ["cpu"]},
+            "nothing to run, because this implementation is verified on accelerators only",
+        ),
+        (
             {"optimizer": Sound, "expected_failures": {"no-such-invariant": "because"}},
             "not an invariant",
         ),

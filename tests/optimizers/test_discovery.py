@@ -18,8 +18,17 @@ from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
 from frostproof.verification.verification import Verification
+from tests.helpers.kinds import (
+    USES,
+    AsksClosure,
+    Between,
+    ByKeyword,
+    CallsBackward,
+    OfModel,
+    RefusesEmpty,
+    Swapped,
+)
 from tests.helpers.protocols import (
-    PROTOCOLS,
     Fused,
     Keyed,
     Moded,
@@ -32,6 +41,7 @@ from tests.helpers.protocols import (
     TwoLists,
     WarmsUp,
     World,
+    Wrapping,
 )
 from tests.helpers.search import flagged, search
 
@@ -41,13 +51,14 @@ def probed(optimizer: Any) -> Subject:
         return probe(subjects(optimizer)[0], "cpu")
 
 
-@pytest.mark.parametrize("optimizer", PROTOCOLS, ids=lambda optimizer: optimizer.__name__)
+@pytest.mark.parametrize("optimizer", USES, ids=lambda optimizer: optimizer.__name__)
 def test_discovery_finds_how_it_is_used(optimizer: type[Optimizer]) -> None:
     found = probed(optimizer)
-    assert {name: getattr(found, name) for name in PROTOCOLS[optimizer]} == PROTOCOLS[optimizer]
+    expected = USES[optimizer]
+    assert {name: getattr(found, name) for name in expected} == expected
 
 
-@pytest.mark.parametrize("optimizer", PROTOCOLS, ids=lambda optimizer: optimizer.__name__)
+@pytest.mark.parametrize("optimizer", USES, ids=lambda optimizer: optimizer.__name__)
 def test_what_is_used_in_its_own_way_is_not_flagged(optimizer: type[Optimizer]) -> None:
     verification = Verification(subjects(optimizer)[0], "cpu")
     search(verification, seed=1)
@@ -81,7 +92,10 @@ def leaky(optimizer: type[Any]) -> type[Any]:
 
 @pytest.mark.parametrize(
     "optimizer",
-    [Sam, SecondOrder, Fused, Named, Keyed, WarmsUp, Moded, OneDtype, TwoLists, World],
+    [
+        *(Sam, SecondOrder, Fused, Named, Keyed, WarmsUp, Moded, OneDtype, TwoLists, World),
+        *(ByKeyword, AsksClosure, CallsBackward),
+    ],
     ids=lambda optimizer: optimizer.__name__,
 )
 def test_a_leak_is_found_however_it_is_used(optimizer: type[Optimizer]) -> None:
@@ -118,7 +132,11 @@ def test_torch_keeps_its_variants() -> None:
 
 @pytest.mark.parametrize(
     ("argument", "variants"),
-    [("capturable", ["default", "capturable"]), ("fused", ["default", "fused"])],
+    [
+        ("capturable", ["default", "capturable"]),
+        ("fused", ["default", "fused"]),
+        ("differentiable", ["default", "differentiable"]),
+    ],
 )
 def test_there_is_always_a_plain_variant(argument: str, variants: list[str]) -> None:
     class Switched(Plain):
@@ -139,6 +157,18 @@ def test_there_is_always_a_plain_variant(argument: str, variants: list[str]) -> 
 def test_an_implementation_that_is_not_chosen_exists_everywhere() -> None:
     assert exists_on(Subject("mylib:Plain", Plain, arguments={"capturable": False}), "cpu")
     assert not exists_on(Subject("mylib:Plain", Plain, arguments={"capturable": True}), "cpu")
+
+
+def test_another_line_search_makes_no_variants() -> None:
+    class Searches(Plain):
+        def __init__(self, params: Any, lr: float = 0.1, line_search_fn: str = "armijo") -> None:
+            if line_search_fn not in ("armijo", "goldstein"):
+                raise ValueError("there are armijo and goldstein")
+            super().__init__(params, lr)
+
+    (found,) = subjects(Searches)
+    assert (found.variant, found.arguments) == ("default", {})
+    assert probed(Searches).closure == "optional"
 
 
 def test_numbers_are_given_where_nothing_else_works() -> None:
@@ -165,10 +195,6 @@ def test_numbers_are_given_where_nothing_else_works() -> None:
 
 
 def test_two_lists_are_told_by_their_names() -> None:
-    class Swapped(Plain):
-        def __init__(self, adamw_params: Any, muon_params: Any) -> None:
-            super().__init__([*muon_params, *adamw_params])
-
     class Optional(Plain):
         def __init__(self, params: Any, other_params: Any = None) -> None:
             super().__init__(params)
@@ -177,7 +203,6 @@ def test_two_lists_are_told_by_their_names() -> None:
         def __init__(self, params: Any, teacher_params: Any) -> None:
             super().__init__(params)
 
-    assert subjects(Swapped)[0].needs == ("muon_params",)
     assert (
         subjects(TwoLists, takes="parameters", arguments={"adamw_params": []})[0].takes
         == "parameters"
@@ -187,6 +212,57 @@ def test_two_lists_are_told_by_their_names() -> None:
         probed(Teaches)
     with pytest.raises(UsageError, match="give groups=False and per_parameter=False"):
         Subject("mylib:TwoLists", TwoLists, takes="two-lists")
+
+
+@pytest.mark.parametrize("optimizer", [ByKeyword, Swapped, Between], ids=lambda each: each.__name__)
+def test_two_lists_are_given_by_name_wherever_they_stand(optimizer: type[Optimizer]) -> None:
+    found = probed(optimizer)
+    assert found.takes == "two-lists"
+    assert found.lists[:1] == ("muon_params",)
+    assert found.space  # what stands beside the lists is drawn
+    stated = Subject(
+        "mylib:Lists",
+        optimizer,
+        takes="two-lists",
+        lists=found.lists,
+        groups=False,
+        per_parameter=False,
+    )
+    with fenced("cpu"):
+        assert probe(stated, "cpu").parameters == "any"
+    with pytest.raises(UsageError, match="give two names, and takes='two-lists'"):
+        Subject("mylib:Lists", optimizer, lists=found.lists)
+
+
+def test_an_optimizer_that_refuses_an_empty_list_is_not_accused_of_it() -> None:
+    verification = Verification(subjects(RefusesEmpty)[0], "cpu")
+    search(verification, seed=1)
+    assert not flagged(verification)
+    assert verification.rejected_cases
+    assert verification.trials > 20
+
+
+def test_a_second_list_that_is_something_else_is_left_out() -> None:
+    class Options(Plain):
+        def __init__(self, muon_params: Any, adamw_params: dict[str, Any] | None = None) -> None:
+            self.options = adamw_params or {}
+            super().__init__(muon_params, **self.options)
+
+    assert probed(Options).takes == "parameters"
+
+
+@pytest.mark.parametrize("argument", ["optim", "inner", "network"])
+def test_what_is_wrapped_is_found_under_any_name(argument: str) -> None:
+    built = Wrapping if argument != "network" else OfModel
+
+    class Renamed(built):  # type: ignore[misc,valid-type]
+        def __init__(self, first: Any) -> None:
+            super().__init__(first)
+            setattr(self, argument, first)
+
+    first = Parameter(argument, Parameter.POSITIONAL_OR_KEYWORD)
+    Renamed.__signature__ = signature(Renamed).replace(parameters=[first])
+    assert probed(Renamed).takes == ("model" if argument == "network" else "optimizer")
 
 
 def test_groups_that_keep_count_are_no_violation() -> None:
@@ -206,6 +282,38 @@ def test_groups_that_keep_count_are_no_violation() -> None:
         search(verification, seed)
     assert not flagged(verification)
     assert verification.divergence_counts["late-group-counts-differently"]
+
+
+def test_the_order_is_named_only_where_it_is_the_cause() -> None:
+    class TwoBugs(Plain):
+        """Each place has a rate of its own, and what is added later never trains."""
+
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, lr)
+            self.known = {*self.owned}
+
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            loss = None
+            if closure is not None:
+                with torch.enable_grad():
+                    loss = closure()
+            for group in self.param_groups:
+                for place, parameter in enumerate(group["params"]):
+                    if parameter.grad is not None and parameter in self.known:
+                        parameter.add_(parameter.grad, alpha=-0.1 * (place + 1))
+            return loss
+
+    from frostproof.verification.item_report import ORDER_HINT, item_report
+
+    verification = Verification(subjects(TwoBugs)[0], "cpu")
+    search(verification, seed=1)
+    said = {row.id: row.message or "" for row in item_report(verification).row.invariants}
+    assert ORDER_HINT in said["trainable-updates-match"]
+    assert "does not train" in said["thaw-resumes"]
+    assert ORDER_HINT not in said["thaw-resumes"]
+    assert "B trains unlike A" in said["group-added-trains"]
+    assert ORDER_HINT not in said["group-added-trains"]
 
 
 def test_dependence_on_order_is_told_apart() -> None:

@@ -21,6 +21,7 @@ from frostproof.spec.subject import Subject
 from frostproof.verification.verification import Verification
 from tests.helpers.protocols import (
     Fused,
+    Keyed,
     Moded,
     Plain,
     Sam,
@@ -159,6 +160,37 @@ def test_what_a_function_builds_is_looked_at() -> None:
     assert not flagged(verification)
 
 
+def test_groups_that_decide_nothing_are_not_edited() -> None:
+    class OwnList(Plain):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, lr)
+            self.every = self.owned
+
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            loss = closure() if closure is not None else None
+            for parameter in self.every:
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad, alpha=0.1)
+            return loss
+
+    class Sorts(Plain):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(sorted(params, key=lambda each: each.numel(), reverse=True), lr)
+
+    class SortsMatrices(Keyed):
+        def __init__(self, params: Any, lr: float = 0.1) -> None:
+            super().__init__(params, lr)
+            for group in self.param_groups:
+                group["params"] = sorted(group["params"], key=lambda each: each.shape)
+
+    assert not probed(OwnList).per_parameter
+    assert not probed(Sorts).per_parameter
+    assert not probed(SortsMatrices).per_parameter
+    assert probed(Keyed).per_parameter
+    assert probed(Plain).per_parameter
+
+
 def test_what_does_not_work_is_not_drawn() -> None:
     class Picky(Plain):
         def __init__(
@@ -182,6 +214,7 @@ def test_what_does_not_work_is_not_drawn() -> None:
 def test_what_cannot_be_run_says_what_it_needs() -> None:
     class Needy(Plain):
         def __init__(self, params: Any, teacher: Any) -> None:
+            teacher.eval()
             super().__init__(params)
 
     with pytest.raises(UnusableError, match="needs teacher: register a Subject"):
@@ -194,6 +227,7 @@ def test_a_closure_without_gradients_is_named_as_the_reason() -> None:
         def step(self, closure: Callable[[], Any] | None = None) -> Any:
             if closure is None:
                 raise ValueError("needs a closure")
+            self.zero_grad()
             loss = closure()
             super().step()
             return loss

@@ -83,7 +83,7 @@ def test_the_architecture_names_the_packages_in_order_and_what_is_in_them() -> N
     for path in re.findall(r"`([\w/*]+(?:/|\.py|\.md))`", text):
         assert any(each for root in (ROOT, package) for each in root.glob(path)), path
     for name, path in re.findall(r"`(\w+)` \(`([\w/]+\.py)`", text):
-        defined = rf"^\s*(?:def |class |type )?{name}\b"
+        defined = rf"^\s*(?:def |class )?{name}\b|import .*\b{name}\b"
         source = (package / path).read_text(encoding="utf-8")
         assert re.search(defined, source, re.MULTILINE), name
 

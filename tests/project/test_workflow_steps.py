@@ -67,7 +67,8 @@ from torch.optim import SGD
 
 
 class Needy(SGD):
-    def __init__(self, params, teacher): ...
+    def __init__(self, params, teacher):
+        teacher.eval()
 """
 FEW = "--device cpu --jobs 0 --shards 1 --max-examples 20 --seed 1 --database known"
 """A seed makes runs repeat. Failures are still remembered, because a database is named."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.targets import exists_on
+from frostproof.optimizers.targets import exists_on, nothing_to_run
 from frostproof.process.device import select_devices
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
@@ -63,15 +63,19 @@ def check_optimizer(
     `optimizer` is an optimizer class, a Subject, or a function that takes a list of parameters and
     returns an optimizer. `expected_failures` maps the id of an invariant to the reason why it
     fails; if it holds after all, that is a violation. Raises UsageError if `optimizer` is none of
-    these, a device is absent, or an expected failure names no invariant or has no reason.
+    these, a device is absent, nothing of it exists on the devices, or an expected failure names no
+    invariant or has no reason.
     """
     expected = dict(expected_failures or {})
     for fault in expected_failure_faults(expected):
         raise UsageError(fault)
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []
-    for device in select_devices(devices):
-        for subject in subjects(optimizer):
+    found, devices = subjects(optimizer), select_devices(devices)
+    for fault in nothing_to_run(found, devices):
+        raise UsageError(fault)
+    for device in devices:
+        for subject in found:
             if not exists_on(subject, device):
                 continue
             known = {**subject.expected_failures, **expected}

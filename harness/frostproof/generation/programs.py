@@ -187,8 +187,9 @@ def adapt_event(event: AnyEvent, subject: Subject, architecture: Architecture) -
             if type(event).__name__ in subject.unable
             else event
         )
-    if subject.backward == "fused":
-        return Step(set_to_none=event.set_to_none, zeroed_by=event.zeroed_by)
+    if subject.runs_backward:
+        closure = subject.needs_closure
+        return Step(set_to_none=event.set_to_none, zeroed_by=event.zeroed_by, closure=closure)
     if subject.needs_closure:
         event = msgspec.structs.replace(
             event,

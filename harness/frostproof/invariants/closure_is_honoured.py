@@ -42,7 +42,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
         use = observed.closure
         if use is None:
             continue
-        if not use.grad_enabled:
+        if not use.grad_enabled and not trial.subject.closure_gives_loss_alone:
             yield GRAD_DISABLED.breach(record, role)
         if use.calls == 0:
             yield NOT_CALLED.breach(record, role)

@@ -39,6 +39,8 @@ def due(trial: Trial, record: EventRecord, role: Role, i: int) -> bool:
     observed, event, dtype = record.observations[role], record.event, trial.case.dtype
     if not isinstance(event, Step) or event.scaled or dtype == "bfloat16":
         return False
+    if trial.subject.backward == "in-step":  # a line search
+        return False
     evaluations = 2 if trial.subject.closure == "after-backward" else 1
     if observed.drew_random_numbers or observed.evaluations > evaluations:
         return False

@@ -7,21 +7,33 @@ from dataclasses import replace
 from inspect import signature
 from typing import Any
 
-from frostproof.optimizers.discovery import closure_of, has_modes, sane_in_place_of_none
+from frostproof.optimizers.discovery import (
+    IMPLEMENTATIONS,
+    base_optimizer,
+    closure_of,
+    has_modes,
+)
+from frostproof.optimizers.guesses import in_place_of_none
 from frostproof.optimizers.nothing_frozen import small_case, unfrozen_training
-from frostproof.spec.subject import ParameterKind, Space, Subject
+from frostproof.spec.subject import Closure, ParameterKind, Space, Subject
 
 
 def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
     """All ways to try: with nothing added, then with values for arguments whose default is None.
 
-    The same follows in the subject's other dtypes. `space` has values for arguments whose defaults
-    do not work.
+    Two lists are followed by one. The same follows in the subject's other dtypes. `space` has
+    values for arguments whose defaults do not work.
     """
     bases = [subject]
-    sane = sane_in_place_of_none(subject.factory) if subject.discovered else {}
-    if sane.keys() - subject.arguments.keys():
-        bases.append(replace(subject, arguments={**sane, **subject.arguments}))
+    if subject.discovered:
+        spared = {**IMPLEMENTATIONS, **subject.arguments}
+        values = in_place_of_none(subject.factory, spared)
+        bases += [replace(subject, arguments={**each, **subject.arguments}) for each in values]
+    if subject.discovered and subject.lists:  # one of the lists may be optional, or another thing
+        bases += [
+            replace(each, takes="parameters", lists=(), groups=True, per_parameter=True)
+            for each in bases
+        ]
     for number in range(len(subject.dtypes)):
         for base in bases:
             yield from _in_one_dtype(replace(base, dtypes=base.dtypes[number:]), space)
@@ -29,9 +41,12 @@ def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
 
 def _in_one_dtype(subject: Subject, space: Space) -> Iterator[Subject]:
     """The subject as stated; for a discovered one, also other ways and other arguments."""
-    stated = [subject]
+    closures: list[Closure] = [subject.closure]
     if subject.closure == "optional":
-        stated.append(replace(subject, closure="required"))
+        closures.append("required")
+    if subject.discovered and closures[-1] == "required":
+        closures.append("with-arguments")
+    stated = [replace(subject, closure=closure) for closure in closures]
     kinds: tuple[ParameterKind, ...] = (subject.parameters,)
     if subject.parameters == "any":
         # With two lists, parameters of one kind alone would leave a list empty.
@@ -49,16 +64,21 @@ def _in_one_dtype(subject: Subject, space: Space) -> Iterator[Subject]:
         yield replace(subject, arguments={**subject.arguments, **dict(options)})
 
 
-def _use_muon(name: str, shape: tuple[int, ...]) -> dict[str, bool]:
+def use_muon(name: str, shape: tuple[int, ...]) -> dict[str, bool]:
     """`use_muon` for matrices, as implementations of Muon ask for it in each group."""
     return {"use_muon": len(shape) == 2}
 
 
 _OTHER_WAYS: tuple[dict[str, Any], ...] = (
     {"closure": "after-backward"},
+    {"closure": "required", "backward": "in-step"},
+    {"closure": "loss-alone"},
     {"backward": "create-graph"},
+    {"takes": "parameter-list", "groups": False},
     {"takes": "named-parameters"},
-    {"keys": _use_muon},
+    {"keys": use_muon},
+    {"takes": "optimizer", "base": base_optimizer, "per_parameter": False},
+    {"takes": "model", "groups": False, "per_parameter": False},
 )
 
 

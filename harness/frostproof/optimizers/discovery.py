@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -16,6 +16,7 @@ from torch.optim.optimizer import required
 
 from frostproof.errors import UsageError
 from frostproof.generation.hyperparameters import space_of
+from frostproof.optimizers.guesses import OPTIMIZERS, sane_value
 from frostproof.optimizers.known_failures import KNOWN_FAILURES
 from frostproof.spec.subject import Closure, Subject
 
@@ -24,48 +25,17 @@ IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
     "fused": (("fused", True),),
     "capturable": (("capturable", True),),
     "differentiable": (("differentiable", True),),
-    "line_search_fn": (("default", None), ("strong_wolfe", "strong_wolfe")),
+    "line_search_fn": (("strong_wolfe", "strong_wolfe"),),
 }
 """Constructor argument that selects an implementation -> variants, each with its value."""
-
-PLAIN = ("forloop", "default")
-"""Variants that an optimizer uses by default. They exist on every device."""
-
-_ITERATIONS = (
-    *("num_iterations", "total_iterations", "max_iterations", "num_steps", "total_steps"),
-    *("max_steps", "train_steps", "training_steps", "num_training_steps", "total_training_steps"),
-    "t_total",
-)
-_EPOCHS = ("epochs", "num_epochs", "total_epochs", "max_epochs")
-_PER_EPOCH = (
-    "steps_per_epoch",
-    "batches_per_epoch",
-    "num_batches_per_epoch",
-    "iterations_per_epoch",
-)
-
-SANE: dict[str, Any] = {
-    "lr": 0.1,
-    **dict.fromkeys(_ITERATIONS, 100),
-    **dict.fromkeys((*_EPOCHS, *_PER_EPOCH), 10),
-    **dict.fromkeys(("num_data", "dataset_size", "num_samples"), 8),
-    "batch_size": 2,
-    "base_optimizer": torch.optim.SGD,
-}
-"""Values for arguments that have no default, or whose default of None does not work."""
 
 TAKES = {
     "model": "model",
     "module": "model",
     "named_parameters": "named-parameters",
-    "optimizer": "optimizer",
-    "base_optimizer": "optimizer",
+    **dict.fromkeys(OPTIMIZERS, "optimizer"),
 }
 """Name of the first argument -> what it takes, if that is not a list of parameters."""
-
-
-_NO_DEFAULT = (inspect.Parameter.empty, required)
-"""Defaults that mean that there is none; older libraries use that of torch."""
 
 
 def base_optimizer(groups: Any) -> Optimizer:
@@ -88,7 +58,7 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
     target = target or f"{module}:{getattr(optimizer, '__qualname__', repr(optimizer))}"
     _check_optimizer(optimizer, target)
     found = _fields_of_signature(optimizer, fields)
-    _, names = _arguments(optimizer)
+    names = _arguments(optimizer)
     variants = [(fields["variant"], {})] if "variant" in fields else _variants(names)
     return [
         Subject(
@@ -121,18 +91,20 @@ def _check_optimizer(optimizer: Any, target: str) -> None:
 
 def _fields_of_signature(optimizer: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a Subject that a class or function itself tells, beside those given."""
-    first, names = _arguments(optimizer)
-    required = [name for name, default in names.items() if any(default is n for n in _NO_DEFAULT)]
-    second = next(iter(names), "")
-    two_lists = _are_two_lists(first, second, required)
-    takes = given.get("takes") or ("two-lists" if two_lists else TAKES.get(first, "parameters"))
-    if takes == "two-lists":
-        required = [name for name in required if name != second]
-    sane = {name: SANE[name] for name in required if name in SANE}
+    defaults = _arguments(optimizer)
+    lists = () if "takes" in given else _two_lists(defaults)
+    first, second = [*defaults, "", ""][:2]
+    takes = given.get("takes") or ("two-lists" if lists else TAKES.get(first, "parameters"))
+    owns = lists or ((first, second) if takes == "two-lists" else (first,))
+    names = {name: default for name, default in defaults.items() if name not in owns}
+    required = [name for name, default in names.items() if _is_required(default)]
+    values = {name: sane_value(name) for name in required}
+    sane = {name: value for name, value in values.items() if value is not None}
     arguments = {**sane, **given.get("arguments", {})}
     return {
         "factory": optimizer,
         "takes": takes,
+        "lists": lists,
         "base": base_optimizer if takes == "optimizer" else None,
         "per_parameter": takes in ("parameters", "named-parameters"),
         "groups": takes not in ("model", "two-lists"),
@@ -147,35 +119,41 @@ def _fields_of_signature(optimizer: Any, given: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _variants(names: Collection[str]) -> list[tuple[str, dict[str, Any]]]:
-    """The implementations that these arguments select, with their arguments; a plain one first."""
+def _variants(names: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The implementations that these arguments select, with their arguments; a plain one first.
+
+    A `line_search_fn` with a default of its own is not that of torch, and has other values.
+    """
     found = [
         (variant, {argument: value})
         for argument in IMPLEMENTATIONS
-        if argument in names
+        if argument in names and (argument != "line_search_fn" or names[argument] is None)
         for variant, value in IMPLEMENTATIONS[argument]
     ]
-    return found if any(variant in PLAIN for variant, _ in found) else [("default", {}), *found]
+    return found if "foreach" in names else [("default", {}), *found]
 
 
-def _are_two_lists(first: str, second: str, required: Collection[str]) -> bool:
-    """Whether the first two arguments are lists of parameters, the matrices first.
+def _two_lists(defaults: Mapping[str, Any]) -> tuple[str, str] | tuple[()]:
+    """The names of two lists of parameters, the matrices first; empty if there are not two.
 
-    If the second is named after matrices, their order is reversed, and no way here can build it.
+    One of them is named after matrices, or else both are required, and the matrices come first.
     """
-    lists = all(name == "params" or name.endswith("_params") for name in (first, second))
-    return (
-        lists and second in required and not any(word in second for word in ("muon", "matri", "2d"))
-    )
+    lists = [
+        name
+        for name, default in defaults.items()
+        if (name == "params" or name.endswith("_params"))
+        and (default is None or _is_required(default))
+    ]
+    matrices = [name for name in lists if any(word in name for word in ("muon", "matri", "2d"))]
+    if len(lists) != 2 or not (matrices or all(_is_required(defaults[name]) for name in lists)):
+        return ()
+    first, second = lists
+    return (second, first) if matrices == [second] else (first, second)
 
 
-def sane_in_place_of_none(factory: Any) -> dict[str, Any]:
-    """Values of SANE for the arguments whose default is None."""
-    return {
-        name: SANE[name]
-        for name, default in _arguments(factory)[1].items()
-        if default is None and name in SANE
-    }
+def _is_required(default: Any) -> bool:
+    """Whether this default means that there is none; older libraries use that of torch."""
+    return default is inspect.Parameter.empty or default is required
 
 
 def _known(found: Any, variant: str | None) -> dict[str, Any]:
@@ -184,15 +162,14 @@ def _known(found: Any, variant: str | None) -> dict[str, Any]:
     return KNOWN_FAILURES.get((name, variant), {})
 
 
-def _arguments(factory: Any) -> tuple[str, dict[str, Any]]:
-    """The name of the first argument, and the keyword arguments after it with their defaults."""
+def _arguments(factory: Any) -> dict[str, Any]:
+    """The arguments that can be named, and the first in any case, with their defaults."""
     try:
         first, *others = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
-        return "", {}
-    return first.name, {
-        p.name: p.default for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
+        return {}
+    named = (p for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return {p.name: p.default for p in (first, *named)}
 
 
 def has_modes(found: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 import msgspec
@@ -20,6 +21,7 @@ from frostproof.optimizers.nothing_frozen import (
     small_case,
     unfrozen_training,
 )
+from frostproof.spec.case import Case
 from frostproof.spec.program import (
     Clip,
     Freeze,
@@ -49,6 +51,16 @@ ABILITIES: dict[Ability, Program] = {
 }
 """Ability -> a program that needs it."""
 
+_WORDS = {
+    "SaveLoad": "saving",
+    "SetLr": "a change of the learning rate",
+    "Schedule": "a scheduler",
+    "Clip": "clipping",
+    "micro-batches": "several batches for one step",
+    "scaler": "a GradScaler",
+}
+"""Ability -> what it is to people, where that is another word."""
+
 BETWEEN_BACKWARD_AND_STEP: tuple[Ability, ...] = (
     "Clip",
     "ZeroGrad",
@@ -57,22 +69,27 @@ BETWEEN_BACKWARD_AND_STEP: tuple[Ability, ...] = (
     "autocast",
     "scaler",
 )
-"""Abilities that need time between backward and step, which a fused backward does not give."""
+"""Abilities that need time between backward and step, which not every optimizer gives."""
 
 
-def lacks(subject: Subject, device: str, ability: Ability) -> bool:
-    """Whether the program for this ability raises, or its checkpoint does not resume."""
+def why_unable(subject: Subject, device: str, ability: Ability) -> str:
+    """Why it lacks this ability: its program raises, or its checkpoint does not resume.
+
+    The reason is one sentence; it is empty if the subject has the ability.
+    """
     program = ABILITIES[ability]
     if subject.needs_closure:
-        if any(isinstance(event, Step) and event.scaled for event in program):
-            return True  # a GradScaler takes no closure
         program = tuple(
             msgspec.structs.replace(event, closure=True) if isinstance(event, Step) else event
             for event in program
         )
     case = small_case(subject, subject.dtypes[0]).replaced(program=program)
     outcome = run_unfrozen(case, subject, device, (BY_ID["checkpoint-resumes"],))
-    return outcome.trial.crash is not None or bool(outcome.violated)
+    reasons = [shown.message for shown in outcome.violated.values()]
+    if outcome.trial.crash is not None:
+        reasons = [str(outcome.trial.crash)]
+    word = _WORDS.get(ability, ability)
+    return f"{word} fails with nothing frozen: {reasons[0]}" if reasons else ""
 
 
 def steps_until_moved(subject: Subject, device: str, options: Options | None) -> int:
@@ -117,13 +134,44 @@ def working_space(subject: Subject, space: Space, device: str) -> Space:
 
 
 def keeps_groups(subject: Subject, device: str) -> bool:
-    """Whether param_groups holds the given groups, in their order, so that they can be edited."""
-    with unfrozen_training(small_case(subject, subject.dtypes[0]), subject, device) as training:
+    """Whether param_groups may be edited: it holds the given groups, in their order, and rules.
+
+    An optimizer may sort its parameters. If it keeps a list of its own, it goes on with a parameter
+    that left its group.
+    """
+    step = Step(closure=subject.needs_closure)
+    # The network with the most parameters that are alike.
+    network = replace(subject, parameters="up-to-2d") if subject.parameters == "any" else subject
+    case = small_case(network, subject.dtypes[0]).replaced(program=(step, step))
+    (group,) = case.groups
+    backwards = msgspec.structs.replace(group, parameters=group.parameters[::-1])
+    cases = case, case.replaced(groups=(backwards,))
+    return all(_holds_groups(each, subject, device) for each in cases) and _lets_go(
+        case, subject, device
+    )
+
+
+def _holds_groups(case: Case, subject: Subject, device: str) -> bool:
+    """Whether the new optimizer holds the groups that it was given, in their order."""
+    with unfrozen_training(case, subject, device) as training:
         groups, given = training.optimizer.param_groups, training.ownership
         parameters = list(training.model.parameters())
         held = [id(p) for group in groups for p in group["params"]]
         expected = [id(parameters[i]) for i in given.owned]
         return len(groups) == len(given.members) and held == expected
+
+
+def _lets_go(case: Case, subject: Subject, device: str) -> bool:
+    """Whether a parameter that left its group after the first step stays in the second."""
+    with unfrozen_training(case, subject, device) as training:
+        try:
+            training.run(0)
+            left = training.optimizer.param_groups[-1]["params"].pop()
+            before = bits_of([left])
+            training.run(1)
+        except Exception:  # the trials show when it raises
+            return True
+        return bits_of([left]) == before
 
 
 def depends_on_order(subject: Subject, device: str) -> bool:
@@ -186,7 +234,7 @@ def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:
 
     None if the trial did not show it.
     """
-    if subject.backward == "fused":
+    if subject.runs_backward:
         return None
     step = Step(closure=subject.needs_closure)
     case = small_case(subject, subject.dtypes[0])

@@ -145,6 +145,20 @@ def _fault_of_values(trial: Trial, subject: Subject) -> Fault | None:
     return None
 
 
+@cache
+def refuses_empty_list(subject: Subject, device: str) -> bool:
+    """Whether an optimizer of two lists raises with nothing frozen if one of them is empty."""
+    case = small_case(subject, subject.dtypes[0])
+    vectors = Architecture(Input((3,)), (LayerNorm(),))
+    for architecture in (vectors, Architecture(*NETWORKS["matrices"])):
+        names = tuple(parameter.name for parameter in architecture.parameters)
+        groups = (Group(names, case.groups[0].options),)
+        other = case.replaced(architecture=architecture, groups=groups)
+        if run_unfrozen(other, subject, device).trial.crash is not None:
+            return True
+    return False
+
+
 @contextmanager
 def unfrozen_training(case: Case, subject: Subject, device: str) -> Iterator[Training]:
     """A training with nothing frozen, built; it is released at the end."""

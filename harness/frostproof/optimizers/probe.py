@@ -6,24 +6,33 @@ dtypes and programs only. The probe also finds how a discovered optimizer is bui
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
 from frostproof.errors import UnusableError
 from frostproof.optimizers.candidates import as_built, candidates
+from frostproof.optimizers.discovery import IMPLEMENTATIONS
+from frostproof.optimizers.guesses import with_guesses
 from frostproof.optimizers.measurements import (
     ABILITIES,
     BETWEEN_BACKWARD_AND_STEP,
     MAX_PATIENCE,
     keeps_groups,
-    lacks,
     steps_until_moved,
+    why_unable,
     working_space,
 )
-from frostproof.optimizers.nothing_frozen import STEPS, Fault, ProcessGroupError, fault_of
-from frostproof.spec.subject import Subject
+from frostproof.optimizers.nothing_frozen import (
+    STEPS,
+    Fault,
+    ProcessGroupError,
+    fault_of,
+    run_steps,
+)
+from frostproof.optimizers.statement import changes
+from frostproof.spec.subject import Closure, Subject
 
 
 @cache
@@ -31,9 +40,8 @@ def probe(subject: Subject, device: str) -> Subject:
     """`subject` with its capabilities as measured on `device`. Raises UnusableError."""
     if subject.factory is None:
         return subject
-    if subject.needs:
-        needs = ", ".join(subject.needs)
-        raise UnusableError(f"needs {needs}: register a Subject (see docs/subjects.md)")
+    if subject.needs and device == "meta":
+        subject = replace(subject, arguments=probe(subject, "cpu").arguments, needs=())
     try:
         return _probe(subject, device)
     except ProcessGroupError:
@@ -42,22 +50,74 @@ def probe(subject: Subject, device: str) -> Subject:
 
 def _probe(subject: Subject, device: str) -> Subject:
     """Probe a subject that needs nothing. Raises UnusableError, and ProcessGroupError."""
+    subject = _with_what_it_needs(subject, device)
     # Drawn hyperparameters may not suit a discovered optimizer: it is first tried without any.
     plain = replace(subject, space=()) if subject.discovered else subject
     ways = _ways_on_meta(plain, subject) if device == "meta" else candidates(plain, subject.space)
     found = _first_that_works(ways, device)
     first = found.dtypes[0]
     several = found.groups and found.parameters != "sparse"
-    found = replace(found, groups=several and not fault_of(found, device, first, groups=2))
+    found = _with_arguments_for_its_closure(found, device)
+    fault = fault_of(found, device, first, groups=2) if several else None
+    found = replace(found, groups=several and fault is None)
     if device == "meta":
         return replace(found, unable=tuple(ABILITIES))  # a dtype is only a label without values
     dtypes = tuple(
         dtype for dtype in found.dtypes if dtype == first or not fault_of(found, device, dtype)
     )
     found = replace(found, dtypes=dtypes)
-    unable = (each for each in ABILITIES if each not in found.unable and lacks(found, device, each))
-    found = replace(found, unable=(*found.unable, *unable))
+    not_tried = []
+    if fault is not None:
+        text = fault.text.replace(" with nothing frozen", "")
+        not_tried.append(f"several groups fail with nothing frozen: it {text}")
+    found = _without_inabilities(replace(found, not_tried=tuple(not_tried)), device)
     return _probe_discovered(found, subject, device) if subject.discovered else found
+
+
+def _with_what_it_needs(subject: Subject, device: str) -> Subject:
+    """The subject with values for the arguments that it needs. Raises UnusableError."""
+    if not subject.needs:
+        return subject
+    faults: list[tuple[Subject, Fault]] = []
+    guessed = with_guesses(replace(subject, space=()), IMPLEMENTATIONS)
+    for way in guessed if subject.discovered else ():
+        _, fault = _try(way, device)
+        if fault is None:
+            return replace(way, space=subject.space)
+        faults.append((way, fault))
+    way, fault = max(faults, key=lambda each: each[1].step, default=(subject, None))
+    if fault is not None and fault.step >= 0:  # it was built: something else is missing
+        return replace(way, space=subject.space)
+    needs = ", ".join(subject.needs)
+    raise UnusableError(
+        f"needs {needs}: register a Subject (see docs/subjects.md)", _said(subject, faults)
+    )
+
+
+def _said(subject: Subject, faults: Iterable[tuple[Subject, Fault]]) -> list[tuple[str, str]]:
+    """In what each way to use the subject differs from the first, and what it said."""
+    return [(", ".join(changes(subject, way).values()), fault.text) for way, fault in faults]
+
+
+def _with_arguments_for_its_closure(subject: Subject, device: str) -> Subject:
+    """The subject, whose closure is optional, with a closure that takes arguments if it must."""
+    if not subject.discovered or subject.closure != "optional":
+        return subject
+    plain, other = replace(subject, closure="required"), replace(subject, closure="with-arguments")
+    crashes = (run_steps(each, device, each.dtypes[0]).crash for each in (plain, other))
+    return other if next(crashes) is not None and next(crashes) is None else subject
+
+
+def _without_inabilities(subject: Subject, device: str) -> Subject:
+    """The subject with what it is unable to do, and why."""
+    unable = dict.fromkeys(subject.unable, "")
+    if subject.needs_closure:
+        unable["scaler"] = ""  # a GradScaler takes no closure
+    for each in ABILITIES:
+        if each not in unable and (why := why_unable(subject, device, each)):
+            unable[each] = why
+    reasons = filter(None, unable.values())
+    return replace(subject, unable=tuple(unable), not_tried=(*subject.not_tried, *reasons))
 
 
 def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
@@ -95,17 +155,21 @@ def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:
         if fault is None:
             return found
         faults.append((way, fault))
-    raise UnusableError(max((fault for _, fault in faults), key=lambda each: each.step).text)
+    farthest = max((fault for _, fault in faults), key=lambda each: each.step)
+    raise UnusableError(farthest.text, _said(faults[0][0], faults))
 
 
 def _try(subject: Subject, device: str) -> tuple[Subject, Fault | None]:
     """The subject with what a few steps show, and why they do not work; None if they do."""
     subject = as_built(subject, device)
-    if subject.backward == "fused":
+    if subject.runs_backward:
         unable = tuple(dict.fromkeys((*subject.unable, *BETWEEN_BACKWARD_AND_STEP)))
-        subject = replace(subject, closure="never", unable=unable)
+        closure: Closure = "never" if subject.backward == "fused" else "required"
+        subject = replace(subject, closure=closure, unable=unable)
     fault = fault_of(subject, device, subject.dtypes[0])
     if fault is None or not fault.still or not subject.discovered:
         return subject, fault
+    if subject.backward == "in-step":  # nobody called backward, so that it got nowhere
+        return subject, fault._replace(step=-1)
     slow = replace(subject, patience=MAX_PATIENCE)
     return slow, fault_of(slow, device, slow.dtypes[0])

@@ -25,9 +25,25 @@ Captured graphs exist on accelerators only; a differentiable optimizer is the sa
 
 def exists_on(subject: Subject, device: str) -> bool:
     """Whether this implementation of an optimizer is verified on `device`."""
-    enabled = (argument for argument, value in subject.arguments.items() if value)
-    where = next((ONLY_ON[argument] for argument in enabled if argument in ONLY_ON), None)
+    where = _only_on(subject)
     return where is None or where == device or (where == "accelerators" and is_accelerator(device))
+
+
+def _only_on(subject: Subject) -> str | None:
+    """Where alone this implementation is verified; None if it is verified everywhere."""
+    enabled = (argument for argument, value in subject.arguments.items() if value)
+    return next((ONLY_ON[argument] for argument in enabled if argument in ONLY_ON), None)
+
+
+def nothing_to_run(found: Iterable[Subject], devices: Sequence[str]) -> list[str]:
+    """One line for each target of which nothing is verified on any of these devices."""
+    found = list(found)
+    runs = {each.target for each in found for device in devices if exists_on(each, device)}
+    return [
+        f"{each.target}: nothing to run, because this implementation is verified on "
+        f"{_only_on(each)} only, and the devices are {', '.join(devices)}: name another device"
+        for each in {each.target: each for each in found if each.target not in runs}.values()
+    ]
 
 
 def resolve(targets: Iterable[str]) -> list[Subject]:

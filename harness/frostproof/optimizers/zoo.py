@@ -62,11 +62,6 @@ def _adamw_keys(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
     return {"optimizer": import_module("heavyball").AdamW, "lr": 0.1}
 
 
-_NEEDS_PROCESS_GROUP: dict[str, Any] = {
-    "variant": "default",
-    "needs": ("an initialised process group of torch.distributed",),
-}
-
 SUBJECTS: dict[str, dict[str, Any]] = {
     "heavyball:SplitOpt": {"keys": _adamw_keys, "per_parameter": False},
     "pytorch_optimizer:WSAM": {
@@ -79,8 +74,6 @@ SUBJECTS: dict[str, dict[str, Any]] = {
         "positional": "it disables the running statistics of batch norms in its second pass, and "
         "finds batch norms only in a whole model, which B does not give it",
     },
-    "pytorch_optimizer:DistributedMuon": _NEEDS_PROCESS_GROUP,
-    "pytorch_optimizer:DeMo": _NEEDS_PROCESS_GROUP,
 }
 """Target -> the fields of its Subject that discovery cannot find."""
 

@@ -130,6 +130,12 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         if each.status == "expected"
     }
     yield from (f"known: {name}: {id}: {message}" for (name, id), message in expected.items())
+    not_tried: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for reason in row.facts.get("not-tried", ()):
+            not_tried.setdefault((row.device, reason), []).append(row.name.rpartition(":")[2])
+    for (device, reason), names in not_tried.items():
+        yield one_line(f"not tried on {device}: {', '.join(names)}: {reason}")
     unusable: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.status == "unusable":
@@ -137,6 +143,9 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
             unusable.setdefault((row.device, reason[:110]), []).append(row.name.rpartition(":")[2])
     for (device, reason), names in unusable.items():
         yield f"not judged on {device}: {', '.join(names)}: {reason}"
+    targets = [row.target for row in rows if row.status == "unusable" and row.device != "meta"]
+    if targets:
+        yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
 
 
 def _files(row: InvariantRow | SubjectRow) -> Iterable[str]:

@@ -16,9 +16,11 @@ from frostproof.spec.casefile import load_case
 from frostproof.spec.ids import IDS
 
 ParameterKind = Literal["any", "up-to-2d", "matrices", "sparse"]
-Takes = Literal["parameters", "named-parameters", "model", "optimizer", "two-lists"]
-Closure = Literal["never", "optional", "required", "after-backward"]
-Backward = Literal["plain", "create-graph", "fused"]
+Takes = Literal[
+    "parameters", "parameter-list", "named-parameters", "model", "optimizer", "two-lists"
+]
+Closure = Literal["never", "optional", "required", "with-arguments", "after-backward", "loss-alone"]
+Backward = Literal["plain", "create-graph", "fused", "in-step"]
 Ability = Literal[
     "SaveLoad",
     "SetLr",
@@ -62,13 +64,18 @@ class Subject:
     takes: Takes = "parameters"
     """The factory's first argument:
 
-    - `parameters`: a list of parameters or of parameter groups;
+    - `parameters`: an iterable of parameters, or a list of parameter groups;
+    - `parameter-list`: a list of parameters, and nothing else;
     - `named-parameters`: the same with (name, parameter) pairs;
     - `model`: a module that has only the parameters that the optimizer is to own;
     - `optimizer`: an optimizer of these parameters, built by `base`;
     - `two-lists`: two arguments, a list of the matrices and one of all other parameters. Either
-      may be empty.
+      may be empty. `lists` names them.
     """
+
+    lists: tuple[str, str] | tuple[()] = ()
+    """For `takes="two-lists"`: the names of the two arguments, that of the matrices first. Without
+    them, the two are the first arguments."""
 
     base: Callable[..., Any] | None = None
     """For `takes="optimizer"` only: builds the wrapped optimizer from a list of parameters or
@@ -87,13 +94,16 @@ class Subject:
     alternatives."""
 
     closure: Closure = "optional"
-    """Whether step() takes a closure. `after-backward`: it needs one, and gradients from an
-    earlier backward pass too, as SAM does."""
+    """Whether step() takes a closure. `with-arguments`: it needs one, and calls it with arguments;
+    `backward=False`, or False as the first, asks for the loss alone. `after-backward`: it needs
+    one, and gradients from an earlier backward pass too, as SAM does. `loss-alone`: the same, but
+    the closure must leave the gradients as they are."""
 
     backward: Backward = "plain"
     """How gradients are computed: by `loss.backward()`; by `loss.backward(create_graph=True)`; or
-    by the optimizer itself, whose `fused_backward(loss)`, or `fused_backward(loss, lr=...)`,
-    replaces backward and step."""
+    by the optimizer itself. `fused`: its `fused_backward(loss)`, or `fused_backward(loss, lr=...)`,
+    replaces backward and step. `in-step`: its step(closure) calls backward, and the closure
+    computes the loss alone."""
 
     parameters: ParameterKind = "any"
     """Which parameters it can train: any, those of at most 2 dimensions, those of exactly 2, or
@@ -118,6 +128,9 @@ class Subject:
 
     unable: tuple[Ability, ...] = ()
     """What it cannot do even with nothing frozen. No program then asks for it."""
+
+    not_tried: tuple[str, ...] = ()
+    """What the probe saw fail with nothing frozen, and the reasons, for people: a line for each."""
 
     dtypes: tuple[DType, ...] = ("float32", "float64", "bfloat16")
     """Parameter dtypes that it can step, the simplest first."""
@@ -171,8 +184,12 @@ class Subject:
             )
         if (self.takes == "optimizer") != (self.base is not None):
             yield "takes='optimizer' and base belong together: give both or neither"
+        if self.takes == "parameter-list" and self.groups:
+            yield "takes='parameter-list' has no groups: give groups=False"
         if self.takes == "two-lists" and (self.groups or self.per_parameter):
             yield "takes='two-lists' has no groups: give groups=False and per_parameter=False"
+        if self.lists and (self.takes != "two-lists" or len(self.lists) != 2):
+            yield f"lists is {self.lists!r}: give two names, and takes='two-lists'"
         if self.patience < 1:
             yield f"patience is {self.patience!r}: give a number of steps of at least 1"
         yield from expected_failure_faults(self.expected_failures)
@@ -195,7 +212,17 @@ class Subject:
     @property
     def needs_closure(self) -> bool:
         """Whether every step goes through a closure."""
-        return self.closure in ("required", "after-backward")
+        return self.closure not in ("never", "optional")
+
+    @property
+    def closure_gives_loss_alone(self) -> bool:
+        """Whether the closure computes no gradients."""
+        return self.backward == "in-step" or self.closure == "loss-alone"
+
+    @property
+    def runs_backward(self) -> bool:
+        """Whether the optimizer runs the backward pass, so that no one else sees the gradients."""
+        return self.backward in ("fused", "in-step")
 
     @property
     def name(self) -> str:

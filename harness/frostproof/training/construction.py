@@ -76,7 +76,11 @@ class Construction(Hooks):
         if self.subject.takes == "two-lists":
             matrices = [i for i in owned if len(self.case.parameters[i].shape) == 2]
             others = [i for i in owned if i not in matrices]
-            return f"{self.list_of(matrices)}, {self.list_of(others)}"
+            lists = self.list_of(matrices), self.list_of(others)
+            named = zip(self.subject.lists, lists, strict=bool(self.subject.lists))
+            return ", ".join(f"{name}={each}" for name, each in named) or ", ".join(lists)
+        if self.subject.takes == "parameter-list":
+            return self.list_of(self.approach.arranged(owned))
         if len(self.layout) == len(self.case.groups) == 1 and not self.keyed:
             return self._listed(owned)
         groups = [self._group(number, self.members(i)) for i, (number, _) in enumerate(self.layout)]

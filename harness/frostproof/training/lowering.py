@@ -108,16 +108,17 @@ class Lowering(Checkpoints):
         ]
 
     def _backward_under_no_grad(self) -> list[Statement]:
-        closure = "lambda: loss" if self.subject.needs_closure else ""
+        takes = " *given, **named" if self.subject.closure == "with-arguments" else ""
+        closure = f"lambda{takes}: loss" if self.subject.needs_closure else ""
         steps: list[Statement] = [At("step"), f"optimizer.step({closure})"]
         return [
             *self.clear(True),
             At("cleared"),
             block("with torch.no_grad():", *self.forward(False)),
             At("backward", "loss"),
-            block("if loss.requires_grad:", self.backward("loss")),
+            *self.guarded_backward("loss"),
             At("handed"),
-            *(steps if self.stepping and not self.fused else []),
+            *(steps if self.stepping and not self.runs_backward else []),
         ]
 
     def _schedule(self, event: program.Schedule) -> list[Statement]:

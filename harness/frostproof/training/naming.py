@@ -129,6 +129,7 @@ TAKEN = frozenset(
             "group",
             "error",
             "aside",
+            "given",
             "named",
             "outputs",
             "checkpoint",

@@ -69,6 +69,11 @@ class Groups:
         return self.subject.backward == "fused" and self.stepping
 
     @property
+    def runs_backward(self) -> bool:
+        """Whether there is an optimizer that runs the backward pass itself."""
+        return self.subject.runs_backward and self.stepping
+
+    @property
     def keyed(self) -> bool:
         """Whether the members of one group may need groups with different options."""
         return self.subject.keys is not None or bool(self.approach.options(True))

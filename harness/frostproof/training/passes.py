@@ -19,6 +19,11 @@ MATH = "torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH)"
 """A kernel of attention that can be differentiated twice, unlike the fused ones."""
 
 
+def _divided(event: Step) -> str:
+    """What the loss of one pass is divided by, as an operation."""
+    return f" / {event.micro_batches}" if event.micro_batches > 1 else ""
+
+
 class Passes(Construction):
     """Trains: the passes and steps of a network on one device."""
 
@@ -38,13 +43,9 @@ class Passes(Construction):
         kept = "kept = " if self.calls("end") else ""
         begin = self.hook("begin", sorted(self.frozen), kept=kept)
         if self.stepping and event.closure:
-            first = self._compute(event) if self.subject.closure == "after-backward" else []
-            loss = "total" if event.micro_batches > 1 else "loss"
-            body = (At("called"), *self._compute(event), At("returning", loss), f"return {loss}")
-            called = [*first, block("def closure():", *body), At("step")]
-            called += ["returned = optimizer.step(closure)", At("returned", "returned")]
+            called = self._step_with_closure(event)
         else:
-            called = self._compute(event)
+            called = [*self._clear(event), *self._compute(event)]
             if not self.stepping:
                 # Nothing told the scaler whether the scale was too large.
                 self.scaler = self.scaler and not event.scaled
@@ -54,9 +55,41 @@ class Passes(Construction):
             return [*begin, *called]
         return [*begin, *called, f"end({self.frozen_list}, {'kept' if begin else None})"]
 
+    def _step_with_closure(self, event: Step) -> list[Statement]:
+        """The closure, what comes before it, and the step."""
+        closure, loss = self.subject.closure, "total" if event.micro_batches > 1 else "loss"
+        returns: list[Statement] = [At("returning", loss), f"return {loss}"]
+        head, first = "def closure():", list[Statement]()
+        body: list[Statement] = [At("called"), *self._clear(event), *self._compute(event)]
+        if closure == "with-arguments":
+            head, wanted = "def closure(*given, **named):", "given[0] if given else True"
+            alone = block(
+                f'if named.get("backward", {wanted}) is False:', *self._loss_alone(event), *returns
+            )
+            body.insert(0, alone)
+        elif closure == "after-backward":
+            first = [*self._clear(event), *self._compute(event)]
+        elif closure == "loss-alone":
+            first, body = body[1:], [At("called"), *self._loss_alone(event)]
+        elif self.runs_backward:
+            first = self._clear(event)
+            body = [At("called"), *self._compute(event)]
+        step: Statement = At("step")
+        called = [block(head, *body, *returns), step, "returned = optimizer.step(closure)"]
+        return [*first, *called, At("returned", "returned")]
+
+    def _loss_alone(self, event: Step) -> list[Statement]:
+        found = self.forward(event.amp != "none", _divided(event))
+        if event.micro_batches == 1:
+            return found
+        return ["total = 0", block("for x, y in batches:", *found, "total += loss.detach()")]
+
+    def _clear(self, event: Step) -> list[Statement]:
+        return [*self.clear(event.set_to_none, event.zeroed_by), At("cleared")]
+
     def _compute(self, event: Step) -> list[Statement]:
-        """Clear and compute gradients, as a closure does."""
-        found = [*self.clear(event.set_to_none, event.zeroed_by), At("cleared")]
+        """The passes of a step, as a closure makes them."""
+        found: list[Statement] = []
         count = event.micro_batches
         if count == 1:
             found += self._pass(event)
@@ -71,8 +104,8 @@ class Passes(Construction):
                     found += self._pass(event, last=number == count - 1)
             else:
                 found.append(block("for x, y in batches:", *self._pass(event)))
-        # A fused pass has used its gradients up.
-        return found if self.fused else [*found, *self._after_backward(event)]
+        # An optimizer that runs backward itself uses its gradients up.
+        return found if self.runs_backward else [*found, *self._after_backward(event)]
 
     def _after_backward(self, event: Step) -> list[Statement]:
         found = [At("gradients"), *self.hook("after_backward", sorted(self.frozen))]
@@ -90,7 +123,7 @@ class Passes(Construction):
 
     def _pass(self, event: Step, *, last: bool = True) -> list[Statement]:
         """One forward and backward pass."""
-        divided = f" / {event.micro_batches}" if event.micro_batches > 1 else ""
+        divided = _divided(event)
         found = self.forward(event.amp != "none", divided)
         # A closure's loss has no graph where the optimizer disables gradients. That breaks
         # closure-is-honoured, and is not a crash.
@@ -110,10 +143,18 @@ class Passes(Construction):
         if not differentiable and event.scaled:
             found.append(f"scaled = {loss}")
             loss = "scaled"
-        backward = self.backward(loss)
-        found.append(backward if differentiable else block(f"if {loss}.requires_grad:", backward))
-        found += [] if self.fused else [At("pass")]
+        found += [self.backward(loss)] if differentiable else self.guarded_backward(loss)
+        if self.runs_backward and not (self.fused or self._surely_has_graph()):
+            # With everything frozen, step() would raise torch's error.
+            found.append(block("if not loss.requires_grad:", "loss.requires_grad_()"))
+        found += [] if self.runs_backward else [At("pass")]
         return [*found, "total += loss.detach()"] if divided and event.closure else found
+
+    def guarded_backward(self, loss: str) -> list[Statement]:
+        """The backward pass, if the loss has a graph; nothing if step() runs it."""
+        if self.runs_backward and not self.fused:
+            return []
+        return [block(f"if {loss}.requires_grad:", self.backward(loss))]
 
     def backward(self, loss: str) -> str:
         if self.fused:

@@ -311,6 +311,11 @@ class Recorder:
 
     def at_returned(self, value: Any) -> None:
         self.closure.returned = bits(value) if isinstance(value, Tensor) else value
+        if self.training.subject.backward == "in-step":
+            self.observation.optimizer_called = True
+            grads = gradient_bits(self.parameters)
+            if any(grad is not None for grad in grads):  # if none is left, step() cleared them
+                self.observation.grads_at_step = grads
 
     def at_refused(self, error: Exception) -> None:
         self.observation.scaler_error = str(error)

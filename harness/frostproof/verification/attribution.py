@@ -22,6 +22,7 @@ from frostproof.invariants.assertions import RAISES
 from frostproof.invariants.invariant import Breach, Invariant, ShownBreach
 from frostproof.invariants.movement import moves
 from frostproof.invariants.registry import BY_ID, INVARIANTS
+from frostproof.optimizers.nothing_frozen import refuses_empty_list
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
 from frostproof.spec.program import Freeze, Step, Thaw
@@ -31,10 +32,8 @@ from frostproof.training.observation import Trial
 from frostproof.trial.lockstep import Outcome, run_trial
 
 NUDGES = 16
-"""Number of random changes of the gradients' last digits.
-
-Each shows with a chance of about 1/3 that the optimizer amplifies rounding.
-"""
+"""Number of random changes of the gradients' last digits, each of which shows with a chance of
+about 1/3 that the optimizer amplifies rounding."""
 
 REPEATS, MATCHES = BY_ID["repeats-itself"], BY_ID["trainable-updates-match"]
 
@@ -108,12 +107,8 @@ class Reruns:
         """Whether forward and backward differ from run to run without an optimizer."""
         if self.subject.factory is None:
             return is_accelerator(self.device)
-        return (
-            REPEATS
-            in run_trial(
-                self.case.control(), AUTOGRAD, self.device, (REPEATS,), Approaches()
-            ).violated
-        )
+        plain = run_trial(self.case.control(), AUTOGRAD, self.device, (REPEATS,), Approaches())
+        return REPEATS in plain.violated
 
     @cached_property
     def depends_on_grouping(self) -> bool:
@@ -239,6 +234,12 @@ def _overflowed(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> boo
     return not all(finite(gradient, reruns.case.dtype) for gradient in gradients)
 
 
+def _raises_too(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
+    empty = shown.crash.phase in ("build", "regroup") and reruns.subject.takes == "two-lists"
+    raises = reruns.control.trial.crash is not None
+    return raises or (empty and refuses_empty_list(reruns.subject, reruns.device))
+
+
 def _rounds(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
     return reruns.subject.rounding is None and invariant not in reruns.rounded.violated
 
@@ -266,7 +267,7 @@ EXPLANATIONS = (
         "raises-without-freezing",
         "The optimizer also raises with nothing frozen and no gradient dropped.",
         lambda invariant, shown, subject: shown.breach.kind.raises and invariant.freezing,
-        lambda reruns, invariant, shown: reruns.control.trial.crash is not None,
+        _raises_too,
     ),
     Explanation(
         "refuses-unlike-rates",

@@ -47,6 +47,7 @@ def usage(subject: Subject) -> str:
     """How the optimizer is used, as the probe found, in one line."""
     parts = [
         f"takes {subject.takes}" + ("" if subject.keys is None else " with keys of their own"),
+        *([f"given {_given(subject)}"] if subject.arguments else []),
         f"closure {subject.closure}",
         *([f"backward {subject.backward}"] if subject.backward != "plain" else []),
         f"trains {subject.parameters}",
@@ -59,6 +60,11 @@ def usage(subject: Subject) -> str:
         f"draws {_drawn_names(subject)}",
     ]
     return "; ".join(parts)
+
+
+def _given(subject: Subject) -> str:
+    named = ((name, getattr(value, "__name__", value)) for name, value in subject.arguments.items())
+    return ", ".join(f"{name}={value}" for name, value in named)
 
 
 def _drawn_names(subject: Subject) -> str:
@@ -188,14 +194,8 @@ def _row_of(verification: Verification, invariant: Invariant) -> InvariantRow | 
 
 
 def _add_order_hint(verification: Verification, row: InvariantRow) -> InvariantRow:
-    """Add the hint to a violation that the order of the parameters may have caused."""
-    compares = any(invariant.id == row.id and invariant.compares for invariant in INVARIANTS)
-    if (
-        verification.depends_on_order
-        and row.status == "violated"
-        and row.violated
-        and (compares or row.severity == "crash")
-    ):
+    """Add the hint to a violation that the order of the parameters causes."""
+    if row.status == "violated" and row.violated and verification.tallies[row.id].by_order:
         row.message = f"{row.message}; {ORDER_HINT}"
     return row
 
@@ -242,6 +242,8 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
         facts["partings"] = dict(sorted(verification.divergence_counts.items()))
     if subject.unable:
         facts["unable"] = list(subject.unable)
+    if subject.not_tried:
+        facts["not-tried"] = list(subject.not_tried)
     if verification.cut_short_reason:
         facts["cut-short"] = verification.cut_short_reason
     if verification.rejected_cases:

@@ -24,6 +24,7 @@ from frostproof.training.bits import has_nan, nans_alike
 from frostproof.training.observation import Trial
 from frostproof.trial.lockstep import Outcome, run_trial
 from frostproof.verification.attribution import Reruns, attribute
+from frostproof.verification.order import is_gone_in_order
 
 
 @dataclass(slots=True)
@@ -50,6 +51,9 @@ class Tally:
 
     shown: ShownBreach | None = None
     """The trial and the breach of that case."""
+
+    by_order: bool = False
+    """Whether that case holds where A and B have their parameters in the same places."""
 
 
 @dataclass(eq=False, repr=False)
@@ -231,7 +235,7 @@ class Verification:
         if self.only_invariant == "repeats-itself" and "again" not in case.extras:
             case = case.replaced(extras=(*case.extras, "again"))
         outcome = self._run(case, muted)
-        fresh = _unmuted(outcome, muted)
+        fresh, by_order = _unmuted(outcome, muted), list[Invariant]()
         known = [invariant for invariant in outcome.violated if invariant.id in muted]
         if fresh or outcome.trial.crash is not None:
             nan = _nan_in(outcome.trial)
@@ -242,6 +246,7 @@ class Verification:
                 reruns = Reruns(outcome, self.subject, self.indexed_device, self.approaches, muted)
                 fresh, explained = attribute(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
+            by_order = [each for each in fresh if self._is_due_to_order(each, case, reruns)]
             crash = outcome.trial.crash
             if crash is not None and not fresh and not known:
                 self.rejected_cases += 1
@@ -253,7 +258,16 @@ class Verification:
         # Their own search explains known violations and keeps their cases.
         for invariant in known:
             self.tallies[invariant.id].violated += 1
-        return self._count_violations(case, fresh)
+        return self._count_violations(case, fresh, by_order)
+
+    def _is_due_to_order(self, invariant: Invariant, case: Case, reruns: Reruns) -> bool:
+        """Whether the violation of a smallest case is gone in another order of the parameters."""
+        kept = self.tallies[invariant.id].case if invariant.id in self.tallies else None
+        return (
+            self.depends_on_order
+            and (kept is None or case.size <= kept.size)
+            and is_gone_in_order(reruns, invariant)
+        )
 
     def _count_explained(
         self,
@@ -276,9 +290,15 @@ class Verification:
             self.moves_on_zero_grad = bool(self.moves_on_zero_grad) or trial.moved_on_zero_grad
 
     def _count_violations(
-        self, case: Case, fresh: Mapping[Invariant, ShownBreach]
+        self,
+        case: Case,
+        fresh: Mapping[Invariant, ShownBreach],
+        by_order: Collection[Invariant],
     ) -> Mapping[Invariant, str]:
-        """Count them, keep the case if it is the smallest, and return their messages in order."""
+        """Count them, keep the case if it is the smallest, and return their messages in order.
+
+        `by_order`: those that the order of the parameters causes.
+        """
         messages: dict[Invariant, str] = {}
         for invariant in (each for each in self.invariants if each in fresh):
             shown, tally = fresh[invariant], self.tallies[invariant.id]
@@ -287,6 +307,7 @@ class Verification:
             tally.crashed = tally.crashed or shown.breach.kind.raises
             if tally.case is None or case.size <= tally.case.size:
                 tally.case, tally.message, tally.shown = case, shown.message, shown
+                tally.by_order = invariant in by_order
         return messages
 
     def _run(self, case: Case, muted: Collection[str] = ()) -> Outcome:

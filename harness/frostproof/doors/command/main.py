@@ -11,6 +11,7 @@ from frostproof.doors.command.atlas import atlas_command
 from frostproof.doors.command.check import check_command
 from frostproof.doors.command.claims import claims_command
 from frostproof.doors.command.cost import cost_command
+from frostproof.doors.command.explain import explain_command
 from frostproof.doors.command.listing import list_command
 from frostproof.doors.command.replay import replay_files_command
 from frostproof.doors.command.report import report_command
@@ -39,6 +40,7 @@ class OneLineErrors(click.Group):
     cls=OneLineErrors,
     commands=[
         check_command,
+        explain_command,
         replay_files_command,
         report_command,
         atlas_command,

@@ -34,8 +34,8 @@ class Controller:
         self.config, self.run, self.gatherer = config, run, gatherer
         self.started = time.perf_counter()
         self.files = ResultFiles(run, gatherer.warn)
-        if asks_for_us(config):
-            _check_usage(config, run)
+        self.not_run = _check_usage(config, run) if asks_for_us(config) else []
+        """A line for each target of which there is nothing to run."""
         self.seed = _seed(config, run)
         self.devices: list[str] = []
         """The devices of our items; empty if the session has none."""
@@ -147,6 +147,8 @@ class Controller:
         return not judged or not asked <= judged
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self.not_run:
+            terminalreporter.write_line(f"frostproof: {line}")
         if self.results is None or not self.results.subjects:
             return
         from frostproof.report.terminal import explained_lines, results_table
@@ -187,11 +189,14 @@ def _seed(config: pytest.Config, run: RunOptions) -> int:
     return random.SystemRandom().randrange(1 << 32) if run.seed is None else run.seed
 
 
-def _check_usage(config: pytest.Config, run: RunOptions) -> None:
-    """Look at the targets and devices before anything is run. Raises UsageError."""
+def _check_usage(config: pytest.Config, run: RunOptions) -> list[str]:
+    """Look at the targets and devices before anything is run. Raises UsageError.
+
+    Returns a line for each target of which there is nothing to run.
+    """
     make_targets_importable(config)
     with quiet():
         from frostproof.doors.pytest_plugin import example_database, suite
 
         example_database.check_layers(run.databases)
-        suite.check_usage(run)
+        return suite.check_usage(run)

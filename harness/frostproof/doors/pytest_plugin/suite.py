@@ -13,7 +13,7 @@ import pytest
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.errors import ViolationError
 from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES
-from frostproof.optimizers.targets import exists_on, resolve, torch_optimizers
+from frostproof.optimizers.targets import exists_on, nothing_to_run, resolve, torch_optimizers
 from frostproof.process.allocator import can_fill_kernel_memory
 from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
@@ -38,10 +38,13 @@ def optimizers(run: RunOptions) -> Iterator[Verification]:
                 yield from _verifications(subject, device, run)
 
 
-def check_usage(run: RunOptions) -> None:
-    """Raise UsageError if a device is absent or a target is not an optimizer."""
-    select_devices(run.devices)
-    resolve(run.optimizers)
+def check_usage(run: RunOptions) -> list[str]:
+    """Return a line for each target of which nothing is run on the devices.
+
+    Raises UsageError if a device is absent or a target is not an optimizer.
+    """
+    devices = select_devices(run.devices)
+    return nothing_to_run(resolve(run.optimizers), devices)
 
 
 @cache
