@@ -54,11 +54,12 @@ from frostproof.verification.verification import Verification
 from tests.helpers.broken import ChoosesAmongFour, DecaysEverything, ReadsMissingGradient, Sound
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.protocols import PROTOCOLS
 from tests.helpers.script_runs import corrected, lay_out, run_here
 from tests.helpers.search import search
 
-PLANTED = [*BUGS, *PROGRAM_BUGS]
+PLANTED = [*BUGS, *PROGRAM_BUGS, *RARE_BUGS]
 
 
 def planted(bug: Planted) -> str:

@@ -17,6 +17,7 @@ from frostproof.spec import layers
 from frostproof.spec.case import Case
 from frostproof.spec.layers import Checkpointed, Layer, Linear, ReLU, Residual, Sequential
 from frostproof.spec.program import (
+    AddFrozen,
     Clip,
     Eval,
     Freeze,
@@ -174,6 +175,7 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
             0.10,
             lambda case: any(isinstance(e, Step) and mask_changes(e) for e in case.program),
         ),
+        ("added while frozen", 0.05, lambda case: case.has(AddFrozen)),
         ("a checkpoint", 0.20, lambda case: case.has(SaveLoad)),
         ("a learning rate that changes", 0.10, lambda case: case.has(SetLr, Schedule)),
         ("a mode that changes", 0.10, lambda case: case.has(Train, Eval)),

@@ -11,7 +11,6 @@ from torch import nn
 
 from frostproof.approaches.approach import Parameters, RequiresGrad
 from tests.helpers.broken import Sound
-from tests.helpers.broken_periods import PullsEveryFifth, PullsEverySixth, PullsEveryTenth
 from tests.helpers.broken_programs import (
     AveragesOverPasses,
     ClearsWhatRequiredGradAtFirst,
@@ -83,9 +82,6 @@ PROGRAM_BUGS = (
     Planted("freeze-midway-holds", CountsWhatIsFrozen, smallest=(1, 2)),
     Planted("freeze-midway-holds", CoolsMomentum, smallest=(1, 2)),
     Planted("freeze-midway-holds", PullsToSlowWeights, HARD, smallest=(1, 2)),
-    Planted("freeze-midway-holds", PullsEveryFifth, HARD, smallest=(1, 5)),
-    Planted("freeze-midway-holds", PullsEverySixth, HARD, smallest=(1, 6)),
-    Planted("freeze-midway-holds", PullsEveryTenth, HARD, smallest=(1, 10)),
     Planted("gradless-step-is-noop", StateByRank, smallest=(1, 2)),
     Planted("freeze-midway-holds", StateByPosition, HARD, smallest=(1, 2)),
     Planted("gradless-step-is-noop", MovesAtRefreezing, HARD, smallest=(1, 4)),

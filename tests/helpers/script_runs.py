@@ -16,7 +16,7 @@ import torch
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.counterexamples.execution import Execution, verdict
 from frostproof.process.fence import fenced
-from tests.helpers import broken, broken_periods, broken_programs, protocols
+from tests.helpers import broken, broken_programs, broken_rarely, protocols
 from tests.helpers.broken import Sound
 from tests.helpers.crossed import classes
 from tests.helpers.protocols import Plain
@@ -24,7 +24,7 @@ from tests.helpers.protocols import Plain
 MODULES = {
     "broken": broken,
     "broken_programs": broken_programs,
-    "broken_periods": broken_periods,
+    "broken_rarely": broken_rarely,
 }
 
 CORRECT = {
@@ -46,7 +46,7 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
         # B only leaves frozen parameters out of the optimizer.
         correct["freeze"] = "def freeze(model, frozen):\n    pass\n"
     heavy = "HeavyInBothModes" if "optimizer.train()" in script else "Heavy"
-    twins = {"broken": "Sound", "broken_programs": heavy, "broken_periods": "Heavy"}
+    twins = {"broken": "Sound", "broken_programs": heavy, "broken_rarely": "Heavy"}
     for module, twin in twins.items():
         script = re.sub(
             rf"^from tests\.helpers\.{module} import (\w+)$",

@@ -29,6 +29,7 @@ from frostproof.spec.layers import (
     TiedLinear,
 )
 from frostproof.spec.program import (
+    AddFrozen,
     AnyEvent,
     BackwardUnderNoGrad,
     Clip,
@@ -161,6 +162,9 @@ EVERYTHING: tuple[AnyEvent, ...] = (
     Step(),
     Thaw((*FIRST, *LAST)),
     Eval(),
+    Step(),
+    Freeze(LAST),
+    AddFrozen(LAST),
     Step(),
     ZeroGrad(),
     BackwardUnderNoGrad(),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostproof.spec.case import Case, Extra, Role
-from frostproof.spec.program import SaveLoad
+from frostproof.spec.program import AddFrozen, SaveLoad
 from frostproof.spec.subject import Subject
 
 Parameters = Sequence[nn.Parameter]
@@ -213,7 +213,7 @@ class Approaches:
 
         The role `again` is A once more, to see whether it repeats itself. `resumed` and `resumed-b`
         are A and B, and go on from every checkpoint. `gradual` is there where the program thaws a
-        parameter that was frozen from the start.
+        parameter that was frozen from the start, or adds one that stays frozen.
         """
         roles: dict[Role, Approach] = {"a": self.a, "b": self.b}
         extras: dict[Extra, Approach] = {
@@ -223,7 +223,7 @@ class Approaches:
         }
         extras["again"] = self.a
         roles |= {role: extras[role] for role in extras if role in case.extras}
-        if not {*case.initially_frozen}.isdisjoint(case.thawed):
+        if case.has(AddFrozen) or not {*case.initially_frozen}.isdisjoint(case.thawed):
             roles["gradual"] = self.gradual
         if case.has(SaveLoad):
             roles |= {"resumed": self.a, "resumed-b": self.b}

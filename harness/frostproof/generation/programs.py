@@ -14,6 +14,7 @@ import msgspec
 from frostproof.generation import masks
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.program import (
+    AddFrozen,
     AnyEvent,
     BackwardUnderNoGrad,
     Clip,
@@ -122,6 +123,11 @@ def _thawing(within: Within = "") -> Draft:
     return draft
 
 
+def _adding(gene: int, now: Drafting) -> Program:
+    names = now.names(True, gene)
+    return (AddFrozen(names) if names else Step(),)
+
+
 def _place_in_step(event: Freeze | Thaw, within: Within) -> AnyEvent:
     """The event alone, or inside a step, after its forward or backward pass."""
     if within == "forward":
@@ -139,7 +145,7 @@ def _freezing_before_run(gene: int, now: Drafting) -> Program:
 
 
 MENU: tuple[Draft, ...] = (
-    *[_among((Step(),))] * 19,
+    *[_among((Step(),))] * 15,
     *[_freezing()] * 15,
     *[_thawing()] * 15,
     *[_among(STEPS)] * 38,
@@ -155,6 +161,7 @@ MENU: tuple[Draft, ...] = (
     *[_among((SaveLoad(),))] * 10,
     *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 5,
     *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 5,
+    *[_adding] * 4,
     *[_freezing_before_run] * 4,
 )
 """The events, weighted by repetition; there are at most EVENT_GENES."""

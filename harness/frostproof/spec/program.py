@@ -38,6 +38,15 @@ class Thaw(Event, frozen=True):
     names: Names
 
 
+class AddFrozen(Event, frozen=True):
+    """An optimizer without the named parameters, which are frozen, gets them in a new group.
+
+    Approaches do this that thaw parameters in the optimizer; for the others nothing happens.
+    """
+
+    names: Names
+
+
 class Clip(Event, frozen=True):
     """Gradients are clipped."""
 
@@ -139,6 +148,7 @@ AnyEvent = (
     Step
     | Freeze
     | Thaw
+    | AddFrozen
     | ZeroGrad
     | BackwardUnderNoGrad
     | SaveLoad

@@ -72,6 +72,8 @@ class Lowering(Checkpoints):
                 found = [*self.switch("train"), *self.step(event)]
             case program.Freeze() | program.Thaw():
                 found = [*self.switch("train"), *self.change(event)]
+            case program.AddFrozen():
+                found = [*self.switch("train"), *self.add_frozen(event)]
             case program.ZeroGrad():
                 found = self._zero_grad(event)
             case program.BackwardUnderNoGrad():

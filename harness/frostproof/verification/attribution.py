@@ -24,7 +24,7 @@ from frostproof.invariants.movement import moves
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
-from frostproof.spec.program import Freeze, Step, Thaw
+from frostproof.spec.program import AddFrozen, Freeze, Step, Thaw
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.training.bits import finite
 from frostproof.training.observation import Trial
@@ -191,6 +191,8 @@ class Reruns:
             return "checkpoint-resumes"
         if crash.index < 0:
             return "gradless-step-is-noop"
+        if isinstance(self.case.program[crash.index], AddFrozen):
+            return "group-added-trains"
         so_far = self.case.replaced(program=self.case.program[: crash.index + 1])
         owns_all = crash.role in ("a", "again")
         undropped = so_far.without_drops()
