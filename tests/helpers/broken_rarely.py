@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tests.helpers.broken import Sound
 from tests.helpers.broken_programs import Heavy
 
 # At every n-th step
@@ -91,3 +93,44 @@ class DecaysWhatWasAddedFrozen(LooksAtWhatIsAdded):
         for parameter in self.added_frozen:
             if parameter.grad is None:
                 parameter.mul_(0.9)
+
+
+# In an order that hangs on addresses
+
+
+class DrawsInOrderOfSet(Sound):
+    """Draws noise for each parameter, in the order in which a set has them."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if position == 0:
+            for each in {each for each in group["params"] if each.grad is not None}:
+                self.update(group, each, each.grad, scale=1 + float(torch.rand(())))
+
+
+class ScalesLastOfSet(Sound):
+    """Takes for the output layer what a set has last."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if position == 0:
+            *others, last = {*group["params"]}
+            for each in others:
+                super().visit(index, group, 0, each)
+            if last.grad is not None:
+                self.update(group, last, last.grad, scale=2.0)
+
+
+class SumsInOrderOfSet(Sound):
+    """Scales by a norm that is summed up in the order in which a set has the gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = self.evaluate(closure) if closure is not None else None
+        owned = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        total = torch.zeros(())
+        for each in {*owned}:
+            total = total + each.grad.float().square().sum()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.update(group, parameter, parameter.grad, scale=float(1 / (1 + total)))
+        return loss

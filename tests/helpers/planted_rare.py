@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from tests.helpers.broken_rarely import (
     DecaysWhatWasAddedFrozen,
+    DrawsInOrderOfSet,
     NeverTrainsWhatWasAddedFrozen,
     PullsEveryFifth,
     PullsEverySixth,
     PullsEveryTenth,
+    ScalesLastOfSet,
     ScalesWhatIsAddedFrozen,
+    SumsInOrderOfSet,
     ThawsWhatWasAddedFrozen,
 )
 from tests.helpers.planted import HARD, Planted
@@ -21,5 +24,8 @@ RARE_BUGS = (
     Planted("frozen-weights-unchanged", DecaysWhatWasAddedFrozen, HARD, smallest=(1, 2)),
     Planted("flags-untouched", ThawsWhatWasAddedFrozen, HARD, smallest=(1, 2)),
     Planted("thaw-resumes", NeverTrainsWhatWasAddedFrozen, HARD, smallest=(1, 2)),
+    Planted("repeats-itself", DrawsInOrderOfSet, HARD),
+    Planted("repeats-itself", ScalesLastOfSet, HARD),
+    Planted("repeats-itself", SumsInOrderOfSet, HARD),
 )
 """Each with the layers and events of the smallest case that shows it."""
