@@ -14,6 +14,15 @@ from tests.helpers.broken_rarely import (
     SumsInOrderOfSet,
     ThawsWhatWasAddedFrozen,
 )
+from tests.helpers.broken_together import (
+    BuffersByShape,
+    CachesRateByDtype,
+    CountOfFirst,
+    CountsEachGroup,
+    CountsWithAnyGradient,
+    DecaysFromThenOn,
+    ScalesFromFifth,
+)
 from tests.helpers.planted import HARD, Planted
 
 RARE_BUGS = (
@@ -27,5 +36,12 @@ RARE_BUGS = (
     Planted("repeats-itself", DrawsInOrderOfSet, HARD),
     Planted("repeats-itself", ScalesLastOfSet, HARD),
     Planted("repeats-itself", SumsInOrderOfSet, HARD),
+    Planted("trains-as-alone", CountsEachGroup, smallest=(1, 1)),
+    Planted("trains-as-alone", CachesRateByDtype, HARD, smallest=(1, 1)),
+    Planted("trains-as-alone", DecaysFromThenOn, HARD, smallest=(1, 1)),
+    Planted("trains-as-alone", BuffersByShape, smallest=(1, 1)),
+    Planted("trains-as-alone", CountsWithAnyGradient, HARD, smallest=(1, 3)),
+    Planted("trains-as-alone", CountOfFirst, HARD, smallest=(1, 3)),
+    Planted("trains-as-alone", ScalesFromFifth, smallest=(3, 1)),
 )
 """Each with the layers and events of the smallest case that shows it."""

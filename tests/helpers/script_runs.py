@@ -16,7 +16,7 @@ import torch
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.counterexamples.execution import Execution, verdict
 from frostproof.process.fence import fenced
-from tests.helpers import broken, broken_programs, broken_rarely, protocols
+from tests.helpers import broken, broken_programs, broken_rarely, broken_together, protocols
 from tests.helpers.broken import Sound
 from tests.helpers.crossed import classes
 from tests.helpers.protocols import Plain
@@ -25,6 +25,7 @@ MODULES = {
     "broken": broken,
     "broken_programs": broken_programs,
     "broken_rarely": broken_rarely,
+    "broken_together": broken_together,
 }
 
 CORRECT = {
@@ -46,7 +47,7 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
         # B only leaves frozen parameters out of the optimizer.
         correct["freeze"] = "def freeze(model, frozen):\n    pass\n"
     heavy = "HeavyInBothModes" if "optimizer.train()" in script else "Heavy"
-    twins = {"broken": "Sound", "broken_programs": heavy, "broken_rarely": "Heavy"}
+    twins = {**dict.fromkeys(MODULES, "Heavy"), "broken": "Sound", "broken_programs": heavy}
     for module, twin in twins.items():
         script = re.sub(
             rf"^from tests\.helpers\.{module} import (\w+)$",

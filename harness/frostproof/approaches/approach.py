@@ -37,6 +37,9 @@ class Approach:
     adds_first: bool = False
     """Whether the optimizer receives thawed parameters while they are still frozen."""
 
+    alone: bool = False
+    """Whether each parameter has an optimizer of its own."""
+
     def unfit(self, case: Case, subject: Subject) -> str:
         """Why it cannot freeze the parameters of this case, or not with this optimizer; or ""."""
         return ""
@@ -112,6 +115,14 @@ class RequiresGrad(AllOwned):
     def thaw(self, thawed: Parameters) -> None:
         for p in thawed:
             p.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class RequiresGradAlone(RequiresGrad):
+    """A with an optimizer of its own for each parameter."""
+
+    name: str = "A-alone"
+    alone: bool = True
 
 
 @dataclass(frozen=True)
@@ -207,12 +218,14 @@ class Approaches:
     second: Approach = SubsetSecondOptimizer()
     rebuilt: Approach = SubsetRebuilt()
     gradual: Approach = GradualUnfreezing()
+    alone: Approach = RequiresGradAlone()
 
     def roles_for(self, case: Case) -> dict[Role, Approach]:
         """The approach of each role in a trial of this case.
 
         The role `again` is A once more, to see whether it repeats itself. `resumed` and `resumed-b`
-        are A and B, and go on from every checkpoint. `gradual` is there where the program thaws a
+        are A and B, and go on from every checkpoint. `alone` is A with an
+        optimizer for each parameter. `gradual` is there where the program thaws a
         parameter that was frozen from the start, or adds one that stays frozen.
         """
         roles: dict[Role, Approach] = {"a": self.a, "b": self.b}
@@ -220,6 +233,7 @@ class Approaches:
             "cleared": self.cleared,
             "second": self.second,
             "rebuilt": self.rebuilt,
+            "alone": self.alone,
         }
         extras["again"] = self.a
         roles |= {role: extras[role] for role in extras if role in case.extras}

@@ -44,13 +44,13 @@ EVENT_END = EVENT_GENES // 9
 CLIPS = tuple(Clip(by, over) for over in ("owned", "all") for by in ("norm", "value"))
 STEPS: tuple[Step, ...] = (
     *[Step(set_to_none=False)] * 2,
-    *[Step(closure=True)] * 4,
+    *[Step(closure=True)] * 6,
     *[Step(drop=drop) for drop in ("first", "last", "all")] * 2,
     *(Step(micro_batches=count) for count in (2, 3, 4)),
     *(Step(zeroed_by="model", set_to_none=to_none) for to_none in (True, False)),
     *(Step(after_backward=(clip,)) for clip in CLIPS),
     *[Step(amp="autocast")] * 2,
-    Step(amp="scaler"),
+    *[Step(amp="scaler")] * 2,
     *[Step(amp="overflow")] * 3,
     *(Step(drop=drop, set_to_none=False) for drop in ("first", "all")),
     *(
@@ -145,10 +145,10 @@ def _freezing_before_run(gene: int, now: Drafting) -> Program:
 
 
 MENU: tuple[Draft, ...] = (
-    *[_among((Step(),))] * 15,
+    *[_among((Step(),))] * 12,
     *[_freezing()] * 15,
     *[_thawing()] * 15,
-    *[_among(STEPS)] * 38,
+    *[_among(STEPS)] * 41,
     *[_freezing("left")] * 2,
     *[_freezing("zeros", "backward")] * 2,
     *[_freezing("none", "backward")] * 2,

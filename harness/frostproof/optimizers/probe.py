@@ -13,6 +13,7 @@ from functools import cache
 
 from frostproof.errors import UnusableError
 from frostproof.optimizers.candidates import as_built, candidates
+from frostproof.optimizers.coupling import coupling
 from frostproof.optimizers.measurements import (
     ABILITIES,
     BETWEEN_BACKWARD_AND_STEP,
@@ -50,14 +51,16 @@ def _probe(subject: Subject, device: str) -> Subject:
     several = found.groups and found.parameters != "sparse"
     found = replace(found, groups=several and not fault_of(found, device, first, groups=2))
     if device == "meta":
-        return replace(found, unable=tuple(ABILITIES))  # a dtype is only a label without values
+        # A dtype is only a label without values, and nothing can be told apart.
+        return replace(found, unable=tuple(ABILITIES), coupled="there are no values on meta")
     dtypes = tuple(
         dtype for dtype in found.dtypes if dtype == first or not fault_of(found, device, dtype)
     )
     found = replace(found, dtypes=dtypes)
     unable = (each for each in ABILITIES if each not in found.unable and lacks(found, device, each))
     found = replace(found, unable=(*found.unable, *unable))
-    return _probe_discovered(found, subject, device) if subject.discovered else found
+    found = _probe_discovered(found, subject, device) if subject.discovered else found
+    return replace(found, coupled=coupling(found, device))
 
 
 def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:

@@ -15,6 +15,8 @@ class Construction(Hooks):
 
     only = False
     """Whether the statements call `modules.only`."""
+    alone = False
+    """Whether the statements build an optimizer for each parameter."""
     group_added = False
     """Whether a group was added to the optimizer."""
     mode = ""
@@ -64,7 +66,11 @@ class Construction(Hooks):
         first = self._first_argument()
         if subject.base is not None:
             first = f"{self.naming.of(subject.base)}({first})"
-        call = f"optimizer = {factory}({', '.join((first, *self.naming.keywords(options)))})"
+        arguments = [first, *self.naming.keywords(options)]
+        if self.approach.alone:
+            self.alone = True
+            factory, arguments = "EachAlone", [factory, *arguments]
+        call = f"optimizer = {factory}({', '.join(arguments)})"
         self.mode = ""
         return [call, *self.switch("train", mark=False)]
 

@@ -34,6 +34,8 @@ class Plan(NamedTuple):
     """The hooks of the approach that they call as functions."""
     only: bool
     """Whether they call `modules.only`."""
+    alone: bool
+    """Whether they build `EachAlone` optimizers."""
 
 
 def lower(
@@ -50,7 +52,7 @@ def lower(
     lowering.device = device
     built = lowering.build()
     events = [lowering.event(i, event, resumes) for i, event in enumerate(case.program)]
-    return Plan(built, events, frozenset(lowering.own), lowering.only)
+    return Plan(built, events, frozenset(lowering.own), lowering.only, lowering.alone)
 
 
 def accumulates(case: Case) -> bool:
