@@ -24,7 +24,7 @@ from frostproof.invariants.movement import moves
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
-from frostproof.spec.program import AddFrozen, Freeze, Step, Thaw
+from frostproof.spec.program import AddFrozen, Freeze, Schedule, Step, Thaw
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.training.bits import finite
 from frostproof.training.observation import Trial
@@ -108,12 +108,8 @@ class Reruns:
         """Whether forward and backward differ from run to run without an optimizer."""
         if self.subject.factory is None:
             return is_accelerator(self.device)
-        return (
-            REPEATS
-            in run_trial(
-                self.case.control(), AUTOGRAD, self.device, (REPEATS,), Approaches()
-            ).violated
-        )
+        case, approaches = self.case.control(), Approaches()
+        return REPEATS in run_trial(case, AUTOGRAD, self.device, (REPEATS,), approaches).violated
 
     @cached_property
     def depends_on_grouping(self) -> bool:
@@ -146,7 +142,10 @@ class Reruns:
         groups = tuple(
             Group(members, (*options, ("lr", 0.1 / (1 + i)))) for i, members in enumerate(names)
         )
-        return self._control_of(self.case.replaced(groups=groups)).trial.crash is not None
+        # A scheduler may give all groups one rate again.
+        program = tuple(each for each in self.case.program if not isinstance(each, Schedule))
+        control = self._control_of(self.case.replaced(groups=groups, program=program))
+        return control.trial.crash is not None
 
     @cached_property
     def rounded(self) -> Outcome:
