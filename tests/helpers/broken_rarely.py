@@ -95,6 +95,25 @@ class DecaysWhatWasAddedFrozen(LooksAtWhatIsAdded):
                 parameter.mul_(0.9)
 
 
+# Weights that are loaded after the optimizer was built
+
+
+class PutsFirstBiasesBack(Sound):
+    """Gives a bias that never had a gradient the values that it had in the constructor."""
+
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
+        super().__init__(params, lr, momentum)
+        groups = self.param_groups
+        self.first = {p: p.detach().clone() for group in groups for p in group["params"]}
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            self.first.pop(parameter, None)
+        elif parameter in self.first and parameter.dim() == 1:
+            parameter.copy_(self.first[parameter])
+        super().visit(index, group, position, parameter)
+
+
 # In an order that hangs on addresses
 
 

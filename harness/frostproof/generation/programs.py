@@ -20,6 +20,7 @@ from frostproof.spec.program import (
     Clip,
     Eval,
     Freeze,
+    LoadWeights,
     Program,
     SaveLoad,
     Schedule,
@@ -145,7 +146,7 @@ def _freezing_before_run(gene: int, now: Drafting) -> Program:
 
 
 MENU: tuple[Draft, ...] = (
-    *[_among((Step(),))] * 12,
+    *[_among((Step(),))] * 8,
     *[_freezing()] * 15,
     *[_thawing()] * 15,
     *[_among(STEPS)] * 41,
@@ -161,6 +162,7 @@ MENU: tuple[Draft, ...] = (
     *[_among((SaveLoad(),))] * 10,
     *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 5,
     *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 5,
+    *[_among((LoadWeights(),))] * 4,
     *[_adding] * 4,
     *[_freezing_before_run] * 4,
 )

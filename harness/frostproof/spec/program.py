@@ -121,6 +121,10 @@ class SaveLoad(Event, frozen=True):
     """A checkpoint: copies that resume load it into a new model and optimizer; others go on."""
 
 
+class LoadWeights(Event, frozen=True):
+    """Other weights are loaded into the model, as a pretrained checkpoint is."""
+
+
 class SetLr(Event, frozen=True):
     """The learning rate of every group is multiplied by `factor`."""
 
@@ -152,6 +156,7 @@ AnyEvent = (
     | ZeroGrad
     | BackwardUnderNoGrad
     | SaveLoad
+    | LoadWeights
     | SetLr
     | Schedule
     | Train

@@ -83,6 +83,10 @@ class Lowering(Checkpoints):
                 found = [*self.switch("train"), *self._backward_under_no_grad()]
             case program.SaveLoad():
                 found = self.resume() if resumes else []
+            case program.LoadWeights():
+                weights = "{name: p.detach() / 2 for name, p in model.named_parameters()}"
+                found = [*self.switch("train"), f"model.load_state_dict({weights}, strict=False)"]
+                found.append(At("loaded"))
             case program.SetLr():
                 self.factors += (event.factor,)
                 found = self.rescale(event.factor)

@@ -213,6 +213,9 @@ class Recorder:
         if isinstance(self.event, Step | BackwardUnderNoGrad | Freeze | Thaw | AddFrozen):
             self.observation.weights_at_step = bits_of(self.parameters)
 
+    def at_loaded(self, value: None) -> None:
+        self.observation.weights_at_step = bits_of(self.parameters)
+
     def at_cleared(self, value: None) -> None:
         self.observation.evaluations += 1
         if self.observation.grads_after_zero_grad is None:
