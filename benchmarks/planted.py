@@ -14,20 +14,21 @@ from frostproof.optimizers.discovery import subjects
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import BUGS
 from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.search import flagged, misses, search
 from tests.helpers.suspicious import CORRECT
 
 
 def main(seeds: int, profile: str) -> None:
     worst = 0
-    for bug in (*BUGS, *PROGRAM_BUGS):
+    for bug in (*BUGS, *PROGRAM_BUGS, *RARE_BUGS):
         started = time.perf_counter()
         missed = misses(bug, range(seeds), profile)
         worst = max(worst, len(missed))
         seconds = time.perf_counter() - started
         print(f"{bug.invariant:26} {bug.name:32} {seconds:6.1f} s  missed {missed}", flush=True)
     least = f"at least {seeds - worst} of {seeds} seeds"
-    count = len(BUGS) + len(PROGRAM_BUGS)
+    count = len((*BUGS, *PROGRAM_BUGS, *RARE_BUGS))
     print(f"{count} planted bugs: each found with {least}, profile {profile}")
     alarms = 0
     for optimizer in CORRECT:

@@ -29,6 +29,7 @@ from frostproof.verification.verification import Verification
 from tests.helpers.combinations import COMBINATIONS, EVERY
 from tests.helpers.planted import BUGS
 from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.script_runs import corrected, lay_out
 from tests.helpers.search import shrunk
 
@@ -42,7 +43,7 @@ class Sought(NamedTuple):
 
 
 def everything() -> Iterator[Sought]:
-    for bug in (*BUGS, *PROGRAM_BUGS):
+    for bug in (*BUGS, *PROGRAM_BUGS, *RARE_BUGS):
         yield Sought(bug.name, bug.subject, bug.invariant, bug.approaches, True)
     for subject in torch_optimizers():
         for invariant in subject.expected_failures:

@@ -14,6 +14,7 @@ from frostproof.spec.case import Case
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.search import shrunk
 
 
@@ -29,7 +30,7 @@ def smallest(bug: Planted, seed: int) -> tuple[Case | None, float]:
 def main() -> None:
     seeds = range(int(sys.argv[1]) if len(sys.argv) > 1 else 3)
     layers, events, times = [], [], []
-    for bug in PROGRAM_BUGS:
+    for bug in (*PROGRAM_BUGS, *RARE_BUGS):
         for seed in seeds:
             case, seconds = smallest(bug, seed)
             if case is None:

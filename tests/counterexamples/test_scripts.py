@@ -55,10 +55,11 @@ from tests.helpers.broken import ChoosesAmongFour, DecaysEverything, ReadsMissin
 from tests.helpers.kinds import USES
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.script_runs import corrected, lay_out, run_here
 from tests.helpers.search import search
 
-PLANTED = [*BUGS, *PROGRAM_BUGS]
+PLANTED = [*BUGS, *PROGRAM_BUGS, *RARE_BUGS]
 
 
 def planted(bug: Planted) -> str:

@@ -16,7 +16,19 @@ from frostproof.optimizers.targets import resolve
 from frostproof.spec import layers
 from frostproof.spec.case import Case
 from frostproof.spec.layers import Checkpointed, Layer, Linear, ReLU, Residual, Sequential
-from frostproof.spec.program import Clip, Eval, SaveLoad, Schedule, SetLr, Step, Train, mask_changes
+from frostproof.spec.program import (
+    AddFrozen,
+    Clip,
+    Eval,
+    Freeze,
+    LoadWeights,
+    SaveLoad,
+    Schedule,
+    SetLr,
+    Step,
+    Train,
+    mask_changes,
+)
 from frostproof.spec.subject import ParameterKind, Subject
 
 SGD = resolve(["torch.optim:SGD"])[0]
@@ -53,6 +65,12 @@ def steps(case: Case) -> list[Step]:
 
 def clips(case: Case) -> list[Clip]:
     return [clip for event in steps(case) for clip in event.clips]
+
+
+def freezes_before_run(case: Case) -> bool:
+    """Whether an event freezes something that is still frozen in ten plain steps behind it."""
+    runs = (case.program[i : i + 11] for i in range(len(case.program) - 10))
+    return any(isinstance(first, Freeze) and {*run} == {Step()} for first, *run in runs)
 
 
 def kinds_in(layers: Iterable[Layer]) -> set[str]:
@@ -146,6 +164,7 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
             lambda case: any(not dict(group.options).get("momentum") for group in case.groups),
         ),
         ("frozen midway", 0.40, lambda case: bool(case.frozen_midway)),
+        ("frozen midway, with ten steps to follow", 0.05, freezes_before_run),
         ("thawed", 0.30, lambda case: bool(case.thawed)),
         (
             "thawed, never owned by B",
@@ -157,6 +176,8 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
             0.10,
             lambda case: any(isinstance(e, Step) and mask_changes(e) for e in case.program),
         ),
+        ("weights are loaded", 0.03, lambda case: case.has(LoadWeights)),
+        ("added while frozen", 0.05, lambda case: case.has(AddFrozen)),
         ("a checkpoint", 0.20, lambda case: case.has(SaveLoad)),
         ("a learning rate that changes", 0.10, lambda case: case.has(SetLr, Schedule)),
         ("a mode that changes", 0.10, lambda case: case.has(Train, Eval)),

@@ -16,12 +16,17 @@ import torch
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.counterexamples.execution import Execution, verdict
 from frostproof.process.fence import fenced
-from tests.helpers import broken, broken_programs, protocols
+from tests.helpers import broken, broken_programs, broken_rarely, broken_together, protocols
 from tests.helpers.broken import Sound
 from tests.helpers.crossed import classes
 from tests.helpers.protocols import Plain
 
-MODULES = {"broken": broken, "broken_programs": broken_programs}
+MODULES = {
+    "broken": broken,
+    "broken_programs": broken_programs,
+    "broken_rarely": broken_rarely,
+    "broken_together": broken_together,
+}
 
 CORRECT = {
     "freeze": "def freeze(model, frozen):\n    for p in frozen:\n        p.requires_grad_(False)\n",
@@ -42,7 +47,8 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
         # B only leaves frozen parameters out of the optimizer.
         correct["freeze"] = "def freeze(model, frozen):\n    pass\n"
     heavy = "HeavyInBothModes" if "optimizer.train()" in script else "Heavy"
-    for module, twin in (("broken", "Sound"), ("broken_programs", heavy)):
+    twins = {**dict.fromkeys(MODULES, "Heavy"), "broken": "Sound", "broken_programs": heavy}
+    for module, twin in twins.items():
         script = re.sub(
             rf"^from tests\.helpers\.{module} import (\w+)$",
             rf"from tests.helpers.{module} import {twin} as \1",
@@ -87,6 +93,6 @@ def lay_out(folder: Path) -> None:
     helpers.mkdir(parents=True)
     for path in (helpers.parent, helpers):
         (path / "__init__.py").touch()
-    for name in ("broken", "broken_programs", "protocols", "crossed"):
+    for name in (*MODULES, "protocols", "crossed"):
         shutil.copy(Path(__file__).with_name(f"{name}.py"), helpers)
     (folder / "frostproof.py").write_text("raise ImportError('a script needs no frostproof')\n")

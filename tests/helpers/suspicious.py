@@ -141,6 +141,45 @@ class GlobalNorm(Sound):
         return loss
 
 
+class ClipsLargeNorms(Sound):
+    """Couples all parameters where their gradients are large together, and only there."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = self.evaluate(closure) if closure is not None else None
+        owned = [
+            (group, p) for group in self.param_groups for p in group["params"] if p.grad is not None
+        ]
+        total = sum(float(p.grad.double().square().sum()) for _, p in owned) ** 0.5
+        for group, parameter in owned:
+            self.update(group, parameter, parameter.grad, scale=min(1.0, 5.0 / (total + 1e-6)))
+        return loss
+
+
+class NormOfEach(Sound):
+    """Scales each update by the norms of its parameter and its gradient, as LARS does."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        trust = parameter.norm() / (gradient.norm() + 1e-6)
+        super().update(group, parameter, gradient, scale * float(trust.clamp(0.1, 10.0)))
+
+
+class CountsInGroup(Sound):
+    """Counts all steps in each group, whether or not its members have gradients."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        for group in self.param_groups:
+            group["count"] = group.get("count", 0) + 1
+        return super().step(closure)
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        super().update(group, parameter, gradient, scale=group["count"] ** -0.5)
+
+
 class NeedsRate(Optimizer):
     """Has no default learning rate, and steps by the sign.
 
@@ -176,5 +215,8 @@ CORRECT: tuple[type[Optimizer], ...] = (
     ClosureOnly,
     MasterWeights,
     GlobalNorm,
+    ClipsLargeNorms,
+    NormOfEach,
+    CountsInGroup,
     NeedsRate,
 )

@@ -10,11 +10,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from frostproof.optimizers.discovery import subjects
+from frostproof.process.fence import fenced
+from frostproof.spec.program import AddFrozen, Schedule, Step
 from frostproof.verification.attribution import EXPLANATIONS
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.helpers.protocols import Plain
 from tests.helpers.search import flagged, search
+from tests.trial.test_programs import FIRST, case_of
 
 
 class Centralises(Plain):
@@ -62,6 +65,15 @@ def test_what_is_not_freezings_doing_is_not_held_against_an_optimizer(
         verification = Verification(subjects(optimizer)[0], "cpu", strict=True)
         search(verification, seed)
         assert not flagged(verification)
+
+
+def test_groups_of_unlike_rates_are_refused_where_a_scheduler_made_them_unlike() -> None:
+    verification = Verification(subjects(OneRate)[0], "cpu")
+    case = case_of(Schedule("OneCycleLR"), Step(), AddFrozen(FIRST), Step(), mask=FIRST)
+    with fenced("cpu"):
+        verification.prepare()
+        assert not verification.find_violations(case)
+    assert verification.rejected_cases or any(t.explained for t in verification.tallies.values())
 
 
 def test_what_is_explained_away_is_counted_in_the_row() -> None:

@@ -18,6 +18,7 @@ from frostproof.spec.program import Step, Thaw
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
+from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.search import flagged, misses, search
 from tests.helpers.suspicious import CORRECT, Signs
 
@@ -26,7 +27,7 @@ FEWER = range(2)  # where each runs to the end
 
 
 @pytest.mark.parametrize(
-    "bug", [*BUGS, *PROGRAM_BUGS], ids=lambda bug: f"{bug.invariant}-{bug.name}"
+    "bug", [*BUGS, *PROGRAM_BUGS, *RARE_BUGS], ids=lambda bug: f"{bug.invariant}-{bug.name}"
 )
 def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(bug: Planted) -> None:
     missed = misses(bug, SEEDS, enough=len(SEEDS) - 1)
@@ -34,7 +35,7 @@ def test_a_planted_bug_is_caught_by_the_invariant_that_it_breaks(bug: Planted) -
 
 
 def test_every_invariant_has_an_easy_and_a_hard_bug() -> None:
-    planted = Counter((bug.invariant, bug.hard) for bug in (*BUGS, *PROGRAM_BUGS))
+    planted = Counter((bug.invariant, bug.hard) for bug in (*BUGS, *PROGRAM_BUGS, *RARE_BUGS))
     assert all(planted[invariant.id, hard] for invariant in INVARIANTS for hard in (False, True))
 
 

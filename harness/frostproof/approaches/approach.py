@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from frostproof.spec.case import Case, Extra, Role
-from frostproof.spec.program import SaveLoad
+from frostproof.spec.program import AddFrozen, SaveLoad
 from frostproof.spec.subject import Subject
 
 Parameters = Sequence[nn.Parameter]
@@ -36,6 +36,9 @@ class Approach:
 
     adds_first: bool = False
     """Whether the optimizer receives thawed parameters while they are still frozen."""
+
+    alone: bool = False
+    """Whether each parameter has an optimizer of its own."""
 
     def unfit(self, case: Case, subject: Subject) -> str:
         """Why it cannot freeze the parameters of this case, or not with this optimizer; or ""."""
@@ -112,6 +115,14 @@ class RequiresGrad(AllOwned):
     def thaw(self, thawed: Parameters) -> None:
         for p in thawed:
             p.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class RequiresGradAlone(RequiresGrad):
+    """A with an optimizer of its own for each parameter."""
+
+    name: str = "A-alone"
+    alone: bool = True
 
 
 @dataclass(frozen=True)
@@ -207,23 +218,26 @@ class Approaches:
     second: Approach = SubsetSecondOptimizer()
     rebuilt: Approach = SubsetRebuilt()
     gradual: Approach = GradualUnfreezing()
+    alone: Approach = RequiresGradAlone()
 
     def roles_for(self, case: Case) -> dict[Role, Approach]:
         """The approach of each role in a trial of this case.
 
         The role `again` is A once more, to see whether it repeats itself. `resumed` and `resumed-b`
-        are A and B, and go on from every checkpoint. `gradual` is there where the program thaws a
-        parameter that was frozen from the start.
+        are A and B, and go on from every checkpoint. `alone` is A with an
+        optimizer for each parameter. `gradual` is there where the program thaws a
+        parameter that was frozen from the start, or adds one that stays frozen.
         """
         roles: dict[Role, Approach] = {"a": self.a, "b": self.b}
         extras: dict[Extra, Approach] = {
             "cleared": self.cleared,
             "second": self.second,
             "rebuilt": self.rebuilt,
+            "alone": self.alone,
         }
         extras["again"] = self.a
         roles |= {role: extras[role] for role in extras if role in case.extras}
-        if not {*case.initially_frozen}.isdisjoint(case.thawed):
+        if case.has(AddFrozen) or not {*case.initially_frozen}.isdisjoint(case.thawed):
             roles["gradual"] = self.gradual
         if case.has(SaveLoad):
             roles |= {"resumed": self.a, "resumed-b": self.b}

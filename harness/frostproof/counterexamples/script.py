@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from frostproof.approaches.approach import Approaches
+from frostproof.approaches.each_alone import EachAlone
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.layout import draw_call, looped, sorted_imports
 from frostproof.counterexamples.network import adapters, plain
@@ -287,7 +288,8 @@ class _Script:
             text for role, plan in hooks for text in functions(kinds[role], plan.own)
         )
         only = [plain(modules.only)] if any(plan.only for plan in self.plans) else []
-        helpers = [*definitions, *only, *ways, *self._functions()]
+        each_alone = [plain(EachAlone)] if any(plan.alone for plan in self.plans) else []
+        helpers = [*definitions, *only, *each_alone, *ways, *self._functions()]
         code = "\n".join(rendered(body))
         used = "\n".join([*helpers, code])
         imports = {"import sys", "import torch", *self.naming.imports, *imported}

@@ -15,6 +15,7 @@ Two rules keep the search and its shrinking effective:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from math import prod
 from typing import Any
@@ -80,6 +81,7 @@ ASPECTS: dict[str, Choices] = {
             ("cleared", "second", "again", "rebuilt"),
         ),
     ),
+    "alone": (False, (True, True, False)),
     "eval": (False, (True,)),
     "dtype": (0, (1, 2)),
     "groups": (
@@ -90,6 +92,8 @@ ASPECTS: dict[str, Choices] = {
             (3, False, False),
             (3, True, False),
             (2, False, True),
+            (2, True, True),
+            (3, False, True),
             (3, True, True),
         ),
     ),
@@ -151,6 +155,14 @@ def _unfit(parameter: ParameterSpec, kind: ParameterKind) -> bool:
     return kind == "sparse" and not parameter.sparse
 
 
+def _divisible(subject: Subject) -> Subject:
+    """The subject in programs in which each parameter has an optimizer of its own.
+
+    Several optimizers can share neither a closure nor what a GradScaler tells a fused one.
+    """
+    return replace(subject, closure="never", unable=(*subject.unable, "scaler"))
+
+
 class _Draws:
     """Draws integers, each place of the case from a strategy of its own."""
 
@@ -184,8 +196,8 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     pick = draws.pick
     inputs = INPUTS_OF[kind]
     given, first = inputs[pick(len(inputs))]
-    genes = [gene for (gene,) in draws.genes(DRAWN_MAX_LAYERS, GENES, END)]
-    layers = layers_from(genes, given.shape, first, menus_of(kind))
+    layer_genes = [gene for (gene,) in draws.genes(DRAWN_MAX_LAYERS, GENES, END)]
+    layers = layers_from(layer_genes, given.shape, first, menus_of(kind))
     aspect = dict(zip(ASPECTS, pick_values(list(ASPECTS.values()), pick), strict=True))
     architecture = Architecture(given, nest_layers(layers, aspect["nesting"]))
     names = [parameter.name for parameter in architecture.parameters]
@@ -196,9 +208,10 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
     frozen = {*masks.frozen_members(mask_kind, units, pick(256)), *unfit}
     mask = tuple(name for name in names if name in frozen)
     fit = [name for name in names if name not in unfit]
-    program = program_from(
-        draws.genes(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2), architecture, fit, mask, subject
-    )
+    alone = aspect["alone"] and subject.coupled is None
+    genes = draws.genes(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2)
+    able = _divisible(subject) if alone else subject
+    program = program_from(genes, architecture, fit, mask, able)
     seed = pick(1 << 16)
     # Hyperparameters may be drawn several times, and so they come last.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
@@ -215,7 +228,7 @@ def _cases(draw: st.DrawFn, subject: Subject) -> Case:
         batch=(2 if needs_many else 1) + aspect["batch"],
         input_requires_grad=aspect["input"] and not given.vocabulary,
         frozen_in_eval=aspect["eval"],
-        extras=aspect["extras"],
+        extras=(*aspect["extras"], "alone") if alone else aspect["extras"],
         seed=seed,
     )
 

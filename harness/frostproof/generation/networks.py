@@ -108,6 +108,7 @@ SEQUENCE: tuple[AnyLayer, ...] = (
     *TIED,
     LSTM(2),
     LSTM(3),
+    GRU(2),
     GRU(3),
     SelfAttention(2),
     SelfAttention(1),

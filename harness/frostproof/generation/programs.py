@@ -14,11 +14,13 @@ import msgspec
 from frostproof.generation import masks
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.program import (
+    AddFrozen,
     AnyEvent,
     BackwardUnderNoGrad,
     Clip,
     Eval,
     Freeze,
+    LoadWeights,
     Program,
     SaveLoad,
     Schedule,
@@ -33,7 +35,9 @@ from frostproof.spec.program import (
 from frostproof.spec.subject import Subject
 
 DRAWN_MAX_EVENTS = 6
-"""The largest number of drawn events."""
+"""The largest number of drawn events, where a run of equal steps counts as one."""
+RUN_LENGTHS = (4, 6, 8, 10, *[12] * 7)
+"""The numbers of steps in a run. Some optimizers do something at every fifth or tenth step only."""
 EVENT_GENES = 128  # Hypothesis prefers small numbers in larger ranges
 EVENT_END = EVENT_GENES // 9
 """A gene below it ends the program."""
@@ -41,13 +45,13 @@ EVENT_END = EVENT_GENES // 9
 CLIPS = tuple(Clip(by, over) for over in ("owned", "all") for by in ("norm", "value"))
 STEPS: tuple[Step, ...] = (
     *[Step(set_to_none=False)] * 2,
-    *[Step(closure=True)] * 4,
+    *[Step(closure=True)] * 6,
     *[Step(drop=drop) for drop in ("first", "last", "all")] * 2,
     *(Step(micro_batches=count) for count in (2, 3, 4)),
     *(Step(zeroed_by="model", set_to_none=to_none) for to_none in (True, False)),
     *(Step(after_backward=(clip,)) for clip in CLIPS),
-    Step(amp="autocast"),
-    Step(amp="scaler"),
+    *[Step(amp="autocast")] * 2,
+    *[Step(amp="scaler")] * 2,
     *[Step(amp="overflow")] * 3,
     *(Step(drop=drop, set_to_none=False) for drop in ("first", "all")),
     *(
@@ -75,7 +79,7 @@ WHICH = ("last", "first", "all", "alternating", "random", "random")
 Within = Literal["", "forward", "backward"]
 """When to freeze or thaw: between steps, or inside one, after its forward or backward pass."""
 
-Draft = Callable[[int, "Drafting"], AnyEvent]
+Draft = Callable[[int, "Drafting"], Program]
 
 
 class Drafting:
@@ -105,19 +109,24 @@ def group_by_layer(names: Iterable[str]) -> list[list[str]]:
 
 
 def _freezing(gradient: Literal["none", "left", "zeros"] = "none", within: Within = "") -> Draft:
-    def draft(gene: int, now: Drafting) -> AnyEvent:
+    def draft(gene: int, now: Drafting) -> Program:
         names = now.names(False, gene)
-        return _place_in_step(Freeze(names, gradient), within) if names else Step()
+        return (_place_in_step(Freeze(names, gradient), within) if names else Step(),)
 
     return draft
 
 
 def _thawing(within: Within = "") -> Draft:
-    def draft(gene: int, now: Drafting) -> AnyEvent:
+    def draft(gene: int, now: Drafting) -> Program:
         names = now.names(True, gene)
-        return _place_in_step(Thaw(names), within) if names else Step()
+        return (_place_in_step(Thaw(names), within) if names else Step(),)
 
     return draft
+
+
+def _adding(gene: int, now: Drafting) -> Program:
+    names = now.names(True, gene)
+    return (AddFrozen(names) if names else Step(),)
 
 
 def _place_in_step(event: Freeze | Thaw, within: Within) -> AnyEvent:
@@ -128,14 +137,19 @@ def _place_in_step(event: Freeze | Thaw, within: Within) -> AnyEvent:
 
 
 def _among(events: Sequence[AnyEvent]) -> Draft:
-    return lambda gene, now: events[gene * len(events) // EVENT_GENES]
+    return lambda gene, now: (events[gene * len(events) // EVENT_GENES],)
+
+
+def _freezing_before_run(gene: int, now: Drafting) -> Program:
+    steps = RUN_LENGTHS[gene * len(RUN_LENGTHS) // EVENT_GENES]
+    return (*_freezing()(gene, now), *[Step()] * steps)
 
 
 MENU: tuple[Draft, ...] = (
-    *[_among((Step(),))] * 23,
+    *[_among((Step(),))] * 8,
     *[_freezing()] * 15,
     *[_thawing()] * 15,
-    *[_among(STEPS)] * 38,
+    *[_among(STEPS)] * 41,
     *[_freezing("left")] * 2,
     *[_freezing("zeros", "backward")] * 2,
     *[_freezing("none", "backward")] * 2,
@@ -148,6 +162,9 @@ MENU: tuple[Draft, ...] = (
     *[_among((SaveLoad(),))] * 10,
     *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 5,
     *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 5,
+    *[_among((LoadWeights(),))] * 4,
+    *[_adding] * 4,
+    *[_freezing_before_run] * 4,
 )
 """The events, weighted by repetition; there are at most EVENT_GENES."""
 
@@ -167,13 +184,10 @@ def program_from(
     events: list[AnyEvent] = []
     frozen = frozenset(mask)
     for which, detail in genes:
-        event = adapt_event(
-            MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen)),
-            subject,
-            architecture,
-        )
-        frozen = frozen_at_events((event,), frozen)[0].step
-        events.append(event)
+        draft = MENU[which * len(MENU) // EVENT_GENES](detail, Drafting(fit, frozen))
+        drafted = tuple(adapt_event(event, subject, architecture) for event in draft)
+        frozen = frozen_at_events(drafted, frozen)[-1].step
+        events += drafted
     if not isinstance(events[-1], Step):
         events.append(adapt_event(Step(), subject, architecture))
     return tuple(events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from frostproof.invariants.invariant import Assertion, Kind, ShownBreach
-from frostproof.spec.program import Step
+from frostproof.spec.program import LoadWeights, Step
 from frostproof.training.source import Statement, block
 
 FEW = 4
@@ -51,6 +51,8 @@ class Moved(Kind):
         point = "step" if shown.observation.optimizer_called else "handed"
         if shown.observation.weights_at_step is None:
             point = "before"
+        elif isinstance(event, LoadWeights):
+            point = "loaded"
         elif not any(parameter.renormed for parameter in shown.case.parameters):
             point = "switched"
         elif isinstance(event, Step) and event.closure:  # which has names of its own

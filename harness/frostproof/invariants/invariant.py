@@ -20,6 +20,7 @@ NOT_JUDGED = None
 
 LABELS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("a", "again"): ("once", "again"),
+    ("a", "alone"): ("together", "alone"),
     ("a", "resumed"): ("straight", "resumed"),
     ("b", "resumed-b"): ("straight", "resumed"),
     ("b", "cleared"): ("B", "cleared"),

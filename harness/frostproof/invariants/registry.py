@@ -38,7 +38,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "thawed": ("thaw-resumes", "group-added-trains"),
     "resumed": ("checkpoint-resumes",),
-    "sound": ("flags-untouched", "closure-is-honoured", "repeats-itself", "trainable-moves"),
+    "sound": (
+        "flags-untouched",
+        "closure-is-honoured",
+        "repeats-itself",
+        "trains-as-alone",
+        "trainable-moves",
+    ),
 }
 """Groups of invariants, for users who want a few tests and not one for each invariant. Every
 invariant is in one group."""

@@ -3,9 +3,11 @@
 from frostproof.invariants.assertions import stuck
 from frostproof.invariants.invariant import Invariant, Judgements
 from frostproof.invariants.movement import trains
+from frostproof.spec.case import Role
 from frostproof.spec.program import Thaw, mask_changes
 from frostproof.training.observation import EventRecord, Trial
 
+ROLES: tuple[Role, ...] = ("a", "b", "gradual")
 STUCK = stuck(
     "{name}, thawed at event {since}, does not train in approach {approach}: "
     "it had a gradient {found_at}, and has not moved since it was thawed"
@@ -17,8 +19,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
         thaws = (each for each in mask_changes(earlier.event) if isinstance(each, Thaw))
         positions = (trial.case.positions[name] for each in thaws for name in each.names)
         thawed = tuple(i for i in positions if _trains_since(trial, earlier.number, i))
-        yield from trains(STUCK, trial, record, "a", earlier.number, thawed)
-        yield from trains(STUCK, trial, record, "b", earlier.number, thawed)
+        for role in (each for each in ROLES if each in record.observations):
+            yield from trains(STUCK, trial, record, role, earlier.number, thawed)
 
 
 def _trains_since(trial: Trial, number: int, i: int) -> bool:

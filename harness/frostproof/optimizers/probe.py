@@ -13,6 +13,7 @@ from functools import cache
 
 from frostproof.errors import UnusableError
 from frostproof.optimizers.candidates import as_built, candidates
+from frostproof.optimizers.coupling import coupling
 from frostproof.optimizers.discovery import IMPLEMENTATIONS
 from frostproof.optimizers.guesses import with_guesses
 from frostproof.optimizers.measurements import (
@@ -61,7 +62,8 @@ def _probe(subject: Subject, device: str) -> Subject:
     fault = fault_of(found, device, first, groups=2) if several else None
     found = replace(found, groups=several and fault is None)
     if device == "meta":
-        return replace(found, unable=tuple(ABILITIES))  # a dtype is only a label without values
+        # A dtype is only a label without values, and nothing can be told apart.
+        return replace(found, unable=tuple(ABILITIES), coupled="there are no values on meta")
     dtypes = tuple(
         dtype for dtype in found.dtypes if dtype == first or not fault_of(found, device, dtype)
     )
@@ -71,7 +73,8 @@ def _probe(subject: Subject, device: str) -> Subject:
         text = fault.text.replace(" with nothing frozen", "")
         not_tried.append(f"several groups fail with nothing frozen: it {text}")
     found = _without_inabilities(replace(found, not_tried=tuple(not_tried)), device)
-    return _probe_discovered(found, subject, device) if subject.discovered else found
+    found = _probe_discovered(found, subject, device) if subject.discovered else found
+    return replace(found, coupled=coupling(found, device))
 
 
 def _with_what_it_needs(subject: Subject, device: str) -> Subject:

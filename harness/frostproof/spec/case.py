@@ -13,6 +13,7 @@ from frostproof.errors import CaseError, one_line
 from frostproof.spec.architecture import Architecture, expression
 from frostproof.spec.layers import ParameterSpec, TiedLinear
 from frostproof.spec.program import (
+    AddFrozen,
     AnyEvent,
     BackwardUnderNoGrad,
     Clip,
@@ -26,7 +27,7 @@ from frostproof.spec.program import (
 
 Value = bool | int | float | str | tuple[float, ...] | None
 DType = Literal["float32", "float64", "bfloat16"]
-Extra = Literal["cleared", "second", "again", "rebuilt"]
+Extra = Literal["cleared", "second", "again", "rebuilt", "alone"]
 Role = Literal["a", "b", Extra, "gradual", "resumed", "resumed-b"]
 """The part that a training plays in a trial: see `frostproof.approaches.approach.Approaches`."""
 Positions = tuple[int, ...]
@@ -228,8 +229,8 @@ class Case(
         named += [
             (name, repr(event))
             for event in self.program
-            for each in mask_changes(event)
-            for name in each.names
+            for each in (event, *mask_changes(event))
+            for name in getattr(each, "names", ())
         ]
         for name, where in named:
             if name not in names:
@@ -305,7 +306,7 @@ def parameters_expression(case: Case, positions: Iterable[int]) -> str:
 
 def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
     """The event without freezing, and without a backward pass that raises."""
-    if isinstance(event, Freeze | Thaw | BackwardUnderNoGrad):
+    if isinstance(event, Freeze | Thaw | AddFrozen | BackwardUnderNoGrad):
         return Thaw(())
     if not isinstance(event, Step):
         return event

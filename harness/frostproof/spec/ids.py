@@ -18,6 +18,7 @@ InvariantId = Literal[
     "closure-is-honoured",
     "zero-grad-clears",
     "repeats-itself",
+    "trains-as-alone",
     "stale-grads-harmless",
     "stale-grads-accumulate",
     "buffers-hold-in-eval",

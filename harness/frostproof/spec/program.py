@@ -38,6 +38,15 @@ class Thaw(Event, frozen=True):
     names: Names
 
 
+class AddFrozen(Event, frozen=True):
+    """An optimizer without the named parameters, which are frozen, gets them in a new group.
+
+    Approaches do this that thaw parameters in the optimizer; for the others nothing happens.
+    """
+
+    names: Names
+
+
 class Clip(Event, frozen=True):
     """Gradients are clipped."""
 
@@ -112,6 +121,10 @@ class SaveLoad(Event, frozen=True):
     """A checkpoint: copies that resume load it into a new model and optimizer; others go on."""
 
 
+class LoadWeights(Event, frozen=True):
+    """Other weights are loaded into the model, as a pretrained checkpoint is."""
+
+
 class SetLr(Event, frozen=True):
     """The learning rate of every group is multiplied by `factor`."""
 
@@ -139,9 +152,11 @@ AnyEvent = (
     Step
     | Freeze
     | Thaw
+    | AddFrozen
     | ZeroGrad
     | BackwardUnderNoGrad
     | SaveLoad
+    | LoadWeights
     | SetLr
     | Schedule
     | Train

@@ -142,6 +142,10 @@ class Subject:
     """The reason why, by design, an update depends on the order or the number of the parameters
     that the optimizer owns. A and B own different lists, so that they are then not compared."""
 
+    coupled: str | None = None
+    """The reason why, by design, what one parameter does depends on others, or why it cannot be
+    told. The invariant `trains-as-alone` then does not apply."""
+
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     """Invariants known to fail, each with the reason. One that holds after all is a failure."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from frostproof.spec.architecture import expression
-from frostproof.spec.program import Freeze, Scheduler, Thaw
+from frostproof.spec.program import AddFrozen, Freeze, Scheduler, Thaw
 from frostproof.training.hooks import Hooks
 from frostproof.training.source import At, Statement, block
 
@@ -15,6 +15,8 @@ class Construction(Hooks):
 
     only = False
     """Whether the statements call `modules.only`."""
+    alone = False
+    """Whether the statements build an optimizer for each parameter."""
     group_added = False
     """Whether a group was added to the optimizer."""
     mode = ""
@@ -64,7 +66,11 @@ class Construction(Hooks):
         first = self._first_argument()
         if subject.base is not None:
             first = f"{self.naming.of(subject.base)}({first})"
-        call = f"optimizer = {factory}({', '.join((first, *self.naming.keywords(options)))})"
+        arguments = [first, *self.naming.keywords(options)]
+        if self.approach.alone:
+            self.alone = True
+            factory, arguments = "EachAlone", [factory, *arguments]
+        call = f"optimizer = {factory}({', '.join(arguments)})"
         self.mode = ""
         return [call, *self.switch("train", mark=False)]
 
@@ -145,6 +151,13 @@ class Construction(Hooks):
         follows = [At("regroup"), *self._follow(), *self.companion(), self.owned_mark()]
         found += [*follows, *thaws] if self.approach.adds_first else [*thaws, *follows]
         return [*found, At("changed", "", self.masked())]
+
+    def add_frozen(self, event: AddFrozen) -> list[Statement]:
+        """Give the optimizer parameters that stay frozen, where it gets them before they thaw."""
+        if not self.approach.adds_first:
+            return []
+        self.added_frozen |= {*map(self.case.positions.__getitem__, event.names)}
+        return [At("regroup"), *self._follow(), *self.companion(), self.owned_mark()]
 
     def _follow(self) -> list[Statement]:
         """What the optimizer does about the new mask: nothing, new groups, or it is rebuilt."""

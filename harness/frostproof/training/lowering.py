@@ -34,6 +34,8 @@ class Plan(NamedTuple):
     """The hooks of the approach that they call as functions."""
     only: bool
     """Whether they call `modules.only`."""
+    alone: bool
+    """Whether they build `EachAlone` optimizers."""
 
 
 def lower(
@@ -50,7 +52,7 @@ def lower(
     lowering.device = device
     built = lowering.build()
     events = [lowering.event(i, event, resumes) for i, event in enumerate(case.program)]
-    return Plan(built, events, frozenset(lowering.own), lowering.only)
+    return Plan(built, events, frozenset(lowering.own), lowering.only, lowering.alone)
 
 
 def accumulates(case: Case) -> bool:
@@ -72,6 +74,8 @@ class Lowering(Checkpoints):
                 found = [*self.switch("train"), *self.step(event)]
             case program.Freeze() | program.Thaw():
                 found = [*self.switch("train"), *self.change(event)]
+            case program.AddFrozen():
+                found = [*self.switch("train"), *self.add_frozen(event)]
             case program.ZeroGrad():
                 found = self._zero_grad(event)
             case program.BackwardUnderNoGrad():
@@ -79,6 +83,10 @@ class Lowering(Checkpoints):
                 found = [*self.switch("train"), *self._backward_under_no_grad()]
             case program.SaveLoad():
                 found = self.resume() if resumes else []
+            case program.LoadWeights():
+                weights = "{name: p.detach() / 2 for name, p in model.named_parameters()}"
+                found = [*self.switch("train"), f"model.load_state_dict({weights}, strict=False)"]
+                found.append(At("loaded"))
             case program.SetLr():
                 self.factors += (event.factor,)
                 found = self.rescale(event.factor)

@@ -30,8 +30,8 @@ order:
 - `refused`: GradScaler raised because no parameter had a gradient.
 
 `seed` puts the generators into the state of the event's seed. `before` and `end` enclose each
-event. `network`, `built`, `owned`, `changed`, `replacing`, `rebuilt`, `added`, `resumed`, `modes`
-and `switched` report changes of the model and its optimizer.
+event. `network`, `built`, `owned`, `changed`, `replacing`, `rebuilt`, `added`, `resumed`, `loaded`,
+`modes` and `switched` report changes of the model and its optimizer.
 """
 
 PHASES = frozenset(get_args(Phase))

@@ -93,6 +93,7 @@ TAKEN = frozenset(
             "model",
             "optimizer",
             "companion",
+            "EachAlone",
             "scaler",
             "scheduler",
             "batch",

@@ -90,7 +90,8 @@ class Observation:
     grads_at_step: Grads | None = None
     """Gradients at the call of step(), or where it would have been called."""
     weights_at_step: tuple[Bits, ...] | None = None
-    """Weights before step(), where the forward pass, or a change to train mode, rewrites some."""
+    """Weights before step(), where the forward pass, a change to train mode, or loading rewrites
+    some."""
     optimizer_called: bool = False
     """Whether there was an optimizer to call."""
     clipped_norms: list[ClippedNorms] = field(default_factory=list)

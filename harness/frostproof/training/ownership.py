@@ -43,6 +43,8 @@ class Groups:
     def __init__(self, case: Case, subject: Subject, approach: Approach) -> None:
         self.case, self.subject, self.approach = case, subject, approach
         self.frozen = set(case.initially_frozen)
+        self.added_frozen: set[int] = set()
+        """Positions of the parameters that were given to the optimizer while they were frozen."""
         self.optimizer = False
         """Whether an optimizer exists: not where there is nothing to own."""
         self.layout: list[tuple[int, list[int]]] = []
@@ -80,7 +82,11 @@ class Groups:
 
     def members(self, group: int) -> list[int]:
         """Current members of optimizer group `group`: those that it is still to own."""
-        return [i for i in self.layout[group][1] if self.approach.owns(i in self.frozen)]
+        return [i for i in self.layout[group][1] if self.owns(i)]
+
+    def owns(self, i: int) -> bool:
+        """Whether the optimizer is to own parameter `i`."""
+        return i in self.added_frozen or self.approach.owns(i in self.frozen)
 
     def keys(self, i: int) -> dict[str, Any]:
         """The options that the subject, or the approach, wants for parameter `i`."""
@@ -94,7 +100,7 @@ class Groups:
         for number, group in enumerate(self.case.groups):
             alike: dict[Any, list[int]] = {}
             for i in map(self.case.positions.__getitem__, group.parameters):
-                if i not in known and self.approach.owns(i in self.frozen):
+                if i not in known and self.owns(i):
                     key = tuple(self.keys(i).items()) if self.keyed else ()
                     alike.setdefault(key, []).append(i)
             found += [(number, members) for members in alike.values()]

@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 from frostproof.approaches.approach import Approach
 from frostproof.spec.case import Case, Positions
 from frostproof.spec.program import (
+    AddFrozen,
     AnyEvent,
     BackwardUnderNoGrad,
     Freeze,
@@ -52,7 +53,7 @@ class Recorder:
         self.watched = watched
         self.edits_gradients = type(approach).after_backward is not Approach.after_backward
         self.changes_rates = case.has(SetLr, Schedule)
-        self.changes_mask = any(map(mask_changes, case.program))
+        self.changes_mask = case.has(AddFrozen) or any(map(mask_changes, case.program))
         self.forward_rewrites = any(parameter.renormed for parameter in case.parameters)
         self.observation = Observation(None)
         self.event: AnyEvent = Step()
@@ -209,8 +210,11 @@ class Recorder:
 
     def at_switched(self, value: None) -> None:
         # The weights that a change to train mode swaps are not changed by the event.
-        if isinstance(self.event, Step | BackwardUnderNoGrad | Freeze | Thaw):
+        if isinstance(self.event, Step | BackwardUnderNoGrad | Freeze | Thaw | AddFrozen):
             self.observation.weights_at_step = bits_of(self.parameters)
+
+    def at_loaded(self, value: None) -> None:
+        self.observation.weights_at_step = bits_of(self.parameters)
 
     def at_cleared(self, value: None) -> None:
         self.observation.evaluations += 1

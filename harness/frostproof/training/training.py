@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from frostproof.approaches.approach import Approach
+from frostproof.approaches.each_alone import EachAlone
 from frostproof.spec.case import Case
 from frostproof.spec.layers import modules
 from frostproof.spec.subject import Subject
@@ -101,6 +102,7 @@ class Training:
             "inspect": inspect,
             "contextlib": contextlib,
             "only": modules.only,
+            "EachAlone": EachAlone,
             "network": self._network,
             "batch": lambda seed: self.batches.draw(seed)[0],
             "draw": self.batches.draw,

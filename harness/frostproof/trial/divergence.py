@@ -20,6 +20,7 @@ PAIRS: tuple[tuple[Role, Role], ...] = (
     ("b", "cleared"),
     ("b", "second"),
     ("b", "rebuilt"),
+    ("a", "alone"),
     ("a", "resumed"),
     ("b", "resumed-b"),
 )

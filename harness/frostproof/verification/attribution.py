@@ -25,7 +25,7 @@ from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.optimizers.nothing_frozen import refuses_empty_list
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
-from frostproof.spec.program import Freeze, Step, Thaw
+from frostproof.spec.program import AddFrozen, Freeze, Schedule, Step, Thaw
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.training.bits import finite
 from frostproof.training.observation import Trial
@@ -141,7 +141,10 @@ class Reruns:
         groups = tuple(
             Group(members, (*options, ("lr", 0.1 / (1 + i)))) for i, members in enumerate(names)
         )
-        return self._control_of(self.case.replaced(groups=groups)).trial.crash is not None
+        # A scheduler may give all groups one rate again.
+        program = tuple(each for each in self.case.program if not isinstance(each, Schedule))
+        control = self._control_of(self.case.replaced(groups=groups, program=program))
+        return control.trial.crash is not None
 
     @cached_property
     def rounded(self) -> Outcome:
@@ -186,6 +189,8 @@ class Reruns:
             return "checkpoint-resumes"
         if crash.index < 0:
             return "gradless-step-is-noop"
+        if isinstance(self.case.program[crash.index], AddFrozen):
+            return "group-added-trains"
         so_far = self.case.replaced(program=self.case.program[: crash.index + 1])
         owns_all = crash.role in ("a", "again")
         undropped = so_far.without_drops()

@@ -240,6 +240,8 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
         facts["moves-on-zero-grad"] = verification.moves_on_zero_grad
     if verification.divergence_counts:
         facts["partings"] = dict(sorted(verification.divergence_counts.items()))
+    if subject.coupled is not None:
+        facts["not-as-alone"] = subject.coupled
     if subject.unable:
         facts["unable"] = list(subject.unable)
     if subject.not_tried:

@@ -153,8 +153,14 @@ class Verification:
             self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.indexed_device)
             self.depends_on_order = depends_on_order(self.subject, self.indexed_device)
         if self.subject.closure == "never":
-            self.invariants = tuple(i for i in self.invariants if i.id != "closure-is-honoured")
-            self.tallies.pop("closure-is-honoured", None)
+            self._leave_out("closure-is-honoured")
+        if self.subject.coupled is not None:
+            self._leave_out("trains-as-alone")
+
+    def _leave_out(self, identity: str) -> None:
+        """Do not judge an invariant that does not apply to the subject."""
+        self.invariants = tuple(i for i in self.invariants if i.id != identity)
+        self.tallies.pop(identity, None)
 
     def searching_for(self, identity: str) -> Verification:
         """A verification of the same subject that searches for this expected failure."""

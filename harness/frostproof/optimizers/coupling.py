@@ -1,0 +1,83 @@
+"""Whether what an optimizer does to one parameter depends on others, with nothing frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from frostproof.errors import one_line
+from frostproof.optimizers.nothing_frozen import simplest
+from frostproof.spec.subject import Options, Subject
+from frostproof.training.bits import bits_of
+from frostproof.training.observation import Bits
+from frostproof.training.rng import seed_everything
+
+SHAPES = ((2, 3), (3, 3))
+STEPS = 12
+SIZES = (1.0, 0.01, 100.0)
+"""What the gradients of the steps are multiplied by: an optimizer may clip large ones only."""
+
+
+def coupling(subject: Subject, device: str) -> str | None:
+    """Why the subject cannot be asked to train each parameter as alone; None if it can."""
+    stated = subject.coupled or next(_unlike_lists_of_parameters(subject), None)
+    if stated is not None:
+        return stated
+    try:
+        alike = all(_alike(subject, device, options) for options in _alternatives(subject))
+    except Exception as error:  # whatever it raises
+        return one_line(f"it cannot train one parameter, or two: {error}")
+    return None if alike else "with nothing frozen, one parameter changes what another one does"
+
+
+def _unlike_lists_of_parameters(subject: Subject) -> Iterator[str]:
+    if subject.positional:
+        yield subject.positional
+    if subject.takes != "parameters" or subject.distributed:
+        yield "it is built from more than a list of parameters"
+    if not subject.per_parameter:
+        yield "its state does not belong to single parameters"
+    if subject.needs_closure or subject.backward != "plain":
+        yield "it takes part in the backward pass"
+    if subject.modes:
+        yield "it has modes"
+    if subject.parameters == "sparse":
+        yield "it takes sparse gradients only"
+
+
+def _alternatives(subject: Subject) -> Iterator[Options]:
+    """The simplest hyperparameters, and these with each alternative of each choice."""
+    simple = simplest(subject)
+    yield simple
+    for choice in subject.space if isinstance(subject.space, tuple) else ():
+        for each in choice[1:]:
+            yield (*simple, *each)
+
+
+def _alike(subject: Subject, device: str, options: Options) -> bool:
+    """Whether each of two parameters ends at the bits that it has alone."""
+    both = range(len(SHAPES))
+    alone = tuple(_trained(subject, device, options, (i,))[i] for i in both)
+    return _trained(subject, device, options, (*both,)) == alone
+
+
+def _trained(
+    subject: Subject, device: str, options: Options, owned: tuple[int, ...]
+) -> tuple[Bits, ...]:
+    """The bits of two parameters, of which the optimizer owns some, after some steps."""
+    assert subject.factory is not None
+    seed_everything(0, device)
+    kind = {"device": device, "dtype": getattr(torch, subject.dtypes[0])}
+    parameters = [nn.Parameter(torch.randn(shape, **kind)) for shape in SHAPES]
+    given: list[object] = [parameters[i] for i in owned]
+    if subject.keys is not None:
+        given = [{"params": given, **subject.keys("0.weight", SHAPES[0])}]
+    optimizer = subject.factory(given, **{**subject.arguments, **dict(options)})
+    for number in range(STEPS):
+        for parameter in parameters:
+            parameter.grad = torch.randn_like(parameter) * SIZES[number % len(SIZES)]
+        seed_everything(number, device)
+        optimizer.step()
+    return bits_of(parameters)

@@ -1,0 +1,155 @@
+"""Small optimizers that need only torch, and whose bugs few programs show.
+
+`tests.helpers.planted_rare` says which invariant must report each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.helpers.broken import Sound
+from tests.helpers.broken_programs import Heavy
+
+# At every n-th step
+
+
+class PullsEveryFifth(Heavy):
+    """Goes half the way back to the slow copy at every fifth step, frozen parameters included."""
+
+    period = 5
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        self.state[parameter].setdefault("slow", parameter.clone())
+        super().update(group, parameter, gradient, scale)
+
+    def after(self) -> None:
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps % self.period == 0:
+            for parameter, state in self.state.items():
+                if "slow" in state:
+                    parameter.lerp_(state["slow"], 0.5)
+
+
+class PullsEverySixth(PullsEveryFifth):
+    period = 6
+
+
+class PullsEveryTenth(PullsEveryFifth):
+    period = 10
+
+
+# A group that is added while it is frozen
+
+
+class LooksAtWhatIsAdded(Heavy):
+    """Keeps the parameters that a later group brings while they are frozen."""
+
+    def __init__(
+        self, params: Any, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0
+    ) -> None:
+        self.built = False
+        self.added_frozen: list[Tensor] = []
+        super().__init__(params, lr, momentum, weight_decay)
+        self.built = True
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        if self.built:
+            added = self.param_groups[-1]["params"]
+            self.added_frozen += [p for p in added if not p.requires_grad]
+
+
+class ScalesWhatIsAddedFrozen(LooksAtWhatIsAdded):
+    @torch.no_grad()
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        known = len(self.added_frozen)
+        super().add_param_group(param_group)
+        for parameter in self.added_frozen[known:]:
+            parameter.mul_(0.9)
+
+
+class NeverTrainsWhatWasAddedFrozen(LooksAtWhatIsAdded):
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        if all(each is not parameter for each in self.added_frozen):
+            super().update(group, parameter, gradient, scale)
+
+
+class ThawsWhatWasAddedFrozen(LooksAtWhatIsAdded):
+    def after(self) -> None:
+        for parameter in self.added_frozen:
+            parameter.requires_grad_(True)
+
+
+class DecaysWhatWasAddedFrozen(LooksAtWhatIsAdded):
+    def after(self) -> None:
+        for parameter in self.added_frozen:
+            if parameter.grad is None:
+                parameter.mul_(0.9)
+
+
+# Weights that are loaded after the optimizer was built
+
+
+class PutsFirstBiasesBack(Sound):
+    """Gives a bias that never had a gradient the values that it had in the constructor."""
+
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
+        super().__init__(params, lr, momentum)
+        groups = self.param_groups
+        self.first = {p: p.detach().clone() for group in groups for p in group["params"]}
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            self.first.pop(parameter, None)
+        elif parameter in self.first and parameter.dim() == 1:
+            parameter.copy_(self.first[parameter])
+        super().visit(index, group, position, parameter)
+
+
+# In an order that hangs on addresses
+
+
+class DrawsInOrderOfSet(Sound):
+    """Draws noise for each parameter, in the order in which a set has them."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if position == 0:
+            for each in {each for each in group["params"] if each.grad is not None}:
+                self.update(group, each, each.grad, scale=1 + float(torch.rand(())))
+
+
+class ScalesLastOfSet(Sound):
+    """Takes for the output layer what a set has last."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if position == 0:
+            *others, last = {*group["params"]}
+            for each in others:
+                super().visit(index, group, 0, each)
+            if last.grad is not None:
+                self.update(group, last, last.grad, scale=2.0)
+
+
+class SumsInOrderOfSet(Sound):
+    """Scales by a norm that is summed up in the order in which a set has the gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = self.evaluate(closure) if closure is not None else None
+        owned = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        total = torch.zeros(())
+        for each in {*owned}:
+            total = total + each.grad.float().square().sum()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self.update(group, parameter, parameter.grad, scale=float(1 / (1 + total)))
+        return loss
