@@ -12,6 +12,7 @@ from hypothesis import Phase, find, given, settings
 from frostproof.generation import masks as mask
 from frostproof.generation.cases import cases
 from frostproof.generation.networks import DRAWN_MAX_LAYERS
+from frostproof.generation.programs import EVENT_GENES, MENU
 from frostproof.optimizers.targets import resolve
 from frostproof.spec import layers
 from frostproof.spec.case import Case
@@ -33,6 +34,10 @@ from frostproof.spec.subject import ParameterKind, Subject
 
 SGD = resolve(["torch.optim:SGD"])[0]
 DRAWS = 3000
+
+
+def test_every_entry_of_the_menu_of_events_can_be_drawn() -> None:
+    assert {gene * len(MENU) // EVENT_GENES for gene in range(EVENT_GENES)} == {*range(len(MENU))}
 
 
 @cache

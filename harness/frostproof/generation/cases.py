@@ -63,8 +63,8 @@ def _numbers_of_place(place: int, n: int) -> st.SearchStrategy[int]:
     return st.sampled_from(range(place << 20, (place << 20) + n))
 
 
-END = GENES // 6
-"""A gene below it ends the list, unless it is the first.
+END = 42
+"""As many numbers end the list of layers, unless they are the first.
 
 A list then needs one draw per element, and shrinking can delete any element.
 """
@@ -175,19 +175,25 @@ class _Draws:
         return self.draw(_numbers_of_place(self.place, n)) & 0xFFFFF
 
     def genes(self, longest: int, genes: int, end: int, width: int = 1) -> list[tuple[int, ...]]:
-        """Up to `longest` tuples of `width` genes; the first gene of each is rescaled.
+        """Up to `longest` tuples of `width` genes, which are numbers below `genes`.
 
-        Even a full list ends with a draw of its own, so that a list without one of its genes still
-        ends.
+        The first gene of each tuple is drawn higher by `end`. Below `end` it ends the list, but
+        counts as 0 in the first tuple, so that the others keep their meaning when shrinking deletes
+        that. Even a full list ends with a draw of its own, so that a list without one of its tuples
+        still ends.
         """
-        found, start = [tuple(self.pick(genes) for _ in range(width))], self.place
+
+        def one() -> list[int]:
+            return [self.pick(genes + end) - end, *(self.pick(genes) for _ in range(1, width))]
+
+        found, start = [one()], self.place
         while True:
-            drawn = tuple(self.pick(genes) for _ in range(width))
-            if drawn[0] < end or len(found) == longest:
+            drawn = one()
+            if drawn[0] < 0 or len(found) == longest:
                 break
             found.append(drawn)
         self.place = start + width * longest + 1
-        return [(_rescale(first, end, genes), *others) for first, *others in found]
+        return [(max(first, 0), *others) for first, *others in found]
 
 
 @st.composite
@@ -238,15 +244,6 @@ def draw_options(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> O
     if isinstance(space, st.SearchStrategy):
         return tuple(draw(space).items())
     return sum(pick_values([(choice[0], choice[1:] or choice) for choice in space], pick), ())
-
-
-def _rescale(gene: int, end: int, genes: int) -> int:
-    """Rescale a gene from [end, genes) to [0, genes).
-
-    The first gene of a list is rescaled too, although it may be below `end`, so that the others
-    keep their meaning when shrinking deletes it.
-    """
-    return max(gene - end, 0) * genes // (genes - end)
 
 
 def pick_values(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:

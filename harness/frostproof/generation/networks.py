@@ -140,8 +140,10 @@ IMAGE: tuple[AnyLayer, ...] = (
 MENUS = {1: VECTOR, 2: SEQUENCE, 3: IMAGE}
 """Number of dimensions of one sample -> layers that can take it, once they are `fitted`."""
 
-GENES = 256
-"""Genes are integers below it, larger than any menu, so that all entries are about as likely."""
+GENES = 214
+"""Genes are integers below it, larger than any menu, so that all entries are about as likely.
+
+With those that end a list, they are numbers below 256."""
 
 
 def _input(
