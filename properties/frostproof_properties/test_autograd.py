@@ -17,8 +17,3 @@ def test_known_failure_of_autograd(verification: Verification, data: st.DataObje
 @given(data=st.data())
 def test_autograd(verification: Verification, data: st.DataObject) -> None:
     verification.judge(data.draw(verification.cases, label="case"))
-
-
-@given(data=st.data())
-def test_autograd_on_meta(verification: Verification, data: st.DataObject) -> None:
-    verification.judge(data.draw(verification.cases, label="case"))

@@ -22,8 +22,3 @@ def test_known_failure(verification: Verification, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_optimizer(verification: Verification, data: st.DataObject) -> None:
     verification.judge(data.draw(verification.cases, label="case"))
-
-
-@given(data=st.data())
-def test_optimizer_on_meta(verification: Verification, data: st.DataObject) -> None:
-    verification.judge(data.draw(verification.cases, label="case"))

@@ -151,7 +151,7 @@ def test_there_is_always_a_plain_variant(argument: str, variants: list[str]) -> 
     assert [each.variant for each in found] == variants
     assert [dict(each.arguments) for each in found] == [{}, {argument: True}]
     assert exists_on(found[0], "cpu")
-    assert exists_on(found[0], "meta")
+    assert exists_on(found[0], "cuda")
 
 
 def test_an_implementation_that_is_not_chosen_exists_everywhere() -> None:

@@ -128,14 +128,10 @@ def test_what_cannot_step_is_unusable_with_its_reason() -> None:
         UnusableError, match="leaf Variable that requires grad is being used in an in-place"
     ):
         probe(found["torch.optim:SGD differentiable"], "cpu")
-    with pytest.raises(UnusableError, match="meta"):
-        probe(found["torch.optim:ASGD forloop"], "meta")
 
 
 def test_devices() -> None:
     assert available_devices()[0] == "cpu"
-    assert available_devices()[-1] == "meta"
-    assert select_devices(["meta"]) == ["meta"]
-    for absent in ("cuda:77", "cpu:1", "nonsense"):
+    for absent in ("cuda:77", "cpu:1", "nonsense", "meta"):
         with pytest.raises(UsageError, match="is absent: found cpu"):
             select_devices([absent])

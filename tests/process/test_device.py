@@ -21,7 +21,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     module = SimpleNamespace(mem_get_info=lambda index: (free[index], 80 * GIB))
     monkeypatch.setattr(torch, "get_device_module", lambda kind: module)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: len(free))
-    monkeypatch.setattr(device, "available_devices", lambda: ["cpu", "cuda", "meta"])
+    monkeypatch.setattr(device, "available_devices", lambda: ["cpu", "cuda"])
     return free
 
 
@@ -35,7 +35,7 @@ def test_workers_take_the_indices_in_turn(gpus: list[int]) -> None:
         "cuda:1",
     ]
     assert device.device_for_worker("cuda:2", 5) == "cuda:2"
-    assert [device.device_for_worker(name, 3) for name in ("cpu", "meta")] == ["cpu", "meta"]
+    assert device.device_for_worker("cpu", 3) == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_workers_take_the_indices_in_turn(gpus: list[int]) -> None:
         (("cuda:0",), 8),
         (("cuda:2",), 3),
         (("cuda:0", "cuda:2"), 3),
-        (("cpu", "meta"), None),
+        (("cpu",), None),
     ],
 )
 def test_no_more_workers_than_there_is_memory_for(
@@ -77,7 +77,7 @@ def test_the_header_names_what_makes_kernels_repeat_themselves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    assert device.determinism_settings(["cpu", "meta"]) == []
-    (line,) = device.determinism_settings(["cpu", "cuda:1", "meta"])
+    assert device.determinism_settings(["cpu"]) == []
+    (line,) = device.determinism_settings(["cpu", "cuda:1"])
     assert line.startswith("on cuda:1: deterministic algorithms where there are any, CUBLAS_WORKS")
     assert line.endswith("CUBLAS_WORKSPACE_CONFIG=:4096:8")

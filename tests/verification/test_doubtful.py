@@ -102,7 +102,7 @@ def test_a_test_that_fails_otherwise_is_worse_than_a_doubt(tmp_path: Path) -> No
         (ExceptionGroup("", [DOUBT, OTHER]), "wrong", False, False),
         (ExceptionGroup("", [DOUBT, RuntimeError("a fault of ours")]), "wrong", False, False),
         (RuntimeError("a fault of ours"), "wrong", False, False),
-        (None, "wrong", False, True),  # an expected failure on meta, where nothing looks for it
+        (None, "wrong", False, True),
         (None, "cost", False, False),
         (None, "cost", True, True),
     ],

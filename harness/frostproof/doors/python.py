@@ -85,12 +85,10 @@ def check_optimizer(
             searches = [
                 verification.searching_for(identity)
                 for identity in known
-                if identity in verification.tallies and device != "meta"
+                if identity in verification.tallies
             ]
             for each in (verification, *searches):
-                count = profiles.budget(
-                    examples, meta=device == "meta", known_failure=each.only_invariant is not None
-                )
+                count = profiles.budget(examples, known_failure=each.only_invariant is not None)
                 rows.append(item_report(each, _run(each, count, seed)).row)
     return Report(results.merge_rows(rows), time.perf_counter() - started)
 

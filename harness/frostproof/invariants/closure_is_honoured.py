@@ -48,7 +48,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
             yield NOT_CALLED.breach(record, role)
         if not _returned_loss(use, trial.case.dtype):
             returned = "a tensor" if isinstance(use.returned, bytes) else repr(use.returned)
-            kind = OTHER_LOSS if any(use.losses) else NO_TENSOR  # on meta, losses have no value
+            kind = OTHER_LOSS if any(use.losses) else NO_TENSOR
             yield kind.breach(record, role, found=returned)
         yield HELD
 
@@ -69,6 +69,5 @@ INVARIANT = Invariant(
     "step(closure) calls the closure with gradients enabled, and returns its loss",
     judge,
     "https://docs.pytorch.org/docs/stable/optim.html#taking-an-optimization-step",
-    needs_values=False,
     freezing=False,
 )

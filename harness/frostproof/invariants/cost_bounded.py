@@ -94,7 +94,6 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
     "cost",
-    needs_values=False,
     needs_optimizer=False,
     autograd_only=True,
 )

@@ -60,6 +60,5 @@ INVARIANT = Invariant(
     "its groups as it found them",
     judge,
     "https://docs.pytorch.org/docs/stable/optim.html",
-    needs_values=False,
     freezing=False,
 )

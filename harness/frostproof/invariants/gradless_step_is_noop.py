@@ -45,5 +45,4 @@ INVARIANT = Invariant(
     "these parameters, and allocates no gradient",
     judge,
     "https://github.com/pytorch/pytorch/issues/116471",
-    needs_values=False,
 )

@@ -152,8 +152,6 @@ class Invariant:
     """Where the statement comes from."""
     severity: Severity = "wrong"
     """How bad a violation is."""
-    needs_values: bool = True
-    """Whether it compares numbers, so that nothing can be judged on the device meta."""
     needs_optimizer: bool = True
     """Whether it does not apply to autograd alone."""
     autograd_only: bool = False
@@ -182,10 +180,9 @@ class Invariant:
         """What to raise where it is violated; `where`: the optimizer, and its device."""
         return self.violation(f"{self.id}: {message}\n{where}; it must hold that {self.statement}")
 
-    def applies(self, *, optimizer: bool, values: bool) -> bool:
-        """Whether it applies to a run with or without an optimizer, and with or without values."""
-        fits = not self.autograd_only if optimizer else not self.needs_optimizer
-        return fits and (values or not self.needs_values)
+    def applies(self, *, optimizer: bool) -> bool:
+        """Whether it applies to a run with or without an optimizer."""
+        return not self.autograd_only if optimizer else not self.needs_optimizer
 
 
 class ShownBreach:

@@ -38,6 +38,5 @@ INVARIANT = Invariant(
     "none that was left",
     judge,
     "https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
-    needs_values=False,
     needs_optimizer=False,
 )

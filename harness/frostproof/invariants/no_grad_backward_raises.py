@@ -78,6 +78,5 @@ INVARIANT = Invariant(
     "RuntimeError, no gradient is allocated, and no weight moves",
     judge,
     "https://discuss.pytorch.org/t/58156",
-    needs_values=False,
     needs_optimizer=False,
 )

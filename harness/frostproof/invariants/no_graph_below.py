@@ -75,7 +75,6 @@ INVARIANT = Invariant(
     "is a leaf without grad_fn, and nothing is saved for backward",
     judge,
     "https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
-    needs_values=False,
     needs_optimizer=False,
     autograd_only=True,
 )

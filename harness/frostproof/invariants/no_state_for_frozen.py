@@ -26,5 +26,4 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/optim.html",
     "cost",
-    needs_values=False,
 )

@@ -37,6 +37,5 @@ INVARIANT = Invariant(
     "ones included, and allocates nothing",
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html",
-    needs_values=False,
     freezing=False,
 )

@@ -105,7 +105,7 @@ def run_steps(
     subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None
 ) -> Trial:
     """A few steps of the small case; as many as the subject states that it needs to move."""
-    steps = max(STEPS, subject.patience) if device != "meta" else 1
+    steps = max(STEPS, subject.patience)
     program = (Step(closure=subject.needs_closure),) * steps
     case = small_case(subject, dtype, groups, options).replaced(program=program)
     return run_unfrozen(case, subject, device).trial
@@ -120,7 +120,7 @@ def fault_of(
     if crash is not None:
         what = "be built" if crash.phase == "build" else f"{crash.phase} with nothing frozen"
         return Fault(crash.index, f"cannot {what}: {crash}")
-    return None if device == "meta" else _fault_of_values(trial, subject)
+    return _fault_of_values(trial, subject)
 
 
 def _fault_of_values(trial: Trial, subject: Subject) -> Fault | None:

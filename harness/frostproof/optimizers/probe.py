@@ -7,7 +7,6 @@ dtypes and programs only. The probe also finds how a discovered optimizer is bui
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
@@ -41,8 +40,6 @@ def probe(subject: Subject, device: str) -> Subject:
     """`subject` with its capabilities as measured on `device`. Raises UnusableError."""
     if subject.factory is None:
         return subject
-    if subject.needs and device == "meta":
-        subject = replace(subject, arguments=probe(subject, "cpu").arguments, needs=())
     try:
         return _probe(subject, device)
     except ProcessGroupError:
@@ -54,16 +51,12 @@ def _probe(subject: Subject, device: str) -> Subject:
     subject = _with_what_it_needs(subject, device)
     # Drawn hyperparameters may not suit a discovered optimizer: it is first tried without any.
     plain = replace(subject, space=()) if subject.discovered else subject
-    ways = _ways_on_meta(plain, subject) if device == "meta" else candidates(plain, subject.space)
-    found = _first_that_works(ways, device)
+    found = _first_that_works(candidates(plain, subject.space), device)
     first = found.dtypes[0]
     several = found.groups and found.parameters != "sparse"
     found = _with_arguments_for_its_closure(found, device)
     fault = fault_of(found, device, first, groups=2) if several else None
     found = replace(found, groups=several and fault is None)
-    if device == "meta":
-        # A dtype is only a label without values, and nothing can be told apart.
-        return replace(found, unable=tuple(ABILITIES), coupled="there are no values on meta")
     dtypes = tuple(
         dtype for dtype in found.dtypes if dtype == first or not fault_of(found, device, dtype)
     )
@@ -131,13 +124,6 @@ def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
     rates = [options for choice in choices for options in choice if "lr" in dict(options)]
     patience = max(steps_until_moved(found, device, options) for options in (None, *rates))
     return replace(found, patience=patience)
-
-
-def _ways_on_meta(plain: Subject, subject: Subject) -> Iterator[Subject]:
-    """As stated, then as used on the CPU. Without values, no more ways can be distinguished."""
-    yield plain
-    with suppress(UnusableError):
-        yield replace(probe(subject, "cpu"), space=plain.space)
 
 
 def _first_that_works(ways: Iterator[Subject], device: str) -> Subject:

@@ -1,4 +1,4 @@
-"""The devices for verification: the CPU, accelerators, and `meta`, which has shapes and no values.
+"""The devices for verification: the CPU and accelerators.
 
 A device is named by its type, as `cuda`, or with an index, as `cuda:1`.
 """
@@ -24,7 +24,7 @@ def available_devices() -> list[str]:
     accelerator = (
         torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     )
-    return ["cpu", *([accelerator.type] if accelerator is not None else []), "meta"]
+    return ["cpu", *([accelerator.type] if accelerator is not None else [])]
 
 
 def select_devices(requested: Sequence[str]) -> list[str]:
@@ -45,7 +45,7 @@ def device_for_worker(device: str, worker: int) -> str:
 
 
 def is_accelerator(device: str) -> bool:
-    return device not in ("cpu", "meta")
+    return device != "cpu"
 
 
 def determinism_settings(devices: Sequence[str]) -> list[str]:

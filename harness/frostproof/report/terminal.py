@@ -143,7 +143,7 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
             unusable.setdefault((row.device, reason[:110]), []).append(row.name.rpartition(":")[2])
     for (device, reason), names in unusable.items():
         yield f"not judged on {device}: {', '.join(names)}: {reason}"
-    targets = [row.target for row in rows if row.status == "unusable" and row.device != "meta"]
+    targets = [row.target for row in rows if row.status == "unusable"]
     if targets:
         yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
 

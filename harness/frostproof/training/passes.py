@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection
 
-import msgspec
-
 from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer
 from frostproof.spec.program import Clip, Step
 from frostproof.training.construction import Construction
@@ -38,8 +36,6 @@ class Passes(Construction):
 
     def step(self, event: Step) -> list[Statement]:
         """One step, through a closure where the event says so."""
-        if self.device == "meta":
-            event = msgspec.structs.replace(event, amp="none")  # there is no autocast on meta
         kept = "kept = " if self.calls("end") else ""
         begin = self.hook("begin", sorted(self.frozen), kept=kept)
         if self.stepping and event.closure:

@@ -72,11 +72,7 @@ class Reruns:
         )
 
     def _control_of(self, case: Case, closure: bool | None = None) -> Outcome:
-        fit = [
-            i
-            for i in INVARIANTS
-            if i.applies(optimizer=self.subject.factory is not None, values=self.device != "meta")
-        ]
+        fit = [i for i in INVARIANTS if i.applies(optimizer=self.subject.factory is not None)]
         muted = [invariant.id for invariant in fit]  # so that no violation ends it
         return run_trial(
             case.control(closure),
@@ -233,7 +229,7 @@ def _compares(invariant: Invariant, shown: ShownBreach, subject: Subject) -> boo
 
 def _overflowed(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
     crash = shown.trial.crash
-    if crash is None or crash.grads_at_step is None or reruns.device == "meta":
+    if crash is None or crash.grads_at_step is None:
         return False
     gradients = filter(None, crash.grads_at_step)
     return not all(finite(gradient, reruns.case.dtype) for gradient in gradients)
@@ -380,13 +376,7 @@ def _crash_breach(reruns: Reruns) -> tuple[Invariant, ShownBreach]:
     assert crash is not None
     control = reruns.control.trial.crash
     closes = any(event.closure for event in reruns.case.program if isinstance(event, Step))
-    # On meta a loss has no value, and an optimizer may raise when it reads one.
-    if (
-        control is not None
-        and closes
-        and reruns.device != "meta"
-        and reruns.control_without_closure.trial.crash is None
-    ):
+    if control is not None and closes and reruns.control_without_closure.trial.crash is None:
         # The control shows it, where freezing cannot be the cause.
         breach = Breach(
             RAISES, (control.role,), control.index, expected="without a closure it does not raise"

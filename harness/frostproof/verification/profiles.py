@@ -34,15 +34,9 @@ def examples(profile: str, max_examples: int | None) -> int:
     return PROFILES[profile] if max_examples is None else max_examples
 
 
-def for_meta(count: int) -> int:
-    """Fewer examples: on meta, operations are many times slower, and no values are judged."""
-    return max(1, count // 30)
-
-
 def budget(
     count: int,
     *,
-    meta: bool = False,
     known_failure: bool = False,
     shard: int | None = None,
     shards: int = 1,
@@ -54,8 +48,6 @@ def budget(
     """
     if known_failure:
         return max(count, SEARCH)
-    if meta:
-        return for_meta(count)
     return count if shard is None else count // shards + (shard < count % shards)
 
 

@@ -129,11 +129,11 @@ class Verification:
 
     def __post_init__(self) -> None:
         self.indexed_device = self.indexed_device or self.device
-        optimizer, values = self.subject.factory is not None, self.device != "meta"
+        optimizer = self.subject.factory is not None
         self.invariants = tuple(
             invariant
             for invariant in INVARIANTS
-            if invariant.applies(optimizer=optimizer, values=values)
+            if invariant.applies(optimizer=optimizer)
             and self.only_invariant in (None, invariant.id)
         )
         self.tallies = {invariant.id: Tally() for invariant in self.invariants}
@@ -149,7 +149,7 @@ class Verification:
         known = self.subject.known_case(self.only_invariant or "")
         if known is not None:
             self.cases = just(known) | self.cases  # Hypothesis begins with the first
-        if self.subject.factory is not None and self.device != "meta":
+        if self.subject.factory is not None:
             self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.indexed_device)
             self.depends_on_order = depends_on_order(self.subject, self.indexed_device)
         if self.subject.closure == "never":
@@ -175,11 +175,7 @@ class Verification:
 
     def has_own_search(self, identity: str) -> bool:
         """Whether another verification searches for this failure, and finds a smaller case."""
-        return (
-            self.only_invariant is None
-            and identity in self.subject.expected_failures
-            and self.device != "meta"
-        )
+        return self.only_invariant is None and identity in self.subject.expected_failures
 
     @property
     def id(self) -> str:

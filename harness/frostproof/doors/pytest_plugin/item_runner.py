@@ -158,7 +158,6 @@ class ItemRunner:
 
         count = budget(
             self.run.examples,
-            meta=verification.device == "meta",
             known_failure=verification.only_invariant is not None,
             shard=verification.shard,
             shards=self.run.shards,

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from frostproof.verification.profiles import for_meta
-
 if TYPE_CHECKING:
     import pytest
 
@@ -15,7 +13,7 @@ PACKAGE = "frostproof_properties"
 """The package of our tests."""
 
 _NODE_ID = re.compile(
-    r"::test_(?:optimizer|autograd|known_failure|known_failure_of_autograd)(?:_on_meta)?"
+    r"::test_(?:optimizer|autograd|known_failure|known_failure_of_autograd)"
     r"\[(?:[a-z-]+ of )?([^-@]+)-([^@]+)@([^@#]+)(?:#\d+)?\]$"
 )
 
@@ -43,12 +41,7 @@ def planned_examples(node_ids: Iterable[str], examples: int, shards: int) -> dic
 
     A search for a known failure may end earlier, at the first that it finds.
     """
-    items = {node_id: parse_node_id(node_id) for node_id in node_ids}
-    return {
-        node_id: for_meta(examples) if item.device == "meta" else -(-examples // shards)
-        for node_id, item in items.items()
-        if item is not None
-    }
+    return {each: -(-examples // shards) for each in node_ids if parse_node_id(each) is not None}
 
 
 def is_ours(item: pytest.Item) -> bool:

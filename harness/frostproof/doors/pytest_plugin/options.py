@@ -59,7 +59,7 @@ OPTIONS = (
     ),
     Option(
         "device",
-        "device to verify on: cpu, meta, cuda, ...; may be repeated (default: all available)",
+        "device to verify on: cpu, cuda, ...; may be repeated (default: all available)",
         "NAME",
         many=True,
     ),

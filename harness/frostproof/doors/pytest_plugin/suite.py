@@ -63,15 +63,9 @@ def autograd(run: RunOptions) -> Iterator[Verification]:
 def known_failures(run: RunOptions) -> Iterator[Any]:
     """Yield a search for each expected failure of each subject.
 
-    The expectation is strict: the test fails if the invariant holds after all. There is no search
-    on meta, where it would take long and find nothing new.
+    The expectation is strict: the test fails if the invariant holds after all.
     """
-    return (
-        param
-        for each in optimizers(run)
-        if each.device != "meta" and not each.shard
-        for param in _searches(each)
-    )
+    return (param for each in optimizers(run) if not each.shard for param in _searches(each))
 
 
 def known_failures_of_autograd(run: RunOptions) -> Iterator[Any]:
@@ -109,9 +103,9 @@ def kernels_show_it() -> bool:
 
 
 def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[Verification]:
-    """Yield one verification for each shard. On meta there is too little to split."""
+    """Yield one verification for each shard."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    for shard in range(run.shards) if run.shards > 1 and device != "meta" else (None,):
+    for shard in range(run.shards) if run.shards > 1 else (None,):
         yield Verification(
             subject,
             device,
@@ -121,21 +115,15 @@ def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[V
         )
 
 
-def _on(
-    verifications: Callable[[RunOptions], Iterator[Verification]], meta: bool
+def _by_id(
+    verifications: Callable[[RunOptions], Iterator[Verification]],
 ) -> Callable[[RunOptions], Iterator[Any]]:
-    return lambda run: (
-        pytest.param(each, id=each.id)
-        for each in verifications(run)
-        if (each.device == "meta") == meta
-    )
+    return lambda run: (pytest.param(each, id=each.id) for each in verifications(run))
 
 
 _TESTS: dict[str, Callable[[RunOptions], Iterator[Any]]] = {
-    "test_optimizer": _on(optimizers, meta=False),
-    "test_optimizer_on_meta": _on(optimizers, meta=True),
+    "test_optimizer": _by_id(optimizers),
     "test_known_failure": known_failures,
-    "test_autograd": _on(autograd, meta=False),
+    "test_autograd": _by_id(autograd),
     "test_known_failure_of_autograd": known_failures_of_autograd,
-    "test_autograd_on_meta": _on(autograd, meta=True),
 }
