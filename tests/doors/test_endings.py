@@ -368,3 +368,11 @@ def test_times(text: str, value: float) -> None:
 def test_what_is_no_time_is_one_line(text: str) -> None:
     with pytest.raises(UsageError, match="give a number and a unit, as 90s, 30m or 2h"):
         parse_seconds(text)
+
+
+def test_no_worker_is_started_for_an_item_that_does_not_exist(project: Path) -> None:
+    few = ("--max-examples", "2", "--jobs", "auto", "-v")
+    done = check(project, "mylib:Plain", *few, PYTEST_XDIST_AUTO_NUM_WORKERS="8")
+    assert "created: 1/1 worker" in done.stdout, done.stdout
+    done = check(project, "mylib:Plain", *few, "--shards", "2", PYTEST_XDIST_AUTO_NUM_WORKERS="8")
+    assert "created: 2/2 workers" in done.stdout, done.stdout

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from frostproof.doors.pytest_plugin import options
-from frostproof.doors.pytest_plugin.collection import Collection
+from frostproof.doors.pytest_plugin.collection import Collection, make_targets_importable
 from frostproof.doors.pytest_plugin.controller import Controller
 from frostproof.doors.pytest_plugin.crashes import CrashPolicy
 from frostproof.doors.pytest_plugin.gatherer import Gatherer
 from frostproof.doors.pytest_plugin.item_runner import ItemRunner
+from frostproof.doors.pytest_plugin.items import PACKAGE
 from frostproof.doors.pytest_plugin.live_line import LiveLine, is_watched
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.doors.pytest_plugin.remote_workers import RemoteWorkers
@@ -35,18 +36,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
-    """With `-n auto`, start no more processes than an accelerator has memory for."""
+    """With `-n auto`, start no more processes than there are items, or an accelerator has room for.
+
+    The number of items is known where the session is our suite and nothing else.
+    """
     cores = yield
     if not options.asks_for_us(config):
         return cores
+    make_targets_importable(config)
     try:
         with quiet():
+            from frostproof.doors.pytest_plugin.suite import number_of_items
             from frostproof.process.device import most_workers
 
-            most = most_workers(RunOptions.of(config).devices)
+            run = RunOptions.of(config)
+            most = most_workers(run.devices)
+            items = number_of_items(run) if config.args == [PACKAGE] and run.optimizers else None
     except FrostproofError:
         return cores  # The controller reports the error when the session starts.
-    return cores if most is None else min(cores, most)
+    return max(1, min(each for each in (cores, most, items) if each is not None))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -30,6 +30,11 @@ def verification_params(test: str, run: RunOptions) -> list[Any]:
     return list(_TESTS[test](run))
 
 
+def number_of_items(run: RunOptions) -> int:
+    """Return how many tests verify the optimizers that are asked for. Raises UsageError."""
+    return sum(1 for _ in (*optimizers(run), *known_failures(run)))
+
+
 def optimizers(run: RunOptions) -> Iterator[Verification]:
     """Yield every subject on every device on which it exists, once for each shard."""
     for device in select_devices(run.devices):
