@@ -15,6 +15,7 @@ from frostproof.spec.program import AddFrozen, Schedule, Step
 from frostproof.verification.attribution import EXPLANATIONS
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
+from tests.helpers import broken, broken_programs
 from tests.helpers.protocols import Plain
 from tests.helpers.search import flagged, search
 from tests.trial.test_programs import FIRST, case_of
@@ -91,3 +92,24 @@ def test_each_explanation_has_an_id_and_a_sentence() -> None:
     assert all(each.sentence.endswith(".") for each in EXPLANATIONS)
     documented = (Path(__file__).parents[2] / "docs/programs.md").read_text()
     assert all(f"| {each.id} |" in documented for each in EXPLANATIONS)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "invariant", "finding"),
+    [
+        (broken.DecaysEverything, "frozen-weights-unchanged", "freezing"),
+        (broken.RateByPosition, "trainable-updates-match", "groups"),
+        (broken.SeedsFromTheSystem, "repeats-itself", "randomness"),
+        (broken.ReturnsNothing, "closure-is-honoured", "closure"),
+        (broken.StateFromTheStart, "no-state-for-frozen", "cost"),
+        (broken_programs.LoadsInOrder, "checkpoint-resumes", "checkpoint"),
+    ],
+)
+def test_the_row_says_what_kind_of_finding_it_is(
+    optimizer: Any, invariant: str, finding: str
+) -> None:
+    verification = Verification(subjects(optimizer)[0], "cpu")
+    search(verification, 0, wanted=invariant)
+    rows = {each.id: each for each in item_report(verification).row.invariants}
+    assert (rows[invariant].status, rows[invariant].finding) == ("violated", finding)
+    assert rows["flags-untouched"].finding is None

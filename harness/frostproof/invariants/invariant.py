@@ -14,6 +14,7 @@ from frostproof.training.observation import Crash, EventRecord, Observation, Tri
 from frostproof.training.source import Block, Statement, block
 
 Severity = Literal["wrong", "crash", "cost"]
+Finding = Literal["freezing", "groups", "checkpoint", "closure", "randomness", "cost"]
 HELD: Literal["held"] = "held"
 NOT_JUDGED = None
 """There was nothing to judge at this event."""
@@ -152,6 +153,8 @@ class Invariant:
     """Where the statement comes from."""
     severity: Severity = "wrong"
     """How bad a violation is."""
+    finding: Finding = "freezing"
+    """What an optimizer that violates it does wrong."""
     needs_optimizer: bool = True
     """Whether it does not apply to autograd alone."""
     autograd_only: bool = False

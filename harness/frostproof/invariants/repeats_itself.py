@@ -29,4 +29,5 @@ INVARIANT = Invariant(
     compares=True,
     needs_optimizer=False,
     freezing=False,
+    finding="randomness",
 )

@@ -118,7 +118,8 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         for each in row.invariants:
             if each.status in ("violated", "doubtful"):
                 word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()
-                yield one_line(f"{word} {subject}: {each.id}: {each.message}", 1000)
+                about = f" ({each.finding})" if each.finding not in (None, "freezing") else ""
+                yield one_line(f"{word} {subject}: {each.id}{about}: {each.message}", 1000)
                 yield from _files(each)
         if row.status == "crashed":
             yield f"CRASHED {subject}: {row.reason}"

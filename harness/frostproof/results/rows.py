@@ -45,6 +45,10 @@ class InvariantRow(msgspec.Struct):
     reproducer: str | None = None
     """The path of the script that shows the violation."""
 
+    finding: str | None = None
+    """What the optimizer does wrong where the invariant is violated: freezing, groups, checkpoint,
+    closure, randomness or cost."""
+
     explained: dict[str, int] = {}
     """Id of an explanation -> the number of trials in which it explained a breach away."""
 
@@ -191,6 +195,7 @@ def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     )
     if another >= one and other.message is not None:
         mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
+        mine.finding = other.finding
     mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)
 
 

@@ -82,7 +82,7 @@ def item_report(
     """What was found so far. A violation is doubtful if its script does not show it."""
     reproduced = reproduced or {}
     rows = [
-        _add_order_hint(verification, row)
+        _classified(verification, invariant, row)
         for invariant in INVARIANTS
         if (row := _row_of(verification, invariant)) is not None
     ]
@@ -193,10 +193,15 @@ def _row_of(verification: Verification, invariant: Invariant) -> InvariantRow | 
     )
 
 
-def _add_order_hint(verification: Verification, row: InvariantRow) -> InvariantRow:
-    """Add the hint to a violation that the order of the parameters causes."""
-    if row.status == "violated" and row.violated and verification.tallies[row.id].by_order:
-        row.message = f"{row.message}; {ORDER_HINT}"
+def _classified(
+    verification: Verification, invariant: Invariant, row: InvariantRow
+) -> InvariantRow:
+    """The row of a violation with what is wrong, and a hint where the order of parameters is."""
+    if row.violated:
+        row.finding = invariant.finding
+        if row.status == "violated" and verification.tallies[row.id].by_order:
+            row.message = f"{row.message}; {ORDER_HINT}"
+            row.finding = "groups" if invariant.finding == "freezing" else invariant.finding
     return row
 
 
