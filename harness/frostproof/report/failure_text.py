@@ -39,6 +39,8 @@ def failure_text(verification: Verification, folder: Path, doubtful: Collection[
     first, *others = broken
     tally = verification.tallies[first.id]
     lines = [f"{first.id}: {first.statement}", f"  {one_line(tally.message, 1000)}"]
+    if tally.source:
+        lines.append(f"  by {tally.source}")
     if tally.case is not None:
         event = tally.shown.breach.event if tally.shown is not None else -1
         lines += _case_lines(verification, tally.case, event)

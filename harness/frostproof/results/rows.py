@@ -49,6 +49,10 @@ class InvariantRow(msgspec.Struct):
     """What the optimizer does wrong where the invariant is violated: freezing, groups, checkpoint,
     closure, randomness or cost."""
 
+    source: str | None = None
+    """The line of the optimizer's source that moved the weight, or raised: `PATH:LINE in NAME():`
+    and its text; None where it is not known."""
+
     explained: dict[str, int] = {}
     """Id of an explanation -> the number of trials in which it explained a breach away."""
 
@@ -195,7 +199,7 @@ def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     )
     if another >= one and other.message is not None:
         mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
-        mine.finding = other.finding
+        mine.finding, mine.source = other.finding, other.source
     mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)
 
 

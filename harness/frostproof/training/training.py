@@ -28,6 +28,9 @@ from frostproof.training.ownership import Ownership
 from frostproof.training.rng import seed_everything
 from frostproof.training.source import At, Block, Statement
 
+SOURCE_NAME = "<training>"
+"""The name of the file in the place of which the statements of a training stand."""
+
 Batch = tuple[Tensor, Tensor]
 """Samples and targets, (batch, ...) each."""
 
@@ -166,7 +169,7 @@ class Training:
 
 @lru_cache(maxsize=4096)
 def _compiled(*statements: Statement) -> CodeType:
-    return compile("\n".join(_lines(statements)), "<training>", "exec")
+    return compile("\n".join(_lines(statements)), SOURCE_NAME, "exec")
 
 
 def _lines(statements: Iterable[Statement], indent: str = "") -> Iterator[str]:

@@ -196,9 +196,12 @@ def _row_of(verification: Verification, invariant: Invariant) -> InvariantRow | 
 def _classified(
     verification: Verification, invariant: Invariant, row: InvariantRow
 ) -> InvariantRow:
-    """The row of a violation with what is wrong, and a hint where the order of parameters is."""
+    """The row of a violation with what is wrong, where, and a hint if it is the order."""
     if row.violated:
         row.finding = invariant.finding
+        row.source = verification.tallies[row.id].source or None
+        if row.source is not None:
+            row.message = f"{row.message}; by {row.source}"
         if row.status == "violated" and verification.tallies[row.id].by_order:
             row.message = f"{row.message}; {ORDER_HINT}"
             row.finding = "groups" if invariant.finding == "freezing" else invariant.finding

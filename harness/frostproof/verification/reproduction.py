@@ -11,6 +11,7 @@ from frostproof.counterexamples.execution import reproduces
 from frostproof.counterexamples.script import script
 from frostproof.errors import UnprintableError
 from frostproof.process.fence import fenced
+from frostproof.verification.source_line import find_source_line
 from frostproof.verification.verification import Verification
 
 
@@ -28,11 +29,17 @@ class Reproduction(NamedTuple):
 
 
 def reproductions(verification: Verification, folder: Path) -> dict[str, Reproduction]:
-    """Id of each violated invariant -> its script, run from `folder`."""
+    """Id of each violated invariant -> its script, run from `folder`.
+
+    The line of the source that is at fault is noted in its tally, where it can be found.
+    """
     found = {}
     for identity, tally in verification.tallies.items():
         if tally.shown is None or verification.has_own_search(identity):
             continue
+        with fenced(verification.indexed_device):
+            line = find_source_line(tally.shown, verification.subject, verification.approaches)
+        tally.source = "" if line is None else str(line)
         try:
             with fenced(verification.indexed_device):
                 text = script(tally.shown, verification.subject, verification.approaches)

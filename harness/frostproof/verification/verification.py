@@ -52,6 +52,9 @@ class Tally:
     shown: ShownBreach | None = None
     """The trial and the breach of that case."""
 
+    source: str = ""
+    """The line of the optimizer's source that moved the weight, or raised, in that case."""
+
     by_order: bool = False
     """Whether that case holds where A and B have their parameters in the same places."""
 

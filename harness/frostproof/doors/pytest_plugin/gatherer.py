@@ -131,7 +131,7 @@ class Gatherer:
             for each in row.invariants:
                 _, best = self._best.get((row.key, each.id), (None, None))
                 if best is not None and each.status in ("expected", "doubtful", "violated"):
-                    each.message = best.message
+                    each.message, each.source = best.message, best.source
                     each.case, each.reproducer = best.case, best.reproducer
         return rows
 
