@@ -38,7 +38,7 @@ class Slow(Plain):
 class Slower(Slow):
     # So slow that a run which tries few examples of each still tries this one.
     def step(self, closure=None):
-        time.sleep(0.1)
+        time.sleep(0.02)
         return super().step(closure)
 
 
@@ -160,7 +160,7 @@ def wait(condition: Callable[[], bool], limit: float = 200) -> None:
 def test_an_interrupted_run_keeps_what_it_judged(
     project: Path, jobs: str, signalled: signal.Signals
 ) -> None:
-    arguments = command("mylib:Leaky", "mylib:Slower", "--max-examples", "60", "--jobs", jobs)
+    arguments = command("mylib:Leaky", "mylib:Slower", "--max-examples", "150", "--jobs", jobs)
     with started(project, arguments) as running:
         wait(
             lambda: (

@@ -36,8 +36,10 @@ from frostproof.spec.subject import Subject
 
 DRAWN_MAX_EVENTS = 6
 """The largest number of drawn events, where a run of equal steps counts as one."""
-RUN_LENGTHS = (4, 6, 8, 10, *[12] * 7)
-"""The numbers of steps in a run. Some optimizers do something at every fifth or tenth step only."""
+RUN_LENGTHS = (1, 4, 6, 8, 10, *[12] * 6)
+"""The numbers of steps in a run. Some optimizers do something at every fifth or tenth step only.
+
+With one step, a run shrinks to what could have been drawn without it."""
 EVENT_GENES = 114
 """Numbers below it choose an event, and its details.
 

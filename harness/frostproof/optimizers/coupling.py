@@ -15,9 +15,10 @@ from frostproof.training.observation import Bits
 from frostproof.training.rng import seed_everything
 
 SHAPES = ((2, 3), (3, 3))
-STEPS = 12
 SIZES = (1.0, 0.01, 100.0)
 """What the gradients of the steps are multiplied by: an optimizer may clip large ones only."""
+STEPS, FEW_STEPS = 12, len(SIZES)
+"""Steps with the simplest hyperparameters, and with each alternative: an optimizer may be slow."""
 
 
 def coupling(subject: Subject, device: str) -> str | None:
@@ -26,7 +27,12 @@ def coupling(subject: Subject, device: str) -> str | None:
     if stated is not None:
         return stated
     try:
-        alike = all(_alike(subject, device, options) for options in _alternatives(subject))
+        simple = simplest(subject)
+        alike = _alike(subject, device, simple, STEPS) and all(
+            _alike(subject, device, (*simple, *each), FEW_STEPS)
+            for choice in (subject.space if isinstance(subject.space, tuple) else ())
+            for each in choice[1:]
+        )
     except Exception as error:  # whatever it raises
         return one_line(f"it cannot train one parameter, or two: {error}")
     return None if alike else "with nothing frozen, one parameter changes what another one does"
@@ -47,24 +53,15 @@ def _unlike_lists_of_parameters(subject: Subject) -> Iterator[str]:
         yield "it takes sparse gradients only"
 
 
-def _alternatives(subject: Subject) -> Iterator[Options]:
-    """The simplest hyperparameters, and these with each alternative of each choice."""
-    simple = simplest(subject)
-    yield simple
-    for choice in subject.space if isinstance(subject.space, tuple) else ():
-        for each in choice[1:]:
-            yield (*simple, *each)
-
-
-def _alike(subject: Subject, device: str, options: Options) -> bool:
+def _alike(subject: Subject, device: str, options: Options, steps: int) -> bool:
     """Whether each of two parameters ends at the bits that it has alone."""
     both = range(len(SHAPES))
-    alone = tuple(_trained(subject, device, options, (i,))[i] for i in both)
-    return _trained(subject, device, options, (*both,)) == alone
+    alone = tuple(_trained(subject, device, options, steps, (i,))[i] for i in both)
+    return _trained(subject, device, options, steps, (*both,)) == alone
 
 
 def _trained(
-    subject: Subject, device: str, options: Options, owned: tuple[int, ...]
+    subject: Subject, device: str, options: Options, steps: int, owned: tuple[int, ...]
 ) -> tuple[Bits, ...]:
     """The bits of two parameters, of which the optimizer owns some, after some steps."""
     assert subject.factory is not None
@@ -75,7 +72,7 @@ def _trained(
     if subject.keys is not None:
         given = [{"params": given, **subject.keys("0.weight", SHAPES[0])}]
     optimizer = subject.factory(given, **{**subject.arguments, **dict(options)})
-    for number in range(STEPS):
+    for number in range(steps):
         for parameter in parameters:
             parameter.grad = torch.randn_like(parameter) * SIZES[number % len(SIZES)]
         seed_everything(number, device)

@@ -27,7 +27,7 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
     """
     limit_kernel_caches()
     with (
-        _settings_restored(device),
+        settings_restored(device),
         _repeatable_kernels(device, fused_attention),
         _no_process_group_left(),
         interruptible(),
@@ -40,7 +40,7 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _settings_restored(device: str) -> Iterator[None]:
+def settings_restored(device: str) -> Iterator[None]:
     """Restore the random number generators, the grad mode and the default dtype."""
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     cpu_state, python_state = torch.get_rng_state(), random.getstate()

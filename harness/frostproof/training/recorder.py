@@ -70,6 +70,7 @@ class Recorder:
         """What the last counted forward pass saved for backward."""
         self.hooks = ExitStack()
         """Hooks that are removed after a forward pass, or after a backward pass."""
+        self.default_dtype = torch.get_default_dtype()
 
     def begin(self, event: AnyEvent, *, trace: bool = False, count: bool = False) -> None:
         """Start the observation of an event.
@@ -80,6 +81,12 @@ class Recorder:
         self.event, self.tracing, self.counting = event, trace, count
         self.rng_state_at_step = b""
         self.default_dtype = torch.get_default_dtype()
+
+    def abandon(self) -> None:
+        """Put back what an event changed that ended with an exception."""
+        self.hooks.close()
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(self.default_dtype)
 
     def end(self) -> Observation:
         """Return what was observed, now that the event is over."""

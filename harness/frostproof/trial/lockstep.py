@@ -148,8 +148,7 @@ class _Lockstep:
         try:
             run()
         except BaseException as error:  # whatever an optimizer raises is for the caller to judge
-            recorder.hooks.close()
-            torch.set_grad_enabled(True)
+            recorder.abandon()
             if comes_from_outside(error):
                 raise
             groups = getattr(training.optimizer, "param_groups", ())

@@ -18,6 +18,7 @@ from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_grad
 from frostproof.optimizers.probe import probe
+from frostproof.process.fence import settings_restored
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import has_nan, nans_alike
@@ -143,22 +144,26 @@ class Verification:
 
     def prepare(self) -> None:
         """Probe the subject, and set `cases`. Raises UnusableError, and keeps its reason."""
-        try:
-            self.subject = probe(self.subject, self.indexed_device)
-        except UnusableError as unusable:
-            self.unusable_reason = str(unusable)
-            raise
+        with settings_restored(self.indexed_device):
+            try:
+                self._probe()
+            except UnusableError as unusable:
+                self.unusable_reason = str(unusable)
+                raise
         self.cases = cases(self.subject)
         known = self.subject.known_case(self.only_invariant or "")
         if known is not None:
             self.cases = just(known) | self.cases  # Hypothesis begins with the first
-        if self.subject.factory is not None:
-            self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.indexed_device)
-            self.depends_on_order = depends_on_order(self.subject, self.indexed_device)
         if self.subject.closure == "never":
             self._leave_out("closure-is-honoured")
         if self.subject.coupled is not None:
             self._leave_out("trains-as-alone")
+
+    def _probe(self) -> None:
+        self.subject = probe(self.subject, self.indexed_device)
+        if self.subject.factory is not None:
+            self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.indexed_device)
+            self.depends_on_order = depends_on_order(self.subject, self.indexed_device)
 
     def _leave_out(self, identity: str) -> None:
         """Do not judge an invariant that does not apply to the subject."""
