@@ -155,7 +155,7 @@ def test_what_is_only_doubtful_has_an_exit_code_of_its_own(tmp_path: Path) -> No
         tmp_path, "mylib:Shy", "--max-examples", "20", "--seed", "1", "--jobs", "2"
     )
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "1 subjects (0 violated, 1 doubtful, 0 not judged)" in done.stdout
+    assert "1 subject (0 violated, 1 doubtful, 0 not judged)" in done.stdout
     (row,) = results(tmp_path)
     doubtful = [each for each in row["invariants"] if each["status"] == "doubtful"]
     assert doubtful

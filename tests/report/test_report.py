@@ -320,6 +320,23 @@ def test_the_table_is_readable_at_80_columns_with_200_optimizers(
     assert len(INVARIANTS) == 22
 
 
+def test_few_optimizers_are_shown_with_the_names_of_the_invariants(doubtful: Results) -> None:
+    for number, row in enumerate(doubtful.subjects):
+        row.target = f"lib:O{number}"
+        row.invariants = [each for each in row.invariants if each.id != "no-graph-below"]
+    lines = results_table(doubtful.subjects, doubtful.totals).splitlines()
+    judged = [row for row in doubtful.subjects if row.status != "crashed"]
+    assert re.findall(r"lib:O\d", lines[0]) == [row.target for row in judged]
+    (shown,) = [line for line in lines if line.startswith("thaw-resumes ")]
+    statuses = [
+        next(each for each in row.invariants if each.id == "thaw-resumes") for row in judged
+    ]
+    symbols = {"held": ".", "doubtful": "D", "violated": "X", "unreached": "?", "expected": "x"}
+    assert re.findall(r"[.DXx?]", shown) == [symbols[each.status] for each in statuses]
+    assert not [line for line in lines if "no-graph-below" in line]
+    assert max(map(len, lines[:24])) <= 80
+
+
 def test_results_of_the_first_version_are_still_read(results: Results, tmp_path: Path) -> None:
     old = json.loads(results.to_json())
     assert old["version"] == 1

@@ -20,6 +20,8 @@ STATUS_SYMBOLS = {
     "not-applicable": " ",
 }
 COST = "$"
+CELL = 9
+"""The least width of a column with a mark and a number of judgements."""
 MOST_ROWS = 40
 """If there are more rows, those that simply held get no line of their own."""
 LEGEND = (
@@ -30,8 +32,50 @@ LEGEND = (
 
 def results_table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
     """The matrix of optimizers and invariants, the faults in words, and the totals."""
-    lines = [*_matrix(rows, width), *_legend(rows), "", *_words(rows), _totals(total)]
-    return "\n".join(lines) + "\n"
+    table = _by_name(rows, width) or [*_matrix(rows, width), *_numbers(rows)]
+    symbols = [f"    {line}" for line in LEGEND]
+    return "\n".join([*table, *symbols, "", *_words(rows), _totals(total)]) + "\n"
+
+
+def _by_name(rows: list[SubjectRow], width: int) -> list[str]:
+    """A line for each invariant, with its name; empty if there are too many optimizers for that."""
+    shown = sorted(_judged(rows), key=lambda row: (row.name, row.device))
+    several = len({row.device for row in shown}) > 1
+    names = [f"{row.name} on {row.device}" if several else row.name for row in shown]
+    fits = [invariant.id for invariant in INVARIANTS if _applies(invariant.id, shown)]
+    first = max(map(len, fits), default=0)
+    widths = [max(len(name), CELL) for name in names]
+    if not fits or first + sum(each + 2 for each in widths) > width:
+        return []
+
+    def line(*cells: str) -> str:
+        pairs = zip(cells, (first, *widths), strict=True)
+        return "  ".join(f"{cell:{each}}" for cell, each in pairs).rstrip()
+
+    lines = [line("", *names)]
+    for identity in fits:
+        found = ({each.id: each for each in row.invariants}.get(identity) for row in shown)
+        lines.append(line(identity, *("" if each is None else _cell(each) for each in found)))
+    trials = (f"  {row.trials:,} trials" for row in shown)
+    return [*lines, line("", *trials), ""]
+
+
+def _cell(row: InvariantRow) -> str:
+    return f"{_mark(row)} {row.judged:,}" if row.judged else _mark(row).strip()
+
+
+def _judged(rows: list[SubjectRow]) -> list[SubjectRow]:
+    return [row for row in rows if row.status not in ("unusable", "crashed")]
+
+
+def _applies(identity: str, rows: Iterable[SubjectRow]) -> bool:
+    """Whether an invariant applies to any of these subjects."""
+    return any(
+        each.status != "not-applicable"
+        for row in rows
+        for each in row.invariants
+        if each.id == identity
+    )
 
 
 def _matrix(rows: list[SubjectRow], width: int) -> Iterable[str]:
@@ -101,15 +145,16 @@ def _mark(row: InvariantRow) -> str:
     return COST if is_cost else STATUS_SYMBOLS[row.status]
 
 
-def _legend(rows: list[SubjectRow]) -> Iterable[str]:
+def _numbers(rows: list[SubjectRow]) -> Iterable[str]:
+    """The names of the columns, with the number of judgements."""
     judged: Counter[str] = Counter()
     for row in rows:
         for each in row.invariants:
             judged[each.id] += each.judged
     yield ""
     for number, invariant in enumerate(INVARIANTS, start=1):
-        yield f"{number:3} {invariant.id:28} judged {judged[invariant.id]:>9,} times"
-    yield from (f"    {line}" for line in LEGEND)
+        if _applies(invariant.id, rows):
+            yield f"{number:3} {invariant.id:28} judged {judged[invariant.id]:>9,} times"
 
 
 def _words(rows: list[SubjectRow]) -> Iterable[str]:
@@ -179,7 +224,8 @@ def status_counts(total: Totals) -> str:
 
 def _totals(total: Totals) -> str:
     rate = total.trials / total.seconds if total.seconds else 0.0
+    subjects = "1 subject" if total.subjects == 1 else f"{total.subjects} subjects"
     return (
-        f"{total.subjects} subjects ({status_counts(total)}), {total.trials:,} trials, "
+        f"{subjects} ({status_counts(total)}), {total.trials:,} trials, "
         f"{total.judgements:,} judgements, {total.seconds:.1f} s, {rate:.0f} trials/s"
     )

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from frostproof.verification.verification import Verification
 
 SHRINKING = 15.0
-"""Seconds for shrinking all that was found together; a slow optimizer would take minutes."""
+"""Seconds for shrinking all that was found together; a slow optimizer would take minutes.
+
+They are seconds of the processor, so that other work beside a run makes no larger counterexamples,
+and PATIENCE times as many by the clock, because an optimizer may also wait.
+"""
+PATIENCE = 4
 
 Databases = Callable[[str], "ExampleDatabase | None"]
 """The id of an invariant -> the database of its failures."""
@@ -68,6 +73,20 @@ def batch_seed(seed: int, shard: int, batch: int) -> int:
     return random.Random(f"{seed} {shard} {batch}").getrandbits(32) if shard or batch else seed
 
 
+class _Deadline:
+    """The end of some seconds of the processor, or of PATIENCE times as many by the clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self.processor = time.process_time() + seconds
+        self.clock = time.monotonic() + PATIENCE * seconds
+
+    @property
+    def left(self) -> float:
+        """The seconds of the processor that are left, at most."""
+        by_clock = (self.clock - time.monotonic()) / PATIENCE
+        return max(0.0, min(self.processor - time.process_time(), by_clock))
+
+
 class _Found(NamedTuple):
     """The first case that violated an invariant."""
 
@@ -97,7 +116,7 @@ class _Search:
 
     def replay_earlier_failures(self) -> None:
         """Try the cases that failed in earlier runs, and shrink them at once."""
-        deadline = time.monotonic() + SHRINKING
+        deadline = _Deadline(SHRINKING)
         for invariant in self.verification.invariants:
             database = self.databases(invariant.id) if self.verification.fails(invariant) else None
             if database is not None:
@@ -124,10 +143,10 @@ class _Search:
 
     def shrink(self) -> list[BaseException]:
         """The exception of each violated invariant at its smallest case, in their order."""
-        end = time.monotonic() + SHRINKING
+        end = _Deadline(SHRINKING)
         for number, (invariant, found) in enumerate(self.found.items()):
             left = len(self.found) - number
-            deadline = time.monotonic() + (end - time.monotonic()) / left
+            deadline = _Deadline(end.left / left)
             others = tuple(identity for identity in self._muted() if identity != invariant.id)
             shrinking = _Shrinking(self.verification, invariant, others, deadline, found)
             phases, database = (Phase.generate, Phase.shrink), self.databases(invariant.id)
@@ -180,7 +199,7 @@ class _Shrinking:
         verification: Verification,
         invariant: Invariant,
         muted: tuple[str, ...],
-        deadline: float,
+        deadline: _Deadline,
         first: _Found | None = None,
     ) -> None:
         self.verification, self.invariant, self.muted = verification, invariant, muted
@@ -194,7 +213,7 @@ class _Shrinking:
             if key != self.first:
                 return
             self.first = None
-        if key not in self.known and time.monotonic() < self.deadline:
+        if key not in self.known and self.deadline.left:
             self.known[key] = self.verification.find_violations(case, self.muted)
         message = self.known.get(key, {}).get(self.invariant)
         if message is not None:
