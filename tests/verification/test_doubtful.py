@@ -152,7 +152,7 @@ def test_doubts_are_told_in_one_line() -> None:
 
 def test_a_failure_in_short_is_of_what_its_script_shows() -> None:
     tallies = {
-        each.id: SimpleNamespace(violated=1, message=f"{each.id} is broken", case=None)
+        each.id: SimpleNamespace(violated=1, message=f"{each.id} is broken", source="", case=None)
         for each in (THAW, JOIN)
     }
     verification: Any = SimpleNamespace(

@@ -141,8 +141,5 @@ def _is_optimizer(path: str) -> bool:
 
 
 def _shortened(path: str) -> str:
-    """The path from the folder of this process, or from the folder of installed packages."""
-    here = f"{Path.cwd()}{os.sep}"
-    if path.startswith(here):
-        return path.removeprefix(here)
-    return path.rpartition(f"site-packages{os.sep}")[2]
+    """The path from the folder of installed packages, or from the folder of this process."""
+    return path.rpartition(f"site-packages{os.sep}")[2].removeprefix(f"{Path.cwd()}{os.sep}")
