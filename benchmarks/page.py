@@ -1,6 +1,6 @@
 """How long Chromium takes to load the page of 200 optimizers and 50 counterexamples.
 
-Usage: python benchmarks/page.py [RUNS]. Needs Chromium and the dev extra. The time of an empty page
+Usage: python -m benchmarks.page [RUNS]. Needs Chromium and the dev extra. The time of an empty page
 is printed beside it. A page counts as loaded once a frame was painted after its load event.
 """
 

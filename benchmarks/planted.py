@@ -1,6 +1,6 @@
 """How often searches miss planted bugs, and whether they flag correct optimizers.
 
-Usage, in the folder of the project: python benchmarks/planted.py [SEEDS] [PROFILE]
+Usage, in the folder of the project: python -m benchmarks.planted [SEEDS] [PROFILE]
 
 Each search runs as the profile does, in this process, until it has found the planted bug.
 """

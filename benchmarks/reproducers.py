@@ -1,6 +1,6 @@
 """How many counterexamples reproduce as scripts, each in a process of its own.
 
-Usage: python benchmarks/reproducers.py [SEEDS] [TARGET...]
+Usage: python -m benchmarks.reproducers [SEEDS] [TARGET...]
 
 From the folder of the project. Without targets: each planted bug under each protocol, and the
 smallest case of each planted bug and of each known failure of torch.optim. The scripts run where

@@ -1,6 +1,6 @@
 """How small counterexamples of the planted bugs get, and how long that takes.
 
-Usage, in the folder of the project: python benchmarks/shrinking.py [SEEDS]
+Usage, in the folder of the project: python -m benchmarks.shrinking [SEEDS]
 
 Each search runs as the dev profile does, in this process, on one torch thread.
 """
