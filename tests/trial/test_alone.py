@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,11 +20,31 @@ from frostproof.spec.layers import Linear
 from frostproof.spec.program import Freeze, Step, Thaw
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
-from tests.helpers.broken import RateByPosition
+from tests.helpers.broken import RateByPosition, Sound
 from tests.helpers.broken_together import CachesRateByDtype, CountOfFirst
 from tests.helpers.script_runs import corrected, run_here
 from tests.helpers.suspicious import ClipsLargeNorms, GlobalNorm, NormOfEach, Stochastic
 from tests.trial.test_programs import FIRST, LAST, case_of, judged, outcome_of
+
+
+class OneDistance(Sound):
+    """Its rate grows with the way that all parameters together went along a lasting gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = self.evaluate(closure) if closure is not None else None
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in (p for p in group["params"] if p.grad is not None):
+                    start = self.state[p].setdefault("start", p.clone())
+                    way = float((p.grad * (start - p)).sum())
+                    self.state[p]["way"] = self.state[p].get("way", 0.0) + way
+            ways = [state["way"] for state in self.state.values() if "way" in state]
+            scale = 1e-3 + max(0.0, sum(ways))
+            for group in self.param_groups:
+                for p in (p for p in group["params"] if p.grad is not None):
+                    self.update(group, p, p.grad, scale=scale)
+        return loss
+
 
 PROGRAM = Step(), Freeze(LAST), Step(), Thaw(FIRST), Step(), Thaw(LAST), Step()
 UNLIKE = (Group(FIRST, (("lr", 0.1),)), Group(LAST, (("lr", 0.01),)))
@@ -64,6 +85,21 @@ def test_groups_of_other_rates_that_share_a_cache_are_shown_by_a_script(tmp_path
     assert run_here(path, "trains-as-alone").said == "it exits 0"
 
 
+class RefusesOne(Sound):
+    """Can be built over one parameter, and cannot step so."""
+
+    def step(self, closure: Any = None) -> Any:
+        if sum(len(group["params"]) for group in self.param_groups) < 2:
+            raise ValueError("one parameter is too few")
+        return super().step(closure)
+
+
+def test_an_optimizer_that_refuses_one_parameter_is_not_accused_of_it() -> None:
+    outcome = outcome_of(case_of(*PROGRAM, mask=FIRST, extras=("alone",)), RefusesOne)
+    assert outcome.trial.crash is None or outcome.trial.crash.role == "b"
+    assert "trains-as-alone" not in judged(outcome)
+
+
 def test_a_member_that_was_frozen_takes_no_count_of_another() -> None:
     case = case_of(Step(), Step(), Thaw(LAST), Step(), Step(), mask=LAST, extras=("alone",))
     verification = Verification(subjects(CountOfFirst)[0], "cpu")
@@ -76,6 +112,7 @@ def test_a_member_that_was_frozen_takes_no_count_of_another() -> None:
     [
         (GlobalNorm, "one parameter changes what another one does"),
         (ClipsLargeNorms, "one parameter changes what another one does"),
+        (OneDistance, "one parameter changes what another one does"),
         (RateByPosition, "one parameter changes what another one does"),
         (Stochastic, "one parameter changes what another one does"),
         (LBFGS, "does not belong to single parameters"),

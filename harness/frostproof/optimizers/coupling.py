@@ -72,9 +72,12 @@ def _trained(
     if subject.keys is not None:
         given = [{"params": given, **subject.keys("0.weight", SHAPES[0])}]
     optimizer = subject.factory(given, **{**subject.arguments, **dict(options)})
+    first = [torch.randn_like(parameter) for parameter in parameters]
     for number in range(steps):
-        for parameter in parameters:
-            parameter.grad = torch.randn_like(parameter) * SIZES[number % len(SIZES)]
+        # Every second step has the first gradient: an optimizer may adapt to a lasting direction.
+        drawn = [torch.randn_like(parameter) for parameter in parameters] if number % 2 else first
+        for parameter, gradient in zip(parameters, drawn, strict=True):
+            parameter.grad = gradient * SIZES[number % len(SIZES)]
         seed_everything(number, device)
         optimizer.step()
     return bits_of(parameters)

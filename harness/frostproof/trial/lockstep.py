@@ -111,10 +111,11 @@ class _Lockstep:
 
     def records(self) -> Iterator[EventRecord]:
         """Each event, once all roles have gone through it; none after one of them has raised."""
-        for role, (training, recorder) in self.trainings.items():
-            if not self._survives(role, -1, training.build):
+        for role, (training, recorder) in [*self.trainings.items()]:
+            if self._survives(role, -1, training.build):
+                self.trial.starts[role] = recorder.observation
+            elif self.trial.crash is not None:
                 return
-            self.trial.starts[role] = recorder.observation
         last = len(self.case.program) - 1
         for number, event in enumerate(self.case.program):
             observations = self._observe(number, event)
@@ -135,15 +136,20 @@ class _Lockstep:
         if count:
             self.counted.add(frozen)
         observations: dict[Role, Observation] = {}
-        for role, (training, recorder) in self.trainings.items():
+        for role, (training, recorder) in [*self.trainings.items()]:
             recorder.begin(event, trace=trace and role == "a", count=count and role in ("a", "b"))
             with filled_memory() if role == "again" else nullcontext():
-                if not self._survives(role, number, partial(training.run, number)):
+                if self._survives(role, number, partial(training.run, number)):
+                    observations[role] = recorder.end()
+                elif self.trial.crash is not None:
                     return None
-                observations[role] = recorder.end()
         return observations
 
     def _survives(self, role: Role, number: int, run: Callable[[], None]) -> bool:
+        """Whether a role does not raise. If `alone` does, it is left out, and the others go on.
+
+        Nobody trains with an optimizer for each parameter, so that it may refuse one.
+        """
         training, recorder = self.trainings[role]
         try:
             run()
@@ -151,6 +157,9 @@ class _Lockstep:
             recorder.abandon()
             if comes_from_outside(error):
                 raise
+            if role == "alone":
+                del self.trainings[role]
+                return False
             groups = getattr(training.optimizer, "param_groups", ())
             found = (group.get("lr") for group in groups)
             rates = tuple(float(lr) for lr in found if isinstance(lr, float | torch.Tensor))
