@@ -16,7 +16,7 @@ from frostproof.training.rng import seed_everything
 
 SHAPES = ((2, 3), (3, 3))
 SIZES = (1.0, 0.01, 100.0)
-"""What the gradients of the steps are multiplied by: an optimizer may clip large ones only."""
+"""What drawn gradients are multiplied by: an optimizer may clip large ones only."""
 STEPS, FEW_STEPS = 12, len(SIZES)
 """Steps with the simplest hyperparameters, and with each alternative: an optimizer may be slow."""
 
@@ -74,10 +74,11 @@ def _trained(
     optimizer = subject.factory(given, **{**subject.arguments, **dict(options)})
     first = [torch.randn_like(parameter) for parameter in parameters]
     for number in range(steps):
-        # Every second step has the first gradient: an optimizer may adapt to a lasting direction.
-        drawn = [torch.randn_like(parameter) for parameter in parameters] if number % 2 else first
-        for parameter, gradient in zip(parameters, drawn, strict=True):
-            parameter.grad = gradient * SIZES[number % len(SIZES)]
+        drawn = [torch.randn_like(each) * SIZES[number % len(SIZES)] for each in parameters]
+        # The first half has one gradient: an optimizer may adapt to a lasting direction.
+        gradients = first if number < steps // 2 else drawn
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient.clone()
         seed_everything(number, device)
         optimizer.step()
     return bits_of(parameters)

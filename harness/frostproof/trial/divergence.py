@@ -157,6 +157,21 @@ def _state_lost(trial: Trial, record: EventRecord, left: Role, right: Role) -> b
     return record.observations[left].state_lost != record.observations[right].state_lost
 
 
+def _draws_in_another_order(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """An optimizer draws random numbers for one parameter after the other.
+
+    Where a group came late, the parameters have another order, and other numbers.
+    """
+    one, other = record.observations[left], record.observations[right]
+    if not (one.drew_random_numbers and other.drew_random_numbers):
+        return False
+    if one.group_order is None or other.group_order is None:
+        return False
+    both = {*one.group_order} & {*other.group_order} & {*record.mask.trainable}
+    orders = [[i for i in each.group_order or () if i in both] for each in (one, other)]
+    return orders[0] != orders[1]
+
+
 def _no_closure_call(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
     """An optimizer evaluates its closure more than once.
 
@@ -220,6 +235,7 @@ CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "reentrant-checkpoint-cut-off": _checkpoint_cut_off,
     "scheduler-misses-late-group": _rates_differ,
     "late-group-counts-differently": _group_numbers_differ,
+    "random-numbers-in-another-order": _draws_in_another_order,
     "rebuilt-optimizer-lost-state": _state_lost,
     "state-cast-on-load": _state_cast,
     "leftover-gradient-zeroed-in-place": _zeroed_in_place,
