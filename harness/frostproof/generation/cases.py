@@ -81,9 +81,8 @@ ASPECTS: dict[str, Choices] = {
             ("cleared", "second", "again", "rebuilt"),
         ),
     ),
-    "alone": (False, (True, True, False)),
     "eval": (False, (True,)),
-    "dtype": (0, (1, 2)),
+    "dtype": (0, (1, 2, 2)),
     "groups": (
         (1, False, False),
         (
@@ -101,6 +100,7 @@ ASPECTS: dict[str, Choices] = {
     "late": (False, (True,)),
     "nesting": ("flat", ("tail", "pairs", "deep")),
     "input": (False, (True, False, True)),
+    "alone": (False, (True, True, False)),
 }
 """Optional aspects of a case: (default, alternatives). Most cases keep the default."""
 

@@ -50,7 +50,7 @@ EVENT_END = 14
 CLIPS = tuple(Clip(by, over) for over in ("owned", "all") for by in ("norm", "value"))
 STEPS: tuple[Step, ...] = (
     *[Step(set_to_none=False)] * 2,
-    *[Step(closure=True)] * 6,
+    *[Step(closure=True)] * 9,
     *[Step(drop=drop) for drop in ("first", "last", "all")] * 2,
     *(Step(micro_batches=count) for count in (2, 3, 4)),
     *(Step(zeroed_by="model", set_to_none=to_none) for to_none in (True, False)),
@@ -152,8 +152,8 @@ def _freezing_before_run(gene: int, now: Drafting) -> Program:
 
 MENU: tuple[Draft, ...] = (
     *[_among((Step(),))] * 6,
-    *[_freezing()] * 12,
-    *[_thawing()] * 12,
+    *[_freezing()] * 13,
+    *[_thawing()] * 13,
     *[_among(STEPS)] * 38,
     *[_freezing("left")] * 2,
     *[_freezing("zeros", "backward")] * 2,
@@ -167,8 +167,8 @@ MENU: tuple[Draft, ...] = (
     *[_among((SaveLoad(),))] * 9,
     *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 4,
     *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 4,
-    *[_among((LoadWeights(),))] * 4,
-    *[_adding] * 4,
+    *[_among((LoadWeights(),))] * 3,
+    *[_adding] * 3,
     *[_freezing_before_run] * 4,
 )
 """The events, weighted by repetition. Of more than EVENT_GENES, some would never be drawn."""
