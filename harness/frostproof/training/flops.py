@@ -16,36 +16,36 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 
-Shape = Sequence[int]
+Sizes = Sequence[int]
 aten = torch.ops.aten
 
 
-def _matrix_vector(matrix: Shape, vector: Shape, out_shape: Any = None) -> int:
+def _matrix_vector(matrix: Sizes, vector: Sizes, out_shape: Any = None) -> int:
     return 2 * prod(matrix)
 
 
 def _added_matrix_vector(
-    added: Shape, matrix: Shape, vector: Shape, out_shape: Any = None, **_: Any
+    added: Sizes, matrix: Sizes, vector: Sizes, out_shape: Any = None, **_: Any
 ) -> int:
     return 2 * prod(matrix)
 
 
-def _dot(left: Shape, right: Shape, out_shape: Any = None) -> int:
+def _dot(left: Sizes, right: Sizes, out_shape: Any = None) -> int:
     return 2 * prod(left)
 
 
 def _attention(
-    query: Shape, key: Shape, value: Shape, *_: Any, out_shape: Any = None, **__: Any
+    query: Sizes, key: Sizes, value: Sizes, *_: Any, out_shape: Any = None, **__: Any
 ) -> int:
     """Scores, and the values that they weigh. query: (batch, heads, length, features)."""
     return 2 * prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
 def _attention_backward(
-    gradient: Shape,
-    query: Shape,
-    key: Shape,
-    value: Shape,
+    gradient: Sizes,
+    query: Sizes,
+    key: Sizes,
+    value: Sizes,
     *_: Any,
     out_shape: Any = None,
     **__: Any,
@@ -54,7 +54,7 @@ def _attention_backward(
     return 2 * prod(query[:-1]) * key[-2] * (3 * query[-1] + 2 * value[-1])
 
 
-def _lstm(samples: Shape, ih: Shape, hh: Shape, *_: Any, out_shape: Any = None, **__: Any) -> int:
+def _lstm(samples: Sizes, ih: Sizes, hh: Sizes, *_: Any, out_shape: Any = None, **__: Any) -> int:
     """One layer in one direction. samples: (time, batch, features)."""
     return 2 * samples[0] * samples[1] * (prod(ih) + prod(hh))
 
@@ -116,7 +116,7 @@ class Flops(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
 
 
 @contextmanager
-def comparable(model: nn.Module) -> Iterator[None]:
+def countable_kernels(model: nn.Module) -> Iterator[None]:
     """Within this context kernels do the same work for every mask, except what autograd leaves out.
 
     Attention's fast path is off: it is taken only where nothing requires grad, and its FLOPs are

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map
 
 from frostproof.applications.costs.task import CostTask, mean_square_loss, tensor_leaves
 from frostproof.applications.costs.ways import ModelWay
-from frostproof.training.flops import Flops, comparable
+from frostproof.training.flops import Flops, countable_kernels
 from frostproof.training.saved_tensors import SavedForBackward, size, storages
 
 BuildOptimizer = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -57,7 +57,7 @@ def count_costs(
     of_inputs = storages(tensor_leaves(inputs))
     of_weights = storages([*model.parameters(), *model.buffers()])
     way.freeze(model, frozen)
-    with comparable(model), _seeded(), torch.enable_grad():
+    with countable_kernels(model), _seeded(), torch.enable_grad():
         saving = SavedForBackward()
         with Flops() as forward, saving:
             outputs = way.forward(model, inputs, frozen)

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from frostproof.applications.costs.task import CostTask
 from frostproof.applications.costs.tracing import ModuleCall, StepTrace
 from frostproof.applications.costs.ways import A
-from frostproof.training.flops import comparable
+from frostproof.training.flops import countable_kernels
 
 
 class LayerCost(msgspec.Struct, frozen=True):
@@ -56,7 +56,7 @@ def layer_costs(task: CostTask) -> list[LayerCost]:
     """
     model = task.thawed()
     A.freeze(model, task.frozen)
-    with comparable(model):
+    with countable_kernels(model):
         calls = StepTrace(model, task.inputs).calls
         frozen = task.thawed().requires_grad_(False)
         _differentiate(frozen, calls)

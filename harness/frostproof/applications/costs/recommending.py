@@ -12,7 +12,7 @@ from frostproof.applications.costs.task import CostTask
 from frostproof.applications.costs.ways import MODEL_WAYS, B, ModelWay
 from frostproof.errors import UsageError, one_line
 from frostproof.training.bits import bits_of
-from frostproof.training.flops import comparable
+from frostproof.training.flops import countable_kernels
 
 
 class WayEstimate(msgspec.Struct, frozen=True):
@@ -102,7 +102,7 @@ def drifting_modules(task: CostTask) -> list[str]:
     model = task.thawed()
     modules = dict(model.named_modules())
     before = {path: bits_of(module.buffers(recurse=False)) for path, module in modules.items()}
-    with comparable(model), torch.no_grad():
+    with countable_kernels(model), torch.no_grad():
         model(*task.inputs)
     names = {
         path: [name for name, _ in module.named_parameters(prefix=path)]

@@ -24,7 +24,7 @@ from frostproof.approaches.others import (
 )
 
 ParamGroups = list[dict[str, Any]]
-FrozenNames = Collection[str]
+Names = Collection[str]
 
 
 @dataclass(frozen=True)
@@ -44,24 +44,24 @@ class ModelWay:
         """Why this way cannot freeze the task's parameters, or "" if it can."""
         return ""
 
-    def freeze(self, model: nn.Module, frozen: FrozenNames) -> None:
+    def freeze(self, model: nn.Module, frozen: Names) -> None:
         """Called once, before the first forward pass."""
         parameters = [p for p in split_parameters(model, frozen)[0] if p.requires_grad]
         # None of these approaches needs the model to be a Sequential.
         self.approach.freeze(model, parameters)  # type: ignore[arg-type]
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Names) -> Any:
         return model(*inputs)
 
-    def backward(self, loss: Tensor, model: nn.Module, frozen: FrozenNames) -> None:
+    def backward(self, loss: Tensor, model: nn.Module, frozen: Names) -> None:
         """Leave the gradients in `.grad`."""
         self.approach.backward(loss, split_parameters(model, frozen)[1])
 
-    def after_backward(self, model: nn.Module, frozen: FrozenNames) -> None:
+    def after_backward(self, model: nn.Module, frozen: Names) -> None:
         """Called before the optimizer is built and steps."""
         self.approach.after_backward(split_parameters(model, frozen)[0])
 
-    def groups(self, model: nn.Module, frozen: FrozenNames) -> ParamGroups:
+    def groups(self, model: nn.Module, frozen: Names) -> ParamGroups:
         """The parameter groups from which the optimizer is built."""
         of_frozen, trainable = split_parameters(model, frozen)
         if not self.owns_all:
@@ -86,7 +86,7 @@ class PrefixModelWay(ModelWay):
         behind = [name for name in task.frozen if int(name.partition(".")[0]) >= length]
         return f"{min(behind)} is frozen behind a layer that trains" if behind else ""
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Names) -> Any:
         assert isinstance(model, nn.Sequential)
         (samples,) = inputs
         return self.approach.forward(model, samples, split_parameters(model, frozen)[0])
@@ -96,11 +96,11 @@ class PrefixModelWay(ModelWay):
 class FunctionalModelWay(ModelWay):
     """Builds the same graph as `torch.func.grad`, which allows no hooks on saved tensors."""
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: FrozenNames) -> Any:
+    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Names) -> Any:
         values = {name: p.detach() if name in frozen else p for name, p in model.named_parameters()}
         return torch.func.functional_call(model, values, inputs)
 
-    def backward(self, loss: Tensor, model: nn.Module, frozen: FrozenNames) -> None:
+    def backward(self, loss: Tensor, model: nn.Module, frozen: Names) -> None:
         trainable = [p for p in split_parameters(model, frozen)[1] if p.requires_grad]
         gradients = torch.autograd.grad(loss, trainable, allow_unused=True)
         for parameter, gradient in zip(trainable, gradients, strict=True):

@@ -31,7 +31,7 @@ TOTAL_TIMEOUT_S = 10.0
 
 READ_ONLY, GITHUB = "readonly:", "github:"
 ARTIFACT = "frostproof-examples"
-Answer = TypeVar("Answer")
+DatabaseAnswer = TypeVar("DatabaseAnswer")
 _DIGEST_SIZE = hashlib.sha384().digest_size
 
 
@@ -86,7 +86,7 @@ class FailsafeDatabase(ExampleDatabase):
     def move(self, src: bytes, dest: bytes, value: bytes) -> None:
         self._ask(lambda layer: layer.move(src, dest, value))
 
-    def _ask(self, question: Callable[[ExampleDatabase], Answer]) -> Answer | None:
+    def _ask(self, question: Callable[[ExampleDatabase], DatabaseAnswer]) -> DatabaseAnswer | None:
         """Return the layer's answer, or None if it fails or has been left out."""
         if self.left_out:
             return None
