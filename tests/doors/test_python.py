@@ -10,7 +10,13 @@ from frostproof.doors.python import Report
 from frostproof.results.rows import SubjectRow
 from frostproof.verification import profiles as profile
 from frostproof.verification import search
-from tests.helpers.broken import DecaysEverything, SeedsFromTheSystem, Sound, StateFromTheStart
+from tests.helpers.broken import (
+    ChoosesAmongFour,
+    DecaysEverything,
+    SeedsFromTheSystem,
+    Sound,
+    StateFromTheStart,
+)
 
 
 def test_a_report_says_whether_everything_held() -> None:
@@ -56,6 +62,16 @@ def test_an_optimizer_that_never_does_the_same_is_reported_and_not_raised() -> N
     assert {row.id for row in report.rows[0].invariants if row.status == "violated"} == {
         "repeats-itself"
     }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_two_random_runs_differ_in_is_explained_and_counted(seed: int) -> None:
+    report = frostproof.check_optimizer(
+        ChoosesAmongFour, max_examples=30, devices=["cpu"], seed=seed
+    )
+    rows = {row.id: row for row in report.rows[0].invariants}
+    assert {row.id for row in rows.values() if row.status == "violated"} == {"repeats-itself"}
+    assert rows["trainable-updates-match"].explained["does-not-repeat"]
 
 
 def test_expected_failures_are_strict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,4 +144,4 @@ def test_a_report_in_a_notebook_escapes_what_it_shows() -> None:
     html = report._repr_html_()
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
-    assert "subjects (1 violated" in html
+    assert "1 subject (1 violated" in html

@@ -143,6 +143,7 @@ class _Search:
 
     def shrink(self) -> list[BaseException]:
         """The exception of each violated invariant at its smallest case, in their order."""
+        self._set_aside_comparisons()
         end = _Deadline(SHRINKING)
         for number, (invariant, found) in enumerate(self.found.items()):
             left = len(self.found) - number
@@ -153,8 +154,14 @@ class _Search:
             error = self._run(shrinking.body, found.batch, found.batch_size, phases, database)
             message = self.verification.tallies[invariant.id].message
             self.raised[invariant] = error or self.verification.violation_of(invariant, message)
+        self._set_aside_comparisons()  # Shrinking may have found some.
         order = self.verification.invariants
         return [self.raised[invariant] for invariant in order if invariant in self.raised]
+
+    def _set_aside_comparisons(self) -> None:
+        for invariant in self.verification.set_aside_comparisons():
+            self.found.pop(invariant, None)
+            self.raised.pop(invariant, None)
 
     def _run(
         self,
