@@ -46,12 +46,28 @@ from frostproof.spec.layers import (
     TransformerEncoderLayer,
     WeightNormLinear,
 )
-from frostproof.spec.program import Clip, Freeze, SaveLoad, Schedule, Scheduler, SetLr, Step, Thaw
+from frostproof.spec.program import (
+    Clip,
+    Freeze,
+    LoadWeights,
+    SaveLoad,
+    Schedule,
+    Scheduler,
+    SetLr,
+    Step,
+    Thaw,
+)
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.verification import Verification
-from tests.helpers.broken import ChoosesAmongFour, DecaysEverything, ReadsMissingGradient, Sound
+from tests.helpers.broken import (
+    ChoosesAmongFour,
+    DecaysEverything,
+    ReadsMissingGradient,
+    SkipsWithoutEveryGradient,
+    Sound,
+)
 from tests.helpers.kinds import USES
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
@@ -115,6 +131,17 @@ def script_of(case: Case, subject: Subject, invariant: str) -> str:
         shown = verification.tallies[invariant].shown
         assert shown is not None
         return script(shown, subject)
+
+
+def test_weights_that_were_loaded_are_not_taken_for_moved_ones(tmp_path: Path) -> None:
+    dropping = Step(drop="first")
+    case = simplest(dropping, LoadWeights(), dropping, mask=()).replaced(batch=2)
+    text = script_of(case, subjects(SkipsWithoutEveryGradient)[0], "trainable-moves")
+    path = tmp_path / "script.py"
+    path.write_text(text)
+    assert run_here(path, "trainable-moves").reproduced
+    path.write_text(corrected(text))
+    assert run_here(path, "trainable-moves").said == "it exits 0"
 
 
 @pytest.fixture

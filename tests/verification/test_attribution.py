@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
-from frostproof.spec.program import AddFrozen, Schedule, Step
+from frostproof.spec.program import AddFrozen, Freeze, Schedule, Step
 from frostproof.verification.attribution import EXPLANATIONS
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
@@ -66,6 +67,29 @@ def test_what_is_not_freezings_doing_is_not_held_against_an_optimizer(
         verification = Verification(subjects(optimizer)[0], "cpu", strict=True)
         search(verification, seed)
         assert not flagged(verification)
+
+
+class Overflows(Plain):
+    """Makes weights infinite, and interpolates the others: infinity less infinity is NaN."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.fill_(-float("inf"))
+                    else:
+                        parameter.lerp_(parameter.clone(), 0.5)
+        return loss
+
+
+def test_a_frozen_weight_that_had_overflowed_is_explained_and_counted() -> None:
+    verification = Verification(subjects(Overflows)[0], "cpu")
+    with fenced("cpu"):
+        found = verification.find_violations(case_of(Step(), Freeze(FIRST), Step()))
+    assert not found
+    assert verification.tallies["freeze-midway-holds"].explained == {"weights-overflowed": 1}
 
 
 def test_groups_of_unlike_rates_are_refused_where_a_scheduler_made_them_unlike() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from frostproof.invariants.invariant import Assertion, Kind, ShownBreach
+from frostproof.invariants.movement import watched_from
 from frostproof.spec.program import LoadWeights, Step
 from frostproof.training.source import Statement, block
 
@@ -76,7 +77,8 @@ class Stuck(Kind):
         same = f"torch.equal(before.{view}, {{tensor}}.detach().{view})"
         before = f"before = {shown.tensor}.detach().clone()"
         test = shown.exits_if(same, self.text)
-        return Assertion({(shown.since or 0, "before"): [before]}, verdict=[test])
+        start = watched_from(shown.trial, shown.since or 0)
+        return Assertion({(start, "before"): [before]}, verdict=[test])
 
 
 def stuck(text: str, where: str = "") -> Stuck:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from frostproof.invariants.invariant import HELD, Judgements, Kind
 from frostproof.spec.case import Positions, Role
-from frostproof.spec.program import Step
+from frostproof.spec.program import LoadWeights, Step
 from frostproof.training.observation import Bits, EventRecord, Trial
 
 NOTICEABLE = 0.1
@@ -27,6 +27,15 @@ def moves(record: EventRecord, role: Role, i: int) -> bool:
     """Whether parameter `i` moved at this event."""
     observed = record.observations[role]
     return observed.weights[i] != observed.weights_before[i]
+
+
+def watched_from(trial: Trial, since: int) -> int:
+    """The number of the event from which a weight can be watched that should move since an event.
+
+    It is a later one if weights were loaded since, which moves them too.
+    """
+    loads = (each.number + 1 for each in trial.records if isinstance(each.event, LoadWeights))
+    return max((since, *loads))
 
 
 def due(trial: Trial, record: EventRecord, role: Role, i: int) -> bool:
@@ -66,7 +75,7 @@ def trains(
         )
         patience = max(1 if untrained else 2, trial.subject.patience)
         missed = []
-        for each in trial.records[since:]:
+        for each in trial.records[watched_from(trial, since) :]:
             if moves(each, role, i):
                 yield HELD
                 break

@@ -4,7 +4,7 @@ from collections import Counter
 
 from frostproof.invariants.assertions import stuck
 from frostproof.invariants.invariant import HELD, Invariant, Judgements
-from frostproof.invariants.movement import due, poisoned
+from frostproof.invariants.movement import due, poisoned, watched_from
 from frostproof.training.observation import EventRecord, Trial, picker
 
 STUCK = stuck(
@@ -16,12 +16,13 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     if not record.last:
         return
     # At any event, and not at the end alone: steps of one size may lead back to the start.
-    for each in reversed(trial.records):
+    records = trial.records[watched_from(trial, 0) :]
+    for each in reversed(records):
         take, observed = picker(each.mask.trainable), each.observations["a"]
         if take(observed.weights) != take(observed.weights_before):
             yield HELD
             return
-    stepped = [each for each in trial.records if each.observations["a"].optimizer_called]
+    stepped = [each for each in records if each.observations["a"].optimizer_called]
     missed: Counter[int] = Counter()
     for each in stepped:
         if each.observations["a"].closure is not None and each is not stepped[0]:

@@ -315,6 +315,12 @@ EXPLANATIONS = (
         _compares,
         lambda reruns, invariant, shown: reruns.depends_on_grouping,
     ),
+    Explanation(
+        "weights-overflowed",
+        "The weight that moved was infinite or NaN before.",
+        lambda invariant, shown, subject: shown.breach.kind.id == "moved",
+        lambda reruns, invariant, shown: not finite(shown.expected, reruns.case.dtype),
+    ),
     Explanation("rounding-only", "The difference is as small as rounding.", _compares, _rounds),
     Explanation(
         "amplifies-rounding",
