@@ -1,6 +1,6 @@
 """Time from a command to its answer, over `import torch` and one step of the same optimizer.
 
-Usage: python benchmarks/verdict.py [RUNS]
+Usage, in the folder of the project: python -m benchmarks.verdict [RUNS]
 
 All sides take turns. A figure is the median of the runs.
 """
@@ -14,44 +14,17 @@ import time
 from pathlib import Path
 from statistics import median
 
-LIBRARY = """import torch
+from tests.helpers.consumer import PLAIN
 
-
-class Sign(torch.optim.Optimizer):
-    def __init__(self, params, lr=0.01):
-        super().__init__(params, {"lr": lr})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    p.sub_(p.grad.sign(), alpha=group["lr"])
-        return loss
-
-
-class Leaky(Sign):
-    def step(self, closure=None):
-        loss = super().step(closure)
-        with torch.no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    p.mul_(0.9)
-        return loss
-"""
-BARE = """import torch, signs
+BARE = """import torch, mylib
 p = torch.nn.Parameter(torch.ones(3))
 p.grad = torch.ones(3)
-signs.Sign([p]).step()
+mylib.Plain([p]).step()
 """
-CASE = "frostproof-cases/signs_Leaky-default-cpu-frozen-weights-unchanged.json"
+CASE = "frostproof-cases/mylib_Leaky-default-cpu-frozen-weights-unchanged.json"
 COMMANDS = {
-    "check of a correct optimizer": ("check", "signs:Sign"),
-    "check of a broken one": ("check", "signs:Leaky"),
+    "check of a correct optimizer": ("check", "mylib:Plain"),
+    "check of a broken one": ("check", "mylib:Leaky"),
     "replay of one case": ("replay", CASE),
     "list": ("list", "invariants"),
     "--help": ("--help",),
@@ -67,7 +40,7 @@ def seconds(folder: Path, *words: str) -> float:
 def main(runs: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "signs.py").write_text(LIBRARY)
+        (folder / "mylib.py").write_text(PLAIN)
         seconds(folder, "-m", "frostproof", *COMMANDS["check of a broken one"])  # makes the case
         assert (folder / CASE).exists()
         bare: list[float] = []

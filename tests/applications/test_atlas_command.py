@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 from frostproof.applications.atlas.record import Atlas, AtlasCell
 from frostproof.applications.atlas.summary import atlas_markdown, atlas_totals
 from frostproof.doors.command.main import main
-from tests.helpers.consumer import PLAIN, clean
+from tests.helpers.consumer import PLAIN, run
 from tests.helpers.warm import frostproof
 
 OWN = """
@@ -39,9 +38,7 @@ def test_the_command_from_another_folder(tmp_path: Path) -> None:
         "linear",
         *("--json", "a.json", "--markdown", "a.md", "--html", "a.html", "--cases", "scripts"),
     )
-    done = subprocess.run(
-        words, cwd=tmp_path, env=clean(), capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run(tmp_path, words)
     assert done.returncode == 0, done.stderr
     assert "mylib:Plain: {A, A-late," in done.stdout
     atlas = msgspec.json.decode((tmp_path / "a.json").read_bytes(), type=Atlas)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
-from tests.helpers.consumer import ROOT, clean
+from tests.helpers.consumer import ROOT, run
 from tests.helpers.warm import frostproof
 
 LION = """import torch
@@ -51,15 +50,7 @@ def test_the_readme_shows_what_its_command_prints(tmp_path: Path) -> None:
     assert all(line.strip() in LION for line in fragment)
     (tmp_path / "mylib").mkdir()
     (tmp_path / "mylib" / "optim.py").write_text(LION)
-    done = subprocess.run(
-        frostproof(*words.split()),
-        cwd=tmp_path,
-        env=clean(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run(tmp_path, frostproof(*words.split()))
     printed = [without_counts(line) for line in done.stdout.splitlines()]
     for line in shown.splitlines():
         assert line == "..." or without_counts(line) in printed, done.stdout

@@ -84,6 +84,8 @@ class CoolsMomentum(Heavy):
 class PullsToSlowWeights(Heavy):
     """Goes half the way back to the slow copy at every second step, frozen parameters included."""
 
+    period = 2
+
     def update(
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
     ) -> None:
@@ -92,7 +94,7 @@ class PullsToSlowWeights(Heavy):
 
     def after(self) -> None:
         self.steps = getattr(self, "steps", 0) + 1
-        if self.steps % 2 == 0:
+        if self.steps % self.period == 0:
             for parameter, state in self.state.items():
                 if "slow" in state:
                     parameter.lerp_(state["slow"], 0.5)

@@ -12,35 +12,20 @@ import torch
 from torch import Tensor
 
 from tests.helpers.broken import Sound
-from tests.helpers.broken_programs import Heavy
+from tests.helpers.broken_programs import Heavy, PullsToSlowWeights
 
 # At every n-th step
 
 
-class PullsEveryFifth(Heavy):
-    """Goes half the way back to the slow copy at every fifth step, frozen parameters included."""
-
+class PullsEveryFifth(PullsToSlowWeights):
     period = 5
 
-    def update(
-        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
-    ) -> None:
-        self.state[parameter].setdefault("slow", parameter.clone())
-        super().update(group, parameter, gradient, scale)
 
-    def after(self) -> None:
-        self.steps = getattr(self, "steps", 0) + 1
-        if self.steps % self.period == 0:
-            for parameter, state in self.state.items():
-                if "slow" in state:
-                    parameter.lerp_(state["slow"], 0.5)
-
-
-class PullsEverySixth(PullsEveryFifth):
+class PullsEverySixth(PullsToSlowWeights):
     period = 6
 
 
-class PullsEveryTenth(PullsEveryFifth):
+class PullsEveryTenth(PullsToSlowWeights):
     period = 10
 
 

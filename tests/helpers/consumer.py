@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,9 +76,8 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "frostproof", "check", *OPTIONS, *arguments]
 
 
-def check(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The same, run in `folder` to its end, in a fork."""
-    words = warm.frostproof("check", *OPTIONS, *arguments)
+def run(folder: Path, words: Sequence[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """A command, run in `folder` to its end, with these variables."""
     return subprocess.run(
         words,
         cwd=folder,
@@ -87,6 +87,11 @@ def check(folder: Path, *arguments: str, **variables: str) -> subprocess.Complet
         timeout=300,
         check=False,
     )
+
+
+def check(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A call of `check` with results in out.json, run in `folder` to its end, in a fork."""
+    return run(folder, warm.frostproof("check", *OPTIONS, *arguments), **variables)
 
 
 class Consumer(NamedTuple):

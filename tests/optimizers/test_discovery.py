@@ -44,6 +44,7 @@ from tests.helpers.protocols import (
     Wrapping,
 )
 from tests.helpers.search import flagged, search
+from tests.helpers.suspicious import CountsInGroup
 
 
 def probed(optimizer: Any) -> Subject:
@@ -266,18 +267,7 @@ def test_what_is_wrapped_is_found_under_any_name(argument: str) -> None:
 
 
 def test_groups_that_keep_count_are_no_violation() -> None:
-    class CountsPerGroup(Plain):
-        def step(self, closure: Callable[[], Any] | None = None) -> Any:
-            for group in self.param_groups:
-                group["count"] = group.get("count", 0) + 1
-            return super().step(closure)
-
-        def update(
-            self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
-        ) -> None:
-            parameter.add_(gradient, alpha=-group["lr"] / group["count"])
-
-    verification = Verification(subjects(CountsPerGroup)[0], "cpu")
+    verification = Verification(subjects(CountsInGroup)[0], "cpu")
     for seed in range(3):
         search(verification, seed)
     assert not flagged(verification)

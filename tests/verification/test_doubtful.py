@@ -19,7 +19,7 @@ from frostproof.report.terminal import LEGEND
 from frostproof.verification.item_report import ItemReport, doubt_message
 from tests.doors.test_nights import row
 from tests.helpers import consumer
-from tests.helpers.consumer import SHY, clean
+from tests.helpers.consumer import SHY, run
 from tests.helpers.made_up import example
 from tests.helpers.warm import frostproof, python_m_pytest
 
@@ -47,12 +47,6 @@ def test_python():
     assert report.rows[0].status == "doubtful"
     assert not any(each.status == "violated" for each in report.rows[0].invariants)
 """
-
-
-def run(project: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words, cwd=project, env=clean(), capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 def test_a_divergence_between_run_and_script_fails_at_every_door(tmp_path: Path) -> None:

@@ -224,9 +224,9 @@ class Approaches:
         """The approach of each role in a trial of this case.
 
         The role `again` is A once more, to see whether it repeats itself. `resumed` and `resumed-b`
-        are A and B, and go on from every checkpoint. `alone` is A with an
-        optimizer for each parameter. `gradual` is there where the program thaws a
-        parameter that was frozen from the start, or adds one that stays frozen.
+        are A and B, and go on from every checkpoint. `alone` is A with an optimizer for each
+        parameter. `gradual` is there where the program thaws a parameter that was frozen from the
+        start, or adds one that stays frozen.
         """
         roles: dict[Role, Approach] = {"a": self.a, "b": self.b}
         extras: dict[Extra, Approach] = {

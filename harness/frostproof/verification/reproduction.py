@@ -37,12 +37,11 @@ def reproductions(verification: Verification, folder: Path) -> dict[str, Reprodu
     for identity, tally in verification.tallies.items():
         if tally.shown is None or verification.has_own_search(identity):
             continue
-        with fenced(verification.indexed_device):
-            line = find_source_line(tally.shown, verification.subject, verification.approaches)
-        tally.source = "" if line is None else str(line)
+        shown = tally.shown, verification.subject, verification.approaches
         try:
             with fenced(verification.indexed_device):
-                text = script(tally.shown, verification.subject, verification.approaches)
+                tally.source = str(find_source_line(*shown) or "")
+                text = script(*shown)
         except UnprintableError as unprintable:
             found[identity] = Reproduction(None, False, str(unprintable))
             continue

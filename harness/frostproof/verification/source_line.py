@@ -20,6 +20,7 @@ import torch
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import one_line
 from frostproof.invariants.invariant import ShownBreach
+from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
 from frostproof.training.training import SOURCE_NAME, Training
@@ -77,7 +78,9 @@ def _writer(shown: ShownBreach, subject: Subject, approaches: Approaches) -> Sou
         finally:
             sys.settrace(previous)
         return watch.writer if bits(parameter) != before else None
-    except Exception:  # What fails here is not what the case shows.
+    except BaseException as error:  # whatever it raises is not what the case shows
+        if comes_from_outside(error):
+            raise
         return None
     finally:
         training.release()

@@ -49,7 +49,7 @@ def check_usage(run: RunOptions) -> list[str]:
     Raises UsageError if a device is absent or a target is not an optimizer.
     """
     devices = select_devices(run.devices)
-    return nothing_to_run(resolve(run.optimizers), devices)
+    return nothing_to_run(_subjects(run.optimizers) if run.optimizers else (), devices)
 
 
 @cache
