@@ -119,7 +119,7 @@ def test_each_explanation_has_an_id_and_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "invariant", "finding"),
+    ("optimizer", "invariant", "violation_class"),
     [
         (broken.DecaysEverything, "frozen-weights-unchanged", "freezing"),
         (broken.RateByPosition, "trainable-updates-match", "groups"),
@@ -129,11 +129,12 @@ def test_each_explanation_has_an_id_and_a_sentence() -> None:
         (broken_programs.LoadsInOrder, "checkpoint-resumes", "checkpoint"),
     ],
 )
-def test_the_row_says_what_kind_of_finding_it_is(
-    optimizer: Any, invariant: str, finding: str
+def test_the_row_says_the_class_of_the_violation(
+    optimizer: Any, invariant: str, violation_class: str
 ) -> None:
     verification = Verification(subjects(optimizer)[0], "cpu")
     search(verification, 0, wanted=invariant)
     rows = {each.id: each for each in item_report(verification).row.invariants}
-    assert (rows[invariant].status, rows[invariant].finding) == ("violated", finding)
-    assert rows["flags-untouched"].finding is None
+    row = rows[invariant]
+    assert (row.status, row.violation_class) == ("violated", violation_class)
+    assert rows["flags-untouched"].violation_class is None

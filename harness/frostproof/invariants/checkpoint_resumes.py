@@ -30,5 +30,5 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.load_state_dict.html",
     compares=True,
-    finding="checkpoint",
+    violation_class="checkpoint",
 )

@@ -70,5 +70,5 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/optim.html#taking-an-optimization-step",
     freezing=False,
-    finding="closure",
+    violation_class="closure",
 )

@@ -96,5 +96,5 @@ INVARIANT = Invariant(
     "cost",
     needs_optimizer=False,
     autograd_only=True,
-    finding="cost",
+    violation_class="cost",
 )

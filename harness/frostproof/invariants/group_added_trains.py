@@ -45,5 +45,5 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.add_param_group.html",
     compares=True,
-    finding="groups",
+    violation_class="groups",
 )

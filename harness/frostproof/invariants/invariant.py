@@ -14,7 +14,7 @@ from frostproof.training.observation import Crash, EventRecord, Observation, Tri
 from frostproof.training.source import Block, Statement, block
 
 Severity = Literal["wrong", "crash", "cost"]
-Finding = Literal["freezing", "groups", "checkpoint", "closure", "randomness", "cost"]
+ViolationClass = Literal["freezing", "groups", "checkpoint", "closure", "randomness", "cost"]
 HELD: Literal["held"] = "held"
 NOT_JUDGED = None
 """There was nothing to judge at this event."""
@@ -153,7 +153,7 @@ class Invariant:
     """Where the statement comes from."""
     severity: Severity = "wrong"
     """How bad a violation is."""
-    finding: Finding = "freezing"
+    violation_class: ViolationClass = "freezing"
     """What an optimizer that violates it does wrong."""
     needs_optimizer: bool = True
     """Whether it does not apply to autograd alone."""

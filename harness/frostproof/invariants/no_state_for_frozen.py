@@ -26,5 +26,5 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/optim.html",
     "cost",
-    finding="cost",
+    violation_class="cost",
 )

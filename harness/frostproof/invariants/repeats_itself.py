@@ -29,5 +29,5 @@ INVARIANT = Invariant(
     compares=True,
     needs_optimizer=False,
     freezing=False,
-    finding="randomness",
+    violation_class="randomness",
 )

@@ -25,5 +25,5 @@ INVARIANT = Invariant(
     "https://docs.pytorch.org/docs/stable/optim.html#per-parameter-options",
     compares=True,
     freezing=False,
-    finding="groups",
+    violation_class="groups",
 )

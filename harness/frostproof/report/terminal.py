@@ -163,7 +163,8 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         for each in row.invariants:
             if each.status in ("violated", "doubtful"):
                 word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()
-                about = f" ({each.finding})" if each.finding not in (None, "freezing") else ""
+                other = each.violation_class not in (None, "freezing")
+                about = f" ({each.violation_class})" if other else ""
                 yield one_line(f"{word} {subject}: {each.id}{about}: {each.message}", 1000)
                 yield from _files(each)
         if row.status == "crashed":

@@ -45,9 +45,9 @@ class InvariantRow(msgspec.Struct):
     reproducer: str | None = None
     """The path of the script that shows the violation."""
 
-    finding: str | None = None
+    violation_class: str | None = msgspec.field(default=None, name="class")
     """What the optimizer does wrong where the invariant is violated: freezing, groups, checkpoint,
-    closure, randomness or cost."""
+    closure, randomness or cost. The JSON calls it `class`."""
 
     source: str | None = None
     """The line of the optimizer's source that moved the weight, or raised: `PATH:LINE in NAME():`
@@ -199,7 +199,7 @@ def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     )
     if another >= one and other.message is not None:
         mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
-        mine.finding, mine.source = other.finding, other.source
+        mine.violation_class, mine.source = other.violation_class, other.source
     mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)
 
 

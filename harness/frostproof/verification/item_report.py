@@ -198,13 +198,14 @@ def _classified(
 ) -> InvariantRow:
     """The row of a violation with what is wrong, where, and a hint if it is the order."""
     if row.violated:
-        row.finding = invariant.finding
+        row.violation_class = invariant.violation_class
         row.source = verification.tallies[row.id].source or None
         if row.source is not None:
             row.message = f"{row.message}; by {row.source}"
         if row.status == "violated" and verification.tallies[row.id].by_order:
             row.message = f"{row.message}; {ORDER_HINT}"
-            row.finding = "groups" if invariant.finding == "freezing" else invariant.finding
+            if invariant.violation_class == "freezing":
+                row.violation_class = "groups"
     return row
 
 
