@@ -65,11 +65,11 @@ class RunInterruptedError(KeyboardInterrupt):
 
 
 def one_line(text: str, longest: int = 400) -> str:
-    """Return text from outside as one line that is safe to print.
+    r"""Return text from outside as one line that is safe to print.
 
     The line has no breaks, no escape sequences, and at most `longest` characters.
 
-    >>> one_line("a\\nb\\x1b[31mc")
+    >>> one_line("a\nb\x1b[31mc")
     'a b?[31mc'
     """
     words = " ".join(text[: 4 * longest].split())

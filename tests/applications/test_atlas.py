@@ -192,7 +192,7 @@ def test_lbfgs_sees_everything_that_it_owns() -> None:
 
 @dataclass(frozen=True)
 class Forgetful(AllOwned):
-    """freezes all but the first of what it should"""
+    """freezes all but the first of what it should."""
 
     name: str = "forgetful"
 

@@ -32,7 +32,6 @@ CLAIMS_BY_ID = {claim.id: claim for claim in CLAIMS}
 
 def _claim(holds: Callable[[int], bool], condition: Callable[[int], bool] | None = None) -> Claim:
     """A claim about the numbers from 0 to 99."""
-    meets = None if condition is None else lambda number: condition(number)
     return Claim(
         "numbers",
         {"first post": "a number"},
@@ -40,7 +39,7 @@ def _claim(holds: Callable[[int], bool], condition: Callable[[int], bool] | None
         {"number": st.integers(0, 99)},
         lambda number: (holds(number), f"{number}"),
         "it is small" if condition else "",
-        meets,
+        condition,
     )
 
 

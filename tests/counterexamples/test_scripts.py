@@ -292,7 +292,7 @@ def test_what_cannot_be_written_down_says_why() -> None:
 
     for factory in (
         local,
-        lambda parameters, **options: DecaysEverything(parameters, **options),
+        lambda parameters, **options: DecaysEverything(parameters, **options),  # noqa: PLW0108
         functools.partial(DecaysEverything),
     ):
         with pytest.raises(UnprintableError, match="cannot be imported by name"):

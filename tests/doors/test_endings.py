@@ -127,9 +127,8 @@ def started(project: Path, arguments: list[str]) -> Iterator[subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        ),  # which a shell's background jobs ignore
+        # A shell's background jobs ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     ) as running:
         try:
             yield running
@@ -197,7 +196,7 @@ def test_a_violation_that_was_not_yet_written_down_is_kept(project: Path) -> Non
 def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
     arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "80", "--jobs", "2")
     with started(project, arguments) as running:
-        wait(lambda: (project / "slow.pid").exists())
+        wait((project / "slow.pid").exists)
         time.sleep(6)  # so that something of it is known already, which must not count twice
         os.kill(int((project / "slow.pid").read_text()), signal.SIGKILL)
         said, _ = running.communicate(timeout=240)

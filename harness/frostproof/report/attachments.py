@@ -29,8 +29,10 @@ class Attachments(NamedTuple):
 
 
 def locate_files(results: Results, folder: Path) -> Results:
-    """Change the file names in the results so that they hold from the current folder. `folder` is
-    where the results file is."""
+    """Change the file names in the results so that they hold from the current folder.
+
+    `folder` is where the results file is.
+    """
     folders = (folder, Path())
     for subject in results.subjects:
         rows: list[SubjectRow | InvariantRow] = [subject, *subject.invariants]
@@ -81,8 +83,10 @@ def _read_script(name: str | None, folders: Sequence[Path]) -> str | None:
 
 
 def _inside(name: str | None, suffix: str, folders: Sequence[Path]) -> Path | None:
-    """The file of this name in one of the folders, if it is still inside them after links are
-    followed."""
+    """The file of this name in one of the folders.
+
+    It must still be inside the folder after links are followed.
+    """
     if not name or not name.endswith(suffix) or not name.isprintable():
         return None
     for folder in folders:

@@ -19,8 +19,10 @@ STATUS_ORDER = ("crashed", "violated", "doubtful", "unusable", "held")
 def results_markdown(
     results: Results, baseline: Results | None = None, limit: int = STEP_SUMMARY_LIMIT
 ) -> str:
-    """Totals, changes since the baseline, and a table of the subjects that did not simply hold, the
-    worst first. The text has at most `limit` bytes."""
+    """Totals, changes since the baseline, and a table of the subjects that did not hold.
+
+    The worst subjects come first. The text has at most `limit` bytes.
+    """
     lines = [*_head(results)]
     tables = [("| optimizer | device | status | what |", _rows(results))]
     if baseline is not None:
@@ -101,8 +103,10 @@ def paragraph(text: str, margin: str = "") -> str:
 
 
 def code_span(text: str, longest: int = 400) -> str:
-    """Text from outside as a code span in a table, at most `longest` letters of it. Nothing in it
-    becomes a link, an image or a mention."""
+    """Text from outside as a code span in a table, at most `longest` letters of it.
+
+    Nothing in it becomes a link, an image or a mention.
+    """
     words = one_line(text, longest).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", words)), default=0))
     return f"{fence} {words} {fence}" if "`" in words else f"{fence}{words or ' '}{fence}"

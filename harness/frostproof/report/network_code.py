@@ -61,8 +61,10 @@ def _notes(architecture: Architecture, frozen: Collection[int]) -> Iterator[tupl
 
 
 def hyperparameter_text(case: Case) -> str:
-    """The arguments of the optimizer, as `lr=0.1, betas=(0.9, 0.99)`. If groups differ, one text
-    for each."""
+    """The arguments of the optimizer, as `lr=0.1, betas=(0.9, 0.99)`.
+
+    If groups differ, one text for each.
+    """
     texts = [
         ", ".join(f"{name}={value!r}" for name, value in group.options) for group in case.groups
     ]

@@ -52,8 +52,10 @@ class LayerBox(NamedTuple):
 
 
 class NetworkDrawing(NamedTuple):
-    """The layers from the samples down to the loss, under approach A at one event. `words` is the
-    text for readers who cannot see the drawing."""
+    """The layers from the samples down to the loss, under approach A at one event.
+
+    `words` is the text for readers who cannot see the drawing.
+    """
 
     width: int
     height: int
@@ -66,8 +68,10 @@ class NetworkDrawing(NamedTuple):
 
 
 def draw_network(case: Case, place: ViolationPlace) -> NetworkDrawing:
-    """The network of a case, with its frozen parameters at the event of the violation if that is
-    known, otherwise at the start."""
+    """The network of a case, with its frozen parameters at the event of the violation.
+
+    Without a known event, it shows those that are frozen at the start.
+    """
     frozen = frozenset(
         case.mask_timeline[place.event].at_step
         if place.event is not None

@@ -1,5 +1,7 @@
-"""The table at the end of a run: one line for each optimizer and device, one column for each
-invariant, in 80 columns."""
+"""The table at the end of a run, in 80 columns.
+
+It has one line for each optimizer and device, and one column for each invariant.
+"""
 
 from __future__ import annotations
 
@@ -217,8 +219,10 @@ def explained_reasons(row: InvariantRow) -> str:
 
 
 def status_counts(total: Totals) -> str:
-    """How many subjects did not hold: `1 violated, 0 not judged`, and doubtful ones if there are
-    any."""
+    """How many subjects did not hold.
+
+    The text is `1 violated, 0 not judged`, and names doubtful ones if there are any.
+    """
     doubtful = [f"{total.doubtful} doubtful"] if total.doubtful else []
     return ", ".join([f"{total.violated} violated", *doubtful, f"{total.unusable} not judged"])
 

@@ -87,8 +87,10 @@ def _explore(target: str, examples: int, seed: int, families: Sequence[str]) -> 
 
 
 def rerun_scripts(cells: list[AtlasCell]) -> list[AtlasCell]:
-    """Run the cells' scripts, each in a process of its own, and mark a cell as doubtful if its
-    script does not show the difference."""
+    """Run the cells' scripts, each in a process of its own.
+
+    A cell is marked as doubtful if its script does not show the difference.
+    """
     with tempfile.TemporaryDirectory() as folder:
         return [_rerun_script(cell, Path(folder) / "difference.py") for cell in cells]
 
@@ -113,6 +115,7 @@ def write_scripts(atlas: Atlas, folder: Path) -> Atlas:
         if cell.script is not None:
             name = f"{cell.target.replace(':', '_')}-{cell.family}-{cell.left}-{cell.right}.py"
             write_file(folder / name, cell.script.encode())
-            cell = cell.replaced(reproducer=str(folder / name))
-        cells.append(cell)
+            cells.append(cell.replaced(reproducer=str(folder / name)))
+        else:
+            cells.append(cell)
     return msgspec.structs.replace(atlas, cells=cells)

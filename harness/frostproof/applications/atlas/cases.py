@@ -74,8 +74,10 @@ def family_cases(
 
 
 def _architecture(draw: st.DrawFn, subject: Subject, name: str) -> Architecture:
-    """A network with at least one layer that marks the family, and at least two parameters, of
-    which one may be frozen."""
+    """Draw a network with at least one layer that marks the family.
+
+    It has at least two parameters, of which one may be frozen.
+    """
     menus, inputs, marks = _fitting(subject.parameters, name)
     given, first = draw(st.sampled_from(inputs))
     genes = draw(_GENES)
@@ -98,8 +100,10 @@ def _architecture(draw: st.DrawFn, subject: Subject, name: str) -> Architecture:
 def _fitting(
     kind: ParameterKind, name: str
 ) -> tuple[Mapping[int, Sequence[AnyLayer]], Sequence[NetworkStart], Sequence[AnyLayer]]:
-    """The part of a family that an optimizer of `kind` can train: its menus, its inputs, and the
-    layers that mark it and may come first."""
+    """The part of a family that an optimizer of `kind` can train.
+
+    This is its menus, its inputs, and the layers that mark it and may come first.
+    """
     family = FAMILIES[name]
     menus = {rank: trainable_layers(menu, rank, kind) for rank, menu in family.menus.items()}
     marks = tuple(

@@ -10,8 +10,10 @@ from frostproof.applications.atlas.record import AtlasCell, Sameness
 
 
 class Appearance(NamedTuple):
-    """How a verdict looks in a document: its sign, its letter in the page's data, its CSS class,
-    and its meaning in words."""
+    """How a verdict looks in a document.
+
+    This is its sign, its letter in the page's data, its CSS class, and its meaning in words.
+    """
 
     sign: str
     letter: str
@@ -47,8 +49,10 @@ def worst_verdicts(cells: Iterable[AtlasCell]) -> dict[WayNames, Sameness]:
 
 
 def way_classes(names: Sequence[str], verdicts: Mapping[WayNames, Sameness]) -> list[list[str]]:
-    """Divide the ways into classes whose members differ by rounding at most. Each way joins the
-    first class that it fits, in the order of `names`."""
+    """Divide the ways into classes whose members differ by rounding at most.
+
+    Each way joins the first class that it fits, in the order of `names`.
+    """
     groups: list[list[str]] = []
     for name in names:
         for group in groups:

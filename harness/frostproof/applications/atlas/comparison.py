@@ -1,4 +1,4 @@
-"""Two ways to freeze in the same case: do they train to the same bits, and if not, why?"""
+"""Whether two ways to freeze train to the same bits in the same case."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ def train_one_way(case: Case, subject: Subject, way: Approach, device: str) -> T
 
 
 def compare_trials(one: Trial, other: Trial) -> TrialDifference | None:
-    """The difference of two trials of one case. None if all weights, losses and buffers have the
-    same bits, or if both trials raise the same error."""
+    """The difference of two trials of one case.
+
+    None if all weights, losses and buffers have the same bits, or if both trials raise the same
+    error.
+    """
     records = zip(one.records, other.records, strict=False)
     found = [_compare_records(one, other, left, right) for left, right in records]
     differences = [each for each in found if each is not None]
@@ -82,8 +85,10 @@ def _compare_records(
 
 
 def _rounding_ulp(left: Bits, right: Bits, dtype: str) -> float | None:
-    """The difference in units in the last place; None if it is larger than rounding, or if the two
-    tensors differ in size."""
+    """The difference in units in the last place, or None.
+
+    It is None if the difference is larger than rounding, or if the two tensors differ in size.
+    """
     if left == right:
         return 0.0
     return rounding(left, right, dtype) if len(left) == len(right) else None

@@ -1,5 +1,8 @@
-"""One optimizer's part of the atlas: random cases of each network family under every way to freeze,
-and for each pair of ways that differ the smallest case that shows it."""
+"""One optimizer's part of the atlas.
+
+Random cases of each network family are trained under every way to freeze. For each pair of ways
+that differ, the smallest case that shows the difference is found.
+"""
 
 from __future__ import annotations
 
@@ -67,8 +70,10 @@ class RegionSearch:
     tallies: dict[WayPlaces, PairTally] = field(default_factory=dict)
 
     def survey(self, case: Case, which: Iterable[int] | None = None) -> set[WayPlaces]:
-        """Train the case in these ways, or in all, as far as they can freeze it. Return the pairs
-        that differ by more than rounding."""
+        """Train the case in these ways, or in all, as far as they can freeze it.
+
+        Return the pairs that differ by more than rounding.
+        """
         candidates = range(len(self.ways)) if which is None else which
         fit = [i for i in candidates if not self.ways[i].unfit(case, self.subject)]
         trials = {i: train_one_way(case, self.subject, self.ways[i], self.device) for i in fit}
@@ -137,13 +142,17 @@ def _is_small(case: Case | None) -> bool:
 
 
 class _EnoughError(BaseException):
-    """Ends a search, which Hypothesis itself would end only after hundreds of cases. It is not an
-    Exception, so that no handler of a test catches it."""
+    """Ends a search, which Hypothesis itself would end only after hundreds of cases.
+
+    It is not an Exception, so that no handler of a test catches it.
+    """
 
 
 def _smallest_case(region: RegionSearch, pair: WayPlaces, seed: int) -> Case | None:
-    """The smallest case that Hypothesis finds in which two ways differ, if it finds one while it
-    trains at most SHRINKING_TRIALS cases."""
+    """The smallest case that Hypothesis finds in which two ways differ.
+
+    None if it finds no case while it trains at most SHRINKING_TRIALS cases.
+    """
     known: dict[Case, bool] = {}
 
     def differ(case: Case) -> bool:

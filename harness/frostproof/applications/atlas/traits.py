@@ -45,8 +45,10 @@ _ADAMW = Subject(
 
 
 def observe_traits(way: Approach) -> dict[str, bool | str]:
-    """The names of traits, in the order of TRAITS, and whether each was seen. If the step raises an
-    error: `any`, and `raises` with the error's text."""
+    """The names of traits, in the order of TRAITS, and whether each was seen.
+
+    If the step raises an error: `any`, and `raises` with the error's text.
+    """
     with fenced("cpu"):
         training = Training(
             _CASE, _ADAMW, way, "cpu", observer=(recorder := Recorder(_CASE, way, ()))

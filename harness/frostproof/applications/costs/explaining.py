@@ -66,8 +66,10 @@ def layer_costs(task: CostTask) -> list[LayerCost]:
 
 
 def _differentiate(model: nn.Module, calls: Iterable[ModuleCall]) -> None:
-    """Make the arguments of each module require grad as they did in these calls, also when backward
-    computes a segment again."""
+    """Make the arguments of each module require grad as they did in these calls.
+
+    They also do so when backward computes a segment again.
+    """
     flags: dict[str, list[tuple[bool, ...]]] = {}
     for call in calls:
         flags.setdefault(call.path, []).append(call.differentiable)
@@ -132,8 +134,10 @@ def _layers(
 
 
 def _caller(path: str, called: Collection[str]) -> str:
-    """The module that computes with the parameters of the module at `path`: itself, or the nearest
-    one around it that is called."""
+    """The path of the module that computes with the parameters of the module at `path`.
+
+    It is that module, or the nearest one around it that is called.
+    """
     at = path
     while at and at not in called:
         at = at.rpartition(".")[0]

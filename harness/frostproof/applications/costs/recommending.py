@@ -60,8 +60,11 @@ def _estimate(
 
 
 def cheapest_way(estimates: Sequence[WayEstimate]) -> WayEstimate:
-    """The way with the fewest backward FLOPs. Ties are decided by saved bytes, then by gradient
-    bytes, then by state bytes, and then go to the simplest way."""
+    """The way with the fewest backward FLOPs.
+
+    Ties are decided by saved bytes, then by gradient bytes, then by state bytes, and then go to
+    the simplest way.
+    """
     usable = [(each.costs, each) for each in estimates if each.costs is not None]
     return min(usable, key=lambda pair: _rank(pair[0]))[1]
 

@@ -55,8 +55,11 @@ def _modules(layers: Sequence[LayerCost]) -> Iterator[str]:
 
 
 def condense_layers(layers: Sequence[LayerCost], most: int) -> list[LayerCost]:
-    """At most `most` rows, if paths allow it. Modules whose paths begin alike are put together; the
-    common beginning is as long as the limit allows."""
+    """At most `most` rows, if paths allow it.
+
+    Modules whose paths begin alike are put together; the common beginning is as long as the
+    limit allows.
+    """
     deepest = max(each.path.count(".") for each in layers) + 1
     for depth in range(deepest + 1, 0, -1):
         groups = [list(members) for _, members in groupby(layers, partial(_beginning, depth))]
@@ -163,8 +166,10 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
-    """Columns with two spaces between them. A name that is too long loses its beginning, because
-    its end tells it from others."""
+    """Columns with two spaces between them.
+
+    A name that is too long loses its beginning, because its end tells it from others.
+    """
     cut = [[end_of_name(row[0], LONGEST_NAME), *row[1:]] for row in rows]
     widths = [max(len(row[place]) for row in cut) for place in range(len(cut[0]))]
     for row in cut:

@@ -33,8 +33,11 @@ class Quote(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. `experiment` and `condition` use plain torch and functions of this package alone,
-    because their source, and that of the functions they call, becomes the script of an example."""
+    """One claim.
+
+    `experiment` and `condition` use plain torch and functions of this package alone, because
+    their source, and that of the functions they call, becomes the script of an example.
+    """
 
     id: str
     quotes: Mapping[Post, str]

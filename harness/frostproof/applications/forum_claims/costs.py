@@ -27,8 +27,10 @@ def backward_costs(
 
 
 def saved_bytes(approach: str, layers: tuple[str, ...], between: str, seed: int) -> int:
-    """The bytes that a forward pass saves for the backward pass, without parameters. A storage that
-    is saved twice counts once."""
+    """The bytes that a forward pass saves for the backward pass, without parameters.
+
+    A storage that is saved twice counts once.
+    """
     model, _ = build(approach, layers, seed=seed, between=between)
     saved: dict[int, int] = {}
 

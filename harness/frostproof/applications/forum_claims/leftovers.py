@@ -21,8 +21,11 @@ from frostproof.applications.forum_claims.training import (
 def train_b(
     zero: str, layers: tuple[str, ...], optimizer: Any, steps: int, seed: int, clip: Any = None
 ) -> Any:
-    """The parameters that B trains, the largest gradient of a frozen parameter, and the norms of
-    all gradients if they are clipped. `zero` says what clears gradients."""
+    """Measure a training of B: its parameters, a leftover gradient, and the norms of clipping.
+
+    Return the parameters that B trains, the largest gradient of a frozen parameter, and the
+    norms of all gradients if they are clipped. `zero` says what clears gradients.
+    """
     model, built = build("B", layers, optimizer, seed)
     frozen = parameters_of(model, layers, "frozen")
     clears = {"its own": (built,), "all": (model,), "second": (built, torch.optim.SGD(frozen))}

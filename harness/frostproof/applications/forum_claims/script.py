@@ -19,8 +19,11 @@ APPROACHES = "A: requires_grad=False on frozen layers. B: only trained layers in
 
 
 def claim_script(claim: Claim, example: ClaimExample) -> str:
-    """The text. If the claim fails on the example, the script exits with 1 and prints a line that
-    begins with the claim's id. Otherwise it exits with 0."""
+    """The text.
+
+    If the claim fails on the example, the script exits with 1 and prints a line that begins
+    with the claim's id. Otherwise it exits with 0.
+    """
     functions: dict[str, FunctionType] = {}
     _gather(claim.experiment, functions)
     sources = {name: _source(function) for name, function in functions.items()}

@@ -27,8 +27,11 @@ def build(
     seed: int = 0,
     between: str = "Tanh",
 ) -> Any:
-    """A model and its optimizer. A sets requires_grad=False on the frozen parameters and gives the
-    optimizer all parameters. B gives the optimizer only the trained parameters."""
+    """A model and its optimizer.
+
+    A sets requires_grad=False on the frozen parameters and gives the optimizer all parameters.
+    B gives the optimizer only the trained parameters.
+    """
     torch.default_generator.manual_seed(seed)
     (name, options), dtype = optimizer, torch.float64
     norm = {"num_features": 3, "affine": False, "dtype": dtype} if between == "BatchNorm1d" else {}
@@ -45,8 +48,10 @@ def build(
 def train(
     model: nn.Sequential, optimizer: Any, steps: int, clip: float | None = None, zero: Any = ()
 ) -> list[float]:
-    """Train, and return the norm of all gradients at each step if they are clipped. The modules and
-    optimizers in `zero` clear the gradients in place of the optimizer."""
+    """Train, and return the norm of all gradients at each step if they are clipped.
+
+    The modules and optimizers in `zero` clear the gradients in place of the optimizer.
+    """
     norms = []
     for step in range(steps):
         for each in zero or (optimizer,):

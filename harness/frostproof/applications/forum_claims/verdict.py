@@ -20,8 +20,10 @@ Word = Literal["true", "false", "true only if", "undecided"]
 
 
 class ExampleCounts(msgspec.Struct, frozen=True):
-    """Numbers of examples: did they meet the claim's condition, and did the claim hold on them?
-    If a claim has no condition, every example meets it."""
+    """How many examples met the claim's condition, and on how many the claim held.
+
+    If a claim has no condition, every example meets it.
+    """
 
     met_held: int
     met_failed: int
@@ -120,7 +122,10 @@ def _kinds(word: Word) -> Iterator[Callable[[TriedExample], bool]]:
 def _search(
     claim: Claim, each: Callable[[ClaimExample], None], examples: int, seed: int, *phases: Phase
 ) -> None:
-    """Call `each` with examples that depend only on the seed. The first example at which it raises
-    is shrunk, and the smallest such example is the last to be passed."""
+    """Call `each` with examples that depend only on the seed.
+
+    The first example at which it raises is shrunk, and the smallest such example is the last to
+    be passed.
+    """
     settings = hypothesis.settings(hypothesis_settings(examples), phases=phases)
     hypothesis.seed(seed)(settings(given(st.fixed_dictionaries(claim.examples))(each)))()

@@ -22,8 +22,11 @@ from frostproof.results.rows import Results
 def results_page(
     results: Results, folders: Sequence[Path] = (), baseline: Results | None = None
 ) -> str:
-    """The page of a run. Case files and scripts are read from `folders`; `baseline` is an earlier
-    run, of which the page shows the changes."""
+    """The page of a run.
+
+    Case files and scripts are read from `folders`; `baseline` is an earlier run, of which the
+    page shows the changes.
+    """
     context = page_context(results, folders, baseline)
     return render_template("page.html", "page.js", view=context, statuses=STATUS_WORDS)
 
