@@ -375,3 +375,8 @@ def test_no_worker_is_started_for_an_item_that_does_not_exist(project: Path) -> 
     assert "created: 1/1 worker" in done.stdout, done.stdout
     done = check(project, "mylib:Plain", *few, "--shards", "2", PYTEST_XDIST_AUTO_NUM_WORKERS="8")
     assert "created: 2/2 workers" in done.stdout, done.stdout
+
+
+def test_a_run_that_ends_at_its_first_failure_is_exit_code_1(project: Path) -> None:
+    done = check(project, "mylib:Leaky", "--max-examples", "5", "--", "-x")
+    assert done.returncode == 1, done.stdout

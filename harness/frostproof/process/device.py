@@ -44,6 +44,19 @@ def device_for_worker(device: str, worker: int) -> str:
     return device
 
 
+def describe_devices() -> list[str]:
+    """Return a line for the CPU, and for each accelerator with its name and memory."""
+    lines = [f"cpu: kernels for {torch.backends.cpu.get_cpu_capability()}"]
+    for kind in filter(is_accelerator, available_devices()):
+        module = torch.get_device_module(kind)
+        for index in range(_count(kind)):
+            name = getattr(module, "get_device_name", lambda index: "")(index)
+            free_memory = getattr(module, "mem_get_info", None)
+            memory = f", {free_memory(index)[1] / 2**30:.0f} GiB" if free_memory else ""
+            lines.append(f"{kind}:{index}: {name}{memory}")
+    return lines
+
+
 def is_accelerator(device: str) -> bool:
     return device != "cpu"
 

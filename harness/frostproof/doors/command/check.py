@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from frostproof.doors.command.parameters import import_from_here
 from frostproof.doors.pytest_plugin.options import OPTIONS
 from frostproof.process.quiet import quiet
+
+if TYPE_CHECKING:
+    import pytest
 
 EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
 """pytest's exit code -> ours. The help of `check` says what ours mean."""
@@ -37,14 +40,21 @@ class Listener:
     """A plugin of pytest that keeps what pytest has no exit code for."""
 
     only_doubtful = False
+    stopped_by_failures = False
+    """Whether it ended at the failures that `-x` or `--maxfail` allow: an interruption to xdist."""
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        most = session.config.getoption("maxfail") or 0
+        self.stopped_by_failures = 0 < most <= session.testsfailed
 
     def pytest_unconfigure(self, config: Any) -> None:
         controller = config.pluginmanager.get_plugin("frostproof-controller")
         self.only_doubtful = controller is not None and controller.gatherer.only_doubtful
 
     def exit_code(self, pytest_code: int) -> int:
-        if pytest_code == 1 and self.only_doubtful:
-            return DOUBTFUL
+        failed = pytest_code == 1 or (pytest_code == 2 and self.stopped_by_failures)
+        if failed:
+            return DOUBTFUL if self.only_doubtful else 1
         return EXIT_CODES.get(pytest_code, 3)
 
 

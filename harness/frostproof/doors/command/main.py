@@ -11,6 +11,7 @@ from frostproof.doors.command.atlas import atlas_command
 from frostproof.doors.command.check import check_command
 from frostproof.doors.command.claims import claims_command
 from frostproof.doors.command.cost import cost_command
+from frostproof.doors.command.doctor import doctor_command
 from frostproof.doors.command.explain import explain_command
 from frostproof.doors.command.listing import list_command
 from frostproof.doors.command.replay import replay_files_command
@@ -46,6 +47,7 @@ class OneLineErrors(click.Group):
         atlas_command,
         claims_command,
         cost_command,
+        doctor_command,
         list_command,
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

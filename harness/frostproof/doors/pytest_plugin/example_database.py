@@ -139,10 +139,10 @@ def _open_layer(layer: str, warn: Callable[[str], None]) -> ExampleDatabase:
         return FailsafeDatabase(layer, lambda: DirectoryBasedExampleDatabase(layer), warn)
     if scheme not in ("redis", "rediss", "unix"):
         raise UsageError(
-            f"database {_without_password(layer)!r}: {scheme}:// is not known: "
+            f"database {without_password(layer)!r}: {scheme}:// is not known: "
             "name redis://HOST:PORT/0, github:OWNER/REPOSITORY or a folder"
         )
-    return FailsafeDatabase(_without_password(layer), _redis(layer), warn)
+    return FailsafeDatabase(without_password(layer), _redis(layer), warn)
 
 
 def _redis(url: str) -> Callable[[], ExampleDatabase]:
@@ -150,7 +150,7 @@ def _redis(url: str) -> Callable[[], ExampleDatabase]:
 
     The fragment of the URL keeps projects apart, as in redis://HOST:PORT/0#myproject.
     """
-    public = _without_password(url)
+    public = without_password(url)
     try:
         import redis
         from hypothesis.extra.redis import RedisExampleDatabase
@@ -171,6 +171,7 @@ def _redis(url: str) -> Callable[[], ExampleDatabase]:
     return lambda: RedisExampleDatabase(client, key_prefix=prefix)
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """The address of a database, as it may be shown."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -139,7 +139,7 @@ class RunOptions:
     @classmethod
     def of(cls, config: pytest.Config) -> RunOptions:
         """Read the options of a process that is not a worker. Raises UsageError."""
-        given = {option.name: _value(config, option) for option in OPTIONS}
+        given = {option.name: value_of(config, option) for option in OPTIONS}
         profile = given["profile"] or "dev"
         count = examples(profile, given["max-examples"])
         shards = 1 if given["shards"] is None else given["shards"]
@@ -186,6 +186,7 @@ def asks_for_us(config: pytest.Config) -> bool:
     return names_suite or any(config.getoption(_key(option), None) for option in OPTIONS)
 
 
-def _value(config: pytest.Config, option: Option) -> Any:
+def value_of(config: pytest.Config, option: Option) -> Any:
+    """What the command line says, else the configuration; None if neither says anything."""
     value = config.getoption(_key(option), None)
     return config.getini(_key(option) + "s" * option.many) if value is None else value
