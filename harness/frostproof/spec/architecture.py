@@ -68,7 +68,10 @@ class Architecture(
     """
 
     input: Input
+    """One sample."""
+
     layers: tuple[AnyLayer, ...]
+    """The layers, in the order of the forward pass."""
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -210,7 +213,7 @@ class Architecture(
     def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
         """Expressions that draw `size` random samples and their regression targets.
 
-        Their shapes are (size, *input.shape) and (size, *output). They are drawn on the CPU, so
+        Their shapes are `(size, *input.shape)` and `(size, *output)`. They are drawn on the CPU, so
         that every device gets the same numbers.
         """
         kind = "" if dtype == "float32" else f", dtype=torch.{dtype}"
