@@ -5,6 +5,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 html_theme = "furo"
 html_title = "frostproof"
 html_show_copyright = False
+html_static_path = html_css_files = ["site.css"]
+highlight_language = "text"  # of a fence without a language: what a command prints
 smartquotes = False  # it would make one dash of the two before an option
 default_role = "code"  # what one backtick means in docstrings and in the help of commands
 myst_heading_anchors = 3

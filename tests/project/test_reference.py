@@ -62,7 +62,8 @@ def test_the_page_of_pytest_options_has_each_of_them() -> None:
     table = re.findall(r"^\| `--.*$", page("pytest-options.md"), re.M)
     assert table == [
         f"| `{f'--frostproof-{each.name} {each.metavar}'.strip()}` "
-        f"| `frostproof_{each.name.replace('-', '_')}{'s' * each.many}` | {each.help} |"
+        f"| `frostproof_{each.name.replace('-', '_')}{'s` (list)' if each.many else '`'} "
+        f"| {each.help} |"
         for each in OPTIONS
     ]
 

@@ -207,7 +207,10 @@ class Architecture(
         return (f"model = {network}", *ties)
 
     def build(self, device: str, dtype: str) -> nn.Sequential:
-        """The network that `source` describes."""
+        """The network on a device such as `cpu`, in a dtype such as `float32`.
+
+        Its weights are drawn from torch's generator.
+        """
         return build_network(self.source(device, dtype))
 
     def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
