@@ -1,9 +1,12 @@
 """How Sphinx builds the site: `sphinx-build -W --keep-going -n docs build`."""
 
+import importlib.metadata
+
 project = "frostproof"
+release = importlib.metadata.version(project)
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click"]
 html_theme = "furo"
-html_title = "frostproof"
+html_title = f"{project} {release}"
 html_show_copyright = False
 html_static_path = html_css_files = ["site.css"]
 highlight_language = "text"  # of a fence without a language: what a command prints

@@ -8,12 +8,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 import frostproof
+from frostproof.doors.command.check import DOUBTFUL, EXIT_CODES
 from frostproof.doors.pytest_plugin.options import OPTIONS
+from frostproof.invariants.invariant import ViolationClass
 from frostproof.invariants.registry import GROUPS, INVARIANTS
+from frostproof.report.terminal import COST, STATUS_SYMBOLS
 from frostproof.results.files import load_results, results_schema
 from frostproof.results.rows import Environment, InvariantRow, Results, SubjectRow, Totals
 from frostproof.verification import item_report
@@ -56,6 +60,16 @@ def test_every_page_has_its_place_in_the_site() -> None:
 def test_the_index_links_the_pages_in_the_order_of_the_site() -> None:
     links = re.findall(r"\]\(([\w/-]+)\.md\)", page("index.md"))
     assert links == entries(page("index.md"))
+
+
+def test_the_page_on_reports_has_every_mark_class_and_exit_code() -> None:
+    text = page("reading-results.md")
+    marks = {*STATUS_SYMBOLS.values(), COST, "!"} - {" "}
+    assert marks == {*re.findall(r"^\| `(.)` \|", text, re.M)}
+    classes = text.partition("| class |")[2].partition("\n\n")[0]
+    assert rows(classes) == list(get_args(ViolationClass))
+    codes = {*map(int, re.findall(r"^\| (\d+) \|", text, re.M))}
+    assert codes == {*EXIT_CODES.values(), DOUBTFUL}
 
 
 def test_the_page_of_pytest_options_has_each_of_them() -> None:
