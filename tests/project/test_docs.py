@@ -69,11 +69,19 @@ def test_the_facts_look_at_every_optimizer_of_torch() -> None:
     )
 
 
-def test_every_link_leads_to_a_file() -> None:
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")):
+def test_every_link_leads_to_a_file_and_to_a_heading_in_it() -> None:
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")):
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+        for path, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)", text):
+            target = page.parent / path if path else page
+            assert target.exists(), f"{page.name}: {path}"
+            assert not anchor or anchor in _anchors(target), f"{page.name}: {path}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    """What links may name on a page: its headings, as GitHub writes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 def test_the_architecture_names_the_packages_in_order_and_what_is_in_them() -> None:

@@ -133,6 +133,7 @@ def test_ci_runs_what_the_readme_says() -> None:
         for part in (
             "$(readme tests)",
             "$(readme properties)",
+            "sphinx-build -W",
             "ruff check",
             "ruff format --check",
             "mypy",

@@ -66,9 +66,14 @@ def parametrize(
 ) -> Callable[[Any], Any]:
     """Parametrize a test with `check`, for each implementation, device and group of invariants.
 
-    `check()` raises what is violated. The arguments are those of `check_optimizer`. The decorator
-    raises UsageError as that does. With pytest-xdist, `--dist loadgroup` keeps the tests of one
-    optimizer in one process, where they share a run.
+    The test receives `check`, a function without arguments. `check()` raises an AssertionError for
+    the first violation in its group, and fails the test if something in it is doubtful or the
+    optimizer could not be judged. Otherwise it returns the Report. It skips the test if no case
+    reached an invariant of the group.
+
+    The arguments are those of `check_optimizer`. The decorator raises UsageError as that does. With
+    pytest-xdist, `--dist loadgroup` keeps the tests of one optimizer in one process, where they
+    share a run.
     """
     for fault in expected_failure_faults(options.get("expected_failures") or {}):
         raise UsageError(fault)

@@ -24,14 +24,14 @@ from frostproof.verification.verification import Verification
 
 
 class Report:
-    """What `check_optimizer` found.
-
-    `rows` has one entry for each implementation and device. str() gives the table.
-    """
+    """What `check_optimizer` found. str() gives the table."""
 
     def __init__(self, rows: list[results.SubjectRow], seconds: float) -> None:
         self.rows = rows
+        """One row for each implementation and device. The fields of rows and totals are those of
+        the results file."""
         self.totals = results.totals(rows, seconds)
+        """Sums over the rows."""
 
     @property
     def ok(self) -> bool:
@@ -58,13 +58,20 @@ def check_optimizer(
     strict: bool = False,
     seed: int | None = None,
 ) -> Report:
-    """Verify an optimizer.
+    """Verify an optimizer in this process, and return a Report.
 
-    `optimizer` is an optimizer class, a Subject, or a function that takes a list of parameters and
-    returns an optimizer. `expected_failures` maps the id of an invariant to the reason why it
-    fails; if it holds after all, that is a violation. Raises UsageError if `optimizer` is none of
-    these, a device is absent, nothing of it exists on the devices, or an expected failure names no
-    invariant or has no reason.
+    - `optimizer`: an optimizer class, a Subject, or a function that takes a list of parameters and
+      returns an optimizer.
+    - `max_examples`: the number of cases for each implementation and device. By default the
+      `profile` says it: `dev` tries 100, `ci` 400 and `nightly` 4000.
+    - `devices`: names such as `cpu` or `cuda:1`; by default all that are available.
+    - `expected_failures`: id of an invariant -> the reason why it fails. If it holds after all,
+      that is a violation.
+    - `strict`: whether violations that only cost memory or time count, too.
+    - `seed`: an integer, with which a run can be repeated. By default it is drawn.
+
+    Raises UsageError if `optimizer` is none of these, a device is absent, nothing of it exists on
+    the devices, or an expected failure names no invariant or has no reason.
     """
     expected = dict(expected_failures or {})
     for fault in expected_failure_faults(expected):

@@ -21,7 +21,10 @@ _REGISTERED: dict[str, list[Subject]] = {}
 
 
 def register(*subjects: Subject) -> None:
-    """Use these subjects for their targets. A later one replaces that of the same variant."""
+    """Use these subjects for their targets. A later one replaces that of the same variant.
+
+    Raises UsageError, one line, for anything that is not a Subject.
+    """
     for subject in subjects:
         if not isinstance(subject, Subject):
             raise UsageError(f"cannot register {subject!r:.80}: give a frostproof.Subject")

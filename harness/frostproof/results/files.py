@@ -34,6 +34,13 @@ def load_results(path: Path) -> Results:
     return found
 
 
+def results_schema() -> bytes:
+    """The JSON schema of results files of any version: docs/results.schema.json."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    schema |= msgspec.json.schema(Results)
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
+
+
 def merge_results(parts: Sequence[Results]) -> Results:
     """The results of several shards or machines as one: counts and times add up."""
     rows = merge_rows(row for part in parts for row in part.subjects)

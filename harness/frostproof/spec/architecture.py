@@ -68,7 +68,10 @@ class Architecture(
     """
 
     input: Input
+    """One sample."""
+
     layers: tuple[AnyLayer, ...]
+    """The layers, in the order of the forward pass."""
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -204,13 +207,16 @@ class Architecture(
         return (f"model = {network}", *ties)
 
     def build(self, device: str, dtype: str) -> nn.Sequential:
-        """The network that `source` describes."""
+        """The network on a device such as `cpu`, in a dtype such as `float32`.
+
+        Its weights are drawn from torch's generator.
+        """
         return build_network(self.source(device, dtype))
 
     def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
         """Expressions that draw `size` random samples and their regression targets.
 
-        Their shapes are (size, *input.shape) and (size, *output). They are drawn on the CPU, so
+        Their shapes are `(size, *input.shape)` and `(size, *output)`. They are drawn on the CPU, so
         that every device gets the same numbers.
         """
         kind = "" if dtype == "float32" else f", dtype=torch.{dtype}"

@@ -77,6 +77,7 @@ class Case(
     """
 
     architecture: Architecture
+    """The network."""
 
     mask: tuple[str, ...]
     """The names of the parameters that are frozen at first."""
@@ -85,8 +86,10 @@ class Case(
     """They hold every parameter once. An approach may leave some out of the optimizer."""
 
     program: Program
+    """The events, in order."""
 
     dtype: DType = "float32"
+    """The dtype of the parameters and of floating-point samples."""
 
     batch: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1
     """The number of samples in each batch."""
@@ -209,6 +212,7 @@ class Case(
         return self.replaced(program=tuple(kept))
 
     def to_json(self) -> str:
+        """Return the JSON, which `from_json` reads."""
         return msgspec.json.encode(self).decode()
 
     @classmethod
