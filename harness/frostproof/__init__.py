@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from frostproof.applications.watching.watch import watch
     from frostproof.doors.parametrize import parametrize
     from frostproof.doors.python import Report, check_optimizer
     from frostproof.errors import CaseError, FrostproofError, UsageError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from frostproof.spec.subject import Subject
 
 _HOMES = {
+    "LightningWatch": "doors.lightning",
+    "TrainerWatch": "doors.transformers",
     "Architecture": "spec.architecture",
     "Input": "spec.architecture",
     "Case": "spec.case",
@@ -29,6 +32,7 @@ _HOMES = {
     "FrostproofError": "errors",
     "UsageError": "errors",
     "Subject": "spec.subject",
+    "watch": "applications.watching.watch",
 }
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "parametrize",
     "register",
     "subjects",
+    "watch",
 ]
 
 

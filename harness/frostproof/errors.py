@@ -17,6 +17,7 @@ BaseException               these pass code that catches every Exception, as an 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 
@@ -75,3 +76,9 @@ def one_line(text: str, longest: int = 400) -> str:
     words = " ".join(text[: 4 * longest].split())
     printable = "".join(c if c.isprintable() else "?" for c in words)
     return printable if len(printable) <= longest else f"{printable[: longest - 1]}…"
+
+
+def did_you_mean(name: str, candidates: Sequence[str]) -> str:
+    """A question with the most similar candidate; empty if none is similar."""
+    near = difflib.get_close_matches(name, candidates, n=1)
+    return f" Did you mean {near[0]}?" if near else ""

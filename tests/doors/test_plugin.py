@@ -168,3 +168,40 @@ def test_each_optimizer_has_its_own_place_in_the_example_database(
         result = run_pytest(pytester, *arguments, "-p", "no:randomly")
         failed = [line for line in result.outlines if line.startswith("FAILED")]
         assert {"Bad" in line for line in failed} == {True}
+
+
+def test_the_fixture_watches_a_training_of_ones_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        import torch
+        from torch import nn
+
+        def train(frostproof_watch, move):
+            model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+            model[0].requires_grad_(False)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            frostproof_watch(model, optimizer, frozen=["0"])
+            model(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+            if move:
+                model[0].weight.data.add_(1)
+            optimizer.step()
+
+        def test_good(frostproof_watch):
+            train(frostproof_watch, False)
+
+        def test_bad(frostproof_watch):
+            train(frostproof_watch, True)
+
+        def test_at_the_end(frostproof_watch):
+            train(frostproof_watch, False)
+            model = nn.Linear(2, 2)
+            frostproof_watch(model, torch.optim.SGD(model.parameters()), "weight")
+            model.weight.data.add_(1)
+        """
+    )
+    result = run_pytest(pytester)
+    result.assert_outcomes(passed=2, failed=1, errors=1)
+    result.stdout.fnmatch_lines(["*frozen-weights-unchanged: at step 2: *0.weight*"])
+    result.stdout.fnmatch_lines(["*frozen-weights-unchanged: at step 0: *weight*"])

@@ -105,10 +105,10 @@ def test_the_page_of_programs_has_every_event_and_every_cause() -> None:
     assert {*rows} - {"cause", "---"} == {*CAUSES, KNOWN_VIOLATION}
 
 
-def test_the_script_in_the_readme_shows_what_it_says(tmp_path: Path) -> None:
+def test_the_script_of_a_finding_shows_what_it_says(tmp_path: Path) -> None:
     (script,) = re.findall(
         r"^```python\n(.*?)^```$",
-        (ROOT / "README.md").read_text(encoding="utf-8"),
+        (ROOT / "docs" / "torch-findings.md").read_text(encoding="utf-8"),
         re.MULTILINE | re.DOTALL,
     )
     path = tmp_path / "script.py"

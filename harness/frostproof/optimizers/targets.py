@@ -10,7 +10,7 @@ from types import ModuleType
 
 from torch.optim import Optimizer
 
-from frostproof.errors import UsageError
+from frostproof.errors import UsageError, did_you_mean
 from frostproof.optimizers import registry
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.device import is_accelerator
@@ -113,12 +113,6 @@ def import_for_target(name: str, target: str) -> ModuleType:
             f"importing {name!r} for target {target!r} raised {type(error).__name__}: {text:.200}; "
             f"make `python -c 'import {name}'` work first"
         ) from None
-
-
-def did_you_mean(name: str, candidates: Sequence[str]) -> str:
-    """A question with the most similar candidate; empty if none is similar."""
-    near = difflib.get_close_matches(name, candidates, n=1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _suggest_module(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from frostproof.errors import UsageError, one_line
-from frostproof.optimizers.targets import did_you_mean, import_for_target, unknown_name
+from frostproof.optimizers.targets import import_for_target, unknown_name
+from frostproof.spec.patterns import matching
 
 EXAMPLE = "--input 8,3,32,32"
 
@@ -92,20 +92,7 @@ def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
         )
     ids = {id(parameter) for parameter in every.values() if not parameter.requires_grad}
     for pattern in patterns:
-        names = [
-            name
-            for name in every
-            if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
-        ]
-        if not names:
-            some = ", ".join([*every][:6]) + (
-                f" and {len(every) - 6} more" if len(every) > 6 else ""
-            )
-            near = did_you_mean(
-                pattern, [*every, *(path for path, _ in model.named_modules() if path)]
-            )
-            raise UsageError(f"--freeze {pattern!r} matches no parameter: there are {some}.{near}")
-        ids |= {id(every[name]) for name in names}
+        ids |= {id(every[name]) for name in matching(pattern, [*every], "--freeze")}
     frozen = frozenset(name for name, parameter in model.named_parameters() if id(parameter) in ids)
     if not frozen:
         raise UsageError(

@@ -19,8 +19,8 @@ from frostproof.applications.costs.recommending import (
     estimate_ways,
 )
 from frostproof.applications.costs.task import CostTask
-from frostproof.errors import UsageError, one_line
-from frostproof.optimizers.targets import did_you_mean, import_for_target
+from frostproof.errors import UsageError, did_you_mean, one_line
+from frostproof.optimizers.targets import import_for_target
 
 
 class CostReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ top therefore import neither torch nor Hypothesis.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int,
     except FrostproofError:
         return cores  # The controller reports the error when the session starts.
     return max(1, min(each for each in (cores, most, items) if each is not None))
+
+
+@pytest.fixture
+def frostproof_watch() -> Iterator[Callable[..., Any]]:
+    """As `frostproof.watch`, until the end of the test: call it, and train."""
+    from frostproof.applications.watching.watch import Watch
+
+    with ExitStack() as watches:
+        yield lambda *given, **named: watches.enter_context(Watch(*given, **named))
 
 
 def pytest_configure(config: pytest.Config) -> None:

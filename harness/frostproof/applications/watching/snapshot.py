@@ -1,0 +1,84 @@
+"""Everything about frozen parameters that has to stay, at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+from torch.optim import Optimizer
+
+from frostproof.applications.watching.digest import Digest, changed, digest
+from frostproof.training.bits import tensors_in
+
+
+class Frozen:
+    """The frozen parameters of a model, and the modules that are frozen as a whole."""
+
+    def __init__(self, model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
+        ids = {id(p) for p in parameters}
+        named = [(name, p) for name, p in model.named_parameters() if id(p) in ids]
+        self.names = [name for name, _ in named]
+        self.parameters = [p for _, p in named]
+        whole = {
+            path: module
+            for path, module in model.named_modules()
+            if {id(p) for p in module.parameters()}.issubset(ids) and [*module.parameters()]
+        }
+        self.buffers = {
+            f"{path}.{name}" if path else name: (module, name)
+            for path, module in whole.items()
+            for name, buffer in module.named_buffers(recurse=False)
+        }
+        """The module of each buffer of a frozen module, and its name there."""
+        self.kept_in_eval = {
+            name
+            for name, (module, _) in self.buffers.items()
+            if model.training and not module.training
+        }
+        """The buffers of modules that were put into eval mode by themselves, to stay there."""
+
+
+class Snapshot:
+    """Frozen parameters, in the order of `Frozen`, at one moment."""
+
+    def __init__(
+        self, frozen: Frozen, optimizers: Sequence[Optimizer], *, whole: bool = True
+    ) -> None:
+        """`whole`: or else without anything that takes a pass over the memory."""
+        parameters = frozen.parameters
+        self.flags = [p.requires_grad for p in parameters]
+        self.has_gradient = [p.grad is not None for p in parameters]
+        self.versions = [p._version for p in parameters]
+        """How often each was written in place, other than through `.data`."""
+        if not whole:
+            return
+        owned = {id(p) for each in optimizers for g in each.param_groups for p in g["params"]}
+        self.owned = [id(p) in owned for p in parameters]
+        self.weights = digest(parameters)
+        self.states = [_state(p, optimizers) for p in parameters]
+        held = {n: (m, b) for n, (m, b) in frozen.buffers.items() if m._buffers[b] is not None}
+        self.buffers = dict(
+            zip(held, digest([m.get_buffer(b) for m, b in held.values()]), strict=True)
+        )
+        self.evaluating = {name for name, (module, _) in held.items() if not module.training}
+
+    def changed_states(self, before: Snapshot) -> list[int]:
+        """The positions of the parameters that had optimizer state before, and have another now."""
+        pairs = enumerate(zip(before.states, self.states, strict=True))
+        return [i for i, (old, new) in pairs if old and (len(old) != len(new) or changed(old, new))]
+
+    def changed_buffers(self, before: Snapshot, kept_in_eval: Iterable[str]) -> list[str]:
+        """The buffers that changed, though their module was to be in eval mode from then to now."""
+        due = (before.evaluating & self.evaluating) | {*kept_in_eval}
+        names = [name for name in self.buffers if name in due and name in before.buffers]
+        moved = changed([before.buffers[n] for n in names], [self.buffers[n] for n in names])
+        return [names[i] for i in moved]
+
+
+def _state(parameter: nn.Parameter, optimizers: Sequence[Optimizer]) -> Digest:
+    """The digest of the optimizers' state of a parameter; empty where there is none."""
+    # .get and not []: state is often a defaultdict, and looking would leave an entry behind.
+    states = [
+        each.state.get(parameter) or {} for each in optimizers if len(each.state) > 1
+    ]  # LBFGS has that of all parameters under the first of them
+    return digest([tensor for _, tensor in tensors_in(states)])

@@ -1,0 +1,243 @@
+"""Frozen parameters in a training of one's own, looked at after each step of the optimizer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from torch import nn
+from torch.optim import Optimizer
+
+from frostproof.applications.watching.digest import changed
+from frostproof.applications.watching.snapshot import Frozen, Snapshot
+from frostproof.errors import UsageError
+from frostproof.invariants import (
+    buffers_hold_in_eval,
+    flags_untouched,
+    freeze_midway_holds,
+    no_grad_allocated,
+)
+from frostproof.invariants.registry import BY_ID
+from frostproof.spec.patterns import matching
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something frozen that did not stay as it was."""
+
+    step: int
+    """The number of the step, from 1."""
+    invariant: str
+    """The id of the invariant that it breaks."""
+    name: str
+    """The parameter or the buffer."""
+    message: str
+    """What happened and what to do, in one line."""
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: at step {self.step}: {self.message}"
+
+
+class Watch:
+    """Looks after each step of the optimizer whether everything frozen stayed as it was.
+
+    Frozen weights, their optimizer state, and the buffers of frozen modules in eval mode must keep
+    their bits. Parameters with requires_grad=False must keep it, and must get no gradient. A frozen
+    parameter that the optimizer did not own must not get into its groups while it requires grad.
+
+    The first thing that does not hold raises a `ViolationError` from within `optimizer.step()`; or
+    everything is collected in `findings`, each thing once. Looking waits for an accelerator.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Iterable[Optimizer],
+        frozen: str | Iterable[str] | None = None,
+        *,
+        collect: bool = False,
+        every: int = 1,
+    ) -> None:
+        """`frozen`: globs of parameters' names, or names of modules. The default is every parameter
+        with requires_grad=False. `optimizer`: one, or several. `every`: look after each n-th step.
+
+        Raises UsageError.
+        """
+        self.model, self.collect, self.every = model, collect, every
+        self.optimizers = [optimizer] if isinstance(optimizer, Optimizer) else [*optimizer]
+        self.findings: list[Finding] = []
+        self.steps = 0
+        """The number of steps so far."""
+        if every < 1:
+            raise UsageError(f"every is {every}: give a number of steps of at least 1")
+        self._told: set[tuple[str, str]] = set()
+        """The invariant and the name of each finding."""
+        self._hooks = ExitStack()
+        self._step: FrameType | None = None
+        """The frame of the step that runs."""
+        for each in self.optimizers:
+            if not hasattr(each, "_optimizer_step_post_hooks"):
+                raise UsageError(
+                    f"{type(each).__name__} tells nobody of its steps: give the "
+                    "torch.optim.Optimizer that it wraps"
+                )
+        self._start(self._matching(frozen))
+        for each in self.optimizers:
+            self._hooks.callback(each.register_step_pre_hook(self._before_step).remove)
+            self._hooks.callback(each.register_step_post_hook(self._after_step).remove)
+
+    def freeze(self, *patterns: str) -> None:
+        """Watch these parameters too, from now on."""
+        self.check()
+        self._start([*self.frozen.parameters, *self._matching(patterns)])
+
+    def thaw(self, *patterns: str) -> None:
+        """Watch these parameters no longer: they are to train."""
+        self.check()
+        thawed = {id(p) for p in self._matching(patterns)}
+        self._start([p for p in self.frozen.parameters if id(p) not in thawed])
+
+    def check(self) -> None:
+        """Look now, as after a step. Raises ViolationError, unless findings are collected."""
+        now = Snapshot(self.frozen, self.optimizers)
+        found = [
+            each for each in self._compare(now) if (each.invariant, each.name) not in self._told
+        ]
+        self._told |= {(each.invariant, each.name) for each in found}
+        self.findings += found
+        self._last = now
+        if found and not self.collect:
+            raise BY_ID[found[0].invariant].violation(str(found[0]))
+
+    def close(self) -> None:
+        """Look once more, and stop watching."""
+        self.stop()
+        self.check()
+
+    def stop(self) -> None:
+        """Stop watching, without a last look."""
+        self._hooks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:  # which must not be hidden by what it left behind
+            self.stop()
+
+    def _matching(self, patterns: str | Iterable[str] | None) -> list[nn.Parameter]:
+        named = dict(self.model.named_parameters(remove_duplicate=False))
+        if patterns is None:
+            found = [p for p in named.values() if not p.requires_grad]
+        else:
+            patterns = (patterns,) if isinstance(patterns, str) else patterns
+            found = [named[n] for each in patterns for n in matching(each, [*named], "frozen")]
+        if not found:
+            raise UsageError("nothing is frozen: give frozen=[...], patterns of parameters' names")
+        return found
+
+    def _start(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.frozen = Frozen(self.model, parameters)
+        self._first = self._last = self._at_step = Snapshot(self.frozen, self.optimizers)
+
+    def _before_step(self, *_: Any) -> None:
+        frame: FrameType | None = sys._getframe(1)
+        if self._step is not None:  # it calls the step() of its base class, or it raised
+            while frame is not None and frame is not self._step:
+                frame = frame.f_back
+            if frame is not None:
+                return
+        self._step = sys._getframe(1)
+        self._at_step = Snapshot(self.frozen, self.optimizers, whole=False)
+
+    def _after_step(self, *_: Any) -> None:
+        if self._step is not sys._getframe(1):
+            return
+        self.steps += 1
+        try:
+            if self.steps % self.every == 0:
+                self.check()
+        finally:
+            self._step = None
+
+    # What is found
+
+    def _compare(self, now: Snapshot) -> Iterator[Finding]:
+        frozen, last = self.frozen, self._last
+        for i in changed(last.weights, now.weights):
+            text = f"{self._writer(i, now)} moved the frozen parameter {frozen.names[i]}"
+            yield self._found("frozen-weights-unchanged", i, f"{text}: {self._why(i, now)}")
+        for i in now.changed_states(last):
+            text = freeze_midway_holds.STATE.text.format(name=frozen.names[i])
+            yield self._found("freeze-midway-holds", i, f"{text}: {self._why(i, now)}")
+        for i in range(len(frozen.names)):
+            yield from self._flag_and_gradient(i, now)
+        for name in now.changed_buffers(last, frozen.kept_in_eval):
+            path = name.rpartition(".")[0]
+            text = f"{buffers_hold_in_eval.CHANGED.text}: {name}"
+            if name not in now.evaluating:
+                text = (
+                    f"{path} is frozen and was in eval mode, but is in train mode, so that its "
+                    f"buffer {name} changed: after model.train() call "
+                    f"model.get_submodule({path!r}).eval()"
+                )
+            yield Finding(self.steps, "buffers-hold-in-eval", name, text)
+
+    def _flag_and_gradient(self, i: int, now: Snapshot) -> Iterator[Finding]:
+        name, first = self.frozen.names[i], self._first
+        if now.flags[i] and not first.flags[i]:
+            text = f"requires_grad of {name}, which is frozen, was set to True"
+            if self._step is not None and not self._at_step.flags[i]:
+                text = flags_untouched.FLIPPED.text.format(name=name, found=True)
+            remedy = "call requires_grad_(False), or thaw() it here if it is to train"
+            yield self._found("flags-untouched", i, f"{text}: {remedy}")
+        elif now.has_gradient[i] and not (now.flags[i] or first.has_gradient[i]):
+            yield self._found(
+                "no-grad-allocated", i, no_grad_allocated.ALLOCATED.text.format(name=name)
+            )
+        if now.owned[i] and now.flags[i] and first.flags[i] and not first.owned[i]:
+            text = f"the optimizer received {name}, which is frozen, and will train it"
+            yield self._found("flags-untouched", i, f"{text}: call requires_grad_(False)")
+
+    def _found(self, invariant: str, i: int, message: str) -> Finding:
+        return Finding(self.steps, invariant, self.frozen.names[i], message)
+
+    def _writer(self, i: int, now: Snapshot) -> str:
+        """What wrote parameter `i` since the last look, as far as its version tells."""
+        if self._step is None or self._last.versions[i] != self._at_step.versions[i]:
+            return "something outside of step()"
+        if self._at_step.versions[i] != now.versions[i]:
+            return "step()"
+        return "step(), or something before it, wrote to .data and"
+
+    def _why(self, i: int, now: Snapshot) -> str:
+        """Why an optimizer would move parameter `i`, and what to do about it."""
+        gradient = self.frozen.parameters[i].grad
+        if not now.owned[i]:
+            return "the optimizer does not own it; look for what writes it, as load_state_dict does"
+        if gradient is None:
+            return (
+                "it has no gradient, and optimizers skip such parameters; leave it out of the "
+                "optimizer, and see what `frostproof check` says of that"
+            )
+        if not gradient.any():
+            return (
+                "its gradient is zeros, with which an optimizer still decays weights and follows "
+                "momentum; set its grad to None"
+            )
+        return "it has a gradient; call requires_grad_(False), and set its grad to None"
+
+
+watch = Watch
+"""How a training calls it: `with frostproof.watch(model, optimizer, frozen=["backbone"]):`."""

@@ -1,0 +1,32 @@
+"""Patterns by which people name parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from frostproof.errors import UsageError, did_you_mean
+
+SHOWN = 6
+"""As many names are shown of a model that has more."""
+
+
+def matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
+    """The names that a pattern matches: a glob, in which `*` matches dots too, or a module's path.
+
+    `given`: what the user calls the pattern. Raises UsageError if there are none.
+
+    >>> matching("backbone", ["backbone.0.weight", "head.weight"], "--freeze")
+    ['backbone.0.weight']
+    """
+    found = [
+        each for each in names if fnmatchcase(each, pattern) or fnmatchcase(each, f"{pattern}.*")
+    ]
+    if not found:
+        paths = {each.rpartition(".")[0]: None for each in names}
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        raise UsageError(
+            f"{given} {pattern!r} matches no parameter: there are {', '.join(names[:SHOWN])}{more}."
+            f"{did_you_mean(pattern, [*names, *filter(None, paths)])}"
+        )
+    return found

@@ -1,0 +1,407 @@
+"""`frostproof.watch` in a training: silent where all frozen stays, and plain where it does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import frostproof
+from frostproof.applications.watching.digest import WIDTH, changed, digest
+from frostproof.applications.watching.watch import Watch
+from frostproof.errors import UsageError, ViolationError
+
+
+class Net(nn.Module):
+    """Takes (batch, 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        norm = nn.BatchNorm1d(4)
+        nn.init.ones_(norm.bias)
+        self.backbone: Any = nn.Sequential(nn.Linear(3, 4), norm, nn.Linear(4, 4))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.head(self.backbone(x))
+        return found
+
+
+class Skipless(torch.optim.SGD):
+    """Decays what has no gradient, too."""
+
+    def step(self, closure: Any = None) -> Any:
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.mul_(0.9)
+        return super().step(closure)
+
+
+class Hidden(torch.optim.SGD):
+    """The same through `.data`."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data.mul_(0.9)
+        return super().step(closure)
+
+
+class Thawing(torch.optim.SGD):
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.requires_grad_(True)
+        return super().step(closure)
+
+
+def frozen_net() -> Net:
+    torch.manual_seed(0)
+    model = Net()
+    model.backbone.requires_grad_(False)
+    model.backbone.eval()
+    return model
+
+
+def train(model: nn.Module, optimizer: Any, steps: int = 3, **zero_grad: Any) -> None:
+    for _ in range(steps):
+        optimizer.zero_grad(**zero_grad)
+        model(torch.randn(5, 3)).square().mean().backward()
+        optimizer.step()
+
+
+def findings(model: nn.Module, optimizer: Any, body: Callable[[], None], **given: Any) -> list[str]:
+    """What a watch over the backbone collects while `body` runs, as `id name`."""
+    with frostproof.watch(
+        model, optimizer, **{"frozen": ["backbone"], "collect": True, **given}
+    ) as watched:
+        body()
+    return [f"{each.invariant} {each.name}" for each in watched.findings]
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "Adagrad", "Rprop", "LBFGS"])
+def test_nothing_is_found_where_all_frozen_stays(name: str) -> None:
+    model = frozen_net()
+    optimizer = getattr(torch.optim, name)(model.parameters(), lr=0.01)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss: Tensor = model(torch.ones(5, 3)).square().mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    head = model.head.weight.clone()
+    with frostproof.watch(model, optimizer) as watched:
+        for _ in range(3):
+            optimizer.step(closure)
+    assert watched.steps == 3
+    assert watched.findings == []
+    assert not torch.equal(head, model.head.weight)
+
+
+def test_nothing_is_found_where_the_optimizer_owns_the_trainable_parameters_only() -> None:
+    model = Net()
+    model.backbone[1].eval()
+    optimizer = torch.optim.AdamW(model.head.parameters())
+    assert findings(model, optimizer, lambda: train(model, optimizer)) == []
+
+
+def test_an_optimizer_that_moves_frozen_weights_is_told_from_within_its_step() -> None:
+    model = frozen_net()
+    optimizer = Skipless(model.parameters(), lr=0.1)
+    with (
+        pytest.raises(ViolationError, match="frozen-weights-unchanged") as caught,
+        frostproof.watch(model, optimizer, frozen=["backbone.*"]),
+    ):
+        train(model, optimizer)
+    text = str(caught.value)
+    assert "at step 1: step() moved the frozen parameter backbone.0.weight" in text
+    assert "it has no gradient" in text
+    assert any(entry.name == "train" for entry in caught.traceback)
+
+
+def message(model: nn.Module, optimizer: Any, body: Callable[[], None], **given: Any) -> str:
+    with (
+        pytest.raises(ViolationError) as caught,
+        frostproof.watch(model, optimizer, **{"frozen": "backbone", **given}),
+    ):
+        body()
+    return str(caught.value)
+
+
+def test_a_leftover_gradient_is_the_reason_that_is_told() -> None:
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    train(model, optimizer, 1)
+    model.backbone.requires_grad_(False)
+    text = message(model, optimizer, optimizer.step)
+    assert "it has a gradient; call requires_grad_(False), and set its grad to None" in text
+
+
+def test_zeros_as_gradients_are_the_reason_that_is_told() -> None:
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    train(model, optimizer, 1)
+    model.backbone.requires_grad_(False)
+    text = message(model, optimizer, lambda: train(model, optimizer, set_to_none=False))
+    assert "its gradient is zeros" in text
+
+
+def test_who_wrote_is_told_as_far_as_it_can_be_known() -> None:
+    model = frozen_net()
+    optimizer: Any = Hidden(model.parameters(), lr=0.1)
+    text = message(model, optimizer, lambda: train(model, optimizer))
+    assert "step(), or something before it, wrote to .data and moved" in text
+
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+    def load_and_train() -> None:
+        model.load_state_dict(Net().state_dict())
+        train(model, optimizer)
+
+    text = message(model, optimizer, load_and_train)
+    assert "something outside of step() moved the frozen parameter backbone.0.weight" in text
+    assert "the optimizer does not own it" in text
+
+
+def test_the_last_look_is_at_the_end() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def move() -> None:
+        model.backbone[0].bias.data.add_(1)
+
+    assert "backbone.0.bias" in message(model, optimizer, move)
+
+
+def test_an_error_of_the_training_is_not_hidden() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def fail() -> None:
+        model.backbone[0].bias.data.add_(1)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        findings(model, optimizer, fail, collect=False)
+    train(model, optimizer)  # nobody watches any more
+
+
+def test_flags_gradients_and_owners_are_looked_at() -> None:
+    model = frozen_net()
+    optimizer: Any = Thawing(model.parameters(), lr=0.1)
+    found = findings(model, optimizer, optimizer.step)
+    names = [name for name, _ in model.backbone.named_parameters(prefix="backbone")]
+    assert found == [f"flags-untouched {name}" for name in names]
+    model = frozen_net()
+    optimizer = Thawing(model.parameters(), lr=0.1)
+    assert "the optimizer flipped requires_grad of" in message(model, optimizer, optimizer.step)
+
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+    def thaw() -> None:
+        model.backbone[0].requires_grad_(True)
+        optimizer.add_param_group({"params": model.backbone[0].parameters()})
+
+    assert findings(model, optimizer, thaw) == [
+        f"flags-untouched backbone.0.{name}" for name in ("weight", "bias")
+    ]
+
+    def allocate() -> None:
+        model.backbone[2].weight.grad = torch.ones(4, 4)
+
+    assert findings(frozen_net(), optimizer, lambda: None) == []
+    assert findings(model, optimizer, allocate) == ["no-grad-allocated backbone.2.weight"]
+
+
+def test_a_parameter_that_gets_into_the_optimizer_while_it_requires_grad_is_told() -> None:
+    model = Net()
+    model.backbone[1].eval()
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+    def add() -> None:
+        optimizer.add_param_group({"params": [model.backbone[0].weight]})
+
+    assert findings(model, optimizer, add) == ["flags-untouched backbone.0.weight"]
+    model = frozen_net()  # before gradual unfreezing, it may
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    assert findings(model, optimizer, add) == []
+
+
+def test_state_of_frozen_parameters_is_looked_at() -> None:
+    model = Net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    train(model, optimizer, 1)
+    optimizer.zero_grad()
+    model.backbone.requires_grad_(False).eval()
+
+    def forget() -> None:
+        optimizer.state[model.backbone[0].weight]["exp_avg"].zero_()
+
+    assert findings(model, optimizer, forget) == ["freeze-midway-holds backbone.0.weight"]
+    assert findings(model, optimizer, lambda: train(model, optimizer)) == []
+
+
+def test_a_frozen_norm_that_goes_back_to_train_mode_is_told_with_the_remedy() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def epoch() -> None:
+        model.train()
+        train(model, optimizer)
+
+    text = message(model, optimizer, epoch)
+    assert "backbone.1 is frozen and was in eval mode, but is in train mode" in text
+    assert "model.get_submodule('backbone.1').eval()" in text
+    model = frozen_net()
+    model.backbone.train()  # its statistics change by design, and nobody said otherwise
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    assert findings(model, optimizer, epoch) == []
+    model.eval()  # as a whole, which says nothing about frozen modules
+    assert findings(model, optimizer, epoch) == []
+
+
+def test_a_buffer_that_changes_in_eval_mode_is_told() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def change() -> None:
+        model.backbone[1].running_mean.add_(1.0)
+        train(model, optimizer)
+
+    assert findings(model, optimizer, change) == ["buffers-hold-in-eval backbone.1.running_mean"]
+
+
+def test_tied_parameters_are_one() -> None:
+    model = frozen_net()
+    tied = nn.Linear(4, 4)
+    tied.weight = model.backbone[2].weight
+    model.add_module("tied", tied)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def move() -> None:
+        model.backbone[2].weight.data.add_(1)
+
+    found = findings(model, optimizer, move, frozen=["tied.weight"])
+    assert found == ["frozen-weights-unchanged backbone.2.weight"]
+
+
+def test_each_thing_is_collected_once() -> None:
+    model = frozen_net()
+    optimizer = Skipless(model.parameters(), lr=0.1)
+    found = findings(model, optimizer, lambda: train(model, optimizer))
+    assert len(found) == len({*found}) == len([*model.backbone.parameters()])
+
+
+def test_a_step_that_raised_does_not_blind_the_watch() -> None:
+    model = frozen_net()
+    optimizer = Skipless(model.parameters(), lr=0.1)
+
+    def fail() -> Tensor:
+        raise ZeroDivisionError
+
+    with frostproof.watch(model, optimizer, collect=True) as watched:
+        with pytest.raises(ZeroDivisionError):
+            torch.optim.SGD.step(optimizer, fail)
+        assert watched.findings == []
+        optimizer.step()
+    assert watched.steps == 1
+    assert len(watched.findings) == len([*model.backbone.parameters()])
+
+
+def test_every_nth_step_is_looked_at() -> None:
+    model = frozen_net()
+    optimizer = Skipless(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer, every=2, collect=True) as watched:
+        train(model, optimizer)
+    assert {each.step for each in watched.findings} == {2}
+
+
+def test_layers_thaw_and_freeze_while_they_are_watched() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer, collect=True) as watched:
+        train(model, optimizer)
+        watched.thaw("backbone.2")
+        model.backbone[2].requires_grad_(True)
+        train(model, optimizer)
+        model.backbone[2].requires_grad_(False)
+        optimizer.zero_grad()
+        watched.freeze("backbone.2.weight")
+        train(model, optimizer)
+        assert watched.findings == []
+        model.backbone[2].bias.data.add_(1)
+        model.backbone[2].weight.data.add_(1)
+    assert [each.name for each in watched.findings] == ["backbone.2.weight"]
+
+
+def test_several_optimizers_are_watched() -> None:
+    model = frozen_net()
+    first = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    second = Skipless(model.backbone.parameters(), lr=0.1)
+    found = findings(model, [first, second], second.step)
+    assert found[0] == "frozen-weights-unchanged backbone.0.weight"
+
+
+def _wrong() -> Iterable[tuple[dict[str, Any], str]]:
+    yield {"frozen": ["backbon.*"]}, "frozen 'backbon.*' matches no parameter: there are backbone.0"
+    yield {}, "nothing is frozen: give frozen="
+    yield {"frozen": []}, "nothing is frozen: give frozen="
+    yield {"frozen": "head", "every": 0}, "every is 0"
+    yield {"frozen": "head", "optimizer": [object()]}, "object tells nobody of its steps"
+
+
+@pytest.mark.parametrize(("given", "said"), [*_wrong()])
+def test_wrong_use_is_told_in_one_line(given: dict[str, Any], said: str) -> None:
+    model = Net()
+    optimizer = given.pop("optimizer", torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(UsageError) as caught:
+        Watch(model, optimizer, **given)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_watching_does_without_hypothesis() -> None:
+    code = "import sys, frostproof; frostproof.watch; assert 'hypothesis' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (7,), (3, 5), (2 * WIDTH + 3,), (70, 71), (2, 3, 65, 9)]
+)
+def test_any_single_bit_changes_a_digest(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    tensor = torch.randn(shape).to(dtype)
+    before = digest([tensor])
+    assert changed(before, digest([tensor.clone()])) == []
+    flat = tensor.view(-1).view(torch.uint8)
+    for i in torch.randint(flat.numel(), (20,)).tolist():
+        flat[i] ^= 4
+        assert changed(before, digest([tensor])) == [0]
+        flat[i] ^= 4
+
+
+def test_rows_that_change_places_change_a_digest() -> None:
+    tensor = torch.randn(64, WIDTH + 3)
+    assert changed(digest([tensor]), digest([tensor.roll(1, 0)])) == [0]
+    tensor = torch.randn(64, 2048)
+    assert changed(digest([tensor]), digest([tensor.flip(0)])) == [0]
+
+
+def test_other_layouts_have_digests() -> None:
+    channels_last = torch.randn(2, 3, 20, 30).to(memory_format=torch.channels_last)
+    slices = torch.randn(30, 80)[:, 3:70]
+    sparse = torch.eye(4).to_sparse()
+    before = digest([channels_last, slices, sparse, torch.randn(5)[1:]])
+    channels_last[1, 2, 3, 4] += 1
+    slices[2, 2] += 1
+    after = digest([channels_last, slices, sparse, torch.randn(5)[1:]])
+    assert changed(before, after) == [0, 1, 3]
