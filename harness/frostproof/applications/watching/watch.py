@@ -62,10 +62,10 @@ class Watch:
         collect: bool = False,
         every: int = 1,
     ) -> None:
-        """`frozen`: globs of parameters' names, or names of modules. The default is every parameter
-        with requires_grad=False. `optimizer`: one, or several. `every`: look after each n-th step.
+        """Begin to watch. Raises UsageError if nothing is frozen, or a pattern matches nothing.
 
-        Raises UsageError.
+        `optimizer`: one, or several. `frozen`: globs of parameters' names, or names of modules; by
+        default every parameter with requires_grad=False. `every`: look after each n-th step.
         """
         self.model, self.collect, self.every = model, collect, every
         self.optimizers = [optimizer] if isinstance(optimizer, Optimizer) else [*optimizer]
