@@ -148,6 +148,6 @@ def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] =
         row.judgements = sum(each.judged for each in row.invariants)
         rows.append(row)
     environment = Environment(
-        "0.1.0", "2.13.0", "6.170.15", platform.python_version(), "Linux", ["cpu", "cuda"], "ci", 7
+        "0.2.0", "2.13.0", "6.170.15", platform.python_version(), "Linux", ["cpu", "cuda"], "ci", 7
     )
     return Results(environment, rows, totals(rows, 321.0))
