@@ -19,7 +19,7 @@ from tests.helpers.consumer import ROOT, run
 from tests.helpers.warm import frostproof, python_m_pytest
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-COMMAND = re.compile(r"^    ((?:PYTHONPATH=\. )?(?:frostproof|python) .*)$", re.M)
+COMMAND = re.compile(r"^    ((?:frostproof|python) .*)$", re.M)
 FILE = re.compile(r"`([\w./-]+\.py)`:\s*\Z")
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
@@ -34,7 +34,7 @@ def fences(page: Path) -> Iterator[tuple[str, str, str]]:
 
 def words(command: str) -> list[str]:
     """What to run for a command as a page shows it."""
-    given = shlex.split(command.removeprefix("PYTHONPATH=. "))
+    given = shlex.split(command)
     if given[0] == "frostproof":
         return frostproof(*given[1:])
     if given[1:3] == ["-m", "pytest"]:
@@ -72,7 +72,7 @@ def follow(page: Path, folder: Path) -> None:
         command = [command, *COMMAND.findall(above)][-1]
         named = FILE.search(above)
         if language == "":
-            done = run(folder, words(command), PYTHONPATH=str(folder))
+            done = run(folder, words(command))
             assert_printed(content, done.stdout + done.stderr)
         elif language == "python" and named and " save " in above[above.rindex("\n\n", 0, -2) :]:
             saved = folder / named[1]

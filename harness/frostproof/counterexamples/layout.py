@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from frostproof.training.source import Block, Statement
 
@@ -53,7 +55,10 @@ def _pattern(statements: Sequence[Statement]) -> tuple[tuple[Statement, ...], st
 
 
 def sorted_imports(imports: Iterable[str]) -> Iterator[str]:
-    """The imports as isort has them: the standard library, then the rest."""
+    """The imports as isort has them: the standard library, then torch, then the rest.
+
+    A line before the rest says where to find it, if it is not installed.
+    """
     standard = {"sys", "inspect", "io", "copy", "ctypes", "random", "contextlib"}
     known: list[str] = []
     others: list[str] = []
@@ -64,6 +69,19 @@ def sorted_imports(imports: Iterable[str]) -> Iterator[str]:
     yield ""
     yield from torches
     rest = [each for each in others if each not in torches]
+    roots = dict.fromkeys(each.split()[1].partition(".")[0] for each in rest)
     if rest:
         yield ""
-        yield from rest
+    for root in filter(_is_here, roots):
+        yield f'sys.path.insert(0, "")  # {root} is in the folder in which this is run'
+        break
+    yield from rest
+
+
+def _is_here(name: str) -> bool:
+    """Whether a module was imported from the current folder, where a script would not look."""
+    module = sys.modules.get(name)
+    file = getattr(module, "__file__", None)
+    found = Path(file) if file else Path(next(iter(getattr(module, "__path__", ())), "/"))
+    package = found.parent if found.name == "__init__.py" else found
+    return package.parent == Path.cwd()

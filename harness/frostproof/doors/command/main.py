@@ -20,7 +20,13 @@ from frostproof.errors import FrostproofError
 
 
 class OneLineErrors(click.Group):
-    """Says in one line what was wrong and where to read more, instead of printing the usage."""
+    """Says in one line what was wrong and where to read more, instead of printing the usage.
+
+    Its help lists the commands in the order in which they were given.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*self.commands]
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         try:
