@@ -215,12 +215,14 @@ def test_parts_of_one_subject_add_up() -> None:
         "rejected-cases": 2,
         "rounding-ulp": 0.5,
         "depends-on-order": True,
+        "not-tried": ["saving fails", "comparisons were set aside"],
     }
     two.facts = {
         "partings": {"clip": 2, "amp": 1},
         "rejected-cases": 3,
         "rounding-ulp": 0.25,
         "depends-on-order": True,
+        "not-tried": ["saving fails"],
     }
     (both,) = merge_rows([one, two])
     assert (both.status, both.trials, both.judgements, both.seconds) == ("violated", 7, 7, 2.0)
@@ -230,6 +232,7 @@ def test_parts_of_one_subject_add_up() -> None:
         "rejected-cases": 5,
         "rounding-ulp": 0.5,
         "depends-on-order": True,
+        "not-tried": ["comparisons were set aside", "saving fails"],
     }
 
 

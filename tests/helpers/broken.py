@@ -233,6 +233,16 @@ class ChoosesAmongFour(Sound):
             self.update(group, parameter, parameter.grad, scale=1 + os.urandom(1)[0] % 4)
 
 
+class ChoosesWhereOneIsFrozen(ChoosesAmongFour):
+    """Runs with nothing frozen are alike."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if all(each.requires_grad for each in group["params"]):
+            Sound.visit(self, index, group, position, parameter)
+        else:
+            super().visit(index, group, position, parameter)
+
+
 class DependsOnAddress(Sound):
     def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
         if parameter.grad is not None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from torch.optim import Optimizer
 
+from frostproof.errors import TimeSpentError
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
+from frostproof.verification.item_report import item_report
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_pairs
+from tests.helpers.broken import ChoosesWhereOneIsFrozen
 from tests.helpers.search import search
 
 PAIRS: dict[type[Optimizer], tuple[str, str]] = {
@@ -65,3 +70,27 @@ def test_all_examples_are_tried_whatever_is_found() -> None:
     verification = Verification(subjects(broken_pairs.DecaysAndLoadsInOrder)[0], "cpu")
     search(verification, 0)
     assert verification.trials + verification.rejected_cases == 100
+
+
+@pytest.mark.parametrize("examples", [30, 1000], ids=["all-tried", "time-spent"])
+def test_what_comparisons_of_random_runs_found_is_set_aside_however_a_search_ends(
+    examples: int,
+) -> None:
+    verification = Verification(subjects(ChoosesWhereOneIsFrozen)[0], "cpu")
+
+    def check_time() -> None:
+        if verification.trials >= 30 and examples == 1000:
+            raise TimeSpentError
+
+    verification.before_each_trial = check_time
+    with fenced("cpu"):
+        verification.prepare()
+        with suppress(TimeSpentError):
+            search_violations(verification, examples, seed=0)
+    row = item_report(verification).row
+    rows = {each.id: each for each in row.invariants}
+    assert {each.id for each in row.invariants if each.status == "violated"} == {"repeats-itself"}
+    assert rows["trainable-updates-match"].explained["does-not-repeat"]
+    (said,) = row.facts["not-tried"]
+    assert said.startswith("comparisons were set aside, because two runs with one seed differ: ")
+    assert "trainable-updates-match" in said

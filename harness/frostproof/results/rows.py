@@ -208,12 +208,17 @@ def _add_counts(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
 
 
 def _merge_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Counts (integers) add up, and the largest size (float) stays; others are equal in both."""
+    """Counts (integers) add up, the largest size (float) stays, and lists are joined.
+
+    Others are equal in both.
+    """
     both = one | other
     for name in one.keys() & other.keys():
         mine, theirs = one[name], other[name]
         if isinstance(mine, dict):
             both[name] = _add_counts(mine, theirs)
+        elif isinstance(mine, list):
+            both[name] = sorted({*mine, *theirs})
         elif isinstance(mine, float):
             both[name] = max(mine, theirs)
         elif isinstance(mine, int) and not isinstance(mine, bool):

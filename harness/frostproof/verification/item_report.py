@@ -22,6 +22,7 @@ ORDER_HINT = (
     "its updates depend on the order or the grouping of its parameters with nothing frozen too: "
     "if that is by design, state the reason as `positional` in a Subject"
 )
+SET_ASIDE = "comparisons were set aside, because two runs with one seed differ"
 DOUBTFUL_HINT = "the fault may be frostproof's, so please open an issue with the case file"
 
 
@@ -253,8 +254,11 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
         facts["not-as-alone"] = subject.coupled
     if subject.unable:
         facts["unable"] = list(subject.unable)
-    if subject.not_tried:
-        facts["not-tried"] = list(subject.not_tried)
+    set_aside = (
+        [f"{SET_ASIDE}: {', '.join(verification.set_aside)}"] if verification.set_aside else []
+    )
+    if subject.not_tried or set_aside:
+        facts["not-tried"] = [*subject.not_tried, *set_aside]
     if verification.cut_short_reason:
         facts["cut-short"] = verification.cut_short_reason
     if verification.rejected_cases:

@@ -58,14 +58,18 @@ def search_violations(
     """
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
     search = _Search(verification, seed, shard, databases)
-    search.replay_earlier_failures()
-    for number, count in enumerate(batches(examples)):
-        if number:
-            release_free_memory()
-        search.explore(number, count)
-        if verification.only_invariant is not None and search.found:
-            break
-    return search.shrink()
+    try:
+        search.replay_earlier_failures()
+        for number, count in enumerate(batches(examples)):
+            if number:
+                release_free_memory()
+            search.explore(number, count)
+            if verification.only_invariant is not None and search.found:
+                break
+        search.shrink()
+    finally:
+        search.set_aside_comparisons()  # Shrinking may have found some, or the time may be spent.
+    return search.violations()
 
 
 def batch_seed(seed: int, shard: int, batch: int) -> int:
@@ -141,9 +145,9 @@ class _Search:
         if error is not None:
             raise error
 
-    def shrink(self) -> list[BaseException]:
-        """The exception of each violated invariant at its smallest case, in their order."""
-        self._set_aside_comparisons()
+    def shrink(self) -> None:
+        """Shrink each violation to its smallest case, and keep the exception that it raises."""
+        self.set_aside_comparisons()
         end = _Deadline(SHRINKING)
         for number, (invariant, found) in enumerate(self.found.items()):
             left = len(self.found) - number
@@ -154,11 +158,14 @@ class _Search:
             error = self._run(shrinking.body, found.batch, found.batch_size, phases, database)
             message = self.verification.tallies[invariant.id].message
             self.raised[invariant] = error or self.verification.violation_of(invariant, message)
-        self._set_aside_comparisons()  # Shrinking may have found some.
+
+    def violations(self) -> list[BaseException]:
+        """The exceptions that were raised, in the order of the invariants."""
         order = self.verification.invariants
         return [self.raised[invariant] for invariant in order if invariant in self.raised]
 
-    def _set_aside_comparisons(self) -> None:
+    def set_aside_comparisons(self) -> None:
+        """Drop what comparisons found, if two runs with one seed differ."""
         for invariant in self.verification.set_aside_comparisons():
             self.found.pop(invariant, None)
             self.raised.pop(invariant, None)

@@ -124,6 +124,9 @@ class Verification:
     cut_short_reason: str = field(default="", init=False)
     """Why fewer examples were tried than asked for."""
 
+    set_aside: list[str] = field(default_factory=list, init=False)
+    """Ids of the invariants whose comparisons were set aside, because two runs differ."""
+
     before_each_trial: Callable[[], None] = field(default_factory=lambda: lambda: None, init=False)
 
     note_case: Callable[[bytes], None] = field(
@@ -236,6 +239,7 @@ class Verification:
                 tally.judged -= tally.violated
                 tally.violated, tally.case, tally.shown, tally.message = 0, None, None, ""
                 found.append(invariant)
+        self.set_aside += [each.id for each in found if each.id not in self.set_aside]
         return tuple(found)
 
     def violations(self) -> list[ViolationError]:
