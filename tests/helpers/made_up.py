@@ -133,6 +133,7 @@ def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] =
                 case = example(count)
                 each.status, each.violated = "expected" if number % 9 == 6 else "violated", 7
                 each.message = MESSAGES[place // 8].format(name=case.mask[0])
+                each.violation_class = ("freezing", "groups")[place // 8]
                 found = casefile(row, each.id, each.message, case, *WHERE[place // 8])
                 each.case = str(save(folder, found)[0].relative_to(folder.parent))
                 script = folder / f"{count}.py"

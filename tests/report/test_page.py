@@ -147,6 +147,12 @@ def test_search_and_filters(reader: Reader) -> None:
     page.locator("#reset").evaluate("button => button.click()")
     page.locator("select[data-filter=library]").select_option("mylib")
     assert reader.rows == 1
+    page.locator("#reset").evaluate("button => button.click()")
+    page.locator("select[data-filter=class]").select_option("groups")
+    in_groups = reader.rows
+    page.locator("#reset").evaluate("button => button.click()")
+    page.locator("select[data-filter=class]").select_option("freezing")
+    assert 0 < in_groups <= reader.rows < 80
 
 
 def test_a_doubtful_verdict_has_a_filter_and_a_colour_of_its_own(reader: Reader) -> None:

@@ -2,7 +2,7 @@
 (() => {
   const rows = [...document.querySelectorAll("#matrix tbody tr")];
   const search = document.getElementById("search");
-  const chosen = {status: "", change: "", device: "", library: "", invariant: ""};
+  const chosen = {status: "", change: "", device: "", library: "", class: "", invariant: ""};
 
   // Filters
 
@@ -11,6 +11,7 @@
     return (!chosen.status || row.dataset.status === chosen.status)
       && (!chosen.device || row.dataset.device === chosen.device)
       && (!chosen.library || row.dataset.library === chosen.library)
+      && (!chosen.class || row.dataset.class.split(" ").includes(chosen.class))
       && (!chosen.change || row.dataset.change.split(" ").includes(chosen.change))
       && (!chosen.invariant || [...row.querySelectorAll("td[data-id]")].some((cell) => cell.dataset.id === chosen.invariant))
       && words.every((word) => row.dataset.words.includes(word));

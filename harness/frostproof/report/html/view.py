@@ -101,6 +101,11 @@ class MatrixRow(NamedTuple):
     script: str | None
 
     @property
+    def classes(self) -> set[str]:
+        """The classes of its violations."""
+        return {each.violation_class for each in self.subject.invariants if each.violation_class}
+
+    @property
     def module(self) -> str:
         """The target's module with its colon, which is cut first if there is little room."""
         return self.subject.target[: len(self.subject.target) - len(self.name)]
@@ -130,6 +135,11 @@ class PageContext(NamedTuple):
     changes: tuple[tuple[Change, int], ...] | None
     gone: tuple[str, ...]
     """Subjects of the baseline that are missing in this run."""
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes of all violations."""
+        return sorted(set[str]().union(*(row.classes for row in self.rows)))
 
     @property
     def examples(self) -> Iterator[Counterexample]:
