@@ -23,6 +23,8 @@ from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile
 from frostproof.spec.subject import AUTOGRAD, Subject
+from frostproof.spec.user_model import UserModel
+from frostproof.training.user_models import check_unchanged
 from frostproof.verification.reproduction import reproductions
 from frostproof.verification.verification import Verification
 
@@ -59,6 +61,8 @@ def replay(saved: CaseFile) -> ReplayVerdict:
         )
     select_devices([saved.device])
     subject = _subject(saved)
+    if isinstance(saved.case.architecture, UserModel):
+        check_unchanged(saved.case.architecture)
     device = device_for_worker(saved.device, 0)
     its_own = Verification(
         subject, saved.device, indexed_device=device, only_invariant=saved.invariant

@@ -62,10 +62,10 @@ class Watch:
         collect: bool = False,
         every: int = 1,
     ) -> None:
-        """`frozen`: globs of parameters' names, or names of modules. The default is every parameter
-        with requires_grad=False. `optimizer`: one, or several. `every`: look after each n-th step.
+        """Start to watch. Raises UsageError.
 
-        Raises UsageError.
+        `frozen`: globs of parameters' names, or names of modules. The default is every parameter
+        with requires_grad=False. `optimizer`: one, or several. `every`: look after each n-th step.
         """
         self.model, self.collect, self.every = model, collect, every
         self.optimizers = [optimizer] if isinstance(optimizer, Optimizer) else [*optimizer]
