@@ -41,7 +41,7 @@ from frostproof.generation.programs import (
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import AnyLayer, ParameterSpec
-from frostproof.spec.program import Program, Thaw, mask_changes
+from frostproof.spec.program import Program, Step, Thaw, mask_changes
 from frostproof.spec.subject import Options, ParameterKind, Space, Subject
 from frostproof.spec.user_model import ModelUnderTest, UserModel
 
@@ -237,7 +237,7 @@ def _frozen_model(draws: _Draws, given: ModelUnderTest) -> _Frozen:
 
 
 @st.composite
-def _cases(draw: st.DrawFn, subject: Subject, model: ModelUnderTest | None) -> Case:
+def _cases(draw: st.DrawFn, subject: Subject, model: ModelUnderTest | None, has_way: bool) -> Case:
     draws, kind = _Draws(draw), subject.parameters
     pick = draws.pick
     drawn = None if model is not None else _drawn_network(draws, kind)
@@ -255,6 +255,8 @@ def _cases(draw: st.DrawFn, subject: Subject, model: ModelUnderTest | None) -> C
     genes = draws.genes(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2)
     able = _divisible(subject) if alone else subject
     program = program_from(genes, network, fit, mask, able)
+    if has_way and "set_to_none" not in subject.unable and pick(2):
+        program = tuple(Step(set_to_none=False) if e == Step() else e for e in program)
     seed = pick(1 << 16)
     # Hyperparameters may be drawn several times, and so they come last.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
@@ -300,9 +302,12 @@ def pick_values(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[
     return values
 
 
-def cases(subject: Subject, model: ModelUnderTest | None = None) -> st.SearchStrategy[Case]:
+def cases(
+    subject: Subject, model: ModelUnderTest | None = None, *, has_way: bool = False
+) -> st.SearchStrategy[Case]:
     """Cases that `subject` can train; it has been probed, or states all its capabilities.
 
-    With a user's model, all of them train that, and its frozen parameters vary.
+    With a user's model, all of them train that, and its frozen parameters vary. `has_way`: whether
+    the user's own way takes part, which may leave gradients that only zeroed ones show.
     """
-    return _cases(subject, model)
+    return _cases(subject, model, has_way)

@@ -42,6 +42,9 @@ class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     parameters: tuple[int, ...] = ()
     """The positions of the parameters in which it shows."""
 
+    way: str = ""
+    """`module:name` of the user's own way to freeze."""
+
 
 def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path, Path | None]:
     """Write a counterexample and, beside it, its script. Return the paths of both.

@@ -20,6 +20,7 @@ PAIRS: tuple[tuple[Role, Role], ...] = (
     ("b", "cleared"),
     ("b", "second"),
     ("b", "rebuilt"),
+    ("a", "way"),
     ("a", "alone"),
     ("a", "resumed"),
     ("b", "resumed-b"),
@@ -213,6 +214,11 @@ def _zeroed_in_place(trial: Trial, record: EventRecord, left: Role, right: Role)
     return False
 
 
+def _modes_differ(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """A user's own way has put modules into another mode, or has stopped their statistics."""
+    return record.observations[left].modes != record.observations[right].modes
+
+
 def _kernels_round(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
     """The kernels of a user's model round differently where a parameter does not require grad.
 
@@ -262,5 +268,6 @@ CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "leftover-gradient-zeroed-in-place": _zeroed_in_place,
     "no-optimizer-calls-closure": _no_closure_call,
     "kernels-round-by-flags": _kernels_round,
+    "modes-differ": _modes_differ,
 }
 """Cause -> whether it is observed at this event. Reports count divergences by these ids."""

@@ -154,7 +154,7 @@ class Verification:
             except UnusableError as unusable:
                 self.unusable_reason = str(unusable)
                 raise
-        self.cases = cases(self.subject, self.model)
+        self.cases = cases(self.subject, self.model, has_way=self.approaches.way is not None)
         known = self.subject.known_case(self.only_invariant or "")
         if known is not None:
             self.cases = just(known) | self.cases  # Hypothesis begins with the first

@@ -164,7 +164,8 @@ class ItemRunner:
         )
         subject = verification.subject
         model = "" if verification.model is None else verification.model.network.factory
-        names = filter(None, (subject.target, subject.variant, verification.device, model))
+        way = self.run.way or ""
+        names = filter(None, (subject.target, subject.variant, verification.device, model, way))
         key = " ".join(names)
 
         def remembered(identity: str) -> ExampleDatabase | None:

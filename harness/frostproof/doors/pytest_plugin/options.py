@@ -63,6 +63,12 @@ OPTIONS = (
         "mean of the squares of the outputs)",
         "FUNCTION",
     ),
+    Option(
+        "way",
+        "your own way to freeze, beside A and B: module:name of a function freeze(model, names), a "
+        "class with freeze and thaw, or an Approach",
+        "WAY",
+    ),
     Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)", "NAME"),
     Option("max-examples", "examples per optimizer and device, instead of the profile's", "N", int),
     Option(
@@ -146,6 +152,7 @@ class RunOptions:
     freeze: tuple[str, ...]
     input: str | None
     training_step: str | None
+    way: str | None
     devices: tuple[str, ...]
     profile: str
     examples: int
@@ -179,6 +186,7 @@ class RunOptions:
             freeze=tuple(given["freeze"] or ()),
             input=given["input"],
             training_step=given["training-step"],
+            way=given["way"],
             devices=tuple(given["device"] or ()),
             profile=profile,
             examples=count,
@@ -209,8 +217,9 @@ def _check_model(given: Mapping[str, Any]) -> None:
     for name in ("freeze", "input", "training-step"):
         if given[name] and not given["model"]:
             raise UsageError(f"--{name} is about a model: give --model module:factory too")
-    if given["model"] and not given["optimizer"]:
-        raise UsageError("a model needs an optimizer that trains it: name one as module:Name")
+    for name in ("model", "way"):
+        if given[name] and not given["optimizer"]:
+            raise UsageError(f"--{name} needs an optimizer that trains: name one as module:Name")
 
 
 def _check_files(given: Mapping[str, Any]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from frostproof.approaches.approach import Approaches
+from frostproof.approaches.helper import load_way
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.errors import ViolationError
 from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES
@@ -51,7 +53,7 @@ def check_usage(run: RunOptions) -> list[str]:
     Raises UsageError if a device is absent or a target is not an optimizer.
     """
     devices = select_devices(run.devices)
-    _model(run)
+    _model(run), _approaches(run.way)
     return nothing_to_run(_subjects(run.optimizers) if run.optimizers else (), devices)
 
 
@@ -68,6 +70,12 @@ def _model(run: RunOptions) -> ModelUnderTest | None:
         if run.model is None
         else _loaded_model(run.model, run.freeze, run.input, run.training_step)
     )
+
+
+@cache
+def _approaches(way: str | None) -> Approaches:
+    """The approaches of a trial, with the user's own way. Raises UsageError."""
+    return Approaches(way=load_way(way) if way else None)
 
 
 @cache
@@ -88,9 +96,9 @@ def known_failures(run: RunOptions) -> Iterator[Any]:
     """Yield a search for each expected failure of each subject.
 
     The expectation is strict: the test fails if the invariant holds after all. Of a user's model
-    nobody knows whether it shows them.
+    nobody knows whether it shows them, and a user's way is not about them.
     """
-    if run.model is not None:
+    if run.model is not None or run.way is not None:
         return iter(())
     return (param for each in optimizers(run) if not each.shard for param in _searches(each))
 
@@ -137,6 +145,7 @@ def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[V
             subject,
             device,
             indexed_device=device_for_worker(device, int(worker)),
+            approaches=_approaches(run.way),
             model=_model(run),
             strict=run.strict,
             shard=shard,
