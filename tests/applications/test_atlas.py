@@ -232,6 +232,7 @@ def test_in_every_case_something_is_frozen_and_something_trains(name: str, targe
         drawn.check()
         assert drawn.initially_frozen
         assert drawn.initially_trainable
+        assert isinstance(drawn.architecture, Architecture)
         assert any(isinstance(layer, FAMILIES[name].marks) for layer in drawn.architecture.layers)
         if target == "SparseAdam":
             assert all(drawn.parameters[i].sparse for i in drawn.initially_trainable)

@@ -12,10 +12,10 @@ from torch.optim import Optimizer
 
 from frostproof.spec.case import Case, Extra, Role
 from frostproof.spec.program import AddFrozen, SaveLoad
-from frostproof.spec.subject import Subject
+from frostproof.spec.subject import AUTOGRAD, Subject
 
 Parameters = Sequence[nn.Parameter]
-Follows = Literal["nothing", "edit", "rebuild"]
+Follows = Literal["nothing", "edit", "rebuild", "itself"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,9 @@ class Approach:
 
     alone: bool = False
     """Whether each parameter has an optimizer of its own."""
+
+    sees_to_gradients: bool = False
+    """Whether clearing the gradients of what it freezes is its task."""
 
     def unfit(self, case: Case, subject: Subject) -> str:
         """Why it cannot freeze the parameters of this case, or not with this optimizer; or ""."""
@@ -219,6 +222,8 @@ class Approaches:
     rebuilt: Approach = SubsetRebuilt()
     gradual: Approach = GradualUnfreezing()
     alone: Approach = RequiresGradAlone()
+    way: Approach | None = None
+    """The user's own way."""
 
     def roles_for(self, case: Case) -> dict[Role, Approach]:
         """The approach of each role in a trial of this case.
@@ -237,6 +242,8 @@ class Approaches:
         }
         extras["again"] = self.a
         roles |= {role: extras[role] for role in extras if role in case.extras}
+        if self.way is not None and not self.way.unfit(case, AUTOGRAD):
+            roles["way"] = self.way
         if case.has(AddFrozen) or not {*case.initially_frozen}.isdisjoint(case.thawed):
             roles["gradual"] = self.gradual
         if case.has(SaveLoad):

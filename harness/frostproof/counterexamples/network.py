@@ -12,10 +12,16 @@ from typing import Any
 
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.layers import Checkpointed, Layer, Residual, Shape, modules
+from frostproof.spec.user_model import UserModel
 
 
-def adapters(architecture: Architecture) -> tuple[list[str], list[str]]:
-    """Imports and definitions of the modules that `torch.nn` does not have."""
+def adapters(architecture: Architecture | UserModel) -> tuple[list[str], list[str]]:
+    """Imports and definitions of what the statements use, and `torch.nn` does not have."""
+    if isinstance(architecture, UserModel):
+        if architecture.one_output or architecture.step:
+            return [*architecture.imports], []
+        imported = "from torch.utils._pytree import tree_leaves"
+        return [*architecture.imports, imported], [plain(modules.mean_square)]
     used, spreads = set(), False
     stack: list[tuple[Layer, Shape]] = [(place.layer, place.shape) for place in architecture.places]
     while stack:

@@ -17,7 +17,7 @@ from frostproof.errors import UnprintableError
 from frostproof.invariants.invariant import Assertion, ShownBreach
 from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
 from frostproof.spec.case import Case, Role, parameters_expression
-from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer, modules
+from frostproof.spec.layers import modules
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
@@ -359,13 +359,11 @@ class _Script:
     def _settings(self) -> Iterator[str]:
         if compiles(self.subject):
             yield 'torch.compiler.set_stance("force_eager")  # compilation is another question'
-        layers = [place.layer for place in self.case.architecture.places]
-        if not (self.shown is not None and self.shown.invariant.id == "equivalent") and any(
-            isinstance(layer, SelfAttention | TransformerEncoderLayer) for layer in layers
-        ):
+        equivalent = self.shown is not None and self.shown.invariant.id == "equivalent"
+        if not equivalent and self.case.architecture.attends:
             comment = "it rounds differently, by requires_grad"
             yield f"torch.backends.mha.set_fastpath_enabled(False)  # {comment}"
-        if self._fills or self.case.architecture.input.vocabulary or self.device.startswith("cuda"):
+        if self._fills or self.case.architecture.tokens or self.device.startswith("cuda"):
             yield "torch.use_deterministic_algorithms(True, warn_only=True)"
             yield "torch.utils.deterministic.fill_uninitialized_memory = False"
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -38,11 +38,12 @@ from frostproof.generation.programs import (
     group_by_layer,
     program_from,
 )
-from frostproof.spec.architecture import Architecture
+from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
-from frostproof.spec.layers import ParameterSpec
-from frostproof.spec.program import Program, Thaw, mask_changes
+from frostproof.spec.layers import AnyLayer, ParameterSpec
+from frostproof.spec.program import Program, Step, Thaw, mask_changes
 from frostproof.spec.subject import Options, ParameterKind, Space, Subject
+from frostproof.spec.user_model import ModelUnderTest, UserModel
 
 Choices = tuple[Any, tuple[Any, ...]]
 
@@ -150,9 +151,15 @@ def with_late_groups(
     )
 
 
-def _unfit(parameter: ParameterSpec, kind: ParameterKind) -> bool:
-    """Whether a subject of `kind` cannot train this parameter, which is then always frozen."""
-    return kind == "sparse" and not parameter.sparse
+def is_trained(kind: ParameterKind, parameter: ParameterSpec) -> bool:
+    """Whether a subject of this kind can train the parameter."""
+    rank = len(parameter.shape)
+    return {
+        "any": not parameter.sparse,
+        "up-to-2d": rank <= 2,
+        "matrices": rank == 2,
+        "sparse": parameter.sparse,
+    }[kind]
 
 
 def _divisible(subject: Subject) -> Subject:
@@ -196,43 +203,75 @@ class _Draws:
         return [(max(first, 0), *others) for first, *others in found]
 
 
+class _Frozen(NamedTuple):
+    """A network, and its frozen parameters at first."""
+
+    network: Architecture | UserModel
+    mask: tuple[str, ...]
+    unfit: frozenset[str]
+    """The names of parameters that the subject cannot train, which are then always frozen."""
+
+
+def _drawn_network(draws: _Draws, kind: ParameterKind) -> tuple[Input, tuple[AnyLayer, ...]]:
+    inputs = INPUTS_OF[kind]
+    given, first = inputs[draws.pick(len(inputs))]
+    layer_genes = [gene for (gene,) in draws.genes(DRAWN_MAX_LAYERS, GENES, END)]
+    return given, layers_from(layer_genes, given.shape, first, menus_of(kind))
+
+
+def _frozen_network(draws: _Draws, network: Architecture, kind: ParameterKind) -> _Frozen:
+    names = [parameter.name for parameter in network.parameters]
+    mask_kind, whole = MASKS[draws.pick(len(MASKS))]
+    units = group_by_layer(names) if whole else [[name] for name in names]
+    sparse = kind == "sparse"
+    unfit = frozenset(p.name for p in network.parameters if sparse and not is_trained(kind, p))
+    frozen = {*masks.frozen_members(mask_kind, units, draws.pick(256)), *unfit}
+    return _Frozen(network, tuple(name for name in names if name in frozen), unfit)
+
+
+def _frozen_model(draws: _Draws, given: ModelUnderTest) -> _Frozen:
+    modules = group_by_layer(parameter.name for parameter in given.network.parameters)
+    kind = masks.AROUND[draws.pick(len(masks.AROUND))]
+    mask = masks.around(kind, given.frozen, modules, draws.pick(256))
+    return _Frozen(given.network, mask, frozenset())
+
+
 @st.composite
-def _cases(draw: st.DrawFn, subject: Subject) -> Case:
+def _cases(draw: st.DrawFn, subject: Subject, model: ModelUnderTest | None, has_way: bool) -> Case:
     draws, kind = _Draws(draw), subject.parameters
     pick = draws.pick
-    inputs = INPUTS_OF[kind]
-    given, first = inputs[pick(len(inputs))]
-    layer_genes = [gene for (gene,) in draws.genes(DRAWN_MAX_LAYERS, GENES, END)]
-    layers = layers_from(layer_genes, given.shape, first, menus_of(kind))
-    aspect = dict(zip(ASPECTS, pick_values(list(ASPECTS.values()), pick), strict=True))
-    architecture = Architecture(given, nest_layers(layers, aspect["nesting"]))
-    names = [parameter.name for parameter in architecture.parameters]
-
-    mask_kind, whole = MASKS[pick(len(MASKS))]
-    units = group_by_layer(names) if whole else [[name] for name in names]
-    unfit = {parameter.name for parameter in architecture.parameters if _unfit(parameter, kind)}
-    frozen = {*masks.frozen_members(mask_kind, units, pick(256)), *unfit}
-    mask = tuple(name for name in names if name in frozen)
+    drawn = None if model is not None else _drawn_network(draws, kind)
+    aspect = dict(zip(ASPECTS, pick_values([*ASPECTS.values()], pick), strict=True))
+    if model is not None:
+        network, mask, unfit = _frozen_model(draws, model)
+    else:
+        assert drawn is not None
+        given, layers = drawn
+        architecture = Architecture(given, nest_layers(layers, aspect["nesting"]))
+        network, mask, unfit = _frozen_network(draws, architecture, kind)
+    names = [parameter.name for parameter in network.parameters]
     fit = [name for name in names if name not in unfit]
     alone = aspect["alone"] and subject.coupled is None
     genes = draws.genes(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2)
     able = _divisible(subject) if alone else subject
-    program = program_from(genes, architecture, fit, mask, able)
+    program = program_from(genes, network, fit, mask, able)
+    if has_way and "set_to_none" not in subject.unable and pick(2):
+        program = tuple(Step(set_to_none=False) if e == Step() else e for e in program)
     seed = pick(1 << 16)
     # Hyperparameters may be drawn several times, and so they come last.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
     count = min(count, len(names))
     options = [draw_options(draw, subject.space, pick) for _ in range(count if unlike else 1)]
     groups = split_into_groups(names, options if unlike else options * count, interleaved)
-    needs_many = any(place.layer.needs_many for place in architecture.places)
+    dtypes = subject.dtypes if model is None else ("float32",)
     return Case(
-        architecture,
+        network,
         mask,
         with_late_groups(groups, mask, program) if aspect["late"] and subject.groups else groups,
         program,
-        dtype=subject.dtypes[min(aspect["dtype"], len(subject.dtypes) - 1)],
-        batch=(2 if needs_many else 1) + aspect["batch"],
-        input_requires_grad=aspect["input"] and not given.vocabulary,
+        dtype=dtypes[min(aspect["dtype"], len(dtypes) - 1)],
+        batch=(2 if network.needs_many else 1) + aspect["batch"] if model is None else 1,
+        input_requires_grad=aspect["input"] and not network.tokens,
         frozen_in_eval=aspect["eval"],
         extras=(*aspect["extras"], "alone") if alone else aspect["extras"],
         seed=seed,
@@ -263,6 +302,12 @@ def pick_values(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[
     return values
 
 
-def cases(subject: Subject) -> st.SearchStrategy[Case]:
-    """Cases that `subject` can train; it has been probed, or states all its capabilities."""
-    return _cases(subject)
+def cases(
+    subject: Subject, model: ModelUnderTest | None = None, *, has_way: bool = False
+) -> st.SearchStrategy[Case]:
+    """Cases that `subject` can train; it has been probed, or states all its capabilities.
+
+    With a user's model, all of them train that, and its frozen parameters vary. `has_way`: whether
+    the user's own way takes part, which may leave gradients that only zeroed ones show.
+    """
+    return _cases(subject, model, has_way)

@@ -37,3 +37,35 @@ def frozen_members(kind: str, units: Sequence[Sequence[T]], bits: int) -> tuple[
         if is_frozen
         for member in unit
     )
+
+
+AROUND: tuple[str, ...] = (
+    *("parameter", "module", "module"),
+    *["exactly"] * 4,
+    *("less", "less", "more", "more", "none", "all"),
+)
+"""Kinds of masks around the parameters that a user's patterns match, as often as they are drawn."""
+
+
+def around(
+    kind: str, matches: Sequence[str], modules: Sequence[Sequence[str]], bits: int
+) -> tuple[str, ...]:
+    """A mask around `matches`; `modules` has the names of all parameters, by module.
+
+    >>> around("less", ["a.w", "b.w"], [["a.w"], ["b.w"], ["c.w"]], 0)
+    ('b.w',)
+    """
+    every = [name for module in modules for name in module]
+    inside = [found for module in modules if (found := [n for n in module if n in matches])]
+    outside = [found for module in modules if (found := [n for n in module if n not in matches])]
+    one = inside[bits % len(inside)]
+    chosen = {
+        "none": (),
+        "all": every,
+        "exactly": matches,
+        "module": one,
+        "parameter": [matches[bits % len(matches)]],
+        "less": [name for name in matches if name not in one],
+        "more": [*matches, *outside[bits % len(outside)]],
+    }[kind]
+    return tuple(name for name in every if name in chosen)

@@ -33,6 +33,7 @@ from frostproof.spec.program import (
     frozen_at_events,
 )
 from frostproof.spec.subject import Subject
+from frostproof.spec.user_model import UserModel
 
 DRAWN_MAX_EVENTS = 6
 """The largest number of drawn events, where a run of equal steps counts as one."""
@@ -176,7 +177,7 @@ MENU: tuple[Draft, ...] = (
 
 def program_from(
     genes: Iterable[Sequence[int]],
-    architecture: Architecture,
+    architecture: Architecture | UserModel,
     fit: Sequence[str],
     mask: Iterable[str],
     subject: Subject,
@@ -198,7 +199,9 @@ def program_from(
     return tuple(events)
 
 
-def adapt_event(event: AnyEvent, subject: Subject, architecture: Architecture) -> AnyEvent:
+def adapt_event(
+    event: AnyEvent, subject: Subject, architecture: Architecture | UserModel
+) -> AnyEvent:
     """The event, or the nearest to it that the subject and the network can do."""
     if not isinstance(event, Step):
         return (

@@ -3,10 +3,12 @@
 from frostproof.invariants.assertions import moved
 from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.invariants.movement import unmoved
+from frostproof.spec.case import Role
 from frostproof.spec.program import BackwardUnderNoGrad, Freeze, Step, ZeroGrad
 from frostproof.training.observation import EventRecord, Trial
 
 MOVED = moved("a parameter that was frozen midway, and has no gradient, moved")
+LEFT = moved("your way left the gradient of a parameter that it froze, which moved")
 STATE = Kind(
     "state",
     "the optimizer's state of {name}, frozen midway, changed",
@@ -26,9 +28,11 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
         grads = observed.grads_at_step
         keeps_state = trial.subject.per_parameter and not observed.state_lost
         for i in frozen:
-            if i in observed.owned and grads is not None and grads[i] is not None:
+            owned_gradient = i in observed.owned and grads is not None and grads[i] is not None
+            if owned_gradient and not _left_by_way(record, role, i):
                 continue  # a gradient that was left or zeroed trains it, as torch defines it
-            for judgement in unmoved(MOVED, record, role, (i,)):
+            kind = LEFT if owned_gradient else MOVED
+            for judgement in unmoved(kind, record, role, (i,)):
                 if judgement is not HELD or observed.optimizer_called:
                     yield judgement
             # State may alias a weight that the forward pass rewrites.
@@ -36,6 +40,12 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
             kept = state in (None, observed.states.get(i))
             if observed.optimizer_called and keeps_state and not kept:
                 yield STATE.breach(record, role, i)
+
+
+def _left_by_way(record: EventRecord, role: Role, i: int) -> bool:
+    """Whether the user's own way left a gradient that A has not."""
+    grads = record.observations["a"].grads_at_step
+    return role == "way" and grads is not None and grads[i] is None
 
 
 def _warm(trial: Trial, record: EventRecord, i: int) -> bool:

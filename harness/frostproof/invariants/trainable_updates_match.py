@@ -6,6 +6,7 @@ from frostproof.spec.program import Step
 from frostproof.training.observation import EventRecord, Trial
 
 AB = Comparison("A and B update a trainable parameter differently", exact=False)
+WAY = Comparison("your way trains unlike A", exact=False)
 
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
@@ -13,6 +14,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     # Once a group was added, group-added-trains judges it.
     if trainable and isinstance(record.event, Step) and not trial.first_added("b"):
         yield from AB.compare(trial, record, ("a", "b"), TRAINED, trainable)
+    if trainable and isinstance(record.event, Step):
+        yield from WAY.compare(trial, record, ("a", "way"), TRAINED, trainable)
 
 
 INVARIANT = Invariant(

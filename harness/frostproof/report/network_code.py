@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable, Iterator
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.case import Case
 from frostproof.spec.layers import Layer, Sequential, Shape, TiedLinear
+from frostproof.spec.user_model import UserModel
 
 
-def network_code(architecture: Architecture, frozen: Collection[int]) -> str:
+def network_code(architecture: Architecture | UserModel, frozen: Collection[int]) -> str:
     """`nn.Sequential(...)`, one line for each layer. `frozen` has the positions of parameters.
 
     >>> from frostproof.spec.architecture import Input
@@ -20,10 +21,21 @@ def network_code(architecture: Architecture, frozen: Collection[int]) -> str:
         nn.Tanh(),
     )
     """
+    if isinstance(architecture, UserModel):
+        return "\n".join(_model_lines(architecture, frozen))
     notes = dict(_notes(architecture, frozen))
     return "\n".join(
         ["nn.Sequential(", *_lines(architecture.layers, architecture.input.shape, "", notes), ")"]
     )
+
+
+def _model_lines(model: UserModel, frozen: Collection[int]) -> Iterator[str]:
+    """The user's factory, and the modules with frozen parameters."""
+    yield f"{model.factory}(),  # {len(frozen)} of {len(model.weights)} parameters are frozen:"
+    for path, uses in model.modules:
+        names = [model.weights[i].name for i in uses if i in frozen]
+        if names:
+            yield f"    # {path or names[0]}: {'' if len(names) == len(uses) else 'in part'}"
 
 
 def _lines(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property, lru_cache
 from math import prod
 from types import CodeType
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import msgspec
 
@@ -19,9 +19,11 @@ from frostproof.spec.layers import (
     Layer,
     Linear,
     ParameterSpec,
+    SelfAttention,
     Sequential,
     Shape,
     TiedLinear,
+    TransformerEncoderLayer,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +60,13 @@ class Place(NamedTuple):
 
 
 class Architecture(
-    msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True, dict=True
+    msgspec.Struct,
+    frozen=True,
+    repr_omit_defaults=True,
+    tag_field="kind",
+    tag=True,
+    forbid_unknown_fields=True,
+    dict=True,
 ):
     """An `nn.Sequential` as data.
 
@@ -114,6 +122,33 @@ class Architecture(
     def cuts(self) -> bool:
         """Whether some layer gets gradients only if its input requires grad."""
         return not all(place.layer.reaches(False) for place in self.places)
+
+    knows_layers: ClassVar[bool] = True
+    """Whether what each layer does is known."""
+
+    imports: ClassVar[tuple[str, ...]] = ()
+    """The statements that import what those of `source` use."""
+
+    @cached_property
+    def needs_many(self) -> bool:
+        """Whether some layer raises in train mode on one value per channel."""
+        return any(place.layer.needs_many for place in self.places)
+
+    @cached_property
+    def tokens(self) -> bool:
+        """Whether the samples are tokens."""
+        return self.input.vocabulary > 0
+
+    @cached_property
+    def attends(self) -> bool:
+        """Whether some layer has attention."""
+        attention = (SelfAttention, TransformerEncoderLayer)
+        return any(isinstance(place.layer, attention) for place in self.places)
+
+    @cached_property
+    def copies_input(self) -> bool:
+        """Whether samples that require grad are copied, as the first layer may overwrite them."""
+        return self.places[0].layer.overwritable is False
 
     @cached_property
     def autocasts(self) -> bool:
@@ -227,6 +262,14 @@ class Architecture(
             samples = f"torch.randint({self.input.vocabulary}, ({shape})){there}"
         return samples, f"torch.randn({', '.join(map(str, (size, *self.output)))}{kind}){there}"
 
+    def outputs(self, samples: str) -> str:
+        """The expression for the outputs."""
+        return f"model({samples})"
+
+    def loss(self, outputs: str) -> str:
+        """The expression for the loss of these outputs."""
+        return f"nn.functional.mse_loss({outputs}, y)"
+
 
 def expression(name: str) -> str:
     """The Python expression of a module or parameter with this dotted name.
@@ -235,7 +278,7 @@ def expression(name: str) -> str:
     'model[1][0].weight'
     """
     return "model" + "".join(
-        f"[{part}]" if part.isdigit() else f".{part}" for part in name.split(".")
+        f"[{part}]" if part.isdigit() else f".{part}" for part in name.split(".") if part
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from math import prod
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,13 +24,15 @@ from frostproof.spec.program import (
     frozen_at_events,
     mask_changes,
 )
+from frostproof.spec.user_model import UserModel
 
 Value = bool | int | float | str | tuple[float, ...] | None
 DType = Literal["float32", "float64", "bfloat16"]
 Extra = Literal["cleared", "second", "again", "rebuilt", "alone"]
-Role = Literal["a", "b", Extra, "gradual", "resumed", "resumed-b"]
+Role = Literal["a", "b", Extra, "way", "gradual", "resumed", "resumed-b"]
 """The part that a training plays in a trial: see `frostproof.approaches.approach.Approaches`."""
 Positions = tuple[int, ...]
+T = TypeVar("T")
 # Bounds on cases from files; drawn cases stay far below them.
 FILE_MAX_EVENTS = 256
 FILE_MAX_WORK = 100_000_000
@@ -76,8 +78,8 @@ class Case(
     Its repr is Python that builds an equal case.
     """
 
-    architecture: Architecture
-    """The network."""
+    architecture: Architecture | UserModel
+    """The network, or how to build the user's own."""
 
     mask: tuple[str, ...]
     """The names of the parameters that are frozen at first."""
@@ -159,7 +161,7 @@ class Case(
     @property
     def differentiable_input(self) -> bool:
         """Whether the samples are leaves that require grad, which tokens cannot be."""
-        return self.input_requires_grad and not self.architecture.input.vocabulary
+        return self.input_requires_grad and not self.architecture.tokens
 
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:
@@ -219,7 +221,7 @@ class Case(
     def from_json(cls, text: str | bytes) -> Case:
         """The case that `to_json` wrote. Raises CaseError, one line, on anything else."""
         try:
-            case = msgspec.json.decode(text, type=cls)
+            case = decoded(text, cls)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise CaseError(f"not a case: {one_line(str(error))}") from None
         case.check()
@@ -250,7 +252,7 @@ class Case(
                     f"{event!r}: a step through a closure cannot freeze, thaw or use a GradScaler: "
                     "set closure=False"
                 )
-        if self.batch < 1 + any(place.layer.needs_many for place in self.architecture.places):
+        if self.batch < 1 + self.architecture.needs_many:
             raise CaseError(
                 f"a batch of {self.batch} is too small: "
                 "batch normalisation needs 2 samples, other layers need 1"
@@ -281,6 +283,19 @@ class Case(
                     f"the hyperparameter {name} is too large: "
                     f"give an integer of at most {FILE_MAX_INTEGER:,}"
                 )
+
+
+def decoded(text: str | bytes, kind: type[T]) -> T:
+    """The case, or the case file, of this JSON. Raises MsgspecError, or RecursionError.
+
+    Earlier versions knew drawn networks alone, and did not name the kind of one.
+    """
+    data = msgspec.json.decode(text)
+    case = data.get("case", data) if isinstance(data, dict) else None
+    network = case.get("architecture") if isinstance(case, dict) else None
+    if isinstance(network, dict):
+        network.setdefault("kind", Architecture.__name__)
+    return msgspec.convert(data, kind)
 
 
 def parameters_expression(case: Case, positions: Iterable[int]) -> str:

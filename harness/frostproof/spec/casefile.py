@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from frostproof.errors import CaseError, one_line
-from frostproof.spec.case import Case
+from frostproof.spec.case import Case, decoded
 from frostproof.spec.saved_files import UNDECODABLE, Envelope, read_versioned
 
 FORMAT, VERSION = "frostproof-case", 1
@@ -41,6 +41,9 @@ class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     parameters: tuple[int, ...] = ()
     """The positions of the parameters in which it shows."""
+
+    way: str = ""
+    """`module:name` of the user's own way to freeze."""
 
 
 def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path, Path | None]:
@@ -82,7 +85,7 @@ def load_case(path: Path) -> CaseFile:
 
 def _decode(data: bytes, envelope: Envelope) -> CaseFile:
     try:
-        found = msgspec.json.decode(data, type=CaseFile)
+        found = decoded(data, CaseFile)
         found.case.check()
     except (*UNDECODABLE, CaseError) as error:
         ours, theirs = importlib.metadata.version("frostproof"), envelope.frostproof

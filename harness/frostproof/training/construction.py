@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from frostproof.approaches.helper import Helper
 from frostproof.spec.architecture import expression
 from frostproof.spec.program import AddFrozen, Freeze, Scheduler, Thaw
 from frostproof.training.hooks import Hooks
@@ -41,6 +42,7 @@ class Construction(Hooks):
             f"model = network({self.case.seed})",
             At("network"),
             f"# {' '.join((type(self.approach).__doc__ or type(self.approach).__name__).split())}",
+            *self._new_helper(),
             *([] if late else freezing),
             *(self.eval_frozen() if self.case.frozen_in_eval else []),
             At("built", "", self.masked()),
@@ -51,6 +53,13 @@ class Construction(Hooks):
             *(freezing if late else []),
             *([At("changed", "", self.masked())] if late and freezing else []),
         ]
+
+    def _new_helper(self) -> list[Statement]:
+        """The user's helper, if that is a class."""
+        helper = self.approach
+        if not (isinstance(helper, Helper) and helper.is_class):
+            return []
+        return [f"way = {self.naming.of(helper.thing, helper.target)}()"]
 
     def construct(self) -> list[Statement]:
         """The construction of the optimizer for the current mask."""
@@ -136,11 +145,14 @@ class Construction(Hooks):
         freezes = isinstance(event, Freeze)
         named = map(self.case.positions.__getitem__, event.names)
         changed = [i for i in named if (i in self.frozen) != freezes]
+        before = {*self.owned}
         self.frozen ^= {*changed}
         found: list[Statement] = []
         if isinstance(event, Freeze):
             found += self.hook("freeze", changed, "model")
-            if event.gradient == "none":
+            if self.approach.follows == "itself":  # which stay in its groups
+                self.added_frozen |= {i for i in changed if i in before}
+            if event.gradient == "none" and not self.approach.sees_to_gradients:
                 found += self.each(changed, "{p}.grad = None")
             elif event.gradient == "zeros" and changed:
                 zero = block("if p.grad is not None:", "p.grad = torch.zeros_like(p.grad)")
@@ -165,6 +177,9 @@ class Construction(Hooks):
         if self.subject.factory is None or self.approach.follows == "nothing":
             self.layout = self.newcomers()
             return []
+        if self.approach.follows == "itself" and self.optimizer:
+            self.layout += newcomers
+            return [At("added", "", tuple(members)) for _, members in newcomers]
         edits = (
             self.optimizer
             and self.approach.follows == "edit"

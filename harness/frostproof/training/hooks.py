@@ -10,12 +10,13 @@ from functools import cache
 from typing import Any
 
 from frostproof.approaches.approach import Approach
+from frostproof.approaches.helper import Helper
 from frostproof.spec.architecture import expression
 from frostproof.spec.case import Case, parameters_expression
 from frostproof.spec.subject import Subject
 from frostproof.training.naming import Naming
 from frostproof.training.ownership import Groups
-from frostproof.training.source import Statement, block
+from frostproof.training.source import At, Statement, block
 
 _SAME_NAME = [
     "freeze",
@@ -112,6 +113,8 @@ class Hooks(Groups):
         self, name: str, positions: Iterable[int], *before: str, kept: str = ""
     ) -> list[Statement]:
         """What the approach does here to these parameters. `before`: arguments before them."""
+        if isinstance(self.approach, Helper) and name in ("freeze", "thaw"):
+            return self._helped(self.approach, name, list(positions))
         if not self.overrides(name):
             return []
         does = None if self.foreign(name) else templates(getattr(type(self.approach), name))
@@ -119,3 +122,13 @@ class Hooks(Groups):
             return self.each(positions, *does)
         self.own.add(name)
         return [f"{kept}{HOOKS[name]}({', '.join((*before, self.list_of(positions)))})"]
+
+    def _helped(self, helper: Helper, direction: str, positions: list[int]) -> list[Statement]:
+        """The call of the user's helper, or what A does where it has no function for that."""
+        function = helper.functions[direction]
+        if function is None or not positions:
+            return self.each(positions, "{p}.requires_grad_(True)")
+        called = f"way.{direction}" if helper.is_class else self.naming.of(function)
+        given = ["model", f"[{self.quoted(positions)}]"]
+        given += ["optimizer" if self.optimizer else "None"] * helper.takes_optimizer(direction)
+        return [At("regroup"), f"{called}({', '.join(given)})"]

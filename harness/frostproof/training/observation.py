@@ -119,6 +119,8 @@ class Observation:
     buffers: tuple[Bits, ...] = ()
     frozen_eval_buffers: Positions = ()
     """The positions of buffers that belong to a frozen module in eval mode."""
+    modes: tuple[Any, ...] = ()
+    """Whether each module is in train mode, and whether it keeps running statistics."""
     flags: tuple[bool, ...] = ()
     """requires_grad of each parameter."""
     flipped_flags: Positions = ()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection
 
-from frostproof.spec.layers import SelfAttention, TransformerEncoderLayer
 from frostproof.spec.program import Clip, Step
 from frostproof.training.construction import Construction
 from frostproof.training.source import At, Statement, block
@@ -195,21 +194,21 @@ class Passes(Construction):
 
     def forward(self, autocast: bool, divided: str = "") -> list[Statement]:
         """The forward pass and its loss. `divided`: by the number of passes."""
-        places = self.case.architecture.places
-        leaf = self.case.differentiable_input and places[0].layer.overwritable is False
+        network = self.case.architecture
+        leaf = self.case.differentiable_input and network.copies_input
         samples = "x.clone()" if leaf else "x"
-        outputs = f"model({samples})"
+        outputs = network.outputs(samples)
         if self.calls("forward"):
             outputs = f"forward(model, {samples}, {self.frozen_list})"
-        found: list[Statement] = [f"loss = nn.functional.mse_loss({outputs}, y){divided}"]
+        found: list[Statement] = [f"loss = {network.loss(outputs)}{divided}"]
         if autocast:
             head = f'with torch.autocast("{self.kind}", dtype=torch.bfloat16):'
-            loss = f"loss = nn.functional.mse_loss(outputs.to(y.dtype), y){divided}"
-            found = [block(head, f"outputs = {outputs}"), loss]
-        attention = (SelfAttention, TransformerEncoderLayer)
-        if self.subject.backward == "create-graph" and any(
-            isinstance(place.layer, attention) for place in places
-        ):
+            if network.knows_layers:
+                loss = f"loss = {network.loss('outputs.to(y.dtype)')}{divided}"
+                found = [block(head, f"outputs = {outputs}"), loss]
+            else:
+                found = [block(head, *found), "loss = loss.float()"]
+        if self.subject.backward == "create-graph" and network.attends:
             found = [block(f"with {MATH}:", *found)]
         return [At("forward"), *found, At("loss", "loss")]
 

@@ -98,6 +98,9 @@ class Recorder:
             torch.set_default_dtype(self.default_dtype)
         observation.weights = bits_of(parameters)
         observation.buffers = bits_of(self.buffers.values())
+        observation.modes = tuple(
+            [(m.training, getattr(m, "track_running_stats", None)) for m in self.modules]
+        )
         observation.flags = tuple([p.requires_grad for p in parameters])
         if observation.flags != self.flags:
             pairs = zip(observation.flags, self.flags, strict=True)
@@ -148,6 +151,7 @@ class Recorder:
         # Before anything is frozen: an approach may turn parameters into buffers.
         self.parameters = list(self.training.model.parameters())
         self.buffers = dict(self.training.model.named_buffers())
+        self.modules = list(self.training.model.modules())
 
     def at_built(self, masked: Masked) -> None:
         self.at_changed(masked)
@@ -172,8 +176,9 @@ class Recorder:
         self.ownership, self.owned = ownership, tuple(sorted(ownership.owned))
         self.group_ids = [id(self.parameters[i]) for i in ownership.owned]
         self.group_order = ownership.owned
-        if not self.training.subject.per_parameter and self.training.optimizer is not None:
-            # It may have made groups of its own.
+        own = not self.training.subject.per_parameter or self.training.approach.follows == "itself"
+        if own and self.training.optimizer is not None:
+            # It, or the user's way, may have made groups of its own.
             self.group_ids, self.group_order = _group_ids(self.training.optimizer), None
 
     def at_added(self, members: Positions) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from frostproof.approaches.approach import Approach
 from frostproof.approaches.each_alone import EachAlone
@@ -57,11 +58,13 @@ class Batches:
         if seed != self.seed:
             seed_everything(seed, self.device)
             names: dict[str, Any] = {"torch": torch, "count": count}
-            exec(_compiled(self.source), names)
+            exec(_compiled(*self.case.architecture.imports, self.source), names)
             self.seed, self.drawn = seed, names["drawn"]
         seed_everything(seed, self.device)
         # Copies: a layer that works in place overwrites the batch.
         requires_grad = self.case.differentiable_input
+        if not self.case.architecture.knows_layers:
+            return [(tree_map_only(Tensor, Tensor.clone, x), y) for x, y in self.drawn]
         return [(x.clone().requires_grad_(requires_grad), y) for x, y in self.drawn]
 
 
@@ -105,6 +108,7 @@ class Training:
             "inspect": inspect,
             "contextlib": contextlib,
             "only": modules.only,
+            "mean_square": modules.mean_square,
             "EachAlone": EachAlone,
             "network": self._network,
             "batch": lambda seed: self.batches.draw(seed)[0],
@@ -112,6 +116,7 @@ class Training:
             "at": self._at,
             **{HOOKS[name]: getattr(approach, name) for name in self.plan.own},
         }
+        exec(_compiled(*case.architecture.imports), self.names)
 
     @property
     def model(self) -> Any:

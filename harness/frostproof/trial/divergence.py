@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isnan
 
-from frostproof.invariants.tolerance import is_rounding
+from frostproof.invariants.tolerance import is_rounding, rounding
 from frostproof.spec.case import Role
 from frostproof.spec.program import Step, Thaw
 from frostproof.training.observation import Bits, EventRecord, Observation, Trial, picker
@@ -20,6 +20,7 @@ PAIRS: tuple[tuple[Role, Role], ...] = (
     ("b", "cleared"),
     ("b", "second"),
     ("b", "rebuilt"),
+    ("a", "way"),
     ("a", "alone"),
     ("a", "resumed"),
     ("b", "resumed-b"),
@@ -213,6 +214,32 @@ def _zeroed_in_place(trial: Trial, record: EventRecord, left: Role, right: Role)
     return False
 
 
+def _modes_differ(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """A user's own way has put modules into another mode, or has stopped their statistics."""
+    return record.observations[left].modes != record.observations[right].modes
+
+
+def _kernels_round(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """The kernels of a user's model round differently where a parameter does not require grad.
+
+    From the same weights the first pass makes gradients or a loss that differ by rounding alone,
+    and no optimizer has a part in it. Drawn networks avoid such kernels.
+    """
+    one, other = record.observations[left], record.observations[right]
+    if trial.case.architecture.knows_layers or one.before.weights != other.before.weights:
+        return False
+    pairs = [*zip(one.losses[:1], other.losses[:1], strict=False)]
+    gradients = one.grads_after_backward, other.grads_after_backward
+    if None not in gradients:
+        pairs += [
+            (x, y)
+            for i, (x, y) in enumerate(zip(*gradients, strict=True))  # type: ignore[arg-type]
+            if i in record.mask.trainable and x is not None and y is not None
+        ]
+    unlike = [pair for pair in pairs if pair[0] != pair[1]]
+    return bool(unlike) and all(rounding(x, y, trial.case.dtype) is not None for x, y in unlike)
+
+
 def _numbers(trial: Trial, gradient: Bits | None) -> list[float | str] | None:
     """The values of a gradient; None where all are zero.
 
@@ -240,5 +267,7 @@ CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "state-cast-on-load": _state_cast,
     "leftover-gradient-zeroed-in-place": _zeroed_in_place,
     "no-optimizer-calls-closure": _no_closure_call,
+    "kernels-round-by-flags": _kernels_round,
+    "modes-differ": _modes_differ,
 }
 """Cause -> whether it is observed at this event. Reports count divergences by these ids."""

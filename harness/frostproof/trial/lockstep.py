@@ -130,7 +130,8 @@ class _Lockstep:
 
     def _observe(self, number: int, event: AnyEvent) -> dict[Role, Observation] | None:
         """Run one event under every role; None where one of them raises."""
-        trace = self.subject.factory is None and isinstance(event, Step)
+        knows = self.case.architecture.knows_layers
+        trace = knows and self.subject.factory is None and isinstance(event, Step)
         frozen = self.case.mask_timeline[number].in_forward
         count = trace and frozen not in self.counted
         if count:

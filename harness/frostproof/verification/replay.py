@@ -15,6 +15,8 @@ from typing import Literal, NamedTuple
 import msgspec
 from hypothesis.strategies import SearchStrategy
 
+from frostproof.approaches.approach import Approaches
+from frostproof.approaches.helper import load_way
 from frostproof.errors import CaseError, UnusableError, UsageError, ViolationError
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.probe import probe
@@ -23,6 +25,8 @@ from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile
 from frostproof.spec.subject import AUTOGRAD, Subject
+from frostproof.spec.user_model import UserModel
+from frostproof.training.user_models import check_unchanged
 from frostproof.verification.reproduction import reproductions
 from frostproof.verification.verification import Verification
 
@@ -59,9 +63,16 @@ def replay(saved: CaseFile) -> ReplayVerdict:
         )
     select_devices([saved.device])
     subject = _subject(saved)
+    if isinstance(saved.case.architecture, UserModel):
+        check_unchanged(saved.case.architecture)
     device = device_for_worker(saved.device, 0)
+    ways = Approaches(way=load_way(saved.way) if saved.way else None)
     its_own = Verification(
-        subject, saved.device, indexed_device=device, only_invariant=saved.invariant
+        subject,
+        saved.device,
+        indexed_device=device,
+        only_invariant=saved.invariant,
+        approaches=ways,
     )
     if not its_own.tallies:
         raise CaseError(
@@ -69,7 +80,9 @@ def replay(saved: CaseFile) -> ReplayVerdict:
             "search again with `frostproof check`"
         )
     strict = BY_ID[saved.invariant].severity == "cost"
-    every = Verification(subject, saved.device, indexed_device=device, strict=strict)
+    every = Verification(
+        subject, saved.device, indexed_device=device, strict=strict, approaches=ways
+    )
     for verification in (its_own, every):
         try:
             violation = _violation(verification, saved)

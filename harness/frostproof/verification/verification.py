@@ -13,7 +13,7 @@ from hypothesis.strategies import SearchStrategy, just
 
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import UnusableError, ViolationError
-from frostproof.generation.cases import cases
+from frostproof.generation.cases import cases, is_trained
 from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_grad
@@ -21,6 +21,7 @@ from frostproof.optimizers.probe import probe
 from frostproof.process.fence import settings_restored
 from frostproof.spec.case import Case
 from frostproof.spec.subject import Subject
+from frostproof.spec.user_model import ModelUnderTest
 from frostproof.training.bits import has_nan, nans_alike
 from frostproof.training.observation import Trial
 from frostproof.trial.lockstep import Outcome, run_trial
@@ -82,6 +83,9 @@ class Verification:
     """The expected failure that this verification searches for; no other one is judged."""
 
     approaches: Approaches = field(default_factory=Approaches)
+
+    model: ModelUnderTest | None = None
+    """The user's model, which then takes the place of drawn networks."""
 
     strict: bool = False
     """Whether violations that only cost memory or time fail too."""
@@ -153,7 +157,7 @@ class Verification:
             except UnusableError as unusable:
                 self.unusable_reason = str(unusable)
                 raise
-        self.cases = cases(self.subject)
+        self.cases = cases(self.subject, self.model, has_way=self.approaches.way is not None)
         known = self.subject.known_case(self.only_invariant or "")
         if known is not None:
             self.cases = just(known) | self.cases  # Hypothesis begins with the first
@@ -164,9 +168,23 @@ class Verification:
 
     def _probe(self) -> None:
         self.subject = probe(self.subject, self.indexed_device)
+        if self.model is not None:
+            self._check_model(self.model)
         if self.subject.factory is not None:
             self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.indexed_device)
             self.depends_on_order = depends_on_order(self.subject, self.indexed_device)
+
+    def _check_model(self, model: ModelUnderTest) -> None:
+        """Raise UnusableError if the optimizer cannot train every parameter of the user's model."""
+        kind, target = self.subject.parameters, model.network.factory
+        if "float32" not in self.subject.dtypes:
+            raise UnusableError(f"it cannot train {target}, whose parameters are float32")
+        for each in model.network.parameters:
+            if not is_trained(kind, each):
+                raise UnusableError(
+                    f"it cannot train {each.name} of {target}: it trains {kind} only; give a model "
+                    "of such parameters"
+                )
 
     def _leave_out(self, identity: str) -> None:
         """Do not judge an invariant that does not apply to the subject."""
@@ -181,6 +199,7 @@ class Verification:
             indexed_device=self.indexed_device,
             only_invariant=identity,
             approaches=self.approaches,
+            model=self.model,
             strict=self.strict,
         )
 

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from frostproof.applications.costs.counting import BuildOptimizer
 from frostproof.applications.costs.explaining import LayerCost, layer_costs
-from frostproof.applications.costs.model import EXAMPLE, frozen_names, load_model, random_batch
 from frostproof.applications.costs.recommending import (
     WayEstimate,
     cheapest_way,
@@ -20,7 +19,8 @@ from frostproof.applications.costs.recommending import (
 )
 from frostproof.applications.costs.task import CostTask
 from frostproof.errors import UsageError, did_you_mean, one_line
-from frostproof.optimizers.targets import import_for_target
+from frostproof.spec.imports import import_for_target
+from frostproof.training.user_models import NO_INPUT, frozen_names, load_model, random_batch
 
 
 class CostReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,16 +48,14 @@ def cost_report(
 
     Raises UsageError.
     """
-    model, inputs = load_model(target)
+    loaded = load_model(target)
+    model, inputs = loaded.model, loaded.arguments
     optimizing = _build_optimizer(optimizer)
     if shape is not None:
         inputs = random_batch(model, shape)
     frozen = frozen_names(model, patterns)
     if inputs is None:
-        raise UsageError(
-            f"no input is known: give its shape, as {EXAMPLE}, or let {target} return a pair "
-            "(model, inputs)"
-        )
+        raise UsageError(NO_INPUT.format(target))
     task = CostTask(model, inputs, frozen)
     estimates = estimate_ways(task, optimizing)
     chosen = cheapest_way(estimates)

@@ -89,6 +89,7 @@ class Gatherer:
                 "case": data["cases"][broken.id],
                 "event": event,
                 "parameters": parameters,
+                "way": self.run.way or "",
             }
             case, script = msgspec.convert(fields, CaseFile), data["scripts"].get(broken.id)
             doubtful = broken.status == "doubtful"

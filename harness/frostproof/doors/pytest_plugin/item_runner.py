@@ -163,7 +163,9 @@ class ItemRunner:
             shards=self.run.shards,
         )
         subject = verification.subject
-        names = filter(None, (subject.target, subject.variant, verification.device))
+        model = "" if verification.model is None else verification.model.network.factory
+        way = self.run.way or ""
+        names = filter(None, (subject.target, subject.variant, verification.device, model, way))
         key = " ".join(names)
 
         def remembered(identity: str) -> ExampleDatabase | None:

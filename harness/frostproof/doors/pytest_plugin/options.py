@@ -40,6 +40,35 @@ OPTIONS = (
         "TARGET",
         many=True,
     ),
+    Option(
+        "model",
+        "your model in the place of drawn networks: module:factory, a function that returns it",
+        "FACTORY",
+    ),
+    Option(
+        "freeze",
+        "parameters of the model to freeze: a glob on their names, or a module; may be repeated",
+        "PATTERN",
+        many=True,
+    ),
+    Option(
+        "input",
+        "a batch for the model: its sizes, as 8,3,32,32, or module:name of a function that returns "
+        "one",
+        "SHAPE",
+    ),
+    Option(
+        "training-step",
+        "module:name of a function of the model and a batch that returns the loss (default: the "
+        "mean of the squares of the outputs)",
+        "FUNCTION",
+    ),
+    Option(
+        "way",
+        "your own way to freeze, beside A and B: module:name of a function freeze(model, names), a "
+        "class with freeze and thaw, or an Approach",
+        "WAY",
+    ),
     Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)", "NAME"),
     Option("max-examples", "examples per optimizer and device, instead of the profile's", "N", int),
     Option(
@@ -119,6 +148,11 @@ class RunOptions:
     """The options of this run. The command line overrides the configuration."""
 
     optimizers: tuple[str, ...]
+    model: str | None
+    freeze: tuple[str, ...]
+    input: str | None
+    training_step: str | None
+    way: str | None
     devices: tuple[str, ...]
     profile: str
     examples: int
@@ -145,8 +179,14 @@ class RunOptions:
         shards = 1 if given["shards"] is None else given["shards"]
         _check_numbers(given["timeout"], shards, count)
         _check_files(given)
+        _check_model(given)
         return cls(
             optimizers=tuple(given["optimizer"] or ()),
+            model=given["model"],
+            freeze=tuple(given["freeze"] or ()),
+            input=given["input"],
+            training_step=given["training-step"],
+            way=given["way"],
             devices=tuple(given["device"] or ()),
             profile=profile,
             examples=count,
@@ -171,6 +211,15 @@ def _check_numbers(timeout: int | None, shards: int, count: int) -> None:
         raise UsageError(
             f"shards is {shards}: give a number from 1 to the number of examples, {count}"
         )
+
+
+def _check_model(given: Mapping[str, Any]) -> None:
+    for name in ("freeze", "input", "training-step"):
+        if given[name] and not given["model"]:
+            raise UsageError(f"--{name} is about a model: give --model module:factory too")
+    for name in ("model", "way"):
+        if given[name] and not given["optimizer"]:
+            raise UsageError(f"--{name} needs an optimizer that trains: name one as module:Name")
 
 
 def _check_files(given: Mapping[str, Any]) -> None:

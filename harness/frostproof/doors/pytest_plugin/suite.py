@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from frostproof.approaches.approach import Approaches
+from frostproof.approaches.helper import load_way
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.errors import ViolationError
 from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES
@@ -18,6 +20,8 @@ from frostproof.process.allocator import can_fill_kernel_memory
 from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD, Subject
+from frostproof.spec.user_model import ModelUnderTest
+from frostproof.training.trying import model_under_test
 from frostproof.verification.verification import Verification
 
 RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_KNOWN_FAILURES)
@@ -49,6 +53,7 @@ def check_usage(run: RunOptions) -> list[str]:
     Raises UsageError if a device is absent or a target is not an optimizer.
     """
     devices = select_devices(run.devices)
+    _model(run), _approaches(run.way)
     return nothing_to_run(_subjects(run.optimizers) if run.optimizers else (), devices)
 
 
@@ -56,6 +61,28 @@ def check_usage(run: RunOptions) -> list[str]:
 def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
     found = resolve(targets) if targets else torch_optimizers()
     return tuple(sorted(found, key=lambda subject: subject.name))
+
+
+def _model(run: RunOptions) -> ModelUnderTest | None:
+    """The user's model. Raises UsageError."""
+    return (
+        None
+        if run.model is None
+        else _loaded_model(run.model, run.freeze, run.input, run.training_step)
+    )
+
+
+@cache
+def _approaches(way: str | None) -> Approaches:
+    """The approaches of a trial, with the user's own way. Raises UsageError."""
+    return Approaches(way=load_way(way) if way else None)
+
+
+@cache
+def _loaded_model(
+    target: str, patterns: tuple[str, ...], inputs: str | None, step: str | None
+) -> ModelUnderTest:
+    return model_under_test(target, patterns, inputs, step)
 
 
 def autograd(run: RunOptions) -> Iterator[Verification]:
@@ -68,8 +95,11 @@ def autograd(run: RunOptions) -> Iterator[Verification]:
 def known_failures(run: RunOptions) -> Iterator[Any]:
     """Yield a search for each expected failure of each subject.
 
-    The expectation is strict: the test fails if the invariant holds after all.
+    The expectation is strict: the test fails if the invariant holds after all. Of a user's model
+    nobody knows whether it shows them, and a user's way is not about them.
     """
+    if run.model is not None or run.way is not None:
+        return iter(())
     return (param for each in optimizers(run) if not each.shard for param in _searches(each))
 
 
@@ -115,6 +145,8 @@ def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[V
             subject,
             device,
             indexed_device=device_for_worker(device, int(worker)),
+            approaches=_approaches(run.way),
+            model=_model(run),
             strict=run.strict,
             shard=shard,
         )

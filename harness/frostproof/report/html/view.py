@@ -61,7 +61,8 @@ class TimelineEntry(NamedTuple):
 
 
 class CaseView(NamedTuple):
-    drawing: NetworkDrawing
+    drawing: NetworkDrawing | None
+    """None for a user's model."""
     network: str
     timeline: tuple[TimelineEntry, ...]
     parameters: int
@@ -338,7 +339,9 @@ def _case_view(found: Attachments) -> CaseView | None:
     parameters = tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters))
     frozen = case.mask_timeline[event].at_step if event is not None else case.initially_frozen
     return CaseView(
-        drawing=draw_network(case, ViolationPlace(event, parameters)),
+        drawing=draw_network(case, ViolationPlace(event, parameters))
+        if case.architecture.knows_layers
+        else None,
         network=network_code(case.architecture, frozen),
         timeline=_timeline(case, event),
         parameters=len(case.parameters),

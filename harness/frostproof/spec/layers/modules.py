@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 
@@ -93,3 +94,10 @@ def only(model: nn.Module, *names: str) -> nn.Module:
             module = module.get_submodule(part)
         module.register_parameter(last, model.get_parameter(name))
     return root
+
+
+def mean_square(outputs: Any) -> Tensor:
+    """The mean of the squares of all floating-point tensors in nested containers."""
+    leaves = (each for each in tree_leaves(outputs) if torch.is_tensor(each))
+    found = [each.square().mean().float() for each in leaves if each.is_floating_point()]
+    return torch.stack(found).mean()

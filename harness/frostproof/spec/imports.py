@@ -1,0 +1,57 @@
+"""What a user names as `module:Name`, imported; and what to say where it is not there."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from types import ModuleType
+
+from frostproof.errors import UsageError, did_you_mean
+
+
+def unknown_name(
+    kind: str, target: str, module: ModuleType, names: Sequence[str] = ()
+) -> UsageError:
+    """The error for a target that its module does not have.
+
+    `names`: the names to choose from; by default all public ones of the module.
+    """
+    candidates = list(names) or [each for each in vars(module) if not each.startswith("_")]
+    has = f"the module has {', '.join(candidates[:12])}" if candidates else "the module is empty"
+    meant = did_you_mean(target.partition(":")[2], candidates)
+    return UsageError(f"unknown {kind} {target!r}: {has}.{meant}")
+
+
+def import_for_target(name: str, target: str) -> ModuleType:
+    """The module of a target. Raises UsageError if it is missing or cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name
+            and (name == error.name or name.startswith(f"{error.name}."))
+        ):
+            raise UsageError(
+                f"unknown module {name!r} in target {target!r}: install it, "
+                f"or run where it can be imported.{_suggest_module(name)}"
+            ) from None
+        text = " ".join(str(error).split())
+        raise UsageError(
+            f"importing {name!r} for target {target!r} raised {type(error).__name__}: {text:.200}; "
+            f"make `python -c 'import {name}'` work first"
+        ) from None
+
+
+def _suggest_module(name: str) -> str:
+    parent, _, last = name.rpartition(".")
+    try:
+        path = importlib.import_module(parent).__path__ if parent else None
+    except Exception:  # the parent may be as absent as the module itself
+        return ""
+    near = difflib.get_close_matches(
+        last, [module.name for module in pkgutil.iter_modules(path)], n=1
+    )
+    return f" Did you mean {parent + '.' if parent else ''}{near[0]}?" if near else ""

@@ -1,0 +1,136 @@
+"""A user's model: loaded, tried once, and described as data; and what the patterns freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from frostproof.errors import CaseError, UsageError, one_line
+from frostproof.spec.imports import import_for_target, unknown_name
+from frostproof.spec.patterns import matching
+from frostproof.spec.user_model import Form, UserModel, sizes_of
+
+NO_INPUT = (
+    "no input is known: give its shape, as --input 8,3,32,32, or let {} return a pair "
+    "(model, inputs)"
+)
+
+
+class LoadedModel(NamedTuple):
+    """What `module:factory` names."""
+
+    model: nn.Module
+    inputs: Any
+    """What the factory returns beside the model: its inputs; None if it returns the model alone."""
+    form: Form
+
+    @property
+    def arguments(self) -> tuple[Any, ...] | None:
+        """The inputs as positional arguments."""
+        if self.inputs is None or isinstance(self.inputs, tuple):
+            return self.inputs
+        return tuple(self.inputs) if isinstance(self.inputs, list) else (self.inputs,)
+
+
+def load_model(target: str) -> LoadedModel:
+    """The model at `module:factory`. Raises UsageError."""
+    factory = load_function(target, "model", "a function that returns an nn.Module")
+    if isinstance(factory, nn.Module):
+        return LoadedModel(factory, None, "module")
+    found = called(target, factory, "return an nn.Module")
+    pair = isinstance(found, tuple) and len(found) == 2
+    model, inputs = found if pair else (found, None)
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"{target!r} returned {type(model).__name__}: return an nn.Module, or a pair of it and "
+            "its inputs"
+        )
+    return LoadedModel(model, inputs, "pair" if pair else "function")
+
+
+def load_function(target: str, kind: str, what: str) -> Any:
+    """What `module:name` names. `what`: what it should be. Raises UsageError."""
+    module_name, colon, name = target.partition(":")
+    if not colon or not module_name or not name:
+        written = "factory" if kind == "model" else "name"
+        raise UsageError(f"malformed {kind} {target!r}: write module:{written}, {what}")
+    module = import_for_target(module_name, target)
+    if not hasattr(module, name):
+        raise unknown_name(kind, target, module)
+    found = getattr(module, name)
+    if not (callable(found) or isinstance(found, nn.Module)):
+        raise UsageError(
+            f"{target!r} is {type(found).__name__}, which cannot be called: name {what}"
+        )
+    return found
+
+
+def called(target: str, function: Any, must: str) -> Any:
+    """What a function of the user returns without arguments. Raises UsageError."""
+    try:
+        return function()
+    except Exception as error:  # the user's function may raise anything
+        text = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        raise UsageError(
+            f"{target!r} raised {text}; it must {must} when called without arguments"
+        ) from None
+
+
+def random_batch(model: nn.Module, shape: str) -> tuple[Tensor]:
+    """Random numbers of a shape such as "8,3,32,32", with the device and dtype of the parameters.
+
+    Raises UsageError if the shape is malformed.
+    """
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    samples = torch.randn(sizes_of(shape), generator=torch.Generator().manual_seed(0))
+    return (samples.to(like.device, like.dtype),)
+
+
+def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """Names of the parameters that match a pattern or already have requires_grad=False.
+
+    A pattern is a glob on names, in which `*` matches dots too. The name of a module stands for all
+    parameters below it. A parameter that several modules share is frozen if one of its names
+    matches, and is listed by its first name. Raises UsageError if a pattern matches nothing, or if
+    none or all of the parameters are frozen.
+    """
+    every = dict(model.named_parameters(remove_duplicate=False))
+    if not every:
+        raise UsageError("the model has no parameters: there is nothing to freeze")
+    if any(map(is_lazy, every.values())):
+        raise UsageError(
+            "the model has lazy modules, which have no shapes yet: run a forward pass in the "
+            "factory"
+        )
+    ids = {id(parameter) for parameter in every.values() if not parameter.requires_grad}
+    for pattern in patterns:
+        ids |= {id(every[name]) for name in matching(pattern, [*every], "--freeze")}
+    frozen = frozenset(name for name, parameter in model.named_parameters() if id(parameter) in ids)
+    if not frozen:
+        raise UsageError(
+            "nothing is frozen: give --freeze PATTERN, a glob on names such as "
+            f"{next(iter(every))!r}"
+        )
+    if len(frozen) == len(dict(model.named_parameters())):
+        raise UsageError(
+            f"all {len(frozen)} parameters are frozen, so that nothing trains: freeze fewer"
+        )
+    return frozen
+
+
+def check_unchanged(network: UserModel) -> None:
+    """Raise CaseError if the user's factory returns another model than the case was found for.
+
+    Raises UsageError if it returns none.
+    """
+    model = load_model(network.factory).model
+    found = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
+    if found != [(each.name, each.shape) for each in network.weights]:
+        raise CaseError(
+            f"{network.factory!r} returns a model with other parameters than the case has: search "
+            "again with `frostproof check`"
+        )
