@@ -60,7 +60,7 @@ class Listener:
 
 def _options_of_the_plugin(command: Any) -> Any:
     for option in reversed(OPTIONS):
-        if option.name in ("optimizer", "timeout"):
+        if option.name == "optimizer":
             continue
         text = f"{option.help[0].upper()}{option.help[1:]}."
         name = f"--{option.name}"
