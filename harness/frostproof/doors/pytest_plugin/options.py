@@ -59,7 +59,7 @@ OPTIONS = (
     ),
     Option(
         "training-step",
-        "module:name of a function of the model and a batch that returns the loss (default: the "
+        "a function of the model and a batch that returns the loss, as module:name (default: the "
         "mean of the squares of the outputs)",
         "FUNCTION",
     ),
