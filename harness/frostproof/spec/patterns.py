@@ -23,10 +23,11 @@ def matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
         each for each in names if fnmatchcase(each, pattern) or fnmatchcase(each, f"{pattern}.*")
     ]
     if not found:
-        paths = {each.rpartition(".")[0]: None for each in names}
+        parts = [each.split(".") for each in names]
+        paths = {".".join(each[:i]): None for each in parts for i in range(1, len(each))}
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise UsageError(
             f"{given} {pattern!r} matches no parameter: there are {', '.join(names[:SHOWN])}{more}."
-            f"{did_you_mean(pattern, [*names, *filter(None, paths)])}"
+            f"{did_you_mean(pattern, [*names, *paths])}"
         )
     return found

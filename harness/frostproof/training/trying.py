@@ -34,7 +34,12 @@ from frostproof.training.user_models import (
 
 
 def model_under_test(
-    target: str, patterns: Sequence[str], inputs: str | None = None, step: str | None = None
+    target: str,
+    patterns: Sequence[str],
+    inputs: str | None = None,
+    step: str | None = None,
+    *,
+    most_weights: int | None = MOST_WEIGHTS,
 ) -> ModelUnderTest:
     """The model at `target`, and the parameters that match `patterns`. Raises UsageError.
 
@@ -44,7 +49,7 @@ def model_under_test(
     """
     loaded = load_model(target)
     frozen = frozen_names(loaded.model, patterns)
-    _check_parameters(target, loaded.model)
+    _check_parameters(target, loaded.model, most_weights)
     batch = _first_batch(target, loaded, inputs or "")
     stepping = load_function(step, "training step", STEP) if step else None
     network = UserModel(
@@ -72,12 +77,12 @@ def model_under_test(
 STEP = "a function of the model and a batch that returns the loss"
 
 
-def _check_parameters(target: str, model: nn.Module) -> None:
+def _check_parameters(target: str, model: nn.Module, most_weights: int | None) -> None:
     count = sum(p.numel() for p in model.parameters())
-    if count > MOST_WEIGHTS:
+    if most_weights is not None and count > most_weights:
         raise UsageError(
             f"{target!r} has {count:,} weights, and a trial keeps their bits at every event: "
-            f"return a smaller configuration, with at most {MOST_WEIGHTS:,}"
+            f"return a smaller configuration, with at most {most_weights:,}"
         )
     for name, p in model.named_parameters():
         if p.dtype != torch.float32 or p.device.type != "cpu":

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from frostproof.doors.command.atlas import atlas_command
+from frostproof.doors.command.audit import audit_command
 from frostproof.doors.command.check import check_command
 from frostproof.doors.command.claims import claims_command
 from frostproof.doors.command.cost import cost_command
@@ -53,6 +54,7 @@ class OneLineErrors(click.Group):
         atlas_command,
         claims_command,
         cost_command,
+        audit_command,
         doctor_command,
         list_command,
     ],

@@ -1,0 +1,108 @@
+"""The code around the lines of an audit: it builds the model, freezes it, and can train it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from frostproof.errors import UsageError, one_line
+from frostproof.spec.architecture import expression
+from frostproof.spec.user_model import UserModel
+from frostproof.training.user_models import load_function
+
+BUILDER = "an optimizer class, or a function that takes the model and returns its optimizer"
+
+
+class Bench:
+    """Builds the model anew for each statement, with its patterns frozen, and runs lines on it."""
+
+    def __init__(self, network: UserModel, patterns: Sequence[str], optimizer: str) -> None:
+        """`optimizer`: a class of torch.optim, or `module:name`. Raises UsageError."""
+        self.network, self.optimizer = network, optimizer
+        imported, built = _optimizer(optimizer)
+        imports = [line for line in network.imports if "tree_map" not in line]
+        mean = "from frostproof.spec.layers.modules import mean_square"
+        one = network.one_output or network.step
+        loss = network.loss(network.outputs("x"))
+        self.setup = [
+            "import copy",
+            "from fnmatch import fnmatchcase",
+            "import torch",
+            *imports,
+            *imported,
+            *([] if one else [mean]),
+            f"patterns = {[*patterns]!r}",
+            "torch.manual_seed(0)",
+            network.source()[0],
+            f"x = {network.batch(1)[0]}",
+            "def freeze():",
+            "    for name, p in model.named_parameters(remove_duplicate=False):",
+            "        given = [*patterns, *(f'{each}.*' for each in patterns)]",
+            "        if any(fnmatchcase(name, each) for each in given):",
+            "            p.requires_grad_(False)",
+            "freeze()",
+            f"optimizer = {built}",
+            "def train():",
+            "    optimizer.zero_grad()",
+            f"    {loss}.backward()",
+            "    optimizer.step()",
+        ]
+        """The lines that those of each statement follow."""
+        self.call = (network.step and loss) or network.outputs("x")
+        """The forward pass."""
+        self.names = self.fresh()
+        """A namespace to look for what may be worth a statement."""
+
+    @property
+    def model(self) -> Any:
+        return self.names["model"]
+
+    def fresh(self) -> dict[str, Any]:
+        """The names that the setup binds. Raises UsageError if it cannot be run."""
+        names: dict[str, Any] = {}
+        try:
+            exec("\n".join(self.setup), names)
+        except UsageError:
+            raise
+        except Exception as error:  # the user's functions may raise anything
+            text = one_line(f"{type(error).__name__}: {error}", 200)
+            raise UsageError(
+                f"the optimizer {self.optimizer!r} cannot be built for the model, {text}; give "
+                f"--optimizer {BUILDER}"
+            ) from None
+        if not isinstance(names["optimizer"], Optimizer):
+            kind = type(names["optimizer"]).__name__
+            raise UsageError(f"{self.optimizer!r} returned {kind}: give --optimizer {BUILDER}")
+        return names
+
+    def shows(self, lines: Sequence[str]) -> bool:
+        """Whether the last of these lines, an expression, is true after the others."""
+        names = self.fresh()
+        try:
+            exec("\n".join(lines[:-1]), names)
+            return bool(eval(lines[-1], names))
+        except Exception:  # what cannot be tried is not stated
+            return False
+
+
+def _optimizer(target: str) -> tuple[list[str], str]:
+    """The import, and the expression, of an optimizer of the model. Raises UsageError."""
+    if ":" not in target:
+        found = getattr(torch.optim, target, None)
+        if not (isinstance(found, type) and issubclass(found, Optimizer)):
+            raise UsageError(
+                f"torch.optim has no optimizer {target!r}: give module:name for others"
+            )
+        return [], f"torch.optim.{target}(model.parameters())"
+    found = load_function(target, "optimizer", BUILDER)
+    module, _, name = target.partition(":")
+    given = "model.parameters()" if isinstance(found, type) else "model"
+    return [f"from {module} import {name} as make_optimizer"], f"make_optimizer({given})"
+
+
+def code(name: str) -> str:
+    """The expression for a parameter, a buffer or a module of the model."""
+    return expression(name)

@@ -1,0 +1,133 @@
+"""The audit of one model and one mask: what `frostproof audit` answers, as data and as a page."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
+import torch
+
+from frostproof.applications.audit import optimizers, passes, statements
+from frostproof.applications.audit.bench import Bench
+from frostproof.applications.audit.statements import Statement
+from frostproof.applications.costs.report import cost_report
+from frostproof.errors import UsageError
+from frostproof.training.trying import model_under_test
+
+PROBES = (
+    statements.partly_frozen,
+    statements.looks_frozen,
+    statements.tied,
+    statements.misspelt,
+    passes.changing_buffers,
+    passes.without_gradient,
+    passes.rewritten_by_modes,
+    optimizers.not_owned,
+    optimizers.moved,
+    passes.random_numbers,
+    optimizers.checkpoint_of_another_mask,
+)
+"""In the order of the page, mistakes before notes."""
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """What is so with these frozen parameters."""
+
+    format: Literal["frostproof-audit"] = "frostproof-audit"
+    version: Literal[1] = 1
+    torch: str
+    model: str
+    frozen: tuple[str, ...]
+    """Names of parameters."""
+    trainable: tuple[str, ...]
+    setup: tuple[str, ...]
+    """The lines that those of each statement follow."""
+    statements: tuple[Statement, ...]
+    cost: str
+    """What freezing saves, in a sentence; empty where it cannot be counted."""
+
+    @property
+    def mistakes(self) -> int:
+        return sum(each.severity == "mistake" for each in self.statements)
+
+
+def audit(
+    target: str,
+    patterns: Sequence[str],
+    inputs: str | None = None,
+    step: str | None = None,
+    optimizer: str = "AdamW",
+) -> Audit:
+    """Audit the model at `target`. Raises UsageError.
+
+    The arguments are those of `model_under_test`. `optimizer`: a class of torch.optim, or
+    `module:name` of a class, or of a function that takes the model.
+    """
+    with torch.random.fork_rng():
+        model = model_under_test(target, patterns, inputs, step, most_weights=None)
+        bench = Bench(model.network, patterns, optimizer)
+        tried = [each for probe in PROBES for each in probe(bench)]
+        found = [each for each in tried if bench.shows(each.shows)]
+        cost = _cost(target, patterns, inputs, step)
+    names = [each.name for each in model.network.weights]
+    return Audit(
+        torch=str(torch.__version__),
+        model=target,
+        frozen=model.frozen,
+        trainable=tuple(name for name in names if name not in model.frozen),
+        setup=tuple(bench.setup),
+        statements=tuple(sorted(found, key=lambda each: each.severity)),
+        cost=cost,
+    )
+
+
+def _cost(target: str, patterns: Sequence[str], inputs: str | None, step: str | None) -> str:
+    if step or (inputs and ":" in inputs):
+        return ""
+    try:
+        report = cost_report(target, patterns, inputs)
+    except UsageError:
+        return ""
+    costs = {each.way: each.costs for each in report.ways}
+    best, plain = costs[report.recommended], costs.get("B: optimizer subset")
+    if best is None or plain is None or not plain.backward_flops:
+        return ""
+    share = 100 * best.backward_flops / plain.backward_flops
+    table = "(`frostproof cost` has the table)"
+    if share > 99:
+        return f"no way to freeze these makes the backward pass cheaper {table}"
+    words = f"{share:.0f} %" if share >= 1 else "less than 1 %"
+    return (
+        f"{report.recommended} is the cheapest way to freeze here: its backward pass takes {words} "
+        f"of the FLOPs that it takes if only the optimizer is told {table}"
+    )
+
+
+def audit_page(found: Audit) -> str:
+    """The audit in words."""
+    return "\n".join(_page(found)) + "\n"
+
+
+def _page(found: Audit) -> Iterator[str]:
+    count = len(found.frozen) + len(found.trainable)
+    yield f"{found.model}: {len(found.frozen)} of {count} parameters are frozen"
+    yield ""
+    if not found.mistakes:
+        yield "No mistake was found."
+        yield ""
+    for each in found.statements:
+        text = f"{each.severity.upper()}: {each.subject}: {each.text}"
+        yield from textwrap.wrap(text, 96, subsequent_indent="    ", break_on_hyphens=False)
+        yield f"    >>> {each.shows[0]}"
+        yield f"    >>> {each.shows[1]}"
+        yield "    True"
+        yield f"    mend: {each.remedy}"
+        yield ""
+    if found.cost:
+        yield from textwrap.wrap(f"COST: {found.cost}", 96, subsequent_indent="    ")
+        yield ""
+    yield "The lines above follow these:"
+    yield ""
+    yield from (f"    {line}" for line in found.setup)

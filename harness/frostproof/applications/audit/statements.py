@@ -1,0 +1,152 @@
+"""The statements of an audit. Each has two lines of code, which were run and have shown it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import msgspec
+from torch import Tensor, nn
+
+from frostproof.applications.audit.bench import Bench, code
+
+Severity = Literal["mistake", "note"]
+SHOWN = 4
+"""As many names are listed of more."""
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True):
+    """What is so in this model."""
+
+    severity: Severity
+    subject: str
+    """What it is about, in a word or two."""
+    text: str
+    shows: tuple[str, str]
+    """Two lines that follow the setup; the second is true."""
+    remedy: str
+    """The line that stops it, or what to do."""
+
+
+Statements = Iterator[Statement]
+
+
+def listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def moves(name: str, forward: str = "") -> tuple[str, str]:
+    """Lines that show that one step moves a tensor."""
+    again = f"; {forward}" if forward else ""
+    return (
+        f"before = {code(name)}.detach().clone(); train(){again}",
+        f"not torch.equal(before, {code(name)})",
+    )
+
+
+def partly_frozen(bench: Bench) -> Statements:
+    """Weights and biases that the patterns miss, in modules that they freeze otherwise."""
+    for path, module in bench.model.named_modules():
+        own = {f"{path}.{n}".lstrip("."): p for n, p in module.named_parameters(recurse=False)}
+        frozen = [name for name, p in own.items() if not p.requires_grad]
+        missed = [name for name, p in own.items() if p.requires_grad and _is_usual(module, name)]
+        if any(is_matched(bench, name) for name in frozen):
+            for name in missed:
+                yield Statement(
+                    severity="mistake",
+                    subject="missed by the pattern",
+                    text=f"{name} trains, although the rest of {path or 'the model'} is frozen",
+                    shows=moves(name),
+                    remedy=f"{code(name)}.requires_grad_(False)",
+                )
+
+
+def _is_usual(module: nn.Module, name: str) -> bool:
+    """Whether it is a weight or a bias, no adapter, and nothing that a weight is computed from."""
+    last = name.rpartition(".")[2]
+    computed = any(last.startswith(f"{each}_") for each in vars(module))
+    return ("weight" in last or "bias" in last) and "lora" not in last.lower() and not computed
+
+
+def looks_frozen(bench: Bench) -> Statements:
+    """Tensors that have the name of a pattern, and are computed from parameters that train."""
+    patterns = bench.names["patterns"]
+    for path, module in bench.model.named_modules():
+        new = getattr(module, "parametrizations", {})
+        computed = {each: f"parametrizations.{each}" for each in new}
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and any(
+                each.startswith(f"{name}_") for each in module._parameters
+            ):
+                computed[name] = f"{name}_"
+        for name, prefix in computed.items():
+            whole = f"{path}.{name}".lstrip(".")
+            trained = [
+                n for n, p in module.named_parameters() if n.startswith(prefix) and p.requires_grad
+            ]
+            if trained and any(fnmatchcase(whole, each) for each in patterns):
+                yield Statement(
+                    severity="mistake",
+                    subject="only looks frozen",
+                    text=f"{whole} is computed from {listed(trained)}, which train",
+                    shows=moves(whole, bench.call),
+                    remedy="; ".join(
+                        f"{code(f'{path}.{each}'.lstrip('.'))}.requires_grad_(False)"
+                        for each in trained
+                    ),
+                )
+
+
+def tied(bench: Bench) -> Statements:
+    """Parameters that have another name as well, which no pattern matches."""
+    names: dict[int, list[str]] = {}
+    for name, p in bench.model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(p), []).append(name)
+    for all_names in names.values():
+        matched = [each for each in all_names if is_matched(bench, each)]
+        others = [each for each in all_names if each not in matched]
+        if matched and others:
+            one, other = code(matched[0]), code(others[0])
+            yield Statement(
+                severity="mistake",
+                subject="tied",
+                text=f"{others[0]} is the same tensor as {matched[0]}, so it is frozen too",
+                shows=(f"one, other = {one}, {other}", "one is other and not other.requires_grad"),
+                remedy=f"{other} = torch.nn.Parameter({other}.detach().clone())  # unties them",
+            )
+
+
+def is_matched(bench: Bench, name: str) -> bool:
+    """Whether a pattern of the user matches this name."""
+    patterns = bench.names["patterns"]
+    return any(fnmatchcase(name, each) or fnmatchcase(name, f"{each}.*") for each in patterns)
+
+
+def misspelt(bench: Bench) -> Statements:
+    """Attributes that look like requires_grad, and that torch does not read."""
+    things: list[tuple[str, str, Any]] = [
+        (path, code(path), module) for path, module in bench.model.named_modules()
+    ]
+    things += [(name, code(name), p) for name, p in bench.model.named_parameters()]
+    for name, expression, thing in things:
+        for attribute, value in vars(thing).items():
+            near = difflib.SequenceMatcher(None, attribute, "requires_grad").ratio() > 0.8
+            if not near or value is not False:
+                continue
+            trains = f"{expression}.requires_grad"
+            if isinstance(thing, nn.Module):
+                trains = f"any(p.requires_grad for p in {expression}.parameters())"
+            yield Statement(
+                severity="mistake",
+                subject="misspelt",
+                text=f"{name or 'the model'} has the attribute {attribute}=False, which torch "
+                "does not read, and it trains",
+                shows=(
+                    f"known = vars({expression})",
+                    f"known[{attribute!r}] is False and {trains}",
+                ),
+                remedy=f"{expression}.requires_grad_(False)",
+            )
