@@ -99,7 +99,10 @@ class Recorder:
         observation.weights = bits_of(parameters)
         observation.buffers = bits_of(self.buffers.values())
         observation.modes = tuple(
-            [(m.training, getattr(m, "track_running_stats", None)) for m in self.modules]
+            [
+                (m.training, getattr(m, "track_running_stats", None))
+                for m in self.training.model.modules()  # which a way may have replaced
+            ]
         )
         observation.flags = tuple([p.requires_grad for p in parameters])
         if observation.flags != self.flags:
@@ -151,7 +154,6 @@ class Recorder:
         # Before anything is frozen: an approach may turn parameters into buffers.
         self.parameters = list(self.training.model.parameters())
         self.buffers = dict(self.training.model.named_buffers())
-        self.modules = list(self.training.model.modules())
 
     def at_built(self, masked: Masked) -> None:
         self.at_changed(masked)
