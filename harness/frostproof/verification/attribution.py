@@ -72,7 +72,8 @@ class Reruns:
         )
 
     def _control_of(self, case: Case, closure: bool | None = None) -> Outcome:
-        fit = [i for i in INVARIANTS if i.applies(optimizer=self.subject.factory is not None)]
+        optimizer, ranks = self.subject.factory is not None, self.subject.setting.ranks
+        fit = [i for i in INVARIANTS if i.applies(optimizer=optimizer, ranks=ranks)]
         muted = [invariant.id for invariant in fit]  # so that no violation ends it
         return run_trial(
             case.control(closure),
