@@ -10,6 +10,7 @@ from frostproof.errors import ViolationError
 from frostproof.invariants.messages import at, change, numbers
 from frostproof.spec.architecture import expression
 from frostproof.spec.case import Positions, Role, parameters_expression
+from frostproof.spec.subject import Subject
 from frostproof.training.observation import Crash, EventRecord, Observation, Trial
 from frostproof.training.source import Block, Statement, block
 
@@ -184,6 +185,10 @@ class Invariant:
     def broken(self, message: str, where: str) -> ViolationError:
         """What to raise where it is violated; `where`: the optimizer, and its device."""
         return self.violation(f"{self.id}: {message}\n{where}; it must hold that {self.statement}")
+
+    def judges(self, subject: Subject) -> bool:
+        """Whether it applies to a subject in its setting."""
+        return self.applies(optimizer=subject.factory is not None, ranks=subject.setting.ranks)
 
     def applies(self, *, optimizer: bool, ranks: int = 1) -> bool:
         """Whether it applies to a run on so many ranks, with or without an optimizer."""

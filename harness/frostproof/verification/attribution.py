@@ -72,8 +72,7 @@ class Reruns:
         )
 
     def _control_of(self, case: Case, closure: bool | None = None) -> Outcome:
-        optimizer, ranks = self.subject.factory is not None, self.subject.setting.ranks
-        fit = [i for i in INVARIANTS if i.applies(optimizer=optimizer, ranks=ranks)]
+        fit = [invariant for invariant in INVARIANTS if invariant.judges(self.subject)]
         muted = [invariant.id for invariant in fit]  # so that no violation ends it
         return run_trial(
             case.control(closure),

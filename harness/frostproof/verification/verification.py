@@ -141,12 +141,10 @@ class Verification:
 
     def __post_init__(self) -> None:
         self.indexed_device = self.indexed_device or self.device
-        optimizer = self.subject.factory is not None
         self.invariants = tuple(
             invariant
             for invariant in INVARIANTS
-            if invariant.applies(optimizer=optimizer, ranks=self.subject.setting.ranks)
-            and self.only_invariant in (None, invariant.id)
+            if invariant.judges(self.subject) and self.only_invariant in (None, invariant.id)
         )
         self.tallies = {invariant.id: Tally() for invariant in self.invariants}
 
