@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from frostproof.optimizers.registry import register
     from frostproof.spec.architecture import Architecture, Input
     from frostproof.spec.case import Case, Group
+    from frostproof.spec.setting import Setting
     from frostproof.spec.subject import Subject
 
 _HOMES = {
@@ -31,6 +32,7 @@ _HOMES = {
     "CaseError": "errors",
     "FrostproofError": "errors",
     "UsageError": "errors",
+    "Setting": "spec.setting",
     "Subject": "spec.subject",
     "watch": "applications.watching.watch",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "Group",
     "Input",
     "Report",
+    "Setting",
     "Subject",
     "UsageError",
     "check_optimizer",

@@ -40,6 +40,7 @@ TORCH_FREE = (
     "spec.ids",
     "spec.layers",
     "spec.program",
+    "spec.setting",
     "spec.subject",
     "generation.cases",
     "invariants.registry",

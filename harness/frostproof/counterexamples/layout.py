@@ -59,7 +59,10 @@ def sorted_imports(imports: Iterable[str]) -> Iterator[str]:
 
     A line before the rest says where to find it, if it is not installed.
     """
-    standard = {"sys", "inspect", "io", "copy", "ctypes", "random", "contextlib"}
+    standard = {
+        *("sys", "inspect", "io", "copy", "ctypes", "random", "contextlib"),
+        *("datetime", "os", "tempfile"),
+    }
     known: list[str] = []
     others: list[str] = []
     for each in sorted(imports, key=lambda line: (line.startswith("from"), line)):

@@ -13,6 +13,7 @@ from frostproof.approaches.each_alone import EachAlone
 from frostproof.counterexamples.custom_approaches import functions
 from frostproof.counterexamples.layout import draw_call, looped, sorted_imports
 from frostproof.counterexamples.network import adapters, plain
+from frostproof.counterexamples.spawning import IMPORTS, on_ranks
 from frostproof.errors import UnprintableError
 from frostproof.invariants.invariant import Assertion, ShownBreach
 from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
@@ -35,6 +36,7 @@ from frostproof.training.source import (
     refolded,
     rendered,
 )
+from frostproof.training.training import batch_source
 
 ATTEMPTS = 10
 """How often a script compares two runs with one seed, until they differ."""
@@ -275,6 +277,12 @@ class _Script:
         return draws(self.subject)
 
     def _assembled(self, body: Sequence[Statement]) -> str:
+        ranks = self.subject.setting.ranks
+        if ranks > 1:
+            shown = self.shown
+            raises = shown.invariant.id if shown is not None and shown.breach.kind.raises else ""
+            body = on_ranks([each for each in body if each != ""], ranks, raises)
+            self.naming.imports |= IMPORTS
         calls = [draw_call(line) for line in rendered(body)]
         # As a function, where that is shorter, with its empty lines and a line at each place.
         alone, places = len(self._drawing("", "")), sum(call is not None for call in calls)
@@ -341,9 +349,7 @@ class _Script:
 
     def _drawing(self, seed: str, count: str) -> list[Statement]:
         """The statements that draw one batch, or `count` of them."""
-        samples, targets = self.case.architecture.batch(
-            self.case.batch, self.device, self.case.dtype
-        )
+        samples, targets = batch_source(self.case, self.device, self.subject.setting)
         if self.case.differentiable_input:
             samples += ".requires_grad_()"
         drawn = [f"x, y = {samples}, {targets}"]
@@ -357,7 +363,7 @@ class _Script:
         ]
 
     def _settings(self) -> Iterator[str]:
-        if compiles(self.subject):
+        if compiles(self.subject) and not self.subject.setting.compiles:
             yield 'torch.compiler.set_stance("force_eager")  # compilation is another question'
         equivalent = self.shown is not None and self.shown.invariant.id == "equivalent"
         if not equivalent and self.case.architecture.attends:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.targets import exists_on, nothing_to_run
+from frostproof.optimizers.targets import exists_on, nothing_to_run, resolve_settings
 from frostproof.process.device import select_devices
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
@@ -54,6 +55,7 @@ def check_optimizer(
     max_examples: int | None = None,
     profile: str = "dev",
     devices: Sequence[str] = (),
+    settings: Sequence[str] = (),
     expected_failures: Mapping[str, str] | None = None,
     strict: bool = False,
     seed: int | None = None,
@@ -65,13 +67,14 @@ def check_optimizer(
     - `max_examples`: the number of cases for each implementation and device. By default the
       `profile` says it: `dev` tries 100, `ci` 400 and `nightly` 4000.
     - `devices`: names such as `cpu` or `cuda:1`; by default all that are available.
+    - `settings`: names such as `eager`, `ddp` or `all`; by default `eager`.
     - `expected_failures`: id of an invariant -> the reason why it fails. If it holds after all,
       that is a violation.
     - `strict`: whether violations that only cost memory or time count, too.
     - `seed`: an integer, with which a run can be repeated. By default it is drawn.
 
-    Raises UsageError if `optimizer` is none of these, a device is absent, nothing of it exists on
-    the devices, or an expected failure names no invariant or has no reason.
+    Raises UsageError if `optimizer` is none of these, a device or a setting is absent, nothing of
+    it exists on the devices, or an expected failure names no invariant or has no reason.
     """
     expected = dict(expected_failures or {})
     for fault in expected_failure_faults(expected):
@@ -79,30 +82,30 @@ def check_optimizer(
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []
     found, devices = subjects(optimizer), select_devices(devices)
+    wanted = resolve_settings(settings)
     for fault in nothing_to_run(found, devices):
         raise UsageError(fault)
-    for device in devices:
-        for subject in found:
-            if not exists_on(subject, device):
-                continue
-            known = {**subject.expected_failures, **expected}
-            verification = Verification(
-                replace(subject, expected_failures=known), device, strict=strict
-            )
-            searches = [
-                verification.searching_for(identity)
-                for identity in known
-                if identity in verification.tallies
-            ]
-            for each in (verification, *searches):
-                count = profiles.budget(examples, known_failure=each.only_invariant is not None)
-                rows.append(item_report(each, _run(each, count, seed)).row)
+    for device, subject, setting in itertools.product(devices, found, wanted):
+        if not exists_on(subject, device):
+            continue
+        known = {**subject.expected_failures, **expected}
+        wrapped = replace(subject, expected_failures=known, setting=setting)
+        verification = Verification(wrapped, device, strict=strict)
+        searches = [
+            verification.searching_for(identity)
+            for identity in wrapped.searched_failures
+            if identity in verification.tallies
+        ]
+        for each in (verification, *searches):
+            searched = each.only_invariant is not None
+            count = profiles.budget(examples, setting, known_failure=searched)
+            rows.append(item_report(each, _run(each, count, seed)).row)
     return Report(results.merge_rows(rows), time.perf_counter() - started)
 
 
 def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
     """Search for violations, which stay in the verification, and run their scripts."""
-    with fenced(verification.indexed_device):
+    with fenced(verification.indexed_device, verification.subject.setting):
         try:
             verification.prepare()
         except UnusableError:

@@ -10,6 +10,7 @@ from frostproof.errors import ViolationError
 from frostproof.invariants.messages import at, change, numbers
 from frostproof.spec.architecture import expression
 from frostproof.spec.case import Positions, Role, parameters_expression
+from frostproof.spec.subject import Subject
 from frostproof.training.observation import Crash, EventRecord, Observation, Trial
 from frostproof.training.source import Block, Statement, block
 
@@ -159,6 +160,8 @@ class Invariant:
     """Whether it does not apply to autograd alone."""
     autograd_only: bool = False
     """Whether it does not apply to an optimizer."""
+    needs_ranks: bool = False
+    """Whether it applies only where several processes train together."""
     compares: bool = False
     """Whether it compares two runs, which means nothing where a run does not repeat itself."""
     freezing: bool = True
@@ -183,8 +186,14 @@ class Invariant:
         """What to raise where it is violated; `where`: the optimizer, and its device."""
         return self.violation(f"{self.id}: {message}\n{where}; it must hold that {self.statement}")
 
-    def applies(self, *, optimizer: bool) -> bool:
-        """Whether it applies to a run with or without an optimizer."""
+    def judges(self, subject: Subject) -> bool:
+        """Whether it applies to a subject in its setting."""
+        return self.applies(optimizer=subject.factory is not None, ranks=subject.setting.ranks)
+
+    def applies(self, *, optimizer: bool, ranks: int = 1) -> bool:
+        """Whether it applies to a run on so many ranks, with or without an optimizer."""
+        if self.needs_ranks and ranks == 1:
+            return False
         return not self.autograd_only if optimizer else not self.needs_optimizer
 
 
@@ -208,7 +217,9 @@ class ShownBreach:
     @property
     def message(self) -> str:
         """The breach in one line: which parameter, by how much, under which approach."""
-        return self.fill(self.breach.kind.text + self.breach.kind.where)
+        text = self.fill(self.breach.kind.text + self.breach.kind.where)
+        several = self.trial.subject.setting.ranks > 1 and not self.invariant.needs_ranks
+        return f"{text}; on rank {self.trial.rank}" if several else text
 
     @property
     def assertion(self) -> Assertion:

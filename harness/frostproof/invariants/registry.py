@@ -43,6 +43,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "closure-is-honoured",
         "repeats-itself",
         "trains-as-alone",
+        "ranks-agree",
         "trainable-moves",
     ),
 }

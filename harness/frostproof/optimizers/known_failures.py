@@ -57,6 +57,15 @@ KNOWN_FAILURES: dict[tuple[str, str | None], dict[str, Any]] = {
             "frozen-weights-unchanged": _KNOWN / "torch.optim_LBFGS-frozen-weights-unchanged.json"
         },
     },
+    ("torch.optim.lbfgs.LBFGS", "strong_wolfe"): {
+        "expected_failures": {
+            **_LBFGS,
+            "ranks-agree": (
+                "in ddp, each rank searches along the line with the loss of its own share of the "
+                "batch, and takes a step of its own length (torch 2.13)"
+            ),
+        },
+    },
     ("torch.optim.sgd.SGD", "foreach"): {
         "rounding": (
             "while one parameter of a group has no momentum buffer yet, the others are updated one "

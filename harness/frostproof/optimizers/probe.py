@@ -32,7 +32,9 @@ from frostproof.optimizers.nothing_frozen import (
     run_steps,
 )
 from frostproof.optimizers.statement import changes
-from frostproof.spec.subject import Closure, Subject
+from frostproof.process.fence import eager_only
+from frostproof.spec.setting import EAGER
+from frostproof.spec.subject import Ability, Closure, Subject
 
 
 @cache
@@ -40,10 +42,28 @@ def probe(subject: Subject, device: str) -> Subject:
     """`subject` with its capabilities as measured on `device`. Raises UnusableError."""
     if subject.factory is None:
         return subject
+    if subject.setting is not EAGER:
+        return _probe_in_setting(subject, device)
     try:
         return _probe(subject, device)
     except ProcessGroupError:
         return _probe(replace(subject, distributed=True), device)
+
+
+def _probe_in_setting(subject: Subject, device: str) -> Subject:
+    """The subject with its capabilities as measured without its setting, where it is faster.
+
+    Raises UnusableError if it does not work in its setting.
+    """
+    setting = subject.setting
+    with eager_only():
+        found = probe(replace(subject, setting=EAGER), device)
+    unable: tuple[Ability, ...] = ("scaler",) if setting.step else ()
+    found = replace(found, setting=setting, unable=tuple(dict.fromkeys((*found.unable, *unable))))
+    fault = fault_of(found, device, found.dtypes[0])
+    if fault is not None:
+        raise UnusableError(f"in {setting.name}: {fault.text}")
+    return found
 
 
 def _probe(subject: Subject, device: str) -> Subject:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
 from types import ModuleType
 
 from torch.optim import Optimizer
 
-from frostproof.errors import UsageError
+from frostproof.errors import UsageError, did_you_mean
 from frostproof.optimizers import registry
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.device import is_accelerator
 from frostproof.spec.imports import import_for_target, unknown_name
+from frostproof.spec.setting import BY_NAME, EAGER, Setting
 from frostproof.spec.subject import Subject
 
 ONLY_ON = {"capturable": "accelerators", "differentiable": "cpu"}
@@ -47,6 +50,32 @@ def nothing_to_run(found: Iterable[Subject], devices: Sequence[str]) -> list[str
 def resolve(targets: Iterable[str]) -> list[Subject]:
     """The subjects of `targets`, one per implementation. Raises UsageError, one line."""
     return [subject for target in targets for subject in _subjects_of(target)]
+
+
+@cache
+def resolve_setting(name: str) -> Setting:
+    """The setting with this name, or the one at `module:NAME`. Raises UsageError, one line."""
+    if name in BY_NAME:
+        return BY_NAME[name]
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        raise UsageError(
+            f"unknown setting {name!r}: choose one of {', '.join(BY_NAME)}, all, "
+            f"or write module:NAME.{did_you_mean(name, [*BY_NAME])}"
+        )
+    module = import_for_target(module_name, name)
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise unknown_name("setting", name, module)
+    if not isinstance(found, Setting):
+        raise UsageError(f"{name!r} is {found!r:.80}: name a frostproof.Setting")
+    return replace(found, name=name)
+
+
+def resolve_settings(names: Iterable[str]) -> tuple[Setting, ...]:
+    """The settings with these names, of which `all` means each that has one; by default eager."""
+    wanted = [each for name in names for each in (BY_NAME if name == "all" else (name,))]
+    return tuple(map(resolve_setting, dict.fromkeys(wanted or (EAGER.name,))))
 
 
 def torch_optimizers() -> list[Subject]:

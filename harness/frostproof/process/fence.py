@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -15,15 +16,18 @@ from frostproof.process.allocator import limit_kernel_caches
 from frostproof.process.device import DETERMINISTIC_WORKSPACE, is_accelerator
 from frostproof.process.interruption import interruptible
 from frostproof.process.quiet import limited_output
+from frostproof.spec.setting import EAGER, Setting
 
 
 @contextmanager
-def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
+def fenced(
+    device: str, setting: Setting = EAGER, *, fused_attention: bool = False
+) -> Iterator[None]:
     """Run on `device` with deterministic kernels, and undo what an optimizer changes in torch.
 
     Inside the fence nothing warns, little is printed and Ctrl-C raises RunInterruptedError.
-    torch uses one thread and compiles nothing. Compiling an optimizer would take minutes for each
-    network, and show what its eager code shows.
+    torch uses one thread. It compiles nothing unless the setting does: compiling an optimizer
+    takes a second for each network, and is another question.
     """
     limit_kernel_caches()
     with (
@@ -32,7 +36,7 @@ def fenced(device: str, *, fused_attention: bool = False) -> Iterator[None]:
         _no_process_group_left(),
         interruptible(),
         warnings.catch_warnings(),
-        torch.compiler.set_stance("force_eager"),
+        _compiling() if setting.compiles else eager_only(),
         limited_output(),
     ):
         warnings.simplefilter("ignore")
@@ -84,6 +88,27 @@ def _repeatable_kernels(device: str, fused_attention: bool) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Let torch compile, without its warnings. Restore its settings, and drop what it compiled."""
+    config, level = torch._dynamo.config, logging.root.manager.disable
+    limit, fails = config.recompile_limit, config.fail_on_recompile_limit_hit
+    logging.disable(logging.WARNING)  # pytest would keep what torch logs of each graph
+    try:
+        with torch.compiler.set_stance("default"):
+            yield
+    finally:
+        torch._dynamo.reset()
+        config.recompile_limit, config.fail_on_recompile_limit_hit = limit, fails
+        logging.disable(level)
+
+
+def eager_only() -> AbstractContextManager[None]:
+    """Inside this context torch compiles nothing, and code that asks for it runs eagerly."""
+    stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def failure_text(verification: Verification, folder: Path, doubtful: Collection[
         event = tally.shown.breach.event if tally.shown is not None else -1
         lines += _case_lines(verification, tally.case, event)
         subject = verification.subject
-        key = (subject.target, subject.variant, verification.device)
+        key = (subject.target, subject.label, verification.device)
         lines.append(f"  replay:    {replay_command(path_of(folder, *key, first.id))}")
     if others:
         names = [each.id + " (doubtful)" * (each.id in doubtful) for each in others]

@@ -99,17 +99,24 @@ def _matrix(rows: list[SubjectRow], width: int) -> Iterable[str]:
 def _lines(rows: list[SubjectRow], width: int) -> Iterable[str]:
     device = max([6, *(len(row.device) for row in rows)])
     trials = max([6, *(len(str(row.trials)) for row in rows)])
-    room = width - device - trials - len(_in_fives(" " * len(INVARIANTS))) - 3
+    columns = _columns(rows)
+    room = width - device - trials - len(_in_fives(" " * len(columns))) - 3
     name = min(room, max([9, *(len(row.name) for row in rows)]))
-    numbers = _in_fives("".join(str((number + 1) % 10) for number in range(len(INVARIANTS))))
+    numbers = _in_fives("".join(str((number + 1) % 10) for number in range(len(columns))))
     yield f"{'optimizer':{name}} {'device':{device}} {'trials':>{trials}} {numbers}"
     for row in rows:
         marks = {each.id: _mark(each) for each in row.invariants}
-        text = "".join(marks.get(invariant.id, " ") for invariant in INVARIANTS)
+        text = "".join(marks.get(identity, " ") for identity in columns)
         if row.status == "crashed":
-            text = "!" * len(INVARIANTS)
+            text = "!" * len(columns)
         numbers = f"{row.device:{device}} {row.trials:>{trials}}"
         yield f"{end_of_name(row.name, name):{name}} {numbers} {_in_fives(text)}".rstrip()
+
+
+def _columns(rows: Iterable[SubjectRow]) -> list[str]:
+    """The ids of the invariants, without those of several ranks where no row has them."""
+    there = {each.id for row in rows for each in row.invariants}
+    return [each.id for each in INVARIANTS if not each.needs_ranks or each.id in there]
 
 
 def _names_by_module(rows: Iterable[SubjectRow]) -> Iterable[str]:
@@ -154,9 +161,9 @@ def _numbers(rows: list[SubjectRow]) -> Iterable[str]:
         for each in row.invariants:
             judged[each.id] += each.judged
     yield ""
-    for number, invariant in enumerate(INVARIANTS, start=1):
-        if _applies(invariant.id, rows):
-            yield f"{number:3} {invariant.id:28} judged {judged[invariant.id]:>9,} times"
+    for number, identity in enumerate(_columns(rows), start=1):
+        if _applies(identity, rows):
+            yield f"{number:3} {identity:28} judged {judged[identity]:>9,} times"
 
 
 def _words(rows: list[SubjectRow]) -> Iterable[str]:

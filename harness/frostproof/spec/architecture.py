@@ -262,11 +262,11 @@ class Architecture(
             samples = f"torch.randint({self.input.vocabulary}, ({shape})){there}"
         return samples, f"torch.randn({', '.join(map(str, (size, *self.output)))}{kind}){there}"
 
-    def outputs(self, samples: str) -> str:
-        """The expression for the outputs."""
-        return f"model({samples})"
+    def outputs(self, samples: str, called: str = "model") -> str:
+        """The expression for the outputs. `called`: the model, or what wraps it."""
+        return f"{called}({samples})"
 
-    def loss(self, outputs: str) -> str:
+    def loss(self, outputs: str, called: str = "model") -> str:
         """The expression for the loss of these outputs."""
         return f"nn.functional.mse_loss({outputs}, y)"
 

@@ -19,6 +19,7 @@ InvariantId = Literal[
     "zero-grad-clears",
     "repeats-itself",
     "trains-as-alone",
+    "ranks-agree",
     "stale-grads-harmless",
     "stale-grads-accumulate",
     "buffers-hold-in-eval",

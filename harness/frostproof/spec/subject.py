@@ -14,6 +14,7 @@ from frostproof.errors import CaseError, UsageError
 from frostproof.spec.case import Case, DType, Value
 from frostproof.spec.casefile import load_case
 from frostproof.spec.ids import IDS
+from frostproof.spec.setting import EAGER, Setting
 
 ParameterKind = Literal["any", "up-to-2d", "matrices", "sparse"]
 Takes = Literal[
@@ -152,6 +153,9 @@ class Subject:
     known_cases: Mapping[str, str | Path] = field(default_factory=dict)
     """For expected failures that a search rarely finds: the case file that is tried first."""
 
+    setting: Setting = EAGER
+    """How its model and its step are wrapped. `--setting` sets it."""
+
     needs: tuple[str, ...] = ()
     """Constructor arguments without a default and without a known value."""
 
@@ -229,9 +233,29 @@ class Subject:
         return self.backward in ("fused", "in-step")
 
     @property
+    def searched_failures(self) -> Mapping[str, str]:
+        """The expected failures that a search of their own must find.
+
+        They were stated of the setting eager. In another one they may show, and need not.
+        """
+        return self.expected_failures if self.setting is EAGER else {}
+
+    @property
+    def label(self) -> str:
+        """The variant and the setting, as results, files and ids of items name them.
+
+        It is the variant alone where the setting is eager, and the setting alone where there is
+        only one variant.
+        """
+        if self.setting is EAGER:
+            return self.variant
+        name = self.setting.name
+        return name if self.variant == "default" else f"{self.variant}+{name}"
+
+    @property
     def name(self) -> str:
-        """Target and variant, as tables show them."""
-        return self.target if self.variant == "default" else f"{self.target} {self.variant}"
+        """Target, variant and setting, as tables show them."""
+        return self.target if self.label == "default" else f"{self.target} {self.label}"
 
 
 _CHOICES = {

@@ -166,14 +166,14 @@ class UserModel(
             found = f"tree_map(lambda each: {there}, {found})"
         return found, "None"
 
-    def outputs(self, samples: str) -> str:
-        """The expression for the outputs."""
-        return self.call
+    def outputs(self, samples: str, called: str = "model") -> str:
+        """The expression for the outputs. `called`: the model, or what wraps it."""
+        return self.call.replace("model", called)
 
-    def loss(self, outputs: str) -> str:
+    def loss(self, outputs: str, called: str = "model") -> str:
         """The expression for the loss of these outputs."""
         if self.step:
-            return "training_step(model, x)"
+            return f"training_step({called}, x)"
         return f"{outputs}.square().mean()" if self.one_output else f"mean_square({outputs})"
 
     # What is tried on the model

@@ -51,6 +51,7 @@ class Checkpoints(Passes):
         freezing = self.hook("freeze", sorted(self.frozen), "model")
         masked = self.masked()
         construction = self.construct()
+        self.wrapped = None
         self.mode = ""  # some optimizers must be told once more, behind load_state_dict
         return [
             At("load"),

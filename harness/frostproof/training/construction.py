@@ -39,6 +39,7 @@ class Construction(Hooks):
         initialized = block("if not torch.distributed.is_initialized():", group)
         return [
             *([initialized] if self.subject.distributed else []),
+            *self.subject.setting.before,
             f"model = network({self.case.seed})",
             At("network"),
             f"# {' '.join((type(self.approach).__doc__ or type(self.approach).__name__).split())}",
@@ -81,7 +82,8 @@ class Construction(Hooks):
             factory, arguments = "EachAlone", [factory, *arguments]
         call = f"optimizer = {factory}({', '.join(arguments)})"
         self.mode = ""
-        return [call, *self.switch("train", mark=False)]
+        wrapped = [f"step = {subject.setting.step}"] if subject.setting.step else []
+        return [call, *wrapped, *self.switch("train", mark=False)]
 
     def _first_argument(self) -> str:
         """What the optimizer is built from: parameters, groups of them, or modules."""

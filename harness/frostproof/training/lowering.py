@@ -71,7 +71,7 @@ class Lowering(Checkpoints):
         match event:
             case program.Step():
                 drawn = self._draw(seed, event.micro_batches)
-                found = [*self.switch("train"), *self.step(event)]
+                found = [*self.switch("train"), *self.wrap(), *self.step(event)]
             case program.Freeze() | program.Thaw():
                 found = [*self.switch("train"), *self.change(event)]
             case program.AddFrozen():
@@ -80,7 +80,7 @@ class Lowering(Checkpoints):
                 found = self._zero_grad(event)
             case program.BackwardUnderNoGrad():
                 drawn = self._draw(seed, 1)
-                found = [*self.switch("train"), *self._backward_under_no_grad()]
+                found = [*self.switch("train"), *self.wrap(), *self._backward_under_no_grad()]
             case program.SaveLoad():
                 found = self.resume() if resumes else []
             case program.LoadWeights():
@@ -118,7 +118,7 @@ class Lowering(Checkpoints):
     def _backward_under_no_grad(self) -> list[Statement]:
         takes = " *given, **named" if self.subject.closure == "with-arguments" else ""
         closure = f"lambda{takes}: loss" if self.subject.needs_closure else ""
-        steps: list[Statement] = [At("step"), f"optimizer.step({closure})"]
+        steps: list[Statement] = [At("step"), f"{self.stepper}({closure})"]
         return [
             *self.clear(True),
             At("cleared"),

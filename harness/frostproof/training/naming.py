@@ -135,6 +135,18 @@ TAKEN = frozenset(
             "outputs",
             "checkpoint",
             "seed_all",
+            "step",
+            "wrapped",
+            "work",
+            "rank",
+            "path",
+            "folder",
+            "ended",
+            "mine",
+            "gathered",
+            "os",
+            "tempfile",
+            "datetime",
         ),
     }
 )

@@ -170,6 +170,9 @@ class Crash:
     """The gradients that the optimizer received before it raised; None where it was not called."""
     learning_rates: tuple[Any, ...] = ()
     """The learning rates of the optimizer's groups."""
+    waited: str = ""
+    """The collective in which a rank waited for others until the time limit."""
+    rank: int = 0
 
     def __str__(self) -> str:
         text = " ".join(str(self.error).split())
@@ -200,14 +203,17 @@ class EventRecord(NamedTuple):
     last: bool
     """Whether it is the last event of the program."""
     observations: dict[Role, Observation]
+    others: tuple[dict[Role, Observation], ...] = ()
+    """In the record of rank 0: the observations of the other ranks."""
 
 
 class Trial:
-    """One run of a case under all its approaches, up to the first violation."""
+    """One run of a case under all its approaches, on one rank, up to the first violation."""
 
-    def __init__(self, case: Case, names: dict[Role, str], subject: Subject) -> None:
+    def __init__(self, case: Case, names: dict[Role, str], subject: Subject, rank: int = 0) -> None:
         self.case = case
         self.subject = subject
+        self.rank = rank
         self.names = names
         """The name of the approach of each role."""
         self.starts: dict[Role, Observation] = {}

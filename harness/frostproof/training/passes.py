@@ -27,11 +27,31 @@ class Passes(Construction):
     device = "cpu"
     scaler = False
     """Whether a GradScaler exists."""
+    wrapped: frozenset[int] | None = None
+    """The parameters that were frozen by their flags when the setting wrapped the model."""
 
     @property
     def kind(self) -> str:
         """The type of the device, as "cuda" for "cuda:1"."""
         return self.device.partition(":")[0]
+
+    @property
+    def stepper(self) -> str:
+        """What is called for a step of the optimizer."""
+        return "step" if self.subject.setting.step else "optimizer.step"
+
+    def wrap(self) -> list[Statement]:
+        """The statement by which the setting wraps the model, where it has to be wrapped (anew)."""
+        setting, frozen = self.subject.setting, frozenset(self._frozen_by_flag())
+        if not setting.model:
+            return []
+        if setting.follows_flags and len(frozen) == len(self.case.parameters):
+            self.wrapped = None  # it wraps no model without a trainable parameter
+            return []
+        if self.wrapped == frozen or not (self.wrapped is None or setting.follows_flags):
+            return []
+        self.wrapped = frozen
+        return [f"wrapped = {setting.model}"]
 
     def step(self, event: Step) -> list[Statement]:
         """One step, through a closure where the event says so."""
@@ -70,7 +90,7 @@ class Passes(Construction):
             first = self._clear(event)
             body = [At("called"), *self._compute(event)]
         step: Statement = At("step")
-        called = [block(head, *body, *returns), step, "returned = optimizer.step(closure)"]
+        called = [block(head, *body, *returns), step, f"returned = {self.stepper}(closure)"]
         return [*first, *called, At("returned", "returned")]
 
     def _loss_alone(self, event: Step) -> list[Statement]:
@@ -197,10 +217,11 @@ class Passes(Construction):
         network = self.case.architecture
         leaf = self.case.differentiable_input and network.copies_input
         samples = "x.clone()" if leaf else "x"
-        outputs = network.outputs(samples)
+        called = "model" if self.wrapped is None else "wrapped"
+        outputs = network.outputs(samples, called)
         if self.calls("forward"):
-            outputs = f"forward(model, {samples}, {self.frozen_list})"
-        found: list[Statement] = [f"loss = {network.loss(outputs)}{divided}"]
+            outputs = f"forward({called}, {samples}, {self.frozen_list})"
+        found: list[Statement] = [f"loss = {network.loss(outputs, called)}{divided}"]
         if autocast:
             head = f'with torch.autocast("{self.kind}", dtype=torch.bfloat16):'
             if network.knows_layers:
@@ -219,7 +240,7 @@ class Passes(Construction):
         if self.subject.backward == "fused":
             return []
         if not event.scaled:
-            return ["optimizer.step()"]
+            return [f"{self.stepper}()"]
         update = f"scaler.update({SCALE if event.amp == 'overflow' else ''})"
         calls = ["scaler.step(optimizer)", update]
         if self._surely_has_gradients(event):

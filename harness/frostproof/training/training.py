@@ -6,7 +6,7 @@ import builtins
 import contextlib
 import inspect
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 from types import CodeType
@@ -20,6 +20,7 @@ from frostproof.approaches.approach import Approach
 from frostproof.approaches.each_alone import EachAlone
 from frostproof.spec.case import Case
 from frostproof.spec.layers import modules
+from frostproof.spec.setting import EAGER, Setting
 from frostproof.spec.subject import Subject
 from frostproof.training.hooks import HOOKS
 from frostproof.training.lowering import lower
@@ -43,12 +44,21 @@ class Observer(Protocol):
         """The training has come to the mark `point`; `value` is what there is to see."""
 
 
+def batch_source(case: Case, device: str, setting: Setting) -> tuple[str, str]:
+    """Expressions for samples and targets: of several ranks, each takes its share of a batch."""
+    ranks = setting.ranks
+    drawn = case.architecture.batch(case.batch * ranks, device, case.dtype)
+    share = f".chunk({ranks})[torch.distributed.get_rank()]" if ranks > 1 else ""
+    samples, targets = (f"{each}{share}" for each in drawn)
+    return samples, targets
+
+
 class Batches:
     """The batches of a case, drawn once for all the trainings that are run side by side."""
 
-    def __init__(self, case: Case, device: str) -> None:
+    def __init__(self, case: Case, device: str, setting: Setting = EAGER) -> None:
         self.case, self.device = case, device
-        batch = ", ".join(case.architecture.batch(case.batch, device, case.dtype))
+        batch = ", ".join(batch_source(case, device, setting))
         self.source = f"drawn = [({batch}) for _ in range(count)]"
         self.seed = -1
         self.drawn: list[Batch] = []
@@ -96,7 +106,7 @@ class Training:
         self.device, self.observer = device, observer
         self.phase: Phase = "build"
         self.ownership = Ownership((), False)
-        self.batches = batches or Batches(case, device)
+        self.batches = batches or Batches(case, device, subject.setting)
         naming = Naming()
         self.plan = lower(case, subject, approach, device, naming, resumes=resumes)
         self.names: dict[str, Any] = {
@@ -113,7 +123,8 @@ class Training:
             "network": self._network,
             "batch": lambda seed: self.batches.draw(seed)[0],
             "draw": self.batches.draw,
-            "at": self._at,
+            # A closure's marks must not be compiled with the step that calls it.
+            "at": _uncompiled(self._at) if subject.setting.compiles else self._at,
             **{HOOKS[name]: getattr(approach, name) for name in self.plan.own},
         }
         exec(_compiled(*case.architecture.imports), self.names)
@@ -148,6 +159,9 @@ class Training:
 
     def _execute(self, statements: Sequence[Statement]) -> None:
         names, skipped = self.names, False
+        # torch.compile keeps what it compiles with the code, and what that needs in its globals.
+        # Trainings have globals of their own, so that they must not share code.
+        code_of = _code if self.subject.setting.compiles else _compiled
         for statement, following in zip_longest(statements, statements[1:]):
             if isinstance(statement, At):
                 value = names[statement.value] if statement.value else statement.data
@@ -155,7 +169,7 @@ class Training:
             elif not skipped:
                 # A `try:` is one statement with the block behind it.
                 skipped = isinstance(following, Block) and following.head.startswith("except ")
-                exec(_compiled(statement, following) if skipped else _compiled(statement), names)
+                exec(code_of(statement, following) if skipped else code_of(statement), names)
             else:
                 skipped = False
 
@@ -172,9 +186,17 @@ class Training:
             self.observer.at(self, point, value)
 
 
-@lru_cache(maxsize=4096)
-def _compiled(*statements: Statement) -> CodeType:
+def _uncompiled(function: Callable[..., None]) -> Callable[..., None]:
+    """The function, which torch.compile then calls, and does not look into."""
+    disabled: Callable[..., None] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return disabled
+
+
+def _code(*statements: Statement) -> CodeType:
     return compile("\n".join(_lines(statements)), SOURCE_NAME, "exec")
+
+
+_compiled = lru_cache(maxsize=4096)(_code)
 
 
 def _lines(statements: Iterable[Statement], indent: str = "") -> Iterator[str]:

@@ -5,24 +5,20 @@ Each event is judged by every invariant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-
-import torch
+from typing import Any
 
 from frostproof.approaches.approach import Approaches
+from frostproof.errors import LostError
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Breach, Invariant, ShownBreach
-from frostproof.process.allocator import filled_memory
-from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.program import AnyEvent, Step
 from frostproof.spec.subject import Subject
 from frostproof.training.observation import Crash, EventRecord, Observation, Trial
-from frostproof.training.recorder import Recorder
-from frostproof.training.training import Batches, Training
+from frostproof.trial.copies import Copies
 from frostproof.trial.divergence import KNOWN_VIOLATION, PAIRS, note_divergence
+from frostproof.trial.ranks import RankedCopies
 from frostproof.trial.zero_gradients import note_zero_gradients
 
 
@@ -65,148 +61,189 @@ def run_trial(
     `frostproof.process.fence`.
     """
     watched = case.frozen_midway if watched is None else watched
+    given = case, subject, device, invariants, approaches, muted, watched
+    outcome = _run_once(*given)
+    crash = outcome.trial.crash
+    # A process that is lost may have been ended from outside.
+    return (
+        _run_once(*given) if crash is not None and isinstance(crash.error, LostError) else outcome
+    )
+
+
+def _run_once(
+    case: Case,
+    subject: Subject,
+    device: str,
+    invariants: Sequence[Invariant],
+    approaches: Approaches,
+    muted: Collection[str],
+    watched: Positions,
+) -> Outcome:
     lockstep = _Lockstep(case, subject, device, approaches, watched)
-    outcome = Outcome(lockstep.trial)
+    violated: dict[Invariant, ShownBreach] = {}
     judged: set[str] = set()
-    for record in lockstep.records():
+    for records in lockstep.records():
         known: list[ShownBreach] = []
-        for invariant in invariants:
-            judgement = invariant.judge(lockstep.trial, record)
+        for invariant, trial, record in _each(invariants, lockstep.trials, records):
+            judgement = invariant.judge(trial, record)
             if judgement is NOT_JUDGED:
                 continue
             judged.add(invariant.id)
             if judgement is not HELD:
                 assert isinstance(judgement, Breach)
-                shown = ShownBreach(lockstep.trial, judgement, invariant, device)
-                outcome.violated.setdefault(invariant, shown)
+                shown = ShownBreach(trial, judgement, invariant, device)
+                violated.setdefault(invariant, shown)
                 if invariant.id in muted:
                     known.append(shown)
-        if any(i.severity != "cost" and i.id not in muted for i in outcome.violated):
+        if any(i.severity != "cost" and i.id not in muted for i in violated):
             break
         lockstep.go_on_past(known)
     lockstep.close()
-    outcome.judged = [invariant for invariant in invariants if invariant.id in judged]
+    trials = lockstep.trials
+    trial = next((each for each in trials if each.crash is not None), trials[0])
+    outcome = Outcome(trial, [invariant for invariant in invariants if invariant.id in judged])
+    outcome.violated = violated
     return outcome
 
 
+def _each(
+    invariants: Sequence[Invariant], trials: Sequence[Trial], records: Sequence[EventRecord]
+) -> Iterator[tuple[Invariant, Trial, EventRecord]]:
+    """Each invariant with the trial of each rank."""
+    for invariant in invariants:
+        for trial, record in zip(trials, records, strict=True):
+            yield invariant, trial, record
+
+
 class _Lockstep:
-    """The trainings of one case, one for each role, which go through its events together."""
+    """The copies of one case, one for each role and rank, which go through its events together."""
 
     def __init__(
         self, case: Case, subject: Subject, device: str, approaches: Approaches, watched: Positions
     ) -> None:
-        self.case, self.subject, self.device = case, subject, device
+        self.case, self.subject = case, subject
         roles = approaches.roles_for(case)
-        self.trial = Trial(case, {role: approach.name for role, approach in roles.items()}, subject)
-        self.trainings: dict[Role, tuple[Training, Recorder]] = {}
+        self.roles = [*roles]
+        names = {role: approach.name for role, approach in roles.items()}
+        ranks = subject.setting.ranks
+        self.trials = [Trial(case, names, subject, rank) for rank in range(ranks)]
+        for trial in self.trials[1:]:  # what tells two roles apart on one rank does so on all
+            trial.diverged, trial.restored = self.trials[0].diverged, self.trials[0].restored
         self.counted: set[Positions] = {()}
         """The masks under which the cost of a pass was counted. It depends on nothing else."""
-        batches = Batches(case, device)
-        for role, approach in roles.items():
-            recorder, resumes = Recorder(case, approach, watched), role.startswith("resumed")
-            training = Training(
-                case, subject, approach, device, batches, resumes=resumes, observer=recorder
-            )
-            self.trainings[role] = training, recorder
+        copies = Copies if ranks == 1 else RankedCopies
+        self.copies = copies(case, subject, device, roles, watched)
 
-    def records(self) -> Iterator[EventRecord]:
-        """Each event, once all roles have gone through it; none after one of them has raised."""
-        for role, (training, recorder) in [*self.trainings.items()]:
-            if self._survives(role, -1, training.build):
-                self.trial.starts[role] = recorder.observation
-            elif self.trial.crash is not None:
+    @property
+    def crashed(self) -> bool:
+        return any(trial.crash is not None for trial in self.trials)
+
+    def records(self) -> Iterator[list[EventRecord]]:
+        """Each event on each rank, once all roles have gone through it; none after an exception."""
+        for role in [*self.roles]:
+            starts = self._call(role, "build")
+            if self.crashed:
                 return
+            for trial, start in zip(self.trials, starts or (), strict=False):
+                trial.starts[role] = start
         last = len(self.case.program) - 1
         for number, event in enumerate(self.case.program):
             observations = self._observe(number, event)
-            if observations is None:
+            if self.crashed:
                 return
             mask = self.case.mask_timeline[number]
-            record = EventRecord(number, event, mask, number == last, observations)
-            self.trial.records.append(record)
-            note_zero_gradients(self.trial, record)
-            note_divergence(self.trial, record)
-            yield record
+            first, *others = observations
+            records = [
+                EventRecord(number, event, mask, number == last, first, tuple(others)),
+                *(EventRecord(number, event, mask, number == last, each) for each in others),
+            ]
+            for trial, record in zip(self.trials, records, strict=True):
+                trial.records.append(record)
+                note_zero_gradients(trial, record)
+                note_divergence(trial, record)
+            yield records
 
-    def _observe(self, number: int, event: AnyEvent) -> dict[Role, Observation] | None:
-        """Run one event under every role; None where one of them raises."""
+    def _observe(self, number: int, event: AnyEvent) -> list[dict[Role, Observation]]:
+        """Run one event under every role, until one of them raises."""
         knows = self.case.architecture.knows_layers
         trace = knows and self.subject.factory is None and isinstance(event, Step)
         frozen = self.case.mask_timeline[number].in_forward
         count = trace and frozen not in self.counted
         if count:
             self.counted.add(frozen)
-        observations: dict[Role, Observation] = {}
-        for role, (training, recorder) in [*self.trainings.items()]:
-            recorder.begin(event, trace=trace and role == "a", count=count and role in ("a", "b"))
-            with filled_memory() if role == "again" else nullcontext():
-                if self._survives(role, number, partial(training.run, number)):
-                    observations[role] = recorder.end()
-                elif self.trial.crash is not None:
-                    return None
+        observations: list[dict[Role, Observation]] = [{} for _ in self.trials]
+        for role in [*self.roles]:
+            arguments = number, trace and role == "a", count and role in ("a", "b")
+            found = self._call(role, "run", *arguments)
+            if self.crashed:
+                break
+            for each, observation in zip(observations, found or (), strict=False):
+                each[role] = observation
         return observations
 
-    def _survives(self, role: Role, number: int, run: Callable[[], None]) -> bool:
-        """Whether a role does not raise. If `alone` does, it is left out, and the others go on.
+    def _call(self, role: Role, method: str, *arguments: Any) -> list[Observation] | None:
+        """What each rank's copy returns, or None if one raises. `alone` is then left out.
 
         Nobody trains with an optimizer for each parameter, so that it may refuse one.
         """
-        training, recorder = self.trainings[role]
-        try:
-            run()
-        except BaseException as error:  # whatever an optimizer raises is for the caller to judge
-            recorder.abandon()
-            if comes_from_outside(error):
-                raise
-            if role == "alone":
-                del self.trainings[role]
-                return False
-            groups = getattr(training.optimizer, "param_groups", ())
-            found = (group.get("lr") for group in groups)
-            rates = tuple(float(lr) for lr in found if isinstance(lr, float | torch.Tensor))
-            grads = recorder.observation.grads_at_step
-            self.trial.crash = Crash(role, number, training.phase, error, grads, rates)
-            return False
-        return True
+        answers = self.copies.call(role, method, *arguments)
+        crashes = [answer for answer in answers if isinstance(answer, Crash)]
+        if not crashes:
+            return [answer for answer in answers if isinstance(answer, Observation)]
+        if role == "alone":
+            self.roles.remove(role)
+        else:
+            # One that only waited for the others is not the first to look at.
+            crash = min(crashes, key=lambda each: bool(each.waited))
+            self.trials[crash.rank].crash = crash
+        return None
 
     def go_on_past(self, known: Sequence[ShownBreach]) -> None:
         """Undo what known breaches have just done, so that others show.
 
         What cannot be undone explains any later difference between the roles that it concerns.
         """
-        record = self.trial.records[-1]
-        if any(shown.breach.kind.id == "moved" for shown in known) and self._restore(record):
+        if any(shown.breach.kind.id == "moved" for shown in known) and self._restore():
             known = [shown for shown in known if shown.breach.kind.id != "moved"]
         roles = {
             role for shown in known if not shown.breach.kind.aside for role in shown.breach.roles
         }
         for pair in PAIRS:
             if roles.intersection(pair):
-                self.trial.diverged.setdefault(pair, KNOWN_VIOLATION)
+                self.trials[0].diverged.setdefault(pair, KNOWN_VIOLATION)
 
-    def _restore(self, record: EventRecord) -> bool:
-        """Restore the weights that moved without a gradient. Return whether that is possible."""
-        if any(each.weights_at_step is not None for each in record.observations.values()):
+    def _restore(self) -> bool:
+        """Restore the weights that moved without a gradient. Return whether that is possible.
+
+        On all ranks the same ones are restored, so that ranks stay alike.
+        """
+        records = [trial.records[-1] for trial in self.trials]
+        every = [each for record in records for each in record.observations.values()]
+        if any(each.weights_at_step is not None for each in every):
             return False
         restored: set[int] = set()
-        for role, observed in record.observations.items():
-            before, grads = observed.weights_before, observed.grads_at_step
-            still = record.mask.at_step
-            if grads is not None:
-                still = tuple(i for i, grad in enumerate(grads) if grad is None)
-            moved = [i for i in still if observed.weights[i] != before[i]]
-            with torch.no_grad():
-                for i in moved:
-                    parameter = self.trainings[role][1].parameters[i]
-                    old = torch.frombuffer(bytearray(before[i]), dtype=parameter.dtype)
-                    parameter.copy_(old.view_as(parameter))
-            pairs = enumerate(observed.weights)
-            observed.weights = tuple(before[i] if i in moved else w for i, w in pairs)
+        for role in records[0].observations:
+            observed = [record.observations[role] for record in records]
+            moved = {i for each in observed for i in _moved_without_gradient(records[0], each)}
+            if not moved:
+                continue
+            for each in observed:
+                pairs = enumerate(each.weights)
+                old = each.weights_before
+                each.weights = tuple(old[i] if i in moved else w for i, w in pairs)
+            self.copies.call(role, "restore", {i: observed[0].weights[i] for i in moved})
             restored.update(moved)
-        self.trial.restored[record.number] = tuple(sorted(restored))
+        self.trials[0].restored[records[0].number] = tuple(sorted(restored))
         return True
 
     def close(self) -> None:
         """Release what the trainings hold on to."""
-        for training, _ in self.trainings.values():
-            training.release()
+        for role in self.roles:
+            self.copies.call(role, "release")
+
+
+def _moved_without_gradient(record: EventRecord, observed: Observation) -> list[int]:
+    grads, still = observed.grads_at_step, record.mask.at_step
+    if grads is not None:
+        still = tuple(i for i, grad in enumerate(grads) if grad is None)
+    return [i for i in still if observed.weights[i] != observed.weights_before[i]]

@@ -54,7 +54,7 @@ def find_death_script(saved: CaseFile, folder: Path, limit: int) -> str | None:
     subject, ways = probed_subject(saved), Approaches()
     for role in ways.roles_for(saved.case):
         try:
-            with fenced(saved.device):
+            with fenced(saved.device, subject.setting):
                 text = with_launcher(
                     training(saved.case, subject, role, saved.device, ways), subject, limit
                 )

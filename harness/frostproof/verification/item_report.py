@@ -178,10 +178,11 @@ def _row_of(verification: Verification, invariant: Invariant) -> InvariantRow | 
     """The row of an invariant; None if it belongs to another search or another kind of subject."""
     subject, tally = verification.subject, verification.tallies.get(invariant.id)
     if tally is None or verification.unusable_reason is not None:
-        not_applicable = subject.factory is not None and verification.only_invariant is None
+        reason = subject.setting.not_judged.get(invariant.id)
+        known = (subject.factory is not None and not invariant.needs_ranks) or reason is not None
         return (
-            InvariantRow(invariant.id, "not-applicable", invariant.severity)
-            if not_applicable
+            InvariantRow(invariant.id, "not-applicable", invariant.severity, message=reason)
+            if known and verification.only_invariant is None
             else None
         )
     return invariant_row(
@@ -227,7 +228,7 @@ def _subject_row(verification: Verification, rows: list[InvariantRow]) -> Subjec
         reason = verification.cut_short_reason or ": ".join(filter(None, parts))
     return SubjectRow(
         subject.target,
-        subject.variant,
+        subject.label,
         verification.device,
         subject.version,
         subject_status(rows, reason, strict=verification.strict),

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from frostproof.errors import UsageError
+from frostproof.spec.setting import EAGER, Setting
 
 if TYPE_CHECKING:
     from hypothesis import Phase, settings
@@ -36,6 +37,7 @@ def examples(profile: str, max_examples: int | None) -> int:
 
 def budget(
     count: int,
+    setting: Setting = EAGER,
     *,
     known_failure: bool = False,
     shard: int | None = None,
@@ -43,12 +45,13 @@ def budget(
 ) -> int:
     """The number of examples, of `count`, that a test tries.
 
-    A search for a known failure has a number of its own. If shards cannot be equal, the first ones
-    try one more.
+    A search for a known failure has a number of its own. A slow setting tries fewer. If shards
+    cannot be equal, the first ones try one more.
     """
     if known_failure:
         return max(count, SEARCH)
-    return count if shard is None else count // shards + (shard < count % shards)
+    count = -(-count // setting.one_in)
+    return count if shard is None else max(1, count // shards + (shard < count % shards))
 
 
 def batches(count: int) -> Iterator[int]:

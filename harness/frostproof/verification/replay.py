@@ -20,10 +20,11 @@ from frostproof.approaches.helper import load_way
 from frostproof.errors import CaseError, UnusableError, UsageError, ViolationError
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.probe import probe
-from frostproof.optimizers.targets import resolve
+from frostproof.optimizers.targets import resolve, resolve_setting
 from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile
+from frostproof.spec.setting import BY_NAME, EAGER, Setting
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.spec.user_model import UserModel
 from frostproof.training.user_models import check_unchanged
@@ -168,7 +169,7 @@ def replay_in_this_process() -> None:
 
 def _violation(verification: Verification, saved: CaseFile) -> ViolationError | None:
     """The violation of the case, if any. Raises UnusableError, or CaseError if it cannot run."""
-    with fenced(verification.indexed_device):
+    with fenced(verification.indexed_device, verification.subject.setting):
         try:
             verification.prepare()
             verification.judge(saved.case)
@@ -189,15 +190,15 @@ def _subject(saved: CaseFile) -> Subject:
     """The variant that the file names, without expected failures. Raises CaseError, UsageError."""
     target = saved.target
     if target == AUTOGRAD.target:
-        return AUTOGRAD
+        return replace(AUTOGRAD, setting=setting_of(saved))
     if target.endswith(":*"):
         raise CaseError(
             f"the target is {target!r}: a case belongs to one optimizer, so name it as module:Name"
         )
-    found = _resolve_target(target)
-    subject = next((each for each in found if each.variant == saved.variant), None)
+    found = [replace(each, setting=setting_of(saved)) for each in _resolve_target(target)]
+    subject = next((each for each in found if each.label == saved.variant), None)
     if subject is None:
-        variants = ", ".join(each.variant for each in found)
+        variants = ", ".join(each.label for each in found)
         raise CaseError(f"{target!r} has no implementation {saved.variant!r}: it has {variants}")
     if subject.needs:
         raise UsageError(
@@ -213,6 +214,17 @@ def _subject(saved: CaseFile) -> Subject:
                     "search again with `frostproof check`"
                 )
     return replace(subject, expected_failures={}, known_cases={})
+
+
+def setting_of(saved: CaseFile) -> Setting:
+    """The setting that the variant of a case file names; eager if it names none.
+
+    Raises UsageError if it is one of the user's, and absent.
+    """
+    _, _, name = saved.variant.rpartition("+")
+    if ":" in name or name in BY_NAME:
+        return resolve_setting(name)
+    return EAGER
 
 
 @cache

@@ -39,7 +39,7 @@ def reproductions(verification: Verification, folder: Path) -> dict[str, Reprodu
             continue
         shown = tally.shown, verification.subject, verification.approaches
         try:
-            with fenced(verification.indexed_device):
+            with fenced(verification.indexed_device, verification.subject.setting):
                 tally.source = str(find_source_line(*shown) or "")
                 text = script(*shown)
         except UnprintableError as unprintable:

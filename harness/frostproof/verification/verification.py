@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import msgspec
 from hypothesis.strategies import SearchStrategy, just
@@ -18,8 +18,9 @@ from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_grad
 from frostproof.optimizers.probe import probe
-from frostproof.process.fence import settings_restored
+from frostproof.process.fence import eager_only, settings_restored
 from frostproof.spec.case import Case
+from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Subject
 from frostproof.spec.user_model import ModelUnderTest
 from frostproof.training.bits import has_nan, nans_alike
@@ -140,12 +141,10 @@ class Verification:
 
     def __post_init__(self) -> None:
         self.indexed_device = self.indexed_device or self.device
-        optimizer = self.subject.factory is not None
         self.invariants = tuple(
             invariant
             for invariant in INVARIANTS
-            if invariant.applies(optimizer=optimizer)
-            and self.only_invariant in (None, invariant.id)
+            if invariant.judges(self.subject) and self.only_invariant in (None, invariant.id)
         )
         self.tallies = {invariant.id: Tally() for invariant in self.invariants}
 
@@ -165,14 +164,18 @@ class Verification:
             self._leave_out("closure-is-honoured")
         if self.subject.coupled is not None:
             self._leave_out("trains-as-alone")
+        for identity in self.subject.setting.not_judged:
+            self._leave_out(identity)
 
     def _probe(self) -> None:
         self.subject = probe(self.subject, self.indexed_device)
         if self.model is not None:
             self._check_model(self.model)
         if self.subject.factory is not None:
-            self.moves_on_zero_grad = moves_on_zero_grad(self.subject, self.indexed_device)
-            self.depends_on_order = depends_on_order(self.subject, self.indexed_device)
+            plain = replace(self.subject, setting=EAGER)
+            with eager_only():
+                self.moves_on_zero_grad = moves_on_zero_grad(plain, self.indexed_device)
+                self.depends_on_order = depends_on_order(plain, self.indexed_device)
 
     def _check_model(self, model: ModelUnderTest) -> None:
         """Raise UnusableError if the optimizer cannot train every parameter of the user's model."""
@@ -205,13 +208,13 @@ class Verification:
 
     def has_own_search(self, identity: str) -> bool:
         """Whether another verification searches for this failure, and finds a smaller case."""
-        return self.only_invariant is None and identity in self.subject.expected_failures
+        return self.only_invariant is None and identity in self.subject.searched_failures
 
     @property
     def id(self) -> str:
-        """`target-variant@device`, as in the ids of tests, and `#1`, `#2`, ... for shards."""
+        """`target-label@device`, as in the ids of tests, and `#1`, `#2`, ... for shards."""
         part = "" if self.shard is None else f"#{self.shard + 1}"
-        return f"{self.subject.target}-{self.subject.variant}@{self.device}{part}"
+        return f"{self.subject.target}-{self.subject.label}@{self.device}{part}"
 
     def __repr__(self) -> str:
         return f"<{self.id}>"

@@ -1,4 +1,4 @@
-"""`frostproof list`: the optimizers of torch.optim, the invariants, or the devices."""
+"""`frostproof list`: optimizers of torch.optim, invariants, devices, or settings."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from frostproof.process.quiet import quiet
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["optimizers", "invariants", "devices"]))
+@click.argument("what", type=click.Choice(["optimizers", "invariants", "devices", "settings"]))
 def list_command(what: str) -> None:
-    """List the optimizers of torch.optim, the invariants, or the available devices."""
-    {"optimizers": _optimizers, "invariants": _invariants, "devices": _devices}[what]()
+    """List the optimizers of torch.optim, the invariants, the available devices, or the settings.
+
+    A setting says how the model and the optimizer's step are wrapped.
+    """
+    lists = {"optimizers": _optimizers, "invariants": _invariants, "devices": _devices}
+    {**lists, "settings": _settings}[what]()
 
 
 def _invariants() -> None:
@@ -19,6 +23,13 @@ def _invariants() -> None:
 
     for invariant in INVARIANTS:
         click.echo(f"{invariant.id:28} {invariant.severity:6} {invariant.statement}")
+
+
+def _settings() -> None:
+    from frostproof.spec.setting import SETTINGS
+
+    for setting in SETTINGS:
+        click.echo(f"{setting.name:20} {setting.summary}")
 
 
 def _devices() -> None:

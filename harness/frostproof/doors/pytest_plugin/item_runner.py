@@ -77,7 +77,7 @@ class ItemRunner:
         self.doubtful = set()
         verification.before_each_trial = self.before_each_trial(item, verification)
         try:
-            with self.watching(), fenced(verification.indexed_device):
+            with self.watching(), fenced(verification.indexed_device, verification.subject.setting):
                 _prepare(verification)
                 result = yield
         except (ViolationError, ExceptionGroup) as error:
@@ -158,6 +158,7 @@ class ItemRunner:
 
         count = budget(
             self.run.examples,
+            verification.subject.setting,
             known_failure=verification.only_invariant is not None,
             shard=verification.shard,
             shards=self.run.shards,
@@ -165,7 +166,7 @@ class ItemRunner:
         subject = verification.subject
         model = "" if verification.model is None else verification.model.network.factory
         way = self.run.way or ""
-        names = filter(None, (subject.target, subject.variant, verification.device, model, way))
+        names = filter(None, (subject.target, subject.label, verification.device, model, way))
         key = " ".join(names)
 
         def remembered(identity: str) -> ExampleDatabase | None:

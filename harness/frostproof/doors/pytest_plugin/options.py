@@ -93,6 +93,13 @@ OPTIONS = (
         many=True,
     ),
     Option(
+        "setting",
+        "setting to verify in: one of `frostproof list settings`, `all` of them, or module:NAME of "
+        "a Setting; may be repeated (default: eager)",
+        "NAME",
+        many=True,
+    ),
+    Option(
         "database",
         "where failures are remembered, besides the local folder: redis://HOST:PORT/0, "
         "github:OWNER/REPOSITORY or a folder; may be repeated",
@@ -154,6 +161,8 @@ class RunOptions:
     training_step: str | None
     way: str | None
     devices: tuple[str, ...]
+    settings: tuple[str, ...]
+    """Names of settings; empty for eager alone."""
     profile: str
     examples: int
     time_budget: float | None
@@ -188,6 +197,7 @@ class RunOptions:
             training_step=given["training-step"],
             way=given["way"],
             devices=tuple(given["device"] or ()),
+            settings=tuple(given["setting"] or ()),
             profile=profile,
             examples=count,
             time_budget=parse_seconds(given["time-budget"]) if given["time-budget"] else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,12 +14,19 @@ import pytest
 from frostproof.approaches.approach import Approaches
 from frostproof.approaches.helper import load_way
 from frostproof.doors.pytest_plugin.options import RunOptions
-from frostproof.errors import ViolationError
+from frostproof.errors import UsageError, ViolationError
 from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES
-from frostproof.optimizers.targets import exists_on, nothing_to_run, resolve, torch_optimizers
+from frostproof.optimizers.targets import (
+    exists_on,
+    nothing_to_run,
+    resolve,
+    resolve_settings,
+    torch_optimizers,
+)
 from frostproof.process.allocator import can_fill_kernel_memory
 from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
+from frostproof.spec.setting import Setting
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.spec.user_model import ModelUnderTest
 from frostproof.training.trying import model_under_test
@@ -50,10 +58,17 @@ def optimizers(run: RunOptions) -> Iterator[Verification]:
 def check_usage(run: RunOptions) -> list[str]:
     """Return a line for each target of which nothing is run on the devices.
 
-    Raises UsageError if a device is absent or a target is not an optimizer.
+    Raises UsageError if a device is absent, or if a target is not an optimizer or a setting none.
     """
     devices = select_devices(run.devices)
-    _model(run), _approaches(run.way)
+    model = _model(run)
+    _approaches(run.way)
+    ranked = [each.name for each in _settings(run) if each.ranks > 1]
+    if model is not None and ranked:
+        raise UsageError(
+            f"--model is not verified in {ranked[0]!r}, because its batch cannot be shared between "
+            "ranks: name another setting"
+        )
     return nothing_to_run(_subjects(run.optimizers) if run.optimizers else (), devices)
 
 
@@ -113,7 +128,7 @@ def known_failures_of_autograd(run: RunOptions) -> Iterator[Any]:
 
 
 def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
-    for identity, reason in verification.subject.expected_failures.items():
+    for identity, reason in verification.subject.searched_failures.items():
         if identity in verification.tallies:
             known = verification.searching_for(identity)
             expected = pytest.mark.xfail(
@@ -138,11 +153,12 @@ def kernels_show_it() -> bool:
 
 
 def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[Verification]:
-    """Yield one verification for each shard."""
+    """Yield one verification for each setting and shard."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    for shard in range(run.shards) if run.shards > 1 else (None,):
+    shards = range(run.shards) if run.shards > 1 else (None,)
+    for setting, shard in itertools.product(_settings(run), shards):
         yield Verification(
-            subject,
+            replace(subject, setting=setting),
             device,
             indexed_device=device_for_worker(device, int(worker)),
             approaches=_approaches(run.way),
@@ -150,6 +166,11 @@ def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[V
             strict=run.strict,
             shard=shard,
         )
+
+
+def _settings(run: RunOptions) -> tuple[Setting, ...]:
+    """The settings that were asked for. Raises UsageError."""
+    return resolve_settings(run.settings)
 
 
 def _by_id(

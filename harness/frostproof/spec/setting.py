@@ -1,0 +1,112 @@
+"""A setting: how a training is wrapped, as statements of plain torch around model and optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a training does to its model and to its optimizer's step before it uses them.
+
+    Its fields are statements and expressions of plain torch. A trial executes them, and a script
+    prints them. They may use `torch`, `nn`, and the variables `model` and `optimizer`.
+    """
+
+    name: str
+    """How `--setting` names it: one of `frostproof list settings`, or `module:NAME`."""
+
+    summary: str
+    """What it does, in one line for people."""
+
+    before: tuple[str, ...] = ()
+    """Statements before the model is built."""
+
+    model: str = ""
+    """An expression that wraps `model`. The forward pass calls what it returns."""
+
+    follows_flags: bool = False
+    """Whether the model is wrapped anew once `requires_grad` of a parameter has changed. A model
+    without any parameter that requires grad is then not wrapped."""
+
+    step: str = ""
+    """An expression that wraps `optimizer.step`, and is called in its place. A GradScaler calls
+    `optimizer.step` itself, so that no program uses one in a setting that wraps the step."""
+
+    ranks: int = 1
+    """The number of processes that train together, each with its own share of each batch. They
+    form a process group of torch.distributed."""
+
+    compiles: bool = False
+    """Whether torch.compile compiles. Otherwise code that asks for it runs eagerly."""
+
+    one_in: int = 1
+    """One example is tried where the setting `eager` tries so many, since a trial takes longer."""
+
+    not_judged: Mapping[str, str] = field(default_factory=dict)
+    """Ids of invariants that mean nothing in this setting, each with the reason."""
+
+
+EAGER = Setting("eager", "the model and the optimizer as they are")
+
+_COMPILES = (
+    "torch._dynamo.reset()",
+    "torch._dynamo.config.recompile_limit = 64",
+    "torch._dynamo.config.fail_on_recompile_limit_hit = True",
+)
+"""The statements with which each training that compiles begins.
+
+It compiles as a new process would. All roles of a trial share the code of the optimizer, so that
+together they need more than the usual limit of 8. Beyond the limit torch.compile would silently run
+eager code, and therefore raises.
+"""
+
+_OWN_GRAPH = "torch.compile replaces the operations of the layers, which the hooks do not see"
+
+
+def _compiled(name: str, backend: str, *, one_in: int) -> Setting:
+    return Setting(
+        name,
+        f"torch.compile of the model and of the optimizer's step, backend {backend}",
+        before=_COMPILES,
+        model=f'torch.compile(model, backend="{backend}")',
+        step=f'torch.compile(optimizer.step, backend="{backend}")',
+        compiles=True,
+        one_in=one_in,
+        not_judged=dict.fromkeys(("no-graph-below", "cost-bounded"), _OWN_GRAPH),
+    )
+
+
+COLLECTIVE_LIMIT = 5
+"""Seconds that a rank waits for the others in a collective, before that raises."""
+
+
+_SUM_IS_AVERAGED = "DDP averages the sum with the leftover gradient, which rounds in another order"
+
+
+def _ddp(name: str, ranks: int, *, one_in: int) -> Setting:
+    return Setting(
+        name,
+        f"DistributedDataParallel on {ranks} ranks, each with its share of the batch",
+        model=(
+            "nn.parallel.DistributedDataParallel(model, find_unused_parameters=True, "
+            "broadcast_buffers=False)"
+        ),
+        follows_flags=True,
+        ranks=ranks,
+        one_in=one_in,
+        not_judged={"stale-grads-accumulate": _SUM_IS_AVERAGED},
+    )
+
+
+SETTINGS: tuple[Setting, ...] = (
+    EAGER,
+    _compiled("compiled", "aot_eager", one_in=16),
+    _compiled("compiled-inductor", "inductor", one_in=100),
+    _ddp("ddp", 2, one_in=4),
+    _ddp("ddp-3", 3, one_in=8),
+)
+"""The settings that `--setting` knows by a name alone."""
+
+BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -1,0 +1,195 @@
+"""Trials on several ranks: each process of a team has the copies of a case, and its own batches."""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from frostproof.approaches.approach import Approach
+from frostproof.errors import LostError, UnusableError, one_line
+from frostproof.process.fence import fenced
+from frostproof.process.ranks import RankProcesses
+from frostproof.spec.case import Case, Positions, Role
+from frostproof.spec.setting import COLLECTIVE_LIMIT
+from frostproof.spec.subject import Subject
+from frostproof.training.observation import Crash, Observation
+from frostproof.trial.copies import Copies
+
+Request = tuple[str, tuple[Any, ...]]
+
+KNOWN_TO_HANG_LIMIT = 1
+"""Seconds for a collective of an optimizer that has hung before."""
+
+
+class Team:
+    """The ranks that train together. They are started once, and joined anew after each crash."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.processes = RankProcesses(f"{__name__}:serve", count)
+        self.store = tempfile.TemporaryDirectory(prefix="frostproof-")
+        self.groups = 0
+        self.joined = False
+        self.hung: Subject | None = None
+        """The subject that has hung, where it is the last that was asked for."""
+
+    def begin(self, case: Case, subject: Subject, *rest: Any) -> None:
+        """Build the copies of a case on each rank. Raises UnusableError, and LostError."""
+        # What only draws and reports need may be something that cannot be sent.
+        sent = replace(subject, space=(), expected_failures={}, known_cases={}, needs=())
+        try:
+            request = pickle.dumps((case, sent, *rest))
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            reason = f"another process cannot import what it is built with: {error}"
+            raise UnusableError(
+                f"{one_line(reason)}; define it at the top level of a module"
+            ) from None
+        if not self.joined:
+            self._join(subject)
+        self._ask("begin", request)
+
+    def _join(self, subject: Subject) -> None:
+        """Make a new process group of all ranks."""
+        known = self.hung is not None and self.hung.factory is subject.factory
+        self.hung = self.hung if known else None
+        seconds = KNOWN_TO_HANG_LIMIT if known else COLLECTIVE_LIMIT
+        self.groups += 1
+        path = str(Path(self.store.name) / str(self.groups))
+        requests = [("join", (path, rank, self.count, seconds)) for rank in range(self.count)]
+        self._checked(self.processes.ask(requests))
+        self.joined = True
+
+    def _ask(self, method: str, *arguments: Any) -> list[Any]:
+        return self._checked(self.processes.ask([(method, arguments)] * self.count))
+
+    def _checked(self, answers: list[Any]) -> list[Any]:
+        for answer in answers:
+            if isinstance(answer, LostError):
+                raise answer
+        return answers
+
+
+class RankedCopies:
+    """The copies of a case on all ranks of a team."""
+
+    def __init__(
+        self,
+        case: Case,
+        subject: Subject,
+        device: str,
+        roles: Mapping[Role, Approach],
+        watched: Positions,
+    ) -> None:
+        """Raises UnusableError if the subject cannot be sent to another process."""
+        self.team, self.subject = _team(subject.setting.ranks), subject
+        self.last: dict[tuple[Role, int], Observation] = {}
+        self.team.begin(case, subject, device, dict(roles), watched)
+
+    def call(self, role: Role, method: str, *arguments: Any) -> list[Observation | Crash]:
+        """What a method of this role's copy returns on each rank."""
+        number = arguments[0] if method == "run" else -1
+        answers: list[Any] = self.team.processes.ask(
+            [("call", (role, method, *arguments))] * self.team.count
+        )
+        for rank, answer in enumerate(answers):
+            if isinstance(answer, LostError):
+                answers[rank] = Crash(role, number, "step", answer)
+            if isinstance(answer, Observation):
+                answer.previous = self.last.get((role, rank))
+                self.last[role, rank] = answer
+            if isinstance(answers[rank], Crash):
+                answers[rank].rank, self.team.joined = rank, False
+                if answers[rank].waited:
+                    self.team.hung = self.subject
+        return answers
+
+
+_TEAMS: dict[int, Team] = {}
+"""The team of this process for each number of ranks."""
+
+
+def _team(count: int) -> Team:
+    if count not in _TEAMS or not _TEAMS[count].processes.alive:
+        _TEAMS[count] = Team(count)
+    return _TEAMS[count]
+
+
+@atexit.register
+def _end_teams() -> None:
+    for team in _TEAMS.values():
+        if team.processes.alive:
+            team.processes.end()
+        team.store.cleanup()
+
+
+# In the process of a rank
+
+
+def serve(receive: Callable[[], Request], send: Callable[[Any], None]) -> None:
+    """Answer requests until no more come."""
+    with fenced("cpu"):
+        rank = _Rank()
+        while True:
+            method, arguments = receive()
+            send(getattr(rank, method)(*arguments))
+
+
+class _Rank:
+    copies: Copies
+
+    def join(self, path: str, rank: int, count: int, seconds: int) -> None:
+        distributed: Any = torch.distributed
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+        distributed.init_process_group(
+            "gloo",
+            store=distributed.FileStore(path, count),
+            rank=rank,
+            world_size=count,
+            timeout=timedelta(seconds=seconds),
+        )
+        self.seconds = seconds
+
+    def begin(self, request: bytes) -> None:
+        self.copies = Copies(*pickle.loads(request))
+
+    def call(self, role: Role, method: str, *arguments: Any) -> Any:
+        started = time.monotonic()
+        (answer,) = self.copies.call(role, method, *arguments)
+        if isinstance(answer, Observation):
+            return replace(answer, previous=None)
+        if isinstance(answer, Crash):
+            answer.waited = self._waited(answer, time.monotonic() - started)
+            answer.error = _sendable(answer.error, answer.waited, self.seconds)
+        return answer
+
+    def _waited(self, crash: Crash, seconds: float) -> str:
+        """The collective in which it waited until the limit; empty if that is not why it raised."""
+        if seconds < 0.9 * self.seconds or not isinstance(crash.error, RuntimeError):
+            return ""
+        frames = traceback.extract_tb(crash.error.__traceback__)
+        names = [f.name for f in frames if f.filename.endswith("distributed_c10d.py")]
+        public = [name for name in names if not name.startswith("_") and name != "wrapper"]
+        return f"{public[0]}()" if public else f"a collective of the {crash.phase} pass"
+
+
+def _sendable(error: BaseException, waited: str, seconds: int) -> BaseException:
+    """The exception, or one that another process can receive."""
+    if waited:
+        text = f"waited {seconds} s in {waited}, which not every rank called"
+        return RuntimeError(text)
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # whatever a class of its own does
+        return RuntimeError(one_line(f"{type(error).__name__}: {error}"))
+    return error.with_traceback(None)

@@ -1,0 +1,143 @@
+"""Facts of torch.compile: models and steps that are compiled, and what is not compiled at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import LBFGS, SGD, AdamW, lr_scheduler
+
+from frostproof.process.fence import fenced
+from frostproof.spec.setting import SETTINGS
+from frostproof.training.bits import bits_of, gradient_bits
+
+COMPILED = next(setting for setting in SETTINGS if setting.compiles)
+BACKEND = "aot_eager"
+USUAL_LIMIT = 8
+"""Torch's own limit of recompilations."""
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Let a test compile, which the suite itself does not."""
+    with fenced("cpu", COMPILED):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        yield
+
+
+def graphs() -> int:
+    """The number of graphs that were compiled so far."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
+def network(depth: int = 2) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(*(layer for _ in range(depth) for layer in (nn.Linear(3, 3), nn.Tanh())))
+
+
+def backward(model: nn.Module, called: Any, number: int) -> None:
+    torch.manual_seed(number)
+    model.zero_grad()
+    called(torch.randn(2, 3)).square().sum().backward()
+
+
+@compiling()
+def test_a_compiled_model_follows_flags_that_change() -> None:
+    """One graph for each mask.
+
+    Row 50: https://github.com/pytorch/pytorch/issues/139476
+    """
+    model, twin = network(), network()
+    compiled = torch.compile(model, backend=BACKEND)
+    for number, frozen in enumerate((False, True, False, True)):
+        model[0].requires_grad_(not frozen)
+        twin[0].requires_grad_(not frozen)
+        backward(model, compiled, number)
+        backward(twin, twin, number)
+        assert gradient_bits(model.parameters()) == gradient_bits(twin.parameters())
+        assert (model[0].weight.grad is None) == frozen
+    assert graphs() == 2, "one for each mask"
+
+
+@pytest.mark.parametrize("optimizing", [SGD, AdamW])
+@compiling()
+def test_a_compiled_step_moves_what_has_a_gradient(optimizing: Any) -> None:
+    """One graph for each mask, and at most three more.
+
+    Row 51: https://github.com/pytorch/pytorch/issues/115607
+    """
+    model, masks = network(), ((), (0,), (0, 1), (2,), ())
+    optimizer = optimizing(model.parameters(), lr=0.1, weight_decay=0.1)
+    step = torch.compile(optimizer.step, backend=BACKEND)
+    parameters = list(model.parameters())
+    for number, frozen in enumerate(masks):
+        for i, parameter in enumerate(parameters):
+            parameter.requires_grad_(i not in frozen)
+        backward(model, model, number)
+        before = bits_of(parameters)
+        step()  # type: ignore[no-untyped-call]
+        pairs = zip(before, bits_of(parameters), strict=True)
+        assert [old == new for old, new in pairs] == [i in frozen for i in range(4)]
+    masks_seen = len(set(masks))
+    assert masks_seen <= graphs() <= masks_seen + 3
+
+
+@compiling()
+def test_gradual_unfreezing_reaches_the_recompile_limit_in_silence() -> None:
+    """From there it runs eagerly.
+
+    Row 50: https://github.com/pytorch/pytorch/issues/139476
+    """
+    stages = 10
+    model = network(stages)
+    compiled = torch.compile(model, backend=BACKEND)
+    torch._dynamo.config.recompile_limit = USUAL_LIMIT
+    model.requires_grad_(False)
+    for stage in reversed(range(stages)):
+        model[2 * stage].requires_grad_(True)
+        backward(model, compiled, stage)
+        assert model[2 * stage].weight.grad is not None
+    assert graphs() == USUAL_LIMIT < stages
+
+
+@compiling()
+def test_a_container_that_compiles_itself_compiles_nothing() -> None:
+    """`torch.compile(model)` does.
+
+    Row 50: https://github.com/pytorch/pytorch/issues/139476
+    """
+    model = network()
+    model.compile(backend=BACKEND)
+    backward(model, model, 0)
+    assert graphs() == 0
+
+
+@compiling()
+def test_a_scheduler_refuses_an_optimizer_whose_step_was_replaced_by_a_compiled_one() -> None:
+    """It looks for the step's function.
+
+    Row 51: https://github.com/pytorch/pytorch/issues/115607
+    """
+    optimizer = SGD(network().parameters(), lr=0.1)
+    optimizer.step = torch.compile(optimizer.step, backend=BACKEND)  # type: ignore[method-assign]
+    with pytest.raises(AttributeError, match="__func__"):
+        lr_scheduler.StepLR(optimizer, 1)
+
+
+@compiling()
+def test_the_step_of_lbfgs_is_never_compiled() -> None:
+    """torch disables it.
+
+    Row 51: https://github.com/pytorch/pytorch/issues/115607
+    """
+    model = network()
+    optimizer = LBFGS(model.parameters(), max_iter=1)
+    step = torch.compile(optimizer.step, backend=BACKEND)
+    backward(model, model, 0)
+    step(lambda: torch.ones(()))
+    assert graphs() == 0

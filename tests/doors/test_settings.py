@@ -1,0 +1,75 @@
+"""The option --setting: what is run, how rows and files name it, and how a case is run again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.helpers import warm
+from tests.helpers.consumer import check, run
+
+GRAPHS = """
+import torch
+
+
+class Graphs(torch.optim.SGD):
+    # Its code for graphs moves everything.
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr=lr, foreach=False)
+
+    def step(self, closure=None):
+        if torch.compiler.is_compiling():
+            with torch.no_grad():
+                for group in self.param_groups:
+                    for p in group["params"]:
+                        p.mul_(0.9)
+        return super().step(closure)
+"""
+
+
+def test_a_case_of_a_setting_is_found_named_and_run_again(tmp_path: Path) -> None:
+    (tmp_path / "mylib.py").write_text(GRAPHS)
+    done = check(
+        tmp_path,
+        "mylib:Graphs",
+        *("--setting", "eager", "--setting", "compiled", "--seed", "1"),
+        *("--max-examples", "64", "--jobs", "0"),
+    )
+    assert done.returncode == 1, done.stdout
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert results["version"] == 1
+    rows = {row["variant"]: row for row in results["subjects"]}
+    assert (rows["default"]["status"], rows["compiled"]["status"]) == ("held", "violated")
+    assert "mylib:Graphs compiled on cpu: frozen-weights-unchanged" in done.stdout
+    broken = next(
+        row for row in rows["compiled"]["invariants"] if row["id"] == "frozen-weights-unchanged"
+    )
+    assert "torch.compile" in (tmp_path / broken["reproducer"]).read_text()
+    again = run(tmp_path, warm.frostproof("replay", broken["case"]))
+    assert again.returncode == 1, again.stdout
+    assert "STILL VIOLATED" in again.stdout
+    (tmp_path / "mylib.py").write_text(GRAPHS.replace("p.mul_(0.9)", "pass"))
+    again = run(tmp_path, warm.frostproof("replay", broken["case"]))
+    assert again.returncode == 0, again.stdout
+
+
+def test_settings_are_listed_and_an_unknown_one_is_one_line(tmp_path: Path) -> None:
+    listed = run(tmp_path, warm.frostproof("list", "settings"))
+    assert listed.stdout.split("\n")[0].startswith("eager ")
+    assert "\ncompiled " in listed.stdout
+    done = check(tmp_path, "torch.optim:SGD", "--setting", "compield")
+    assert done.returncode == 2
+    assert "Did you mean compiled?" in done.stderr
+
+
+def test_a_model_of_ones_own_is_not_shared_between_ranks(tmp_path: Path) -> None:
+    (tmp_path / "mylib.py").write_text(
+        "from torch import nn\n\n\ndef net():\n"
+        "    return nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))\n"
+    )
+    own = ("--model", "mylib:net", "--freeze", "0.*", "--input", "4,2", "--max-examples", "17")
+    done = check(tmp_path, "torch.optim:SGD", *own, "--setting", "ddp")
+    assert done.returncode == 2
+    assert "cannot be shared between ranks: name another setting" in done.stderr
+    done = check(tmp_path, "torch.optim:Rprop", *own, "--setting", "compiled", "--jobs", "0")
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,181 @@
+"""Settings: a bug that only a setting shows is found there, by the invariant that it breaks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.optim import SGD, AdamW, Optimizer
+
+from frostproof.approaches.approach import Approaches
+from frostproof.counterexamples.execution import Execution, reproduces
+from frostproof.counterexamples.script import script
+from frostproof.errors import UsageError
+from frostproof.invariants.registry import BY_ID
+from frostproof.optimizers.discovery import subjects
+from frostproof.optimizers.targets import resolve_setting
+from frostproof.process.fence import fenced
+from frostproof.spec.architecture import Architecture, Input
+from frostproof.spec.case import Case, Group
+from frostproof.spec.layers import Linear, Tanh
+from frostproof.spec.program import Freeze, SaveLoad, Step, Thaw
+from frostproof.spec.setting import EAGER, Setting
+from frostproof.spec.subject import Subject
+from frostproof.trial.lockstep import run_trial
+from frostproof.verification.verification import Verification
+from tests.helpers import broken_settings
+from tests.helpers.broken import Sound
+
+BUGS = [
+    pytest.param(setting, optimizer, identity, id=f"{setting}-{optimizer.__name__}")
+    for setting, bugs in broken_settings.BUGS.items()
+    for optimizer, identity in bugs.items()
+]
+CORRECT = [
+    pytest.param(setting, optimizer, id=f"{setting}-{optimizer.__name__}")
+    for setting, correct in broken_settings.CORRECT.items()
+    for optimizer in (*correct, SGD, AdamW)
+]
+
+
+def one_of_each(optimizer: type[Optimizer]) -> Case:
+    """A case that freezes at the start and midway, and thaws, with momentum and weight decay."""
+    architecture = Architecture(Input((2,)), (Linear(3), Tanh(), Linear(2, bias=False)))
+    names = tuple(parameter.name for parameter in architecture.parameters)
+    decays = issubclass(optimizer, Sound)
+    options = (("momentum", 0.9), ("weight_decay", 0.1)) if decays else (("lr", 0.1),)
+    program = (
+        *(Step(), Step(), Freeze(("2.weight",)), Step(), Thaw(("0.weight",)), Step()),
+        *(SaveLoad(), Thaw(("2.weight",)), Step(), Step()),
+    )
+    return Case(
+        architecture,
+        mask=("0.weight",),
+        groups=(Group(names, options),),
+        program=program,
+        batch=2,
+        extras=("alone",),
+        seed=3,
+    )
+
+
+def of(optimizer: type[Optimizer], setting: str) -> Subject:
+    return replace(subjects(optimizer)[0], setting=resolve_setting(setting))
+
+
+def found(subject: Subject, case: Case) -> Verification:
+    """A verification that has judged one case."""
+    verification = Verification(subject, "cpu", strict=True)
+    with fenced("cpu", subject.setting):
+        verification.find_violations(case)
+    return verification
+
+
+def flagged(verification: Verification) -> list[str]:
+    return [identity for identity, tally in verification.tallies.items() if tally.violated]
+
+
+def ran(verification: Verification, identity: str, folder: Path) -> Execution:
+    """What the script of a violation says in a process of its own."""
+    shown = verification.tallies[identity].shown
+    assert shown is not None
+    path = folder / "counterexample.py"
+    path.write_text(script(shown, verification.subject))
+    return reproduces(path, identity, Path.cwd(), sys.path, module="tests.helpers.broken_settings")
+
+
+@pytest.mark.parametrize(("setting", "optimizer", "identity"), BUGS)
+def test_a_bug_that_only_a_setting_shows_is_found_there(
+    setting: str, optimizer: type[Optimizer], identity: str, tmp_path: Path
+) -> None:
+    case = one_of_each(optimizer)
+    assert not flagged(found(of(optimizer, "eager"), case))
+    verification = found(of(optimizer, setting), case)
+    assert identity in flagged(verification)
+    execution = ran(verification, identity, tmp_path)
+    assert execution.reproduced, execution.said
+
+
+@pytest.mark.parametrize(("setting", "optimizer"), CORRECT)
+def test_a_correct_optimizer_is_not_flagged_in_a_setting(
+    setting: str, optimizer: type[Optimizer]
+) -> None:
+    verification = found(of(optimizer, setting), one_of_each(optimizer))
+    assert not flagged(verification)
+    assert verification.trials == 1
+    assert not verification.rejected_cases
+    assert verification.tallies["checkpoint-resumes"].judged == 1
+
+
+def test_the_model_and_the_step_are_compiled_for_each_mask() -> None:
+    subject, case = of(SGD, "compiled"), one_of_each(SGD)
+    with fenced("cpu", subject.setting):
+        torch._dynamo.utils.counters.clear()
+        run_trial(case, subject, "cpu", (), Approaches())
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert graphs > len({mask.at_step for mask in case.mask_timeline})
+
+
+def test_the_marks_of_a_closure_are_not_compiled_with_the_step_that_calls_it() -> None:
+    case = one_of_each(SGD)
+    program = (Step(closure=True), Step(closure=True, micro_batches=2))
+    verification = found(of(SGD, "compiled"), case.replaced(program=program, extras=()))
+    assert not flagged(verification)
+    assert verification.tallies["closure-is-honoured"].judged == 1
+
+
+def test_the_limit_of_recompilations_raises_and_is_put_back() -> None:
+    config = torch._dynamo.config
+    before = config.recompile_limit, config.fail_on_recompile_limit_hit
+    tight = replace(
+        resolve_setting("compiled"),
+        before=(
+            "torch._dynamo.reset()",
+            "torch._dynamo.config.recompile_limit = 1",
+            "torch._dynamo.config.fail_on_recompile_limit_hit = True",
+        ),
+    )
+    subject = replace(subjects(SGD)[0], setting=tight)
+    with fenced("cpu", tight):
+        trial = run_trial(one_of_each(SGD), subject, "cpu", (), Approaches()).trial
+    assert trial.crash is not None
+    assert type(trial.crash.error).__name__ == "FailOnRecompileLimitHit"
+    assert (config.recompile_limit, config.fail_on_recompile_limit_hit) == before
+
+
+def test_what_a_setting_cannot_judge_is_left_out_with_the_reason() -> None:
+    subject = of(SGD, "compiled")
+    verification = Verification(subject, "cpu")
+    with fenced("cpu", subject.setting):
+        verification.prepare()
+    assert "scaler" in verification.subject.unable
+    for identity, reason in subject.setting.not_judged.items():
+        assert identity in BY_ID
+        assert reason
+        assert identity not in verification.tallies
+
+
+def test_a_setting_of_the_users_own_is_found_by_its_place() -> None:
+    own = resolve_setting("tests.verification.test_settings:WARM")
+    assert own.model == WARM.model
+    assert replace(subjects(SGD)[0], setting=own).label == "forloop+" + own.name
+    with pytest.raises(UsageError, match="Did you mean compiled"):
+        resolve_setting("compiler")
+    with pytest.raises(UsageError, match="name a frostproof"):
+        resolve_setting("tests.verification.test_settings:BUGS")
+    with pytest.raises(UsageError, match="unknown setting"):
+        resolve_setting("tests.verification.test_settings:COLD")
+
+
+WARM = Setting(
+    "warm", "a forward pass before the training", model="(model, model.eval(), model.train())[0]"
+)
+
+
+def test_eager_prints_and_compiles_nothing_of_a_setting() -> None:
+    verification = found(of(broken_settings.DecaysWhenCompiled, "eager"), one_of_each(Sound))
+    assert verification.subject.label == "default"
+    assert verification.subject.setting is EAGER
