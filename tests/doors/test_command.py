@@ -190,6 +190,21 @@ def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> Non
     assert status["mylib:Raises"] == "unusable"
 
 
+def test_the_library_in_the_current_folder_is_verified_not_an_installed_copy(
+    consumer: Consumer,
+) -> None:
+    (installed,) = consumer.scripts.parent.glob("lib*/**/site-packages")
+    (installed / "stale.py").write_text(LION)
+    (consumer.folder / "stale.py").write_text(f"{LION}\nLion = Leaky\n")
+    try:
+        done = consumer.check("stale:Lion", "--seed", "1")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert f"stale is {consumer.folder / 'stale.py'}" in done.stdout
+    finally:
+        (installed / "stale.py").unlink()
+        (consumer.folder / "stale.py").unlink()
+
+
 def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None:
     done = consumer.check("mylib:Raises", "--jobs", "0", "--json", "raises.json")
     assert done.returncode == 5

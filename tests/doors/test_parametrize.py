@@ -57,7 +57,17 @@ def test_one_test_for_each_group_of_invariants(
     ]
     failed = [line for line in result.outlines if line.startswith("FAILED")]
     assert any("DecaysEverything@cpu-frozen" in line for line in failed)
-    result.stdout.fnmatch_lines(["*frozen-weights-unchanged: approach ? moved a frozen parameter*"])
+    result.stdout.fnmatch_lines(
+        [
+            "*frozen-weights-unchanged: approach ? moved a frozen parameter*",
+            "*case: frostproof-cases/*DecaysEverything-default-cpu-frozen-weights-unchanged.json",
+            "*script: frostproof-cases/*DecaysEverything-default-cpu-frozen-weights-unchanged.py",
+            "*run it again: frostproof replay frostproof-cases/*frozen-weights-unchanged.json",
+            "*also violated: *freeze-midway-holds*",
+        ]
+    )
+    cases = pytester.path / "frostproof-cases"
+    assert [*cases.glob("*DecaysEverything-default-cpu-freeze-midway-holds.py")]
 
 
 def checked(severity: str, **options: object) -> Check:

@@ -5,7 +5,7 @@ The tests of one optimizer on one device share a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,9 @@ from frostproof.invariants.registry import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import exists_on
 from frostproof.process.device import select_devices
+from frostproof.report.failure_text import replay_command
+from frostproof.report.terminal import file_lines
+from frostproof.results.rows import InvariantRow, SubjectRow
 from frostproof.spec.subject import Subject, expected_failure_faults
 from frostproof.verification.item_report import doubt_message
 
@@ -50,7 +53,8 @@ class Check:
         grave = [each for each in rows if each.severity != "cost" or self.run.options.get("strict")]
         for each in grave:
             if each.status == "violated":
-                raise BY_ID[each.id].broken(str(each.message), where)
+                error = BY_ID[each.id].broken(str(each.message), where)
+                raise type(error)("\n".join([str(error), *_more(row, each)]))
         if doubts := [each for each in grave if each.status == "doubtful"]:
             pytest.fail(f"{where}: {doubt_message(doubts)}", pytrace=False)
         if not any(each.judged for each in rows):
@@ -93,6 +97,16 @@ def parametrize(
                 if _applies(group)
             ]
     return pytest.mark.parametrize("check", values)
+
+
+def _more(row: SubjectRow, broken: InvariantRow) -> Iterator[str]:
+    """The files of a violation, how to run it again, and what else is violated."""
+    yield from file_lines(broken)
+    if broken.case:
+        yield f"    run it again: {replay_command(broken.case)}"
+    others = [each.id for each in row.invariants if each.status == "violated" and each != broken]
+    if others:
+        yield f"    also violated: {', '.join(others)}"
 
 
 def _applies(group: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -16,9 +17,10 @@ from frostproof.optimizers.targets import exists_on, nothing_to_run, resolve_set
 from frostproof.process.device import select_devices
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
+from frostproof.spec.casefile import CaseFile, save
 from frostproof.spec.subject import expected_failure_faults
 from frostproof.verification import profiles
-from frostproof.verification.item_report import item_report
+from frostproof.verification.item_report import ItemReport, item_report
 from frostproof.verification.reproduction import Reproduction, reproductions
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
@@ -59,6 +61,7 @@ def check_optimizer(
     expected_failures: Mapping[str, str] | None = None,
     strict: bool = False,
     seed: int | None = None,
+    cases: str | Path | None = "frostproof-cases",
 ) -> Report:
     """Verify an optimizer in this process, and return a Report.
 
@@ -72,6 +75,7 @@ def check_optimizer(
       that is a violation.
     - `strict`: whether violations that only cost memory or time count, too.
     - `seed`: an integer, with which a run can be repeated. By default it is drawn.
+    - `cases`: the folder for counterexamples and their scripts; None if none are to be written.
 
     Raises UsageError if `optimizer` is none of these, a device or a setting is absent, nothing of
     it exists on the devices, or an expected failure names no invariant or has no reason.
@@ -99,7 +103,7 @@ def check_optimizer(
         for each in (verification, *searches):
             searched = each.only_invariant is not None
             count = profiles.budget(examples, setting, known_failure=searched)
-            rows.append(item_report(each, _run(each, count, seed)).row)
+            rows.append(_saved(item_report(each, _run(each, count, seed)), cases))
     return Report(results.merge_rows(rows), time.perf_counter() - started)
 
 
@@ -112,3 +116,26 @@ def _run(verification: Verification, examples: int, seed: int | None) -> dict[st
             return {}
         search_violations(verification, examples, seed)
     return reproductions(verification, Path.cwd())
+
+
+def _saved(found: ItemReport, cases: str | Path | None) -> results.SubjectRow:
+    """The row, after its counterexamples were written, if they are to be and can be."""
+    for broken in found.row.invariants:
+        case = found.cases.get(broken.id)
+        if cases is None or case is None:
+            continue
+        event, parameters = found.places.get(broken.id, (None, ()))
+        saved = CaseFile(
+            target=found.row.target,
+            variant=found.row.variant,
+            device=found.row.device,
+            invariant=broken.id,
+            message=broken.message,
+            case=case,
+            event=event,
+            parameters=parameters,
+        )
+        with suppress(OSError):  # The verdict does not need the files.
+            path, beside = save(Path(cases), saved, found.scripts.get(broken.id))
+            broken.case, broken.reproducer = str(path), str(beside) if beside else None
+    return found.row

@@ -175,10 +175,10 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
                 other = each.violation_class not in (None, "freezing")
                 about = f" ({each.violation_class})" if other else ""
                 yield one_line(f"{word} {subject}: {each.id}{about}: {each.message}", 1000)
-                yield from _files(each)
+                yield from file_lines(each)
         if row.status == "crashed":
             yield f"CRASHED {subject}: {row.reason}"
-            yield from _files(row)
+            yield from file_lines(row)
     expected = {
         (row.name, each.id): (each.message or "").removeprefix("expected: ").partition(";")[0]
         for row in rows
@@ -204,7 +204,8 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
 
 
-def _files(row: InvariantRow | SubjectRow) -> Iterable[str]:
+def file_lines(row: InvariantRow | SubjectRow) -> Iterable[str]:
+    """The lines that name the case file and the script of a violation or a crash."""
     if row.case:
         yield f"    case: {row.case}"
     if row.reproducer:

@@ -80,7 +80,11 @@ def _is_empty(item: pytest.Item) -> bool:
 
 
 def make_targets_importable(config: pytest.Config) -> None:
-    """Put the folder from which pytest was called on the path, as `python -m` does."""
+    """Put the folder from which pytest was called first on the path, as `python -m` does.
+
+    When pytest imports our installed tests, it puts the folder of installed libraries first. An old
+    copy of the user's library would then be verified.
+    """
     folder = str(config.invocation_params.dir)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+    if sys.path[:1] != [folder]:
+        sys.path[:] = [folder, *(each for each in sys.path if each != folder)]

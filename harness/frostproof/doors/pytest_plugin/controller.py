@@ -6,10 +6,12 @@ Findings reach it in the `user_properties` of reports, from workers as from this
 from __future__ import annotations
 
 import random
+import re
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +100,7 @@ class Controller:
             "dtypes float32, float64, bfloat16",
             f"frostproof: profile {run.profile}, {', '.join(extent)}, seed {self.seed}",
         ]
+        lines += [f"frostproof: {text}" for text in _where_from(run.optimizers)]
         lines += [f"frostproof: {text}" for text in determinism_settings(self.devices)]
         lines += [f"frostproof: {failure}; it is left out" for failure in entry_point_subjects()[1]]
         return lines
@@ -179,6 +182,14 @@ class Controller:
             from frostproof.report.failure_text import replay_commands
 
             reporter.write_line("\n".join(["", *replay_commands(cases)]))
+
+
+def _where_from(targets: Iterable[str]) -> Iterator[str]:
+    """The files of the user's packages: an old copy may be installed beside the one in a folder."""
+    for name in dict.fromkeys(re.split(r"[.:]", target)[0] for target in targets):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and name != "torch":
+            yield f"{name} is {file}"
 
 
 def _seed(config: pytest.Config, run: RunOptions) -> int:
