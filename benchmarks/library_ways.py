@@ -1,6 +1,6 @@
 """What `check --way` says of the ways to freeze of libraries, as the table of docs/ways.md.
 
-Usage: python -m benchmarks.library_ways [EXAMPLES]
+Usage: PYTHONPATH=. python benchmarks/library_ways.py [EXAMPLES]
 
 The ways are those of tests/helpers/library_ways.py, on a small residual network with batch norms.
 It needs `pip install 'frostproof[ways]'`.

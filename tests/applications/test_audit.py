@@ -22,6 +22,12 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "backbone.1: BatchNorm1d in train mode rewrites its buffers",
         "model.backbone[1].eval()",
     ),
+    "two frozen norms in train mode": (
+        {"target": "norms_in_train_mode", "patterns": ["backbone"], "inputs": "4,3"},
+        "buffers change",
+        "backbone.0, backbone.2: BatchNorm1d in train mode rewrites its buffers",
+        "for m in model.modules(): m.eval()",
+    ),
     "tied head": (
         {"target": "TiedHead", "patterns": ["embedding"], "inputs": f"{HERE}:tokens"},
         "tied",
@@ -117,7 +123,7 @@ def test_a_planted_mistake_is_told_with_the_line_that_mends_it(name: str) -> Non
     names: dict[str, Any] = {}
     exec("\n".join((*found.setup, told.shows[0])), names)
     assert eval(told.shows[1], names), told.shows
-    if told.remedy.startswith("model."):
+    if told.remedy.startswith(("model.", "for ")):
         mended: dict[str, Any] = {}
         exec("\n".join((*found.setup, told.remedy, told.shows[0])), mended)
         assert not eval(told.shows[1], mended), told.remedy

@@ -28,6 +28,10 @@ def norm_in_train_mode() -> nn.Module:
     return Net(nn.Linear(3, 3), nn.BatchNorm1d(3))
 
 
+def norms_in_train_mode() -> nn.Module:
+    return Net(nn.BatchNorm1d(3), nn.Linear(3, 3), nn.BatchNorm1d(3))
+
+
 class TiedHead(nn.Module):
     """Takes tokens, (batch, length)."""
 

@@ -100,7 +100,7 @@ class Recorder:
         observation.buffers = bits_of(self.buffers.values())
         observation.modes = tuple(
             [
-                (m.training, getattr(m, "track_running_stats", None))
+                (m.training, vars(m).get("track_running_stats"))
                 for m in self.training.model.modules()  # which a way may have replaced
             ]
         )

@@ -32,9 +32,10 @@ def changing_buffers(bench: Bench) -> Statements:
         first = code(buffers[0])
         remedy = f"{code(paths[0])}.eval()  # after each model.train()"
         if len(paths) > 1:
+            frozen = "not any(p.requires_grad for p in m.parameters())"
             remedy = (
-                f"for m in model.modules(): m.eval() if type(m).__name__ == {kind!r} else None"
-                "  # after each model.train()"
+                f"for m in model.modules(): m.eval() if type(m).__name__ == {kind!r} and {frozen} "
+                "else None  # after each model.train()"
             )
         yield Statement(
             severity="mistake",
