@@ -61,15 +61,21 @@ class FoundError(Exception):
 
 
 def search(
-    verification: Verification, seed: int, wanted: str | None = None, profile: str = "dev"
+    verification: Verification,
+    seed: int,
+    wanted: str | None = None,
+    profile: str = "dev",
+    examples: int | None = None,
 ) -> None:
     """Judge cases until the invariant `wanted` is violated, at most the profile's number of them.
 
+    `examples`: that number, instead of the profile's.
+
     Nothing is shrunk.
     """
-    with fenced("cpu"):
+    with fenced("cpu", verification.subject.setting):
         verification.prepare()
-        _search(verification, seed, wanted, PROFILES[profile])
+        _search(verification, seed, wanted, examples or PROFILES[profile])
 
 
 def _search(verification: Verification, seed: int, wanted: str | None, examples: int) -> None:

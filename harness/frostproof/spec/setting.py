@@ -104,8 +104,8 @@ SETTINGS: tuple[Setting, ...] = (
     EAGER,
     _compiled("compiled", "aot_eager", one_in=16),
     _compiled("compiled-inductor", "inductor", one_in=100),
-    _ddp("ddp", 2, one_in=4),
-    _ddp("ddp-3", 3, one_in=8),
+    _ddp("ddp", 2, one_in=2),
+    _ddp("ddp-3", 3, one_in=4),
 )
 """The settings that `--setting` knows by a name alone."""
 

@@ -1,0 +1,41 @@
+"""How often searches miss the bugs that only a setting shows, and whether they flag correct code.
+
+Usage, in the folder of the project: python -m benchmarks.planted_settings SETTING [SEEDS]
+
+Each search has the examples of the dev profile, and ends once it has found the bug.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+
+from frostproof.optimizers.discovery import subjects
+from frostproof.optimizers.targets import resolve_setting
+from frostproof.process.fork_server import forking
+from frostproof.verification.profiles import PROFILES, budget
+from frostproof.verification.verification import Verification
+from tests.helpers.broken_settings import BUGS, CORRECT
+from tests.helpers.search import flagged, search
+
+
+def main(name: str, seeds: int) -> None:
+    setting = resolve_setting(name)
+    count = budget(PROFILES["dev"], setting)
+    cases = [*BUGS[name].items(), *((optimizer, None) for optimizer in CORRECT[name])]
+    for optimizer, identity in cases:
+        subject = replace(subjects(optimizer)[0], setting=setting)
+        started, found = time.perf_counter(), 0
+        for seed in range(seeds):
+            verification = Verification(subject, "cpu", strict=True)
+            search(verification, seed, identity, examples=count)
+            found += identity in flagged(verification) if identity else bool(flagged(verification))
+        what = f"found with {found}" if identity else f"flagged with {found}"
+        seconds = time.perf_counter() - started
+        print(f"{optimizer.__name__:32} {what} of {seeds} seeds, {seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    with forking(("torch", "frostproof.trial.ranks")):
+        main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 20)
