@@ -255,7 +255,14 @@ def _grad_at_step(observed: Observation, i: int) -> Bits | None:
     return None if observed.grads_at_step is None else observed.grads_at_step[i]
 
 
+def _ranks_rewrite(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """Whether each rank rewrites the rows that it uses; wrapping anew sends those of rank 0."""
+    renormed = any(parameter.renormed for parameter in trial.case.parameters)
+    return renormed and trial.subject.setting.ranks > 1
+
+
 CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
+    "ranks-rewrite-embedding": _ranks_rewrite,
     "frozen-parameter-has-gradient": _frozen_has_gradient,
     "thawed-within-step": _thawed_within_step,
     "clipped-with-leftover-gradients": _clipped_with_leftovers,

@@ -129,9 +129,6 @@ class _Lockstep:
         self.trials = [Trial(case, names, subject, rank) for rank in range(ranks)]
         for trial in self.trials[1:]:  # what tells two roles apart on one rank does so on all
             trial.diverged, trial.restored = self.trials[0].diverged, self.trials[0].restored
-        if ranks > 1 and any(parameter.renormed for parameter in case.parameters):
-            # Each rank rewrites the rows that it uses, and wrapping anew sends those of rank 0.
-            self.trials[0].diverged.update(dict.fromkeys(PAIRS, "ranks-rewrite-embedding"))
         self.counted: set[Positions] = {()}
         """The masks under which the cost of a pass was counted. It depends on nothing else."""
         copies = Copies if ranks == 1 else RankedCopies
