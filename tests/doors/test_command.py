@@ -193,7 +193,7 @@ def test_one_that_dies_or_hangs_costs_its_own_verdict(consumer: Consumer) -> Non
 def test_the_library_in_the_current_folder_is_verified_not_an_installed_copy(
     consumer: Consumer,
 ) -> None:
-    (installed,) = consumer.scripts.parent.glob("lib*/**/site-packages")
+    installed = next(consumer.scripts.parent.glob("lib/**/site-packages"))
     (installed / "stale.py").write_text(LION)
     (consumer.folder / "stale.py").write_text(f"{LION}\nLion = Leaky\n")
     try:
