@@ -255,6 +255,12 @@ def _grad_at_step(observed: Observation, i: int) -> Bits | None:
     return None if observed.grads_at_step is None else observed.grads_at_step[i]
 
 
+def _closure_ignored(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """step() never calls its closure, and steps on what earlier passes left: in B, on leftovers."""
+    uses = (record.observations[role].closure for role in (left, right))
+    return any(use is not None and use.calls == 0 for use in uses)
+
+
 CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "frozen-parameter-has-gradient": _frozen_has_gradient,
     "thawed-within-step": _thawed_within_step,
@@ -269,5 +275,6 @@ CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "no-optimizer-calls-closure": _no_closure_call,
     "kernels-round-by-flags": _kernels_round,
     "modes-differ": _modes_differ,
+    "closure-ignored": _closure_ignored,
 }
 """Cause -> whether it is observed at this event. Reports count divergences by these ids."""
