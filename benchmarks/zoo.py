@@ -12,7 +12,10 @@ from pathlib import Path
 
 from frostproof.invariants.registry import BY_ID
 from frostproof.results.files import load_results
-from frostproof.results.rows import Results, SubjectRow
+from frostproof.results.rows import InvariantRow, Results, SubjectRow
+
+Finding = tuple[tuple[str, str], ...]
+"""The id and the status of each invariant that an implementation breaks."""
 
 
 def zoo_page(path: Path, remark: str = "") -> str:
@@ -24,7 +27,7 @@ def zoo_page(path: Path, remark: str = "") -> str:
         libraries[row.target.partition(".")[0].partition(":")[0]].append(row)
     lines = ["# The zoo", "", _head(results, rows), ""]
     lines += [remark, ""] if remark else []
-    for library, members in sorted(libraries.items()):
+    for library, members in sorted(libraries.items(), key=lambda pair: pair[0].lower()):
         lines += [f"## {library} {members[0].version}", "", *_library(members), ""]
     return "\n".join(lines)
 
@@ -40,8 +43,11 @@ def _head(results: Results, rows: Sequence[SubjectRow]) -> str:
         f"{len(judged)} of {len(classes)} optimizer classes judged, "
         f"{len(rows)} implementations, {results.totals.judgements:,} judgements. "
         "Every violation here was shown by its script in a fresh process, with torch and the "
-        "library alone. A row marked *doubtful* was seen in a trial, but its script did not show "
-        "it. [subjects.md](subjects.md) says how kinds of findings are told apart."
+        "library alone. A violation marked *doubtful* was seen in a trial, but its script did not "
+        "show it. Each row has the invariants that an optimizer breaks, what kind of bug that is, "
+        "and for the first of them the message and the line of the source that moved the weight or "
+        "raised. [subjects.md](subjects.md#the-zoo) says how to install the libraries, and how "
+        "kinds of findings are told apart."
     )
 
 
@@ -49,36 +55,57 @@ def _library(rows: Sequence[SubjectRow]) -> Iterator[str]:
     counts = Counter(row.status for row in rows)
     yield ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) + "."
     yield ""
-    findings = [line for row in rows for line in _findings(row)]
-    if findings:
-        yield "| optimizer | invariant | what | script |"
-        yield "| --- | --- | --- | --- |"
-        yield from (*findings, "")
-    unusable = [row for row in rows if row.status == "unusable"]
-    for row in unusable:
-        yield f"- not judged: {_name(row)}: {_plain(row.reason or '')}"
+    found = [line for name, row in _merged(rows) for line in _finding(name, row)]
+    if found:
+        yield "| optimizer | violated | class | message | by |"
+        yield "| --- | --- | --- | --- | --- |"
+        yield from (*found, "")
+    unusable = defaultdict(list)
+    for name, row in _merged(rows):
+        if row.status == "unusable":
+            unusable[_plain(row.reason or "")].append(name)
+    yield from (f"- not judged: {', '.join(names)}: {why}" for why, names in unusable.items())
     if unusable:
         yield ""
-    held = sorted({_name(row) for row in rows if row.status == "held"}, key=str.lower)
+    held = [name for name, row in _merged(rows) if row.status == "held"]
     if held:
         yield f"Held: {', '.join(held)}."
 
 
-def _findings(row: SubjectRow) -> Iterator[str]:
-    """Lines for a crash, or for each violation and doubtful result that is not a mere cost."""
+def _merged(rows: Sequence[SubjectRow]) -> Iterator[tuple[str, SubjectRow]]:
+    """Each optimizer once for each verdict: its name with the implementations, and one row."""
+    alike: dict[tuple[str, str, Finding, str | None], list[SubjectRow]] = defaultdict(list)
+    for row in rows:
+        finding = tuple((each.id, each.status) for each in _wrong(row))
+        alike[row.target, row.status, finding, row.reason].append(row)
+    for (target, *_), members in alike.items():
+        variants = [row.variant for row in members if row.variant != "default"]
+        name = target.rpartition(":")[2]
+        yield f"{name} ({', '.join(variants)})" if variants else name, members[0]
+
+
+def _wrong(row: SubjectRow) -> list[InvariantRow]:
+    """The rows of what is violated or doubtful and not a mere cost."""
+    return [
+        each
+        for each in row.invariants
+        if each.status in ("violated", "doubtful") and each.severity != "cost" and each.id in BY_ID
+    ]
+
+
+def _finding(name: str, row: SubjectRow) -> Iterator[str]:
+    """A line for a crash, or for all that is violated or doubtful."""
     if row.status == "crashed":
-        yield f"| {_name(row)} | crashed | {_plain(row.reason or '')} | |"
-        return
-    for each in row.invariants:
-        if each.status in ("violated", "doubtful") and each.severity != "cost" and each.id in BY_ID:
-            script = "shown" if each.reproducer else "none"
-            if each.status == "doubtful":
-                script = "doubtful"
-            yield f"| {_name(row)} | {each.id} | {_plain(each.message or '')} | {script} |"
-
-
-def _name(row: SubjectRow) -> str:
-    return row.target.rpartition(":")[2] + ("" if row.variant == "default" else f" {row.variant}")
+        yield f"| {name} | ends its process | | {_plain(row.reason or '')} | |"
+    elif wrong := _wrong(row):
+        ids = [f"{each.id}{' *doubtful*' * (each.status == 'doubtful')}" for each in wrong]
+        classes = dict.fromkeys(each.violation_class or "" for each in wrong)
+        first = wrong[0]
+        by = first.source or ""
+        message = (first.message or "").partition(f"; by {by}")[0] if by else first.message
+        where = f"`{by.replace('|', chr(92) + '|')}`" if by else ""
+        cells = (name, ", ".join(ids), ", ".join(classes), _plain(message or ""), where)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _plain(text: str) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from frostproof.optimizers.torch_version import torch_is
 from frostproof.training.bits import bits, bits_of
 from frostproof.training.observation import Bits
 
@@ -78,8 +79,14 @@ OPTIMIZING = (
     Optimizing(_optim.Rprop),
     Optimizing(_optim.Adafactor),
     Optimizing(_optim.Adafactor, _decay, decays=True),
-    Optimizing(_optim.Muon, decays=True, remembers=True),
-    Optimizing(_optim.Muon, {"weight_decay": 0.0}, remembers=True),
+    *(
+        (
+            Optimizing(_optim.Muon, decays=True, remembers=True),
+            Optimizing(_optim.Muon, {"weight_decay": 0.0}, remembers=True),
+        )
+        if torch_is(">=2.9")
+        else ()
+    ),
 )
 """All of torch.optim but LBFGS (it needs a closure) and SparseAdam (it refuses dense gradients)."""
 

@@ -37,7 +37,7 @@ SETTLED = {
     "necessary-nodes-only": "true only if",
     "frozen-leaves-get-nothing": "true",
 }
-"""The verdict on each claim with torch 2.13; docs/claims.md says what each rests on."""
+"""The verdict on each claim with torch 2.7 to 2.14; docs/claims.md says what each rests on."""
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)

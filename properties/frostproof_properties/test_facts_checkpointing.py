@@ -75,7 +75,7 @@ def test_a_whole_model_in_a_reentrant_segment_cannot_go_backward(
 
 
 def test_checkpoint_without_the_argument_is_reentrant_still() -> None:
-    """Without the argument, use_reentrant is True, with a warning (torch 2.13).
+    """Without the argument, use_reentrant is True, with a warning, up to torch 2.14.
 
     So a frozen prefix costs the segment its gradients.
 

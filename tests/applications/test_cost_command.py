@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
 
 from frostproof.applications.costs.explaining import LayerCost
@@ -26,6 +25,7 @@ from frostproof.applications.costs.table import (
     share_text,
 )
 from frostproof.doors.command.main import main
+from frostproof.optimizers.torch_version import torch_is
 from tests.helpers.consumer import clean
 
 MODELS = """
@@ -246,7 +246,7 @@ BENCHMARK = ROOT / "benchmarks" / "costs.py"
 
 
 @pytest.mark.skipif(
-    not torch.__version__.startswith("2.13"),
+    not torch_is("==2.13.*"),
     reason="torch versions differ in what they save for backward",
 )
 def test_the_document_shows_what_is_printed(

@@ -33,6 +33,14 @@ class OneGroup(Plain):
             raise ValueError("one group only")
 
 
+class Averages(Plain):
+    def step(self, closure=None):
+        for p in self.param_groups[0]["params"]:
+            if p.grad is not None:
+                1 / p.numel()
+        return super().step(closure)
+
+
 CAPTURED = Subject("mylib:CAPTURED", OnlyCapturable, arguments={"capturable": True})
 """
 
@@ -111,12 +119,14 @@ def test_a_run_says_how_to_find_out_more(tmp_path: Path) -> None:
 
 
 def test_what_fails_with_nothing_frozen_is_said_and_not_left_out_in_silence(tmp_path: Path) -> None:
-    code, text = said(tmp_path, "mylib:SavesNothing", "mylib:OneGroup")
+    code, text = said(tmp_path, "mylib:SavesNothing", "mylib:OneGroup", "mylib:Averages")
     assert code == 0
     saving = "saving fails with nothing frozen: NotImplementedError: no state_dict"
     groups = "several groups fail with nothing frozen: it cannot be built: ValueError: one group"
     assert f"not tried on cpu: SavesNothing: {saving}\n" in text
     assert f"not tried on cpu: OneGroup: {groups} only\n" in text
+    elements = "a parameter without elements fails with nothing frozen: it cannot step: "
+    assert f"not tried on cpu: Averages: {elements}ZeroDivisionError: division by zero\n" in text
     rows = json.loads((tmp_path / "out.json").read_text())["subjects"]
     facts = {row["target"]: row["facts"] for row in rows}
     assert facts["mylib:SavesNothing"]["not-tried"] == [saving]

@@ -155,6 +155,11 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
             ),
         ),
         (
+            "a parameter without elements",
+            0.01,
+            lambda case: any(0 in parameter.shape for parameter in case.parameters),
+        ),
+        (
             "no bias",
             0.15,
             lambda case: any(
@@ -223,7 +228,7 @@ def test_what_is_drawn_fits_together_and_is_what_torch_builds() -> None:
 def test_no_weight_starts_at_zero_or_one_where_a_stray_decay_would_not_show() -> None:
     for case in drawn()[:300]:
         model = case.architecture.build("cpu", "float32")
-        assert all(bool((parameter != 0).any()) for parameter in model.parameters())
+        assert all((p != 0).any() or not p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("kind", ["up-to-2d", "matrices", "sparse"])
@@ -241,6 +246,17 @@ def test_a_subject_is_given_only_what_it_can_train(kind: ParameterKind) -> None:
                 len(p.shape) == 2 if kind == "matrices" else len(p.shape) <= 2
                 for p in case.parameters
             )
+
+    check()
+
+
+def test_a_subject_that_fails_on_parameters_without_elements_is_given_none() -> None:
+    subject = Subject(target="x:Y", factory=None, unable=("zero-elements",))
+
+    @settings(max_examples=500, database=None, deadline=None)
+    @given(cases(subject))
+    def check(case: Case) -> None:
+        assert all(0 not in parameter.shape for parameter in case.parameters)
 
     check()
 

@@ -118,6 +118,22 @@ class OfList(Plain):
         super().__init__(params, lr)
 
 
+class ListsDecays(Optimizer):
+    """Keeps a weight decay for each parameter, and takes a number in its constructor only."""
+
+    def __init__(self, params: Any, lr: float = 0.1, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": [weight_decay]})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            decays = group["weight_decay"]
+            for i, parameter in enumerate(group["params"]):
+                if parameter.grad is not None:
+                    parameter.mul_(1 - group["lr"] * decays[i % len(decays)])
+                    parameter.add_(parameter.grad, alpha=-group["lr"])
+
+
 class Guessed(Plain):
     """Wants arguments that tell nothing by their names, or only what an annotation tells."""
 

@@ -24,6 +24,7 @@ from tests.helpers.kinds import (
     Between,
     ByKeyword,
     CallsBackward,
+    ListsDecays,
     OfModel,
     RefusesEmpty,
     Swapped,
@@ -334,3 +335,13 @@ def test_dependence_on_order_is_told_apart() -> None:
     )
     search(declared, seed=1)
     assert not flagged(declared)
+
+
+def test_groups_that_cannot_state_their_options_are_not_tried() -> None:
+    verification = Verification(subjects(ListsDecays)[0], "cpu")
+    search(verification, seed=0)
+    assert not flagged(verification)
+    assert not verification.subject.groups
+    (why,) = verification.subject.not_tried
+    assert why.startswith("groups that state their options fail with nothing frozen: it cannot ")
+    assert "len()" in why

@@ -84,8 +84,9 @@ def test_what_works_at_once_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert probed(Plain).takes == found.takes
     plain = [each for each in tried if not each.arguments and each.dtypes[0] == "float32"]
     assert len(tried) == len(plain)
-    # The first way, two groups, two more dtypes, three learning rates and the simplest of all.
-    assert len(tried) == 1 + 1 + 2 + 4
+    # The first way, two groups, two more dtypes, parameters without elements, three learning rates,
+    # the simplest of all, and two groups that state these.
+    assert len(tried) == 1 + 1 + 2 + 1 + 4 + 1
 
 
 def test_a_process_group_is_missed_wherever_it_is_asked_for() -> None:

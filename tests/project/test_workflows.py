@@ -154,6 +154,19 @@ def test_a_night_looks_at_torch_and_at_each_library_of_the_zoo() -> None:
     assert jobs["report"]["needs"] == "search"
 
 
+def test_a_night_tests_releases_of_torch_from_the_lowest_and_the_page_has_them() -> None:
+    def found(pattern: str, *path: str) -> list[str]:
+        text = ROOT.joinpath(*path).read_text(encoding="utf-8")
+        return re.findall(pattern, text, re.MULTILINE)
+
+    job = parsed(NIGHTLY.read_text(encoding="utf-8"))["jobs"]["releases"]
+    releases = job["strategy"]["matrix"]["torch"]
+    (lowest,) = found(r'"torch>=([\d.]+)"', "pyproject.toml")
+    assert releases[0].startswith(f"{lowest}.")
+    assert {*found(r"^torch==(.+)$", "constraints.txt")} < {*releases}
+    assert {*releases} <= {*found(r"^\| (\d[\d.]+)", "docs", "torch-findings.md")}
+
+
 def test_the_table_of_inputs_names_those_of_the_action() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \|", (ROOT / "docs" / "ci.md").read_text(encoding="utf-8"), re.MULTILINE

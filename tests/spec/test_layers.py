@@ -66,6 +66,7 @@ ALONE: tuple[tuple[Input, AnyLayer], ...] = (
     (SEQUENCE, Linear(2, bias=False)),
     (VECTOR, LoRALinear(2)),
     (SEQUENCE, LoRALinear(4, rank=2)),
+    (VECTOR, LoRALinear(2, rank=0)),
     *((VECTOR, WeightNormLinear(3, legacy)) for legacy in (False, True)),
     *((SEQUENCE, WeightNormLinear(2, legacy)) for legacy in (False, True)),
     *((VECTOR, SpectralNormLinear(3, legacy)) for legacy in (False, True)),

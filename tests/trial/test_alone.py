@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.optim import LBFGS, SGD, Adam, Optimizer, SparseAdam
 
 from frostproof.approaches.each_alone import EachAlone
@@ -44,6 +45,18 @@ class OneDistance(Sound):
                 for p in (p for p in group["params"] if p.grad is not None):
                     self.update(group, p, p.grad, scale=scale)
         return loss
+
+
+class Overflows(OneDistance):
+    """Its weights soon are NaN, together and alone."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        state = self.state[parameter]
+        state["steps"] = state.get("steps", 0) + 1
+        late = state["steps"] > 10
+        super().update(group, parameter, gradient, scale=float("nan") if late else scale)
 
 
 PROGRAM = Step(), Freeze(LAST), Step(), Thaw(FIRST), Step(), Thaw(LAST), Step()
@@ -113,6 +126,7 @@ def test_a_member_that_was_frozen_takes_no_count_of_another() -> None:
         (GlobalNorm, "one parameter changes what another one does"),
         (ClipsLargeNorms, "one parameter changes what another one does"),
         (OneDistance, "one parameter changes what another one does"),
+        (Overflows, "one parameter changes what another one does"),
         (RateByPosition, "one parameter changes what another one does"),
         (Stochastic, "one parameter changes what another one does"),
         (LBFGS, "does not belong to single parameters"),

@@ -24,6 +24,7 @@ from frostproof.spec.layers import (
     Embedding,
     Flatten,
     Linear,
+    LoRALinear,
     ReLU,
     SpectralNormLinear,
     TiedLinear,
@@ -195,6 +196,21 @@ def test_a_sound_optimizer_goes_through_every_event(
     assert ("group-added-trains" in judged(outcome)) == (mask == FIRST)
 
 
+@pytest.mark.parametrize("optimizer", [SGD, Adam, Heavy])
+@pytest.mark.parametrize("frozen", [(), ("2.down",), ("2.down", "2.up")], ids=len)
+def test_parameters_without_elements_go_through_every_event(
+    optimizer: type[Optimizer], frozen: tuple[str, ...]
+) -> None:
+    adapted = Architecture(Input((2,)), (Linear(2), Linear(1), LoRALinear(2, rank=0)))
+    extras: tuple[Extra, ...] = ("cleared", "second", "again", "rebuilt")
+    program = (*EVERYTHING, Thaw(frozen), Step(), Step()) if frozen else EVERYTHING
+    outcome = outcome_of(
+        case_of(*program, mask=frozen, architecture=adapted, extras=extras), optimizer
+    )
+    assert len(outcome.trial.records) == len(program)
+    assert "stale-grads-accumulate" in judged(outcome)
+
+
 @pytest.mark.parametrize(
     ("program", "mask", "blamed"),
     [
@@ -331,6 +347,27 @@ def test_approaches_part_for_a_cause_that_is_seen(
         "random-numbers-in-another-order": Stochastic,
     }
     assert outcome_of(case, others.get(cause, Heavy)).trial.diverged == {pair: cause}
+
+
+def test_a_freeze_after_the_forward_pass_that_drops_zeros_is_not_taken_for_backward() -> None:
+    frozen = Step(set_to_none=False, after_forward=(Freeze(LAST),))
+    assert "no-grad-allocated" in judged(outcome_of(case_of(Step(), frozen, Step())))
+
+
+class IgnoresClosure(Heavy):
+    def step(self, closure: Any = None) -> Any:
+        return super().step()
+
+
+@pytest.mark.parametrize("change", [Thaw(FIRST), Freeze(LAST)])
+def test_an_optimizer_that_ignores_its_closure_is_not_accused_of_what_follows(
+    change: Freeze | Thaw,
+) -> None:
+    case = case_of(Step(), change, Step(closure=True), mask=FIRST)
+    with fenced("cpu"):
+        outcome = run_trial(case, subjects(IgnoresClosure)[0], "cpu", INVARIANTS, Approaches())
+    assert [each.id for each in outcome.violated] == ["closure-is-honoured"]
+    assert outcome.trial.diverged == {("a", "b"): "closure-ignored"}
 
 
 @pytest.mark.parametrize(

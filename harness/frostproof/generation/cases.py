@@ -212,11 +212,12 @@ class _Frozen(NamedTuple):
     """The names of parameters that the subject cannot train, which are then always frozen."""
 
 
-def _drawn_network(draws: _Draws, kind: ParameterKind) -> tuple[Input, tuple[AnyLayer, ...]]:
-    inputs = INPUTS_OF[kind]
+def _drawn_network(draws: _Draws, subject: Subject) -> tuple[Input, tuple[AnyLayer, ...]]:
+    inputs = INPUTS_OF[subject.parameters]
     given, first = inputs[draws.pick(len(inputs))]
     layer_genes = [gene for (gene,) in draws.genes(DRAWN_MAX_LAYERS, GENES, END)]
-    return given, layers_from(layer_genes, given.shape, first, menus_of(kind))
+    menus = menus_of(subject.parameters, elements=int("zero-elements" in subject.unable))
+    return given, layers_from(layer_genes, given.shape, first, menus)
 
 
 def _frozen_network(draws: _Draws, network: Architecture, kind: ParameterKind) -> _Frozen:
@@ -240,7 +241,7 @@ def _frozen_model(draws: _Draws, given: ModelUnderTest) -> _Frozen:
 def _cases(draw: st.DrawFn, subject: Subject, model: ModelUnderTest | None, has_way: bool) -> Case:
     draws, kind = _Draws(draw), subject.parameters
     pick = draws.pick
-    drawn = None if model is not None else _drawn_network(draws, kind)
+    drawn = None if model is not None else _drawn_network(draws, subject)
     aspect = dict(zip(ASPECTS, pick_values([*ASPECTS.values()], pick), strict=True))
     if model is not None:
         network, mask, unfit = _frozen_model(draws, model)

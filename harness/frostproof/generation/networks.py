@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from math import prod
 
 from frostproof.spec.architecture import Input
 from frostproof.spec.layers import (
@@ -84,6 +85,7 @@ VECTOR: tuple[AnyLayer, ...] = (
     *(WeightNormLinear(3, legacy) for legacy in (False, True)),
     *(SpectralNormLinear(3, legacy) for legacy in (False, True)),
     LoRALinear(3, rank=2),
+    LoRALinear(3, rank=0),
     *COMPOSITES,
 )
 SEQUENCE: tuple[AnyLayer, ...] = (
@@ -232,22 +234,31 @@ def _tied_layer(
 
 
 @cache
-def menus_of(kind: ParameterKind) -> Mapping[int, Sequence[AnyLayer]]:
-    """MENUS, with only the layers whose parameters a subject of `kind` can train."""
-    return {rank: trainable_layers(menu, rank, kind) for rank, menu in MENUS.items()}
+def menus_of(kind: ParameterKind, elements: int = 0) -> Mapping[int, Sequence[AnyLayer]]:
+    """MENUS, with only the layers whose parameters a subject of `kind` can train.
+
+    All of them have at least this number of elements.
+    """
+    return {rank: trainable_layers(menu, rank, kind, elements) for rank, menu in MENUS.items()}
 
 
 def trainable_layers(
-    menu: Sequence[AnyLayer], rank: int, kind: ParameterKind
+    menu: Sequence[AnyLayer], rank: int, kind: ParameterKind, elements: int = 0
 ) -> tuple[AnyLayer, ...]:
-    """The layers of a menu for `rank` dimensions that a subject of `kind` can train."""
+    """The layers of a menu for `rank` dimensions that a subject of `kind` can train.
+
+    All of their parameters have at least this number of elements.
+    """
     shape = (2,) * rank
     largest = {"any": 9, "sparse": 9, "up-to-2d": 2, "matrices": 2}[kind]
     smallest = 2 if kind == "matrices" else 0
     return tuple(
         layer
         for layer in menu
-        if all(smallest <= len(p.shape) <= largest for p in layer.parameters(shape))
+        if all(
+            smallest <= len(p.shape) <= largest and prod(p.shape) >= elements
+            for p in layer.parameters(shape)
+        )
     )
 
 

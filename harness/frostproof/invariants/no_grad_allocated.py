@@ -26,7 +26,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     if before is None or after is None:
         return
     for i in record.mask.in_backward:
-        if after[i] != before[i]:
+        # Not backward, but a freeze after the forward pass sets a gradient to None.
+        if after[i] is not None and after[i] != before[i]:
             kind = ALLOCATED if before[i] is None else CHANGED
             yield kind.breach(record, "a", i, before[i], after[i])
         yield HELD

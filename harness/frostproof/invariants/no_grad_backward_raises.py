@@ -51,6 +51,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
         return
     for role in roles:
         observed = record.observations[role]
+        if observed.closure is not None and observed.closure.calls == 0:
+            continue  # nobody called backward; `closure-is-honoured` says so
         error, before = observed.backward_error, observed.weights_before
         if error is None or TEXT not in error:
             found = "did not raise" if error is None else f"raised {error!r}, and not {TEXT!r},"

@@ -28,7 +28,7 @@ def coupling(subject: Subject, device: str) -> str | None:
         return stated
     try:
         simple = simplest(subject)
-        alike = _alike(subject, device, simple, STEPS) and all(
+        alike = _alike(subject, device, simple, max(STEPS, subject.patience)) and all(
             _alike(subject, device, (*simple, *each), FEW_STEPS)
             for choice in (subject.space if isinstance(subject.space, tuple) else ())
             for each in choice[1:]
@@ -54,16 +54,20 @@ def _unlike_lists_of_parameters(subject: Subject) -> Iterator[str]:
 
 
 def _alike(subject: Subject, device: str, options: Options, steps: int) -> bool:
-    """Whether each of two parameters ends at the bits that it has alone."""
+    """Whether each of two parameters has the bits that it has alone, after each step.
+
+    At the end both may be NaN.
+    """
     both = range(len(SHAPES))
-    alone = tuple(_trained(subject, device, options, steps, (i,))[i] for i in both)
-    return _trained(subject, device, options, steps, (*both,)) == alone
+    together = _trained(subject, device, options, steps, (*both,))
+    alone = [_trained(subject, device, options, steps, (i,)) for i in both]
+    return all([each[i] for each in together] == [each[i] for each in alone[i]] for i in both)
 
 
 def _trained(
     subject: Subject, device: str, options: Options, steps: int, owned: tuple[int, ...]
-) -> tuple[Bits, ...]:
-    """The bits of two parameters, of which the optimizer owns some, after some steps."""
+) -> list[tuple[Bits, ...]]:
+    """The bits of two parameters, of which the optimizer owns some, after each step."""
     assert subject.factory is not None
     seed_everything(0, device)
     kind = {"device": device, "dtype": getattr(torch, subject.dtypes[0])}
@@ -72,6 +76,7 @@ def _trained(
     if subject.keys is not None:
         given = [{"params": given, **subject.keys("0.weight", SHAPES[0])}]
     optimizer = subject.factory(given, **{**subject.arguments, **dict(options)})
+    seen = []
     first = [torch.randn_like(parameter) for parameter in parameters]
     for number in range(steps):
         drawn = [torch.randn_like(each) * SIZES[number % len(SIZES)] for each in parameters]
@@ -81,4 +86,5 @@ def _trained(
             parameter.grad = gradient.clone()
         seed_everything(number, device)
         optimizer.step()
-    return bits_of(parameters)
+        seen.append(bits_of(parameters))
+    return seen

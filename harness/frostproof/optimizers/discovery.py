@@ -17,7 +17,7 @@ from torch.optim.optimizer import required
 from frostproof.errors import UsageError
 from frostproof.generation.hyperparameters import space_of
 from frostproof.optimizers.guesses import OPTIMIZERS, sane_value
-from frostproof.optimizers.known_failures import KNOWN_FAILURES
+from frostproof.optimizers.known_failures import KNOWN_FAILURES, stated
 from frostproof.spec.subject import Closure, Subject
 
 IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
@@ -159,7 +159,7 @@ def _is_required(default: Any) -> bool:
 def _known(found: Any, variant: str | None) -> dict[str, Any]:
     """The recorded fields of this optimizer's Subject."""
     name = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    return KNOWN_FAILURES.get((name, variant), {})
+    return stated(KNOWN_FAILURES.get((name, variant), {}))
 
 
 def _arguments(factory: Any) -> dict[str, Any]:

@@ -9,11 +9,12 @@ import msgspec
 import torch
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.approaches.approach import Alone
+from frostproof.approaches.approach import Alone, OptimizerSubset
 from frostproof.invariants.registry import BY_ID
 from frostproof.invariants.tolerance import rounding
 from frostproof.optimizers.nothing_frozen import (
     STEPS,
+    ZERO_ELEMENTS,
     fault_of,
     run_steps,
     run_unfrozen,
@@ -90,6 +91,25 @@ def why_unable(subject: Subject, device: str, ability: Ability) -> str:
         reasons = [str(outcome.trial.crash)]
     word = _WORDS.get(ability, ability)
     return f"{word} fails with nothing frozen: {reasons[0]}" if reasons else ""
+
+
+def why_not_zero_elements(subject: Subject, device: str) -> str:
+    """Why it cannot train parameters without elements, beside others or alone; empty if it can.
+
+    No drawn layer of matrices, or with a sparse gradient, has such parameters.
+    """
+    if subject.parameters in ("matrices", "sparse"):
+        return ""
+    dtype = subject.dtypes[0]
+    fault = fault_of(subject, device, dtype, architecture=ZERO_ELEMENTS)
+    if fault is not None:
+        return fault.why_not("a parameter without elements fails")
+    others = tuple(p.name for p in ZERO_ELEMENTS.parameters if 0 not in p.shape)
+    steps = (Step(closure=subject.needs_closure),) * STEPS
+    case = small_case(subject, dtype, architecture=ZERO_ELEMENTS)
+    case = case.replaced(mask=others, program=steps)  # which are not in the optimizer
+    crash = run_trial(case, subject, device, (), Alone(OptimizerSubset())).trial.crash
+    return "" if crash is None else f"parameters without elements fail alone: {crash}"
 
 
 def steps_until_moved(subject: Subject, device: str, options: Options | None) -> int:

@@ -15,7 +15,16 @@ from frostproof.approaches.approach import Alone, RequiresGrad
 from frostproof.invariants.invariant import Invariant
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, DType, Group
-from frostproof.spec.layers import AnyLayer, Conv2d, Embedding, Flatten, LayerNorm, Linear, Tanh
+from frostproof.spec.layers import (
+    AnyLayer,
+    Conv2d,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Linear,
+    LoRALinear,
+    Tanh,
+)
 from frostproof.spec.program import Step
 from frostproof.spec.subject import Options, ParameterKind, Subject
 from frostproof.training.bits import finite
@@ -29,6 +38,9 @@ NETWORKS: dict[ParameterKind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "matrices": (Input((3,)), (Linear(4, bias=False), Tanh(), Linear(2, bias=False))),
     "sparse": (Input((2,), vocabulary=3), (Embedding(3, 2, sparse=True),)),
 }
+
+ZERO_ELEMENTS = Architecture(Input((3,)), (LoRALinear(3, rank=0), Linear(2)))
+"""Some of its parameters have no elements."""
 
 STEPS = 3
 """Steps after which some parameter must have moved, unless the subject states more."""
@@ -51,19 +63,28 @@ class Fault(NamedTuple):
     still: bool = False
     """Whether parameters do not move, which more steps may mend."""
 
+    def why_not(self, what: str) -> str:
+        """The reason why `what` is not tried."""
+        text = self.text.replace(" with nothing frozen", "")
+        return f"{what} with nothing frozen: it {text}"
+
 
 class ProcessGroupError(Exception):
     """The optimizer needs a process group of torch.distributed, as its exception shows."""
 
 
 def small_case(
-    subject: Subject, dtype: DType, groups: int = 1, options: Options | None = None
+    subject: Subject,
+    dtype: DType,
+    groups: int = 1,
+    options: Options | None = None,
+    architecture: Architecture | None = None,
 ) -> Case:
-    """One step of the network for this kind of subject.
+    """One step of the network for this kind of subject, or of another one.
 
     Without `options` its groups have the simplest hyperparameters that the subject draws.
     """
-    architecture = Architecture(*NETWORKS[subject.parameters])
+    architecture = architecture or Architecture(*NETWORKS[subject.parameters])
     names = [parameter.name for parameter in architecture.parameters]
     hyperparameters = simplest(subject) if options is None else options
     return Case(
@@ -102,20 +123,30 @@ def run_unfrozen(
 
 
 def run_steps(
-    subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None
+    subject: Subject,
+    device: str,
+    dtype: DType,
+    groups: int = 1,
+    options: Options | None = None,
+    architecture: Architecture | None = None,
 ) -> Trial:
     """A few steps of the small case; as many as the subject states that it needs to move."""
     steps = max(STEPS, subject.patience)
     program = (Step(closure=subject.needs_closure),) * steps
-    case = small_case(subject, dtype, groups, options).replaced(program=program)
+    case = small_case(subject, dtype, groups, options, architecture).replaced(program=program)
     return run_unfrozen(case, subject, device).trial
 
 
 def fault_of(
-    subject: Subject, device: str, dtype: DType, groups: int = 1, options: Options | None = None
+    subject: Subject,
+    device: str,
+    dtype: DType,
+    groups: int = 1,
+    options: Options | None = None,
+    architecture: Architecture | None = None,
 ) -> Fault | None:
     """Why a few steps do not work; None if they do."""
-    trial = run_steps(subject, device, dtype, groups, options)
+    trial = run_steps(subject, device, dtype, groups, options, architecture)
     crash = trial.crash
     if crash is not None:
         what = "be built" if crash.phase == "build" else f"{crash.phase} with nothing frozen"
@@ -148,13 +179,10 @@ def _fault_of_values(trial: Trial, subject: Subject) -> Fault | None:
 @cache
 def refuses_empty_list(subject: Subject, device: str) -> bool:
     """Whether an optimizer of two lists raises with nothing frozen if one of them is empty."""
-    case = small_case(subject, subject.dtypes[0])
     vectors = Architecture(Input((3,)), (LayerNorm(),))
     for architecture in (vectors, Architecture(*NETWORKS["matrices"])):
-        names = tuple(parameter.name for parameter in architecture.parameters)
-        groups = (Group(names, case.groups[0].options),)
-        other = case.replaced(architecture=architecture, groups=groups)
-        if run_unfrozen(other, subject, device).trial.crash is not None:
+        case = small_case(subject, subject.dtypes[0], architecture=architecture)
+        if run_unfrozen(case, subject, device).trial.crash is not None:
             return True
     return False
 

@@ -21,6 +21,7 @@ from frostproof.optimizers.measurements import (
     MAX_PATIENCE,
     keeps_groups,
     steps_until_moved,
+    why_not_zero_elements,
     why_unable,
     working_space,
 )
@@ -81,11 +82,8 @@ def _probe(subject: Subject, device: str) -> Subject:
         dtype for dtype in found.dtypes if dtype == first or not fault_of(found, device, dtype)
     )
     found = replace(found, dtypes=dtypes)
-    not_tried = []
-    if fault is not None:
-        text = fault.text.replace(" with nothing frozen", "")
-        not_tried.append(f"several groups fail with nothing frozen: it {text}")
-    found = _without_inabilities(replace(found, not_tried=tuple(not_tried)), device)
+    not_tried = () if fault is None else (fault.why_not("several groups fail"),)
+    found = _without_inabilities(replace(found, not_tried=not_tried), device)
     found = _probe_discovered(found, subject, device) if subject.discovered else found
     return replace(found, coupled=coupling(found, device))
 
@@ -132,6 +130,8 @@ def _without_inabilities(subject: Subject, device: str) -> Subject:
     for each in ABILITIES:
         if each not in unable and (why := why_unable(subject, device, each)):
             unable[each] = why
+    if "zero-elements" not in unable and (why := why_not_zero_elements(subject, device)):
+        unable["zero-elements"] = why
     reasons = filter(None, unable.values())
     return replace(subject, unable=tuple(unable), not_tried=(*subject.not_tried, *reasons))
 
@@ -140,6 +140,10 @@ def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
     """The same with what nobody stated: whether groups can be edited, what to draw, patience."""
     found = replace(found, per_parameter=found.per_parameter and keeps_groups(found, device))
     found = replace(found, space=working_space(found, subject.space, device))
+    fault = fault_of(found, device, found.dtypes[0], groups=2) if found.groups else None
+    if fault is not None:
+        why = fault.why_not("groups that state their options fail")
+        found = replace(found, groups=False, not_tried=(*found.not_tried, why))
     choices = found.space if isinstance(found.space, tuple) else ()
     rates = [options for choice in choices for options in choice if "lr" in dict(options)]
     patience = max(steps_until_moved(found, device, options) for options in (None, *rates))

@@ -23,12 +23,43 @@ LIBRARIES = {
     "prodigyopt": "prodigyopt",
     "bitsandbytes": "bitsandbytes.optim",
 }
-"""Package -> the module that exports its optimizers."""
+"""Package -> the module that exports its optimizers; these are verified every night."""
+
+OTHERS = (
+    "torch_optimizer",
+    "dadaptation",
+    "adabelief_pytorch",
+    "came_pytorch",
+    "galore_torch",
+    "apollo_torch",
+    "muon",
+    "madgrad",
+    "adan_pytorch",
+    "adam_atan2_pytorch",
+    "adamp",
+    "kron_torch",
+    "torchastic",
+    "nadir",
+    "parameterfree",
+    "SM3",
+    "dowg",
+    "ranger21",
+    "pytorch_ranger",
+    "rad.optim",
+    "grokadamw",
+    "sgd_sai",
+    "core_optimizer",
+    "torchium.optimizers",
+    "transformers.optimization",
+    "prodigyplus",
+)
+"""Modules that export optimizers of other released libraries; benchmarks/zoo.txt installs them."""
 
 
 def installed_targets() -> list[str]:
-    """A target for each library of the zoo that is installed."""
-    return [f"{module}:*" for package, module in LIBRARIES.items() if find_spec(package)]
+    """A target for each library of the zoo, and each other one, that is installed."""
+    modules = (*LIBRARIES.values(), *OTHERS)
+    return [f"{module}:*" for module in modules if find_spec(module.partition(".")[0])]
 
 
 def missing_libraries() -> list[str]:
@@ -64,6 +95,9 @@ def _adamw_keys(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
 
 SUBJECTS: dict[str, dict[str, Any]] = {
     "heavyball:SplitOpt": {"keys": _adamw_keys, "per_parameter": False},
+    "torch_optimizer:SWATS": {
+        "coupled": "its switch from Adam to SGD, and the rate after it, belong to a whole group"
+    },
     "pytorch_optimizer:WSAM": {
         "factory": wsam,
         "takes": "model",

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
+from torch.backends import opt_einsum
 
 from frostproof.process.allocator import limit_kernel_caches
 from frostproof.process.device import DETERMINISTIC_WORKSPACE, is_accelerator
@@ -69,7 +70,7 @@ def _repeatable_kernels(device: str, fused_attention: bool) -> Iterator[None]:
     order of each einsum takes minutes if there are many small tensors.
     """
     memory: Any = torch.utils.deterministic
-    einsum: Any = torch.backends.opt_einsum
+    einsum: Any = opt_einsum
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()

@@ -33,8 +33,10 @@ Ability = Literal[
     "drop",
     "autocast",
     "scaler",
+    "zero-elements",
 ]
-"""Kinds of events, the argument of zero_grad, and ways to take a step."""
+"""Kinds of events, the argument of zero_grad, ways to take a step, and parameters that have no
+elements."""
 
 Options = tuple[tuple[str, Value], ...]
 Choice = tuple[Options, ...]

@@ -91,19 +91,17 @@ def tensors_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[A
 def added(left: Bits, right: Bits, dtype: str) -> Bits:
     """The bits of left + right, added in `dtype` (a torch dtype's name)."""
     kind = getattr(torch, dtype)
-    return bits(
-        torch.frombuffer(bytearray(left), dtype=kind)
-        + torch.frombuffer(bytearray(right), dtype=kind)
-    )
+    return bits(tensor_of(left, kind) + tensor_of(right, kind))
+
+
+def tensor_of(data: Bits, dtype: torch.dtype) -> Tensor:
+    """The values of `data` as a vector; `torch.frombuffer` refuses an empty one."""
+    return torch.frombuffer(bytearray(data), dtype=dtype) if data else torch.empty(0, dtype=dtype)
 
 
 def values(data: Bits, dtype: str) -> list[float]:
     """The numbers that `data` holds, read as `dtype` (a torch dtype's name)."""
-    if not data:
-        return []
-    numbers: list[float] = (
-        torch.frombuffer(bytearray(data), dtype=getattr(torch, dtype)).double().tolist()
-    )
+    numbers: list[float] = tensor_of(data, getattr(torch, dtype)).double().tolist()
     return numbers
 
 

@@ -261,6 +261,12 @@ def _ranks_rewrite(trial: Trial, record: EventRecord, left: Role, right: Role) -
     return renormed and trial.subject.setting.ranks > 1
 
 
+def _closure_ignored(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """step() never calls its closure, and steps on what earlier passes left: in B, on leftovers."""
+    uses = (record.observations[role].closure for role in (left, right))
+    return any(use is not None and use.calls == 0 for use in uses)
+
+
 CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "ranks-rewrite-embedding": _ranks_rewrite,
     "frozen-parameter-has-gradient": _frozen_has_gradient,
@@ -276,5 +282,6 @@ CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "no-optimizer-calls-closure": _no_closure_call,
     "kernels-round-by-flags": _kernels_round,
     "modes-differ": _modes_differ,
+    "closure-ignored": _closure_ignored,
 }
 """Cause -> whether it is observed at this event. Reports count divergences by these ids."""

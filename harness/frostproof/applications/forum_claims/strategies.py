@@ -7,6 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from frostproof.optimizers.torch_version import torch_is
+
 _DECAY = {"weight_decay": 0.1}
 OPTIMIZERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SGD", {}),
@@ -25,7 +27,7 @@ OPTIMIZERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ASGD", {}),
     ("Rprop", {}),
     ("Adafactor", {}),
-    ("Muon", {}),
+    *([("Muon", {})] if torch_is(">=2.9") else []),
 )
 """All of torch.optim except LBFGS, which rounds differently when it has more parameters, and
 SparseAdam, which refuses dense gradients."""

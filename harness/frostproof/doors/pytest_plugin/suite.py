@@ -15,7 +15,7 @@ from frostproof.approaches.approach import Approaches
 from frostproof.approaches.helper import load_way
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.errors import UsageError, ViolationError
-from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES
+from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES, stated
 from frostproof.optimizers.targets import (
     exists_on,
     nothing_to_run,
@@ -32,7 +32,7 @@ from frostproof.spec.user_model import ModelUnderTest
 from frostproof.training.trying import model_under_test
 from frostproof.verification.verification import Verification
 
-RECORDED_AUTOGRAD = replace(AUTOGRAD, **AUTOGRAD_KNOWN_FAILURES)
+RECORDED_AUTOGRAD = replace(AUTOGRAD, **stated(AUTOGRAD_KNOWN_FAILURES))
 
 NOT_HERE = "the kernels of this machine do not have this bug"
 

@@ -60,9 +60,12 @@ class TiedLinear(_ToFeatures, frozen=True):
 
 
 class LoRALinear(_ToFeatures, frozen=True):
-    """A Linear with a low-rank adapter beside it: base(x) + x down^T up^T."""
+    """A Linear with a low-rank adapter beside it: base(x) + x down^T up^T.
 
-    rank: Size = 1
+    An adapter of rank 0 has parameters without elements, and changes nothing.
+    """
+
+    rank: Annotated[int, msgspec.Meta(ge=0, le=4096)] = 1
 
     def parameters(self, shape: Shape) -> tuple[ParameterSpec, ...]:
         return (
