@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import frostproof
 from frostproof.applications.watching.digest import WIDTH, changed, digest
-from frostproof.applications.watching.watch import Watch
+from frostproof.applications.watching.watch import watch
 from frostproof.errors import UsageError, ViolationError
 
 
@@ -363,7 +363,7 @@ def test_wrong_use_is_told_in_one_line(given: dict[str, Any], said: str) -> None
     model = Net()
     optimizer = given.pop("optimizer", torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(UsageError) as caught:
-        Watch(model, optimizer, **given)
+        watch(model, optimizer, **given)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from frostproof.applications.watching.watch import Watch
+from frostproof.applications.watching.watch import watch
 from frostproof.errors import UsageError
 
 try:
@@ -21,13 +21,13 @@ except ImportError:
 class LightningWatch(Callback):
     """Watches from the start of `fit` to its end; takes the keywords of `frostproof.watch`."""
 
-    watched: Watch | None = None
+    watched: watch | None = None
 
     def __init__(self, **given: Any) -> None:
         self.given = given
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.watched = Watch(pl_module, trainer.optimizers, **self.given)
+        self.watched = watch(pl_module, trainer.optimizers, **self.given)
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         if self.watched is not None:

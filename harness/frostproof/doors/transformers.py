@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from frostproof.applications.watching.watch import Watch
+from frostproof.applications.watching.watch import watch
 from frostproof.errors import UsageError
 
 try:
@@ -16,7 +16,7 @@ except ImportError:
 class TrainerWatch(TrainerCallback):
     """Watches from the start of `train` to its end; takes the keywords of `frostproof.watch`."""
 
-    watched: Watch | None = None
+    watched: watch | None = None
 
     def __init__(self, **given: Any) -> None:
         self.given = given
@@ -25,7 +25,7 @@ class TrainerWatch(TrainerCallback):
         self, args: Any, state: Any, control: Any, *, model: Any, optimizer: Any, **_: Any
     ) -> None:
         # Accelerate's optimizer wraps the one that steps.
-        self.watched = Watch(model, getattr(optimizer, "optimizer", optimizer), **self.given)
+        self.watched = watch(model, getattr(optimizer, "optimizer", optimizer), **self.given)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.watched is not None:

@@ -42,7 +42,7 @@ class Finding:
         return f"{self.invariant}: at step {self.step}: {self.message}"
 
 
-class Watch:
+class watch:  # noqa: N801 - a context manager is called like a function, as torch.no_grad is
     """Looks after each step of the optimizer whether everything frozen stayed as it was.
 
     Frozen weights, their optimizer state, and the buffers of frozen modules in eval mode must keep
@@ -237,7 +237,3 @@ class Watch:
                 "momentum; set its grad to None"
             )
         return "it has a gradient; call requires_grad_(False), and set its grad to None"
-
-
-watch = Watch
-"""How a training calls it: `with frostproof.watch(model, optimizer, frozen=["backbone"]):`."""

@@ -61,10 +61,10 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int,
 @pytest.fixture
 def frostproof_watch() -> Iterator[Callable[..., Any]]:
     """As `frostproof.watch`, until the end of the test: call it, and train."""
-    from frostproof.applications.watching.watch import Watch
+    from frostproof.applications.watching.watch import watch
 
     with ExitStack() as watches:
-        yield lambda *given, **named: watches.enter_context(Watch(*given, **named))
+        yield lambda *given, **named: watches.enter_context(watch(*given, **named))
 
 
 def pytest_configure(config: pytest.Config) -> None:
