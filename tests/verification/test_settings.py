@@ -20,7 +20,7 @@ from frostproof.optimizers.targets import resolve_setting
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
-from frostproof.spec.layers import Linear, Tanh
+from frostproof.spec.layers import Embedding, Flatten, Linear, Tanh
 from frostproof.spec.program import Freeze, SaveLoad, Step, Thaw
 from frostproof.spec.setting import EAGER, Setting
 from frostproof.spec.subject import Subject
@@ -108,6 +108,24 @@ def test_a_correct_optimizer_is_not_flagged_in_a_setting(
     assert verification.trials == 1
     assert not verification.rejected_cases
     assert verification.tallies["checkpoint-resumes"].judged == 1
+
+
+def test_an_embedding_that_each_rank_rewrites_is_not_the_optimizers_fault() -> None:
+    architecture = Architecture(
+        Input((2,), vocabulary=3), (Embedding(3, 2, max_norm=0.5), Flatten(), Linear(2))
+    )
+    names = tuple(parameter.name for parameter in architecture.parameters)
+    case = Case(
+        architecture,
+        mask=("0.weight",),
+        groups=(Group(names, (("lr", 0.1), ("momentum", 0.9), ("weight_decay", 0.0))),),
+        program=(Step(), Step()),
+        batch=2,
+    )
+    verification = found(of(broken_settings.BroadcastsAll, "ddp"), case)
+    assert not flagged(verification)
+    explained = verification.tallies["frozen-weights-unchanged"].explained
+    assert explained["ranks-rewrite-embedding"] == 1
 
 
 def test_the_model_and_the_step_are_compiled_for_each_mask() -> None:

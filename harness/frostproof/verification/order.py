@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from frostproof.invariants.invariant import Invariant
 from frostproof.spec.case import Case, Group
-from frostproof.verification.attribution import Reruns
+from frostproof.verification.reruns import Reruns
 
 
 def is_gone_in_order(reruns: Reruns, invariant: Invariant) -> bool:

@@ -26,8 +26,9 @@ from frostproof.spec.user_model import ModelUnderTest
 from frostproof.training.bits import has_nan, nans_alike
 from frostproof.training.observation import Trial
 from frostproof.trial.lockstep import Outcome, run_trial
-from frostproof.verification.attribution import Reruns, attribute
+from frostproof.verification.attribution import attribute
 from frostproof.verification.order import is_gone_in_order
+from frostproof.verification.reruns import Reruns
 
 
 @dataclass(slots=True)

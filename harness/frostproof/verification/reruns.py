@@ -1,0 +1,198 @@
+"""Other runs of a case that shows a breach, which tell whether freezing is its cause.
+
+The most important one is the control: the same network, groups, hyperparameters, learning rates and
+events, with nothing frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from functools import cached_property
+
+from frostproof.approaches.approach import (
+    Approach,
+    Approaches,
+    RequiresGradNudged,
+    RequiresGradReversed,
+)
+from frostproof.generation.cases import with_late_groups
+from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.registry import BY_ID, INVARIANTS
+from frostproof.process.device import is_accelerator
+from frostproof.spec.case import Case, Group
+from frostproof.spec.program import AddFrozen, Freeze, Schedule, Thaw
+from frostproof.spec.subject import AUTOGRAD, Subject
+from frostproof.trial.lockstep import Outcome, run_trial
+
+NUDGES = 16
+"""Number of random changes of the gradients' last digits, each of which shows with a chance of
+about 1/3 that the optimizer amplifies rounding."""
+
+REPEATS, MATCHES = BY_ID["repeats-itself"], BY_ID["trainable-updates-match"]
+
+
+class Reruns:
+    """A case that shows a breach, and what other runs of it show.
+
+    A run is made when an explanation first needs it, and its result is kept.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        subject: Subject,
+        device: str,
+        approaches: Approaches,
+        muted: Collection[str] = (),
+    ) -> None:
+        self.outcome, self.case = outcome, outcome.trial.case
+        self.subject, self.device, self.approaches = subject, device, approaches
+        self.muted = muted
+
+    def run(
+        self,
+        case: Case,
+        subject: Subject | None = None,
+        invariants: Collection[Invariant] = INVARIANTS,
+    ) -> Outcome:
+        return run_trial(
+            case,
+            subject or self.subject,
+            self.device,
+            tuple(invariants),
+            self.approaches,
+            muted=self.muted,
+        )
+
+    def _control_of(self, case: Case, closure: bool | None = None) -> Outcome:
+        fit = [invariant for invariant in INVARIANTS if invariant.judges(self.subject)]
+        muted = [invariant.id for invariant in fit]  # so that no violation ends it
+        return run_trial(
+            case.control(closure),
+            self.subject,
+            self.device,
+            fit,
+            Approaches(),
+            muted=muted,
+            watched=self.case.frozen_midway,
+        )
+
+    @cached_property
+    def control(self) -> Outcome:
+        """Nothing is frozen, no gradient is dropped, and A runs twice."""
+        return self._control_of(self.case)
+
+    @cached_property
+    def control_without_closure(self) -> Outcome:
+        return self._control_of(self.case, closure=False)
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether the second run of the control equals the first."""
+        return REPEATS not in self.control.violated
+
+    @cached_property
+    def kernels_vary(self) -> bool:
+        """Whether forward and backward differ from run to run without an optimizer."""
+        if self.subject.factory is None:
+            return is_accelerator(self.device)
+        plain = run_trial(self.case.control(), AUTOGRAD, self.device, (REPEATS,), Approaches())
+        return REPEATS in plain.violated
+
+    @cached_property
+    def depends_on_grouping(self) -> bool:
+        """Whether, with nothing frozen, groups of their own for thawed parameters matter."""
+        grouped = self.case.replaced(
+            groups=with_late_groups(self.case.groups, self.case.mask, self.case.program)
+        )
+        if grouped.groups == self.case.groups:
+            return False
+        one, other = self.control.trial, self._control_of(grouped).trial
+        return [record.observations["a"].weights for record in one.records] != [
+            record.observations["a"].weights for record in other.records
+        ]
+
+    @cached_property
+    def refuses_unlike_rates(self) -> bool:
+        """Whether, with nothing frozen, the optimizer raises if its learning rates differ."""
+        crash = self.outcome.trial.crash
+        if (
+            crash is None
+            or len(set(crash.learning_rates)) < 2
+            or self.control.trial.crash is not None
+        ):
+            return False
+        first = self.case.groups[0]
+        names = [group.parameters for group in self.case.groups]
+        if len(names) == 1:
+            names = list(filter(None, (first.parameters[::2], first.parameters[1::2])))
+        options = tuple((name, value) for name, value in first.options if name != "lr")
+        groups = tuple(
+            Group(members, (*options, ("lr", 0.1 / (1 + i)))) for i, members in enumerate(names)
+        )
+        # A scheduler may give all groups one rate again.
+        program = tuple(each for each in self.case.program if not isinstance(each, Schedule))
+        control = self._control_of(self.case.replaced(groups=groups, program=program))
+        return control.trial.crash is not None
+
+    @cached_property
+    def rounded(self) -> Outcome:
+        """The same case, with differences of rounding size allowed."""
+        return self.run(self.case, replace(self.subject, rounding=self.subject.rounding or "seen"))
+
+    @cached_property
+    def depends_on_order(self) -> bool:
+        """Whether another order of the parameters makes more than a rounding difference."""
+        return self._diverges_from_a(self.case, RequiresGradReversed())
+
+    @cached_property
+    def depends_on_order_without_freezing(self) -> bool:
+        return self._diverges_from_a(self.case.control(), RequiresGradReversed())
+
+    @cached_property
+    def depends_on_rounding(self) -> bool:
+        """Whether the last digits of the gradients make more than a rounding difference."""
+        return any(
+            self._diverges_from_a(self.case, RequiresGradNudged(seed=seed))
+            for seed in range(NUDGES)
+        )
+
+    def _diverges_from_a(self, case: Case, other: Approach) -> bool:
+        """Whether A and a variant of it differ by more than rounding."""
+        subject = replace(self.subject, rounding=self.subject.rounding or "seen")
+        return (
+            MATCHES
+            in run_trial(
+                case.replaced(extras=()), subject, self.device, (MATCHES,), Approaches(b=other)
+            ).violated
+        )
+
+    @cached_property
+    def crashed_invariant(self) -> str:
+        """The id of the invariant that a crash violates, by the events without which it ends."""
+        crash = self.outcome.trial.crash
+        assert crash is not None
+        if crash.phase == "zero_grad":
+            return "zero-grad-clears"
+        if crash.role.startswith("resumed"):
+            return "checkpoint-resumes"
+        if crash.index < 0:
+            return "gradless-step-is-noop"
+        if isinstance(self.case.program[crash.index], AddFrozen):
+            return "group-added-trains"
+        so_far = self.case.replaced(program=self.case.program[: crash.index + 1])
+        owns_all = crash.role in ("a", "again")
+        undropped = so_far.without_drops()
+        if undropped != so_far and not self._crashes(undropped):
+            return "gradless-step-is-noop"
+        if so_far.thawed and not self._crashes(so_far.without(Thaw)):
+            # A owns thawed parameters from the start; other roles add them to the optimizer.
+            added = not owns_all and self._crashes(so_far.without(Freeze))
+            return "group-added-trains" if added else "thaw-resumes"
+        if so_far.frozen_midway and not self._crashes(so_far.without(Freeze)):
+            return "gradless-step-is-noop" if owns_all else "freeze-midway-holds"
+        return "gradless-step-is-noop"
+
+    def _crashes(self, case: Case) -> bool:
+        return self.run(case, invariants=()).trial.crash is not None
