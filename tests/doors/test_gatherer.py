@@ -22,7 +22,7 @@ CASE = load_case(Path(__file__).parents[1] / "spec" / "cases" / "version-1.json"
 
 @pytest.fixture
 def gatherer(tmp_path: Path) -> Gatherer:
-    run: Any = SimpleNamespace(cases=str(tmp_path))
+    run: Any = SimpleNamespace(cases=str(tmp_path), way=None)
     return Gatherer(run)
 
 

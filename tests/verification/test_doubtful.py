@@ -113,7 +113,7 @@ def test_an_item_fails_for_its_doubts_where_nothing_else_is_raised(
 
 def test_an_item_that_has_ended_counts_for_more_than_what_it_sent_before(tmp_path: Path) -> None:
     """Before its script is run, a violation is not known to be doubtful, and may be as small."""
-    run: Any = SimpleNamespace(cases=str(tmp_path), strict=False)
+    run: Any = SimpleNamespace(cases=str(tmp_path), strict=False, way=None)
     gatherer = Gatherer(run)
     sent: list[tuple[Any, str, dict[str, str]]] = [
         ("setup", "violated", {}),

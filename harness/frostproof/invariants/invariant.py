@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from frostproof.errors import ViolationError
 from frostproof.invariants.messages import at, change, numbers
 from frostproof.spec.architecture import expression
 from frostproof.spec.case import Positions, Role, parameters_expression
-from frostproof.spec.subject import Subject
 from frostproof.training.observation import Crash, EventRecord, Observation, Trial
 from frostproof.training.source import Block, Statement, block
+
+if TYPE_CHECKING:
+    from frostproof.spec.subject import Subject
 
 Severity = Literal["wrong", "crash", "cost"]
 ViolationClass = Literal["freezing", "groups", "checkpoint", "closure", "randomness", "cost"]
