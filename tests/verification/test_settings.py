@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer, SparseAdam
 
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.execution import Execution, reproduces
@@ -126,6 +126,21 @@ def test_an_embedding_that_each_rank_rewrites_is_not_the_optimizers_fault() -> N
     assert not flagged(verification)
     explained = verification.tallies["frozen-weights-unchanged"].explained
     assert explained["ranks-rewrite-embedding"] == 1
+
+
+def test_what_ddp_refuses_without_an_optimizer_is_not_the_optimizers_fault() -> None:
+    # Its reducer waits for a sparse gradient that a freeze after the forward pass has taken away.
+    case = Case(
+        Architecture(Input((1,), vocabulary=2), (Embedding(2, 1, sparse=True),)),
+        mask=(),
+        groups=(Group(("0.weight",), (("lr", 0.1),)),),
+        program=(Step(after_forward=(Freeze(("0.weight",)),)),),
+        batch=1,
+    )
+    verification = found(of(SparseAdam, "ddp"), case)
+    assert not flagged(verification)
+    explained = [tally.explained for tally in verification.tallies.values()]
+    assert sum(each.get("raises-without-optimizer", 0) for each in explained) == 1
 
 
 def test_the_model_and_the_step_are_compiled_for_each_mask() -> None:

@@ -97,6 +97,8 @@ def _run_once(
                     known.append(shown)
         if any(i.severity != "cost" and i.id not in muted for i in violated):
             break
+        if any(shown.invariant.needs_ranks for shown in known):
+            break  # What ranks that are not alike do next are consequences.
         lockstep.go_on_past(known)
     lockstep.close()
     trials = lockstep.trials

@@ -87,6 +87,14 @@ EXPLANATIONS = (
         _raises_too,
     ),
     Explanation(
+        "raises-without-optimizer",
+        "The model, as the setting wraps it, also raises in this case without an optimizer.",
+        _crash,
+        lambda reruns, invariant, shown: (
+            shown.crash.phase in ("forward", "backward") and reruns.raises_without_optimizer
+        ),
+    ),
+    Explanation(
         "refuses-unlike-rates",
         "With nothing frozen, it also raises if the learning rates of its groups differ.",
         _crash,

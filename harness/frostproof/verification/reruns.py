@@ -101,6 +101,12 @@ class Reruns:
         return REPEATS in plain.violated
 
     @cached_property
+    def raises_without_optimizer(self) -> bool:
+        """Whether the model, as its setting wraps it, raises in this case without an optimizer."""
+        alone = replace(AUTOGRAD, setting=self.subject.setting)
+        return run_trial(self.case, alone, self.device, (), Approaches()).trial.crash is not None
+
+    @cached_property
     def depends_on_grouping(self) -> bool:
         """Whether, with nothing frozen, groups of their own for thawed parameters matter."""
         grouped = self.case.replaced(
