@@ -15,6 +15,7 @@ import frostproof
 from frostproof.applications.watching.digest import WIDTH, changed, digest
 from frostproof.applications.watching.watch import watch
 from frostproof.errors import UsageError, ViolationError
+from tests.helpers.audited import Leaky
 
 
 class Net(nn.Module):
@@ -32,19 +33,8 @@ class Net(nn.Module):
         return found
 
 
-class Skipless(torch.optim.SGD):
-    """Decays what has no gradient, too."""
-
-    def step(self, closure: Any = None) -> Any:
-        with torch.no_grad():
-            for group in self.param_groups:
-                for p in group["params"]:
-                    p.mul_(0.9)
-        return super().step(closure)
-
-
 class Hidden(torch.optim.SGD):
-    """The same through `.data`."""
+    """Decays what has no gradient, too, through `.data`."""
 
     def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
@@ -114,7 +104,7 @@ def test_nothing_is_found_where_the_optimizer_owns_the_trainable_parameters_only
 
 def test_an_optimizer_that_moves_frozen_weights_is_told_from_within_its_step() -> None:
     model = frozen_net()
-    optimizer = Skipless(model.parameters(), lr=0.1)
+    optimizer = Leaky(model.parameters(), lr=0.1)
     with (
         pytest.raises(ViolationError, match="frozen-weights-unchanged") as caught,
         frostproof.watch(model, optimizer, frozen=["backbone.*"]),
@@ -295,14 +285,14 @@ def test_tied_parameters_are_one() -> None:
 
 def test_each_thing_is_collected_once() -> None:
     model = frozen_net()
-    optimizer = Skipless(model.parameters(), lr=0.1)
+    optimizer = Leaky(model.parameters(), lr=0.1)
     found = findings(model, optimizer, lambda: train(model, optimizer))
     assert len(found) == len({*found}) == len([*model.backbone.parameters()])
 
 
 def test_a_step_that_raised_does_not_blind_the_watch() -> None:
     model = frozen_net()
-    optimizer = Skipless(model.parameters(), lr=0.1)
+    optimizer = Leaky(model.parameters(), lr=0.1)
 
     def fail() -> Tensor:
         raise ZeroDivisionError
@@ -318,7 +308,7 @@ def test_a_step_that_raised_does_not_blind_the_watch() -> None:
 
 def test_every_nth_step_is_looked_at() -> None:
     model = frozen_net()
-    optimizer = Skipless(model.parameters(), lr=0.1)
+    optimizer = Leaky(model.parameters(), lr=0.1)
     with frostproof.watch(model, optimizer, every=2, collect=True) as watched:
         train(model, optimizer)
     assert {each.step for each in watched.findings} == {2}
@@ -345,7 +335,7 @@ def test_layers_thaw_and_freeze_while_they_are_watched() -> None:
 def test_several_optimizers_are_watched() -> None:
     model = frozen_net()
     first = torch.optim.SGD(model.head.parameters(), lr=0.1)
-    second = Skipless(model.backbone.parameters(), lr=0.1)
+    second = Leaky(model.backbone.parameters(), lr=0.1)
     found = findings(model, [first, second], second.step)
     assert found[0] == "frozen-weights-unchanged backbone.0.weight"
 

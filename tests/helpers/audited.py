@@ -106,6 +106,8 @@ def misspelt() -> nn.Module:
 
 
 class Leaky(torch.optim.SGD):
+    """Decays what has no gradient, too."""
+
     def step(self, closure: Any = None) -> Any:
         with torch.no_grad():
             for group in self.param_groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from torch import nn
 from frostproof.approaches.approach import Approach, Follows, Parameters
 from frostproof.errors import UsageError, one_line
 from frostproof.spec.case import Case
-from frostproof.spec.imports import import_for_target, unknown_name
+from frostproof.spec.imports import import_named
 from frostproof.spec.program import mask_changes
 from frostproof.spec.subject import Subject
 
@@ -79,13 +79,8 @@ class Helper(Approach):
 
 def load_way(target: str) -> Approach:
     """The way at `module:name`. Raises UsageError."""
-    module_name, colon, name = target.partition(":")
-    if not colon or not module_name or not name:
-        raise UsageError(f"malformed way {target!r}: write module:name, a function {EXPECTED}")
-    module = import_for_target(module_name, target)
-    if not hasattr(module, name):
-        raise unknown_name("way", target, module)
-    thing = getattr(module, name)
+    module, thing = import_named(target, "way", f"a function {EXPECTED}")
+    name = target.partition(":")[2]
     if isinstance(thing, Approach):
         return thing
     if inspect.isclass(thing) and issubclass(thing, Approach):
@@ -136,7 +131,7 @@ def _checked(helper: Helper) -> Helper:
     if helper.owned == "trainable":
         thaw = helper.functions["thaw"]
         manages = thaw is not None and helper.takes_optimizer("thaw")
-        object.__setattr__(helper, "follows", "itself" if manages else "edit")
+        return replace(helper, follows="itself" if manages else "edit")
     return helper
 
 

@@ -13,7 +13,7 @@ from frostproof.errors import UsageError, did_you_mean
 from frostproof.optimizers import registry
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.device import is_accelerator
-from frostproof.spec.imports import import_for_target, unknown_name
+from frostproof.spec.imports import import_for_target, import_named, unknown_name
 from frostproof.spec.setting import BY_NAME, EAGER, Setting
 from frostproof.spec.subject import Subject
 
@@ -57,16 +57,12 @@ def resolve_setting(name: str) -> Setting:
     """The setting with this name, or the one at `module:NAME`. Raises UsageError, one line."""
     if name in BY_NAME:
         return BY_NAME[name]
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         raise UsageError(
             f"unknown setting {name!r}: choose one of {', '.join(BY_NAME)}, all, "
             f"or write module:NAME.{did_you_mean(name, [*BY_NAME])}"
         )
-    module = import_for_target(module_name, name)
-    found = getattr(module, attribute, None)
-    if found is None:
-        raise unknown_name("setting", name, module)
+    _, found = import_named(name, "setting", "a frostproof.Setting")
     if not isinstance(found, Setting):
         raise UsageError(f"{name!r} is {found!r:.80}: name a frostproof.Setting")
     return replace(found, name=name)

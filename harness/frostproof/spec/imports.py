@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from frostproof.errors import UsageError, did_you_mean
 
@@ -24,11 +25,27 @@ def unknown_name(
     return UsageError(f"unknown {kind} {target!r}: {has}.{meant}")
 
 
+def import_named(
+    target: str, kind: str, what: str, written: str = "name"
+) -> tuple[ModuleType, Any]:
+    """The module of `module:name`, and what it has there. Raises UsageError.
+
+    `kind` and `what` say to people what it should be; `written`: what the name is of.
+    """
+    module_name, colon, name = target.partition(":")
+    if not colon or not module_name or not name:
+        raise UsageError(f"malformed {kind} {target!r}: write module:{written}, {what}")
+    module = import_for_target(module_name, target)
+    if not hasattr(module, name):
+        raise unknown_name(kind, target, module)
+    return module, getattr(module, name)
+
+
 def import_for_target(name: str, target: str) -> ModuleType:
     """The module of a target. Raises UsageError if it is missing or cannot be imported."""
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except Exception as error:  # a module of the user may raise anything
         if (
             isinstance(error, ModuleNotFoundError)
             and error.name

@@ -137,7 +137,7 @@ def _tried(network: UserModel, model: nn.Module, batch: Any, stepping: Any) -> U
         after, passed = bits_of(parameters), len(ran)
         try:
             loss.backward()  # type: ignore[no-untyped-call]
-        except Exception as error:
+        except Exception as error:  # a function of the user may raise anything
             raise _misfit(network, "backward raised", error) from None
     weights = tuple(
         each._replace(

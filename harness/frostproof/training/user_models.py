@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from frostproof.errors import CaseError, UsageError, one_line
-from frostproof.spec.imports import import_for_target, unknown_name
+from frostproof.spec.imports import import_named
 from frostproof.spec.patterns import matching
 from frostproof.spec.user_model import Form, UserModel, sizes_of
 
@@ -54,14 +54,7 @@ def load_model(target: str) -> LoadedModel:
 
 def load_function(target: str, kind: str, what: str) -> Any:
     """What `module:name` names. `what`: what it should be. Raises UsageError."""
-    module_name, colon, name = target.partition(":")
-    if not colon or not module_name or not name:
-        written = "factory" if kind == "model" else "name"
-        raise UsageError(f"malformed {kind} {target!r}: write module:{written}, {what}")
-    module = import_for_target(module_name, target)
-    if not hasattr(module, name):
-        raise unknown_name(kind, target, module)
-    found = getattr(module, name)
+    _, found = import_named(target, kind, what, "factory" if kind == "model" else "name")
     if not (callable(found) or isinstance(found, nn.Module)):
         raise UsageError(
             f"{target!r} is {type(found).__name__}, which cannot be called: name {what}"

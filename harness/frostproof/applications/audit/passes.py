@@ -18,7 +18,7 @@ def changing_buffers(bench: Bench) -> Statements:
     before = {name: b.clone() for name, b in names["model"].named_buffers()}
     try:
         names["train"]()
-    except Exception:
+    except Exception:  # what cannot be tried is not stated
         return
     after = dict(names["model"].named_buffers())
     for name, old in before.items():

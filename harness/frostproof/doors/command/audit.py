@@ -6,19 +6,14 @@ from pathlib import Path
 
 import click
 
-from frostproof.doors.command.parameters import import_from_here, json_option
+from frostproof.doors.command.parameters import freeze_option, import_from_here, json_option
 from frostproof.doors.output_files import check_writable
 from frostproof.process.quiet import quiet
 
 
 @click.command("audit")
 @click.argument("model", metavar="MODULE:FACTORY")
-@click.option(
-    "--freeze",
-    multiple=True,
-    help="Parameters to freeze: a glob on their names, or a module; may be repeated.",
-    metavar="PATTERN",
-)
+@freeze_option
 @click.option(
     "--input",
     "inputs",

@@ -25,6 +25,13 @@ seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search."
 )
 
+freeze_option = click.option(
+    "--freeze",
+    multiple=True,
+    help="Parameters to freeze: a glob on their names, or a module; may be repeated.",
+    metavar="PATTERN",
+)
+
 
 def import_from_here() -> None:
     """Let targets be imported from the current folder, as `python -m` does."""
