@@ -23,6 +23,7 @@ from frostproof.process.allocator import (
     FILLER,
     can_fill_kernel_memory,
     filled_memory,
+    shuffle_addresses,
 )
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import AUTOGRAD
@@ -34,6 +35,16 @@ glibc = pytest.mark.skipif(
     not can_fill_kernel_memory(),
     reason="needs glibc, whose malloc can be told to fill what it gives",
 )
+
+
+def test_the_next_parameters_have_addresses_in_another_order() -> None:
+    orders = set()
+    for _ in range(20):
+        shuffle_addresses()
+        made = [nn.Parameter(torch.empty(0)) for _ in range(5)]
+        addresses = [id(each) for each in made]
+        orders.add(tuple(map(sorted(addresses).index, addresses)))
+    assert len(orders) > 10, orders
 
 
 def taken() -> bytes:

@@ -16,7 +16,12 @@ from frostproof.counterexamples.network import adapters, plain
 from frostproof.counterexamples.spawning import IMPORTS, on_ranks
 from frostproof.errors import UnprintableError
 from frostproof.invariants.invariant import Assertion, ShownBreach
-from frostproof.process.allocator import FILLER, M_PERTURB, can_fill_kernel_memory
+from frostproof.process.allocator import (
+    FILLER,
+    M_PERTURB,
+    can_fill_kernel_memory,
+    shuffle_addresses,
+)
 from frostproof.spec.case import Case, Role, parameters_expression
 from frostproof.spec.layers import modules
 from frostproof.spec.program import SaveLoad, Step
@@ -38,7 +43,7 @@ from frostproof.training.source import (
 )
 from frostproof.training.training import batch_source
 
-ATTEMPTS = 10
+ATTEMPTS = 100
 """How often a script compares two runs with one seed, until they differ."""
 
 
@@ -111,7 +116,8 @@ class _Script:
             assert self.shown is not None
             left, right = self.shown.left, self.shown.right
             way = ("way", f'"{left}"')
-            start = [*merged(built[0], built[1], *way), *self._filled(right)]
+            shuffled = ["shuffle_addresses()"] if self._fills else []
+            start = [*shuffled, *merged(built[0], built[1], *way), *self._filled(right)]
             steps = looped([merged(each[0], each[1], *way) for each in events])
             end = f"return {self.assertion.returns}"
             body: list[Statement] = [
@@ -297,7 +303,8 @@ class _Script:
         )
         only = [plain(modules.only)] if any(plan.only for plan in self.plans) else []
         each_alone = [plain(EachAlone)] if any(plan.alone for plan in self.plans) else []
-        helpers = [*definitions, *only, *each_alone, *ways, *self._functions()]
+        shuffling = [plain(shuffle_addresses)] if len(self.plans) == 2 and self._fills else []
+        helpers = [*definitions, *only, *each_alone, *shuffling, *ways, *self._functions()]
         code = "\n".join(rendered(body))
         used = "\n".join([*helpers, code])
         imports = {"import sys", "import torch", *self.naming.imports, *imported}

@@ -1,10 +1,11 @@
-"""The memory of this process: caches of kernels, and, on glibc, the C library's allocator."""
+"""The memory of this process: caches of kernels, addresses, and glibc's allocator."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,15 @@ def release_free_memory() -> None:
     trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def shuffle_addresses() -> None:
+    """Let the next parameters have addresses in another order, so that a set has, too.
+
+    Python gives a new object the place of the one of its size that was freed last.
+    """
+    freed = [torch.nn.Parameter(torch.empty(0)) for _ in range(128)]
+    random.Random().shuffle(freed)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from frostproof.approaches.approach import Approach
-from frostproof.process.allocator import filled_memory
+from frostproof.process.allocator import filled_memory, shuffle_addresses
 from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.subject import Subject
@@ -44,6 +44,8 @@ class Copy:
 
     def build(self) -> Observation | Crash:
         """Build the model and its optimizer."""
+        if self.role == "again":
+            shuffle_addresses()
         return self._crash(-1, self.training.build) or self.recorder.observation
 
     def run(self, number: int, trace: bool, count: bool) -> Observation | Crash:
