@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import frostproof
@@ -14,6 +15,7 @@ from frostproof.invariants.registry import GROUPS, INVARIANTS
 from frostproof.optimizers.discovery import subjects
 from frostproof.results.rows import InvariantRow, SubjectRow
 from tests.helpers.broken import Sound
+from tests.helpers.models import ResNet
 
 AUTHOR = """
 import frostproof
@@ -96,6 +98,39 @@ def test_a_doubtful_row_of_its_group_fails_in_one_line() -> None:
     assert checked("cost")().ok
 
 
+def test_every_setting_is_checked() -> None:
+    check = checked("cost")
+    rows = check.run.report.rows
+    found = msgspec.structs.replace(rows[0].invariants[0], status="violated", severity="wrong")
+    bad = msgspec.structs.replace(rows[0], variant="compiled", invariants=[found])
+    rows.append(bad)
+    with pytest.raises(AssertionError, match="mylib:A compiled on cpu"):
+        check()
+
+
+def test_several_optimizers_are_checked_alike(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import frostproof
+        from tests.helpers.broken import DecaysEverything, Sound
+
+        @frostproof.parametrize(Sound, DecaysEverything, max_examples=5, devices=["cpu"], seed=0)
+        def test_ours(check):
+            check()
+        """
+    )
+    result = pytester.runpytest_inprocess("-q", "--collect-only")
+    names = {line.partition("[")[2].partition("@")[0] for line in result.outlines if "[" in line}
+    assert names == {"Sound", "DecaysEverything"}
+
+
+def test_the_options_of_the_command_are_options_here() -> None:
+    model = {"model": ResNet, "freeze": "layer1", "input": (2, 3, 6, 6)}
+    frostproof.parametrize(Sound, devices=["cpu"], max_examples=5, **model)
+    with pytest.raises(frostproof.UsageError, match="Did you mean layer1"):
+        frostproof.parametrize(Sound, devices=["cpu"], **{**model, "freeze": "layerr1"})
+
+
 def test_wrong_usage_is_refused_where_it_decorates() -> None:
     with pytest.raises(frostproof.UsageError, match="is not an invariant"):
         frostproof.parametrize(Sound, expected_failures={"no-such": "why"})
@@ -103,3 +138,5 @@ def test_wrong_usage_is_refused_where_it_decorates() -> None:
         frostproof.parametrize(Sound, devices=["cuda:77"])
     with pytest.raises(frostproof.UsageError, match="not an optimizer"):
         frostproof.parametrize(3)
+    with pytest.raises(frostproof.UsageError, match="no optimizer"):
+        frostproof.parametrize()

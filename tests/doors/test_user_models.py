@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import Phase, given, settings
+from torch import nn
 
 from frostproof.counterexamples.execution import reproduces
-from frostproof.errors import CaseError, UnusableError
+from frostproof.doors.python import check_optimizer
+from frostproof.errors import CaseError, UnusableError, UsageError
 from frostproof.generation.cases import cases
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.probe import probe
@@ -22,14 +24,15 @@ from frostproof.spec.case import Case, Group
 from frostproof.spec.casefile import CaseFile, load_case, save
 from frostproof.spec.layers import Linear
 from frostproof.spec.program import Step
-from frostproof.spec.user_model import ModelUnderTest
+from frostproof.spec.user_model import ModelUnderTest, UserModel
 from frostproof.training.trying import model_under_test
 from frostproof.verification.replay import replay
 from frostproof.verification.reproduction import reproductions
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
-from tests.helpers import consumer
+from tests.helpers import consumer, user_models
 from tests.helpers.broken import DecaysEverything, Sound
+from tests.helpers.models import ResNet
 from tests.helpers.search import flagged
 
 HERE = "tests.helpers.user_models"
@@ -173,6 +176,79 @@ def test_the_command_writes_a_case_that_replays(folder: Path) -> None:
     assert "mine:ResNet()" in page.read_text()
 
 
+def test_python_takes_the_model_as_a_function(tmp_path: Path) -> None:
+    report = check_optimizer(
+        DecaysEverything,
+        max_examples=10,
+        devices=["cpu"],
+        seed=1,
+        model=user_models.Tied,
+        freeze="encoder",
+        input=user_models.named_batch,
+        training_step=user_models.loss_of_tokens,
+        cases=tmp_path,
+    )
+    rows = {row.id: row for row in report.rows[0].invariants}
+    found = rows["frozen-weights-unchanged"]
+    assert (found.status, rows["no-graph-below"].judged) == ("violated", 0)
+    network = load_case(Path(str(found.case))).case.architecture
+    assert isinstance(network, UserModel)
+    names = (network.factory, network.inputs, network.step)
+    assert names == (f"{HERE}:Tied", f"{HERE}:named_batch", f"{HERE}:loss_of_tokens")
+    assert found.reproducer is not None
+    assert "as make_model" in Path(found.reproducer).read_text()
+
+
+def test_python_takes_sizes_and_names() -> None:
+    report = check_optimizer(
+        Sound,
+        max_examples=5,
+        devices=["cpu"],
+        model=f"{HERE}:ResNet",
+        freeze=["layer1", "stem.bias"],
+        input=(2, 3, 6, 6),
+        cases=None,
+    )
+    assert report.ok
+
+
+def test_expected_failures_of_an_optimizer_are_not_searched_in_a_model() -> None:
+    report = check_optimizer(
+        Sound,
+        max_examples=5,
+        devices=["cpu"],
+        model=ResNet,
+        freeze="layer1",
+        input="2,3,6,6",
+        expected_failures={"thaw-resumes": "on other networks"},
+    )
+    assert report.ok
+
+
+def _local() -> nn.Module:
+    return ResNet()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"freeze": "stem"}, "freeze is about a model"),
+        ({"model": lambda: None}, "which scripts cannot import"),
+        ({"model": user_models.READY, "freeze": "norm"}, "which scripts cannot import"),
+        ({"model": _local, "freeze": "stem", "input": (2, 0)}, "give the sizes of a batch"),
+        ({"way": "nowhere:freeze"}, "unknown module 'nowhere'"),
+        (
+            {"model": _local, "freeze": "stem", "input": (2, 3, 6, 6), "settings": ["ddp"]},
+            "is not verified in 'ddp'",
+        ),
+    ],
+)
+def test_wrong_usage_of_python_is_one_line(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as error:
+        check_optimizer(Sound, **given)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -190,7 +266,7 @@ def test_the_command_writes_a_case_that_replays(folder: Path) -> None:
         ("--model mine:Wide --freeze bias --input 1,2000", "at most 1,000,000"),
         ("--model mine:dashes --freeze c --input 1", "name modules by identifiers"),
         ("--model mine:doubles --freeze 0 --input 1,2", "return a model of float32 on the CPU"),
-        ("--freeze stem", "--freeze is about a model: give --model module:factory too"),
+        ("--freeze stem", "freeze is about a model: give model, as module:factory, too"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_code_2(folder: Path, given: str, said: str) -> None:

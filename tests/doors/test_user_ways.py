@@ -9,8 +9,10 @@ import pytest
 
 from frostproof.approaches.approach import Approaches, OptimizerSubset
 from frostproof.approaches.helper import load_way
+from frostproof.doors.python import check_optimizer
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
+from frostproof.spec.casefile import load_case
 from frostproof.training.trying import model_under_test
 from frostproof.verification.reproduction import reproductions
 from frostproof.verification.search import search_violations
@@ -89,6 +91,43 @@ def test_the_command_writes_a_case_that_replays(tmp_path: Path) -> None:
     mended = consumer.run(tmp_path, words, PYTHONPATH=ROOT)
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert "FIXED" in mended.stdout
+
+
+def test_python_takes_the_way_as_a_function(tmp_path: Path) -> None:
+    options = {"max_examples": 10, "devices": ["cpu"], "seed": 1, "cases": tmp_path}
+    report = check_optimizer(Sound, way=ways.freeze_modules, **options)  # type: ignore[arg-type]
+    found = {row.id: row for row in report.rows[0].invariants}["frozen-weights-unchanged"]
+    assert "approach freeze_modules moved" in str(found.message)
+    assert load_case(Path(str(found.case))).way == f"{HERE}:freeze_modules"
+    assert check_optimizer(Sound, way=f"{HERE}:AddsGroups", **options).ok  # type: ignore[arg-type]
+
+
+DEADLY = """
+import os
+import signal
+
+from tests.helpers.broken import Sound
+
+
+def freeze(model, names):
+    if names:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_case_of_a_way_that_ends_the_process_replays(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(DEADLY)
+    options = ("--max-examples", "10", "--seed", "1", "--jobs", "1")
+    way = ("mine:Sound", "--way", "mine:freeze")
+    done = consumer.check(tmp_path, *way, *options, PYTHONPATH=ROOT)
+    assert done.returncode == 1, done.stdout + done.stderr
+    (path,) = (tmp_path / "frostproof-cases").glob("*crashed.json")
+    assert load_case(path).way == "mine:freeze"
+    assert "from mine import freeze" in path.with_suffix(".py").read_text()
+    words = [sys.executable, "-m", "frostproof", "replay", str(path)]
+    again = consumer.run(tmp_path, words, PYTHONPATH=ROOT)
+    assert again.returncode == 1, again.stdout + again.stderr
+    assert "ended with SIGKILL" in again.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ The tests of one optimizer on one device share a run.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import pytest
 
-from frostproof.doors.python import Report, check_optimizer
+from frostproof.doors.python import Report, check_optimizer, what_is_asked
 from frostproof.errors import UsageError
 from frostproof.invariants.registry import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
@@ -45,8 +46,17 @@ class Check:
         """Raise the first violation of the group, or fail if something in it is doubtful."""
         __tracebackhide__ = True
         report = self.run.report
-        row = report.rows[0]
-        where = f"{row.name} on {row.device}"
+        judged = [self._judged(row) for row in report.rows]
+        if not any(judged):
+            pytest.skip(
+                f"{_where(report.rows[0])}: no case reached {', '.join(GROUPS[self.group])}"
+            )
+        return report
+
+    def _judged(self, row: SubjectRow) -> bool:
+        """Whether anything in the group was judged. Raises the first violation, or fails."""
+        __tracebackhide__ = True
+        where = _where(row)
         if row.status == "unusable":
             pytest.fail(f"{where} could not be judged: {row.reason}", pytrace=False)
         rows = [each for each in row.invariants if each.id in GROUPS[self.group]]
@@ -57,18 +67,18 @@ class Check:
                 raise type(error)("\n".join([str(error), *_more(row, each)]))
         if doubts := [each for each in grave if each.status == "doubtful"]:
             pytest.fail(f"{where}: {doubt_message(doubts)}", pytrace=False)
-        if not any(each.judged for each in rows):
-            pytest.skip(f"{where}: no case reached {', '.join(GROUPS[self.group])}")
-        return report
+        return any(each.judged for each in rows)
 
     def __repr__(self) -> str:
         return f"<check of {self.group}>"
 
 
 def parametrize(
-    optimizer: Any, *, devices: Sequence[str] = (), **options: Any
+    *optimizers: Any, devices: Sequence[str] = (), **options: Any
 ) -> Callable[[Any], Any]:
     """Parametrize a test with `check`, for each implementation, device and group of invariants.
+
+    There may be several optimizers, which are then verified with the same options.
 
     The test receives `check`, a function without arguments. `check()` raises an AssertionError for
     the first violation in its group, and fails the test if something in it is doubtful or the
@@ -81,9 +91,12 @@ def parametrize(
     """
     for fault in expected_failure_faults(options.get("expected_failures") or {}):
         raise UsageError(fault)
-    values = []
+    if not optimizers:
+        raise UsageError("no optimizer: write @frostproof.parametrize(Lion)")
+    what_is_asked(**{name: options[name] for name in ASKED if name in options})
+    found, values = [each for optimizer in optimizers for each in subjects(optimizer)], []
     for device in select_devices(devices):
-        for subject in subjects(optimizer):
+        for subject in found:
             if not exists_on(subject, device):
                 continue
             run = SharedRun(subject, device, options)
@@ -97,6 +110,14 @@ def parametrize(
                 if _applies(group)
             ]
     return pytest.mark.parametrize("check", values)
+
+
+ASKED = tuple(inspect.signature(what_is_asked).parameters)
+"""The names of the options that name what optimizers are verified with."""
+
+
+def _where(row: SubjectRow) -> str:
+    return f"{row.name} on {row.device}"
 
 
 def _more(row: SubjectRow, broken: InvariantRow) -> Iterator[str]:

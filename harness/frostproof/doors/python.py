@@ -13,15 +13,17 @@ from typing import Any
 
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.targets import exists_on, nothing_to_run, resolve_settings
+from frostproof.optimizers.targets import exists_on, nothing_to_run
 from frostproof.process.device import select_devices
 from frostproof.process.fence import fenced
 from frostproof.results import rows as results
-from frostproof.spec.casefile import CaseFile, save
+from frostproof.spec.casefile import save
+from frostproof.spec.imports import target_of
 from frostproof.spec.subject import expected_failure_faults
 from frostproof.verification import profiles
 from frostproof.verification.item_report import ItemReport, item_report
 from frostproof.verification.reproduction import Reproduction, reproductions
+from frostproof.verification.requested import Requested, requested
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 
@@ -58,6 +60,11 @@ def check_optimizer(
     profile: str = "dev",
     devices: Sequence[str] = (),
     settings: Sequence[str] = (),
+    model: Any = None,
+    freeze: str | Sequence[str] = (),
+    input: Any = None,
+    training_step: Any = None,
+    way: Any = None,
     expected_failures: Mapping[str, str] | None = None,
     strict: bool = False,
     seed: int | None = None,
@@ -71,40 +78,80 @@ def check_optimizer(
       `profile` says it: `dev` tries 100, `ci` 400 and `nightly` 4000.
     - `devices`: names such as `cpu` or `cuda:1`; by default all that are available.
     - `settings`: names such as `eager`, `ddp` or `all`; by default `eager`.
+    - `model`: your own model in the place of drawn networks: a function without arguments that
+      returns it, or a pair of it and its inputs; or `module:name` of such a function.
+    - `freeze`: globs on the names of the model's parameters, or names of modules, around which
+      frozen parameters are drawn.
+    - `input`: the sizes of a batch for the model, such as `(8, 3, 32, 32)`, or a function without
+      arguments that returns one.
+    - `training_step`: a function of the model and a batch that returns the loss; by default the
+      mean of the squares of the outputs.
+    - `way`: your own way to freeze, beside A and B: a function `freeze(model, names)`, a class with
+      `freeze` and `thaw`, or an Approach.
     - `expected_failures`: id of an invariant -> the reason why it fails. If it holds after all,
-      that is a violation.
+      that is a violation. With `model` or `way` they are muted, and not searched for.
     - `strict`: whether violations that only cost memory or time count, too.
     - `seed`: an integer, with which a run can be repeated. By default it is drawn.
     - `cases`: the folder for counterexamples and their scripts; None if none are to be written.
 
-    Raises UsageError if `optimizer` is none of these, a device or a setting is absent, nothing of
-    it exists on the devices, or an expected failure names no invariant or has no reason.
+    Functions and classes must lie in a module that scripts can import, since scripts and case
+    files name them. Raises UsageError if an argument is none of these, a device or a setting is
+    absent, nothing of the optimizer exists on the devices, the model cannot train on the batch, or
+    an expected failure names no invariant or has no reason.
     """
     expected = dict(expected_failures or {})
     for fault in expected_failure_faults(expected):
         raise UsageError(fault)
     examples = profiles.examples(profile, max_examples)
     started, rows = time.perf_counter(), []
+    asked = what_is_asked(settings, model, freeze, input, training_step, way)
     found, devices = subjects(optimizer), select_devices(devices)
-    wanted = resolve_settings(settings)
     for fault in nothing_to_run(found, devices):
         raise UsageError(fault)
-    for device, subject, setting in itertools.product(devices, found, wanted):
+    for device, subject, setting in itertools.product(devices, found, asked.settings):
         if not exists_on(subject, device):
             continue
         known = {**subject.expected_failures, **expected}
-        wrapped = replace(subject, expected_failures=known, setting=setting)
-        verification = Verification(wrapped, device, strict=strict)
-        searches = [
-            verification.searching_for(identity)
-            for identity in wrapped.searched_failures
-            if identity in verification.tallies
-        ]
+        verification = Verification(
+            replace(subject, expected_failures=known, setting=setting),
+            device,
+            approaches=asked.approaches,
+            model=asked.model,
+            strict=strict,
+        )
+        searches = map(verification.searching_for, verification.searched_failures)
         for each in (verification, *searches):
             searched = each.only_invariant is not None
             count = profiles.budget(examples, setting, known_failure=searched)
-            rows.append(_saved(item_report(each, _run(each, count, seed)), cases))
+            report = item_report(each, _run(each, count, seed))
+            rows.append(_saved(report, cases, asked.way))
     return Report(results.merge_rows(rows), time.perf_counter() - started)
+
+
+def what_is_asked(
+    settings: Sequence[str] = (),
+    model: Any = None,
+    freeze: str | Sequence[str] = (),
+    input: Any = None,
+    training_step: Any = None,
+    way: Any = None,
+) -> Requested:
+    """What these arguments of `check_optimizer` name. Raises UsageError."""
+    inputs = input
+    if input is not None and not (isinstance(input, str) or callable(input)):
+        inputs = ",".join(map(str, input))
+    return requested(
+        settings,
+        _target(model, "model"),
+        [freeze] if isinstance(freeze, str) else freeze,
+        _target(inputs, "input"),
+        _target(training_step, "training_step"),
+        _target(way, "way"),
+    )
+
+
+def _target(thing: Any, kind: str) -> str | None:
+    return None if thing is None else target_of(thing, kind)
 
 
 def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
@@ -118,24 +165,13 @@ def _run(verification: Verification, examples: int, seed: int | None) -> dict[st
     return reproductions(verification, Path.cwd())
 
 
-def _saved(found: ItemReport, cases: str | Path | None) -> results.SubjectRow:
+def _saved(found: ItemReport, cases: str | Path | None, way: str | None) -> results.SubjectRow:
     """The row, after its counterexamples were written, if they are to be and can be."""
     for broken in found.row.invariants:
-        case = found.cases.get(broken.id)
+        case = found.case_file(broken, way)
         if cases is None or case is None:
             continue
-        event, parameters = found.places.get(broken.id, (None, ()))
-        saved = CaseFile(
-            target=found.row.target,
-            variant=found.row.variant,
-            device=found.row.device,
-            invariant=broken.id,
-            message=broken.message,
-            case=case,
-            event=event,
-            parameters=parameters,
-        )
         with suppress(OSError):  # The verdict does not need the files.
-            path, beside = save(Path(cases), saved, found.scripts.get(broken.id))
+            path, beside = save(Path(cases), case, found.scripts.get(broken.id))
             broken.case, broken.reproducer = str(path), str(beside) if beside else None
     return found.row

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from frostproof.errors import UsageError, did_you_mean
+from frostproof.errors import UsageError, did_you_mean, one_line
 
 
 def unknown_name(
@@ -39,6 +40,23 @@ def import_named(
     if not hasattr(module, name):
         raise unknown_name(kind, target, module)
     return module, getattr(module, name)
+
+
+def target_of(thing: Any, kind: str) -> str:
+    """`module:name` of what was given by name, or as the function or class itself.
+
+    Raises UsageError if a new process could not import it.
+    """
+    if isinstance(thing, str):
+        return thing
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
+    there = None if module == "__main__" else getattr(sys.modules.get(str(module)), name, None)
+    if thing is None or there is not thing:
+        raise UsageError(
+            f"{kind} is {one_line(repr(thing), 80)}, which scripts cannot import: give module:name "
+            "of a function in a file of its own"
+        )
+    return f"{module}:{name}"
 
 
 def import_for_target(name: str, target: str) -> ModuleType:

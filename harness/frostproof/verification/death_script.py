@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.execution import started, verdict
 from frostproof.counterexamples.script import training
 from frostproof.errors import FrostproofError, UnprintableError
@@ -23,7 +22,7 @@ from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.spec.subject import Subject
 from frostproof.training.source import WIDTH
-from frostproof.verification.replay import probed_subject
+from frostproof.verification.replay import approaches_of, probed_subject
 
 LAUNCHER = """import signal
 import subprocess
@@ -51,7 +50,7 @@ def find_death_script(saved: CaseFile, folder: Path, limit: int) -> str | None:
 
     A process hangs after `limit` seconds.
     """
-    subject, ways = probed_subject(saved), Approaches()
+    subject, ways = probed_subject(saved), approaches_of(saved)
     for role in ways.roles_for(saved.case):
         try:
             with fenced(saved.device, subject.setting):

@@ -58,9 +58,15 @@ class Deaths:
     """
 
     def __init__(
-        self, cases: Path, folder: Path, warn: Callable[[str], None], timeout: float
+        self,
+        cases: Path,
+        folder: Path,
+        warn: Callable[[str], None],
+        timeout: float,
+        way: str | None = None,
     ) -> None:
-        self.cases, self.import_folder, self.warn = cases, folder, warn
+        """`way`: `module:name` of the user's own way to freeze, under which they died."""
+        self.cases, self.import_folder, self.warn, self.way = cases, folder, warn, way or ""
         self.hung_after = int(min(LONGEST, max(SHORTEST, timeout)))
         self.noted: dict[str, bytes] = {}
         self.searches: dict[tuple[str, str, str], Search] = {}
@@ -97,6 +103,7 @@ class Deaths:
             invariant=CRASHED,
             message=row.reason,
             case=msgspec.json.decode(self.noted[nodeid], type=Case),
+            way=self.way,
         )
         try:
             path, _ = save(self.cases, found)

@@ -12,6 +12,7 @@ from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.results.rows import InvariantRow, RowStatus, Status, SubjectRow
 from frostproof.spec.case import Case
+from frostproof.spec.casefile import CaseFile
 
 if TYPE_CHECKING:
     from frostproof.spec.subject import Subject
@@ -42,6 +43,26 @@ class ItemReport(msgspec.Struct):
 
     places: dict[str, tuple[int, tuple[int, ...]]] = {}
     """The number of the event, and the positions of the parameters, at which each shows."""
+
+    def case_file(self, broken: InvariantRow, way: str | None) -> CaseFile | None:
+        """The counterexample of a violation, to be saved; None if there is no case.
+
+        `way` is `module:name` of the user's own way to freeze.
+        """
+        if broken.id not in self.cases:
+            return None
+        event, parameters = self.places.get(broken.id, (None, ()))
+        return CaseFile(
+            target=self.row.target,
+            variant=self.row.variant,
+            device=self.row.device,
+            invariant=broken.id,
+            message=broken.message,
+            case=self.cases[broken.id],
+            event=event,
+            parameters=parameters,
+            way=way or "",
+        )
 
 
 def usage(subject: Subject) -> str:

@@ -67,7 +67,7 @@ def replay(saved: CaseFile) -> ReplayVerdict:
     if isinstance(saved.case.architecture, UserModel):
         check_unchanged(saved.case.architecture)
     device = device_for_worker(saved.device, 0)
-    ways = Approaches(way=load_way(saved.way) if saved.way else None)
+    ways = approaches_of(saved)
     its_own = Verification(
         subject,
         saved.device,
@@ -159,7 +159,12 @@ def replay_in_this_process() -> None:
     saved = msgspec.json.decode(sys.stdin.buffer.read(), type=CaseFile)
     device = device_for_worker(saved.device, 0)
     try:
-        verification = Verification(probed_subject(saved), saved.device, indexed_device=device)
+        verification = Verification(
+            probed_subject(saved),
+            saved.device,
+            indexed_device=device,
+            approaches=approaches_of(saved),
+        )
         violation = _violation(verification, saved)
         text = "" if violation is None else str(violation).partition("\n")[0]
     except (CaseError, UnusableError) as error:
@@ -225,6 +230,11 @@ def setting_of(saved: CaseFile) -> Setting:
     if ":" in name or name in BY_NAME:
         return resolve_setting(name)
     return EAGER
+
+
+def approaches_of(saved: CaseFile) -> Approaches:
+    """The approaches, with the user's own way if the file names one. Raises UsageError."""
+    return Approaches(way=load_way(saved.way) if saved.way else None)
 
 
 @cache

@@ -102,7 +102,6 @@ class Verification:
     tallies: dict[str, Tally] = field(init=False)
 
     trials: int = field(default=0, init=False)
-
     seconds: float = field(default=0.0, init=False)
     """The time that the trials took."""
 
@@ -207,9 +206,20 @@ class Verification:
             strict=self.strict,
         )
 
+    @property
+    def searched_failures(self) -> Mapping[str, str]:
+        """The expected failures that have searches of their own, with the reasons.
+
+        Nobody knows whether a user's model shows them, and a user's way is not about them.
+        """
+        if self.model is not None or self.approaches.way is not None:
+            return {}
+        stated = self.subject.searched_failures.items()
+        return {identity: reason for identity, reason in stated if identity in self.tallies}
+
     def has_own_search(self, identity: str) -> bool:
         """Whether another verification searches for this failure, and finds a smaller case."""
-        return self.only_invariant is None and identity in self.subject.searched_failures
+        return self.only_invariant is None and identity in self.searched_failures
 
     @property
     def id(self) -> str:

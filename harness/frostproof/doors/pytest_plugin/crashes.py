@@ -20,7 +20,7 @@ class CrashPolicy:
     def __init__(self, config: pytest.Config, run: RunOptions, gatherer: Gatherer) -> None:
         self.config, self.run, self.gatherer = config, run, gatherer
         folder = config.invocation_params.dir
-        self.deaths = Deaths(Path(run.cases), folder, gatherer.warn, run.timeout)
+        self.deaths = Deaths(Path(run.cases), folder, gatherer.warn, run.timeout, run.way)
         self._started: dict[str, float] = {}
         self._retried: set[str] = set()
         self._awaited: set[str] = set()

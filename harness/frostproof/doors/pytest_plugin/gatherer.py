@@ -71,31 +71,16 @@ class Gatherer:
         """Decode the row of a finding, and write its counterexamples to the folder of cases."""
         import msgspec
 
-        from frostproof.results.rows import SubjectRow
-        from frostproof.spec.casefile import CaseFile
+        from frostproof.verification.item_report import ItemReport
 
-        data = msgspec.json.decode(text)
-        row = msgspec.convert(data["row"], SubjectRow)
-        for broken in row.invariants:
-            if broken.id not in data["cases"]:
-                continue
-            event, parameters = data["places"].get(broken.id, (None, ()))
-            fields = {
-                "target": row.target,
-                "variant": row.variant,
-                "device": row.device,
-                "invariant": broken.id,
-                "message": broken.message,
-                "case": data["cases"][broken.id],
-                "event": event,
-                "parameters": parameters,
-                "way": self.run.way or "",
-            }
-            case, script = msgspec.convert(fields, CaseFile), data["scripts"].get(broken.id)
-            doubtful = broken.status == "doubtful"
-            rank = [interim, doubtful, script is None, *data["sizes"][broken.id]]
-            self._keep_best(row, broken, case, script, rank)
-        return row
+        found = msgspec.json.decode(text, type=ItemReport)
+        for broken in found.row.invariants:
+            case = found.case_file(broken, self.run.way)
+            if case is not None:
+                script, doubtful = found.scripts.get(broken.id), broken.status == "doubtful"
+                rank = [interim, doubtful, script is None, *found.sizes[broken.id]]
+                self._keep_best(found.row, broken, case, script, rank)
+        return found.row
 
     def _keep_best(
         self,

@@ -224,9 +224,6 @@ def _check_numbers(timeout: int | None, shards: int, count: int) -> None:
 
 
 def _check_model(given: Mapping[str, Any]) -> None:
-    for name in ("freeze", "input", "training-step"):
-        if given[name] and not given["model"]:
-            raise UsageError(f"--{name} is about a model: give --model module:factory too")
     for name in ("model", "way"):
         if given[name] and not given["optimizer"]:
             raise UsageError(f"--{name} needs an optimizer that trains: name one as module:Name")

@@ -11,25 +11,20 @@ from typing import Any
 
 import pytest
 
-from frostproof.approaches.approach import Approaches
-from frostproof.approaches.helper import load_way
 from frostproof.doors.pytest_plugin.options import RunOptions
-from frostproof.errors import UsageError, ViolationError
+from frostproof.errors import ViolationError
 from frostproof.optimizers.known_failures import AUTOGRAD_KNOWN_FAILURES, stated
 from frostproof.optimizers.targets import (
     exists_on,
     nothing_to_run,
     resolve,
-    resolve_settings,
     torch_optimizers,
 )
 from frostproof.process.allocator import can_fill_kernel_memory
 from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
-from frostproof.spec.setting import Setting
 from frostproof.spec.subject import AUTOGRAD, Subject
-from frostproof.spec.user_model import ModelUnderTest
-from frostproof.training.trying import model_under_test
+from frostproof.verification.requested import Requested, requested
 from frostproof.verification.verification import Verification
 
 RECORDED_AUTOGRAD = replace(AUTOGRAD, **stated(AUTOGRAD_KNOWN_FAILURES))
@@ -60,16 +55,9 @@ def check_usage(run: RunOptions) -> list[str]:
 
     Raises UsageError if a device is absent, or if a target is not an optimizer or a setting none.
     """
-    devices = select_devices(run.devices)
-    model = _model(run)
-    _approaches(run.way)
-    ranked = [each.name for each in _settings(run) if each.ranks > 1]
-    if model is not None and ranked:
-        raise UsageError(
-            f"--model is not verified in {ranked[0]!r}, because its batch cannot be shared between "
-            "ranks: name another setting"
-        )
-    return nothing_to_run(_subjects(run.optimizers) if run.optimizers else (), devices)
+    _requested(run)
+    found = _subjects(run.optimizers) if run.optimizers else ()
+    return nothing_to_run(found, select_devices(run.devices))
 
 
 @cache
@@ -78,26 +66,13 @@ def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
     return tuple(sorted(found, key=lambda subject: subject.name))
 
 
-def _model(run: RunOptions) -> ModelUnderTest | None:
-    """The user's model. Raises UsageError."""
-    return (
-        None
-        if run.model is None
-        else _loaded_model(run.model, run.freeze, run.input, run.training_step)
-    )
+def _requested(run: RunOptions) -> Requested:
+    """The settings, the model and the way that were asked for. Raises UsageError."""
+    model = (run.model, run.freeze, run.input, run.training_step)
+    return _loaded(run.settings, *model, run.way)
 
 
-@cache
-def _approaches(way: str | None) -> Approaches:
-    """The approaches of a trial, with the user's own way. Raises UsageError."""
-    return Approaches(way=load_way(way) if way else None)
-
-
-@cache
-def _loaded_model(
-    target: str, patterns: tuple[str, ...], inputs: str | None, step: str | None
-) -> ModelUnderTest:
-    return model_under_test(target, patterns, inputs, step)
+_loaded = cache(requested)
 
 
 def autograd(run: RunOptions) -> Iterator[Verification]:
@@ -110,11 +85,8 @@ def autograd(run: RunOptions) -> Iterator[Verification]:
 def known_failures(run: RunOptions) -> Iterator[Any]:
     """Yield a search for each expected failure of each subject.
 
-    The expectation is strict: the test fails if the invariant holds after all. Of a user's model
-    nobody knows whether it shows them, and a user's way is not about them.
+    The expectation is strict: the test fails if the invariant holds after all.
     """
-    if run.model is not None or run.way is not None:
-        return iter(())
     return (param for each in optimizers(run) if not each.shard for param in _searches(each))
 
 
@@ -128,14 +100,13 @@ def known_failures_of_autograd(run: RunOptions) -> Iterator[Any]:
 
 
 def _searches(verification: Verification, absent: str = "") -> Iterator[Any]:
-    for identity, reason in verification.subject.searched_failures.items():
-        if identity in verification.tallies:
-            known = verification.searching_for(identity)
-            expected = pytest.mark.xfail(
-                strict=True, raises=ViolationError, reason=f"{identity}: {reason}"
-            )
-            mark = pytest.mark.skip(reason=f"{identity}: {absent}") if absent else expected
-            yield pytest.param(known, id=f"{identity} of {known.id}", marks=mark)
+    for identity, reason in verification.searched_failures.items():
+        known = verification.searching_for(identity)
+        expected = pytest.mark.xfail(
+            strict=True, raises=ViolationError, reason=f"{identity}: {reason}"
+        )
+        mark = pytest.mark.skip(reason=f"{identity}: {absent}") if absent else expected
+        yield pytest.param(known, id=f"{identity} of {known.id}", marks=mark)
 
 
 @cache
@@ -156,21 +127,17 @@ def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[V
     """Yield one verification for each setting and shard."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
     shards = range(run.shards) if run.shards > 1 else (None,)
-    for setting, shard in itertools.product(_settings(run), shards):
+    asked = _requested(run)
+    for setting, shard in itertools.product(asked.settings, shards):
         yield Verification(
             replace(subject, setting=setting),
             device,
             indexed_device=device_for_worker(device, int(worker)),
-            approaches=_approaches(run.way),
-            model=_model(run),
+            approaches=asked.approaches,
+            model=asked.model,
             strict=run.strict,
             shard=shard,
         )
-
-
-def _settings(run: RunOptions) -> tuple[Setting, ...]:
-    """The settings that were asked for. Raises UsageError."""
-    return resolve_settings(run.settings)
 
 
 def _by_id(
