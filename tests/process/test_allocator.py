@@ -115,8 +115,9 @@ def test_what_kernels_do_is_expected_where_this_machine_shows_it(
     shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite, "kernels_show_it", lambda: shown)
+    model = {"model": None, "freeze": (), "input": None, "training_step": None}
     run: Any = SimpleNamespace(
-        devices=("cpu",), settings=(), model=None, way=None, shards=1, strict=False
+        devices=("cpu",), settings=(), way=None, shards=1, strict=False, **model
     )
     (known,) = suite.verification_params("test_known_failure_of_autograd", run)
     (autograd,) = suite.verification_params("test_autograd", run)
