@@ -341,6 +341,20 @@ def test_a_time_budget_is_shared_by_all(project: Path) -> None:
     assert "at most 12 s" in done.stdout
 
 
+def test_an_expected_failure_that_the_time_did_not_suffice_for_is_told(project: Path) -> None:
+    (project / "stated.py").write_text(
+        "import frostproof, mylib\n"
+        'STATED = frostproof.Subject("stated:STATED", mylib.Slow, '
+        'expected_failures={"thaw-resumes": "of old"})\n'
+    )
+    options = ("--max-examples", "1000", "--time-budget", "4s", "--jobs", "0")
+    done = check(project, "stated:STATED", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = "not found: stated:STATED on cpu: thaw-resumes: expected to fail (of old), but not seen"
+    assert said in done.stdout
+    assert "its search ended: the time budget was spent" in done.stdout
+
+
 def test_what_an_item_leaves_of_its_time_is_there_for_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from frostproof.doors.pytest_plugin.live_line import is_watched
+from tests.helpers import consumer
 from tests.helpers.consumer import clean
 
 pty = pytest.importorskip("pty", reason="no pseudo-terminals on this system")
@@ -74,6 +75,15 @@ def test_a_terminal_shows_trials_rate_violations_and_time_left(tmp_path: Path, j
         last:
     ]  # wiped before the table
     assert "1 passed" in received
+    assert re.search(r"\r *\rfrostproof 0", received) if jobs == "1" else True
+    shown = received[received.index("frostproof 0") :]
+    assert "bringing up nodes" not in shown
+
+
+def test_a_log_says_once_that_processes_start(tmp_path: Path) -> None:
+    (tmp_path / "mylib.py").write_text(SLOW)
+    done = consumer.check(tmp_path, "mylib:Slow", "--max-examples", "3", "--jobs", "1")
+    assert done.stdout.count("bringing up nodes") == 1, done.stdout
 
 
 class Terminal(io.StringIO):

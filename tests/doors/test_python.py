@@ -34,6 +34,15 @@ def test_a_report_names_what_was_violated() -> None:
     }
 
 
+def test_a_report_says_what_its_time_was_spent_on() -> None:
+    report = frostproof.check_optimizer(
+        DecaysEverything, max_examples=10, devices=["cpu"], seed=0, cases=None
+    )
+    assert [*report.rows[0].phases] == ["probe", "search", "shrink", "scripts"]
+    assert all(seconds > 0 for seconds in report.rows[0].phases.values())
+    assert "\nseconds: probe " in str(report)
+
+
 def test_a_report_with_a_doubt_is_not_ok() -> None:
     row = SubjectRow("mylib:A", "default", "cpu", "1", "doubtful", None, 5, 5, 1.0, {}, [])
     assert not Report([row], 1.0).ok
@@ -92,6 +101,11 @@ def test_expected_failures_are_strict(monkeypatch: pytest.MonkeyPatch) -> None:
         expected_failures={"frozen-weights-unchanged": "no reason"},
     )
     assert not held.ok
+    stale = frostproof.check_optimizer(
+        Sound, max_examples=30, devices=["cpu"], expected_failures=reason
+    )
+    assert not stale.ok
+    assert "STALE tests.helpers.broken:Sound on cpu: no-state-for-frozen: expected" in str(stale)
 
 
 def test_every_implementation_is_a_row() -> None:

@@ -22,8 +22,16 @@ from frostproof.report.markdown import STEP_SUMMARY_LIMIT, results_markdown
 from frostproof.report.terminal import explained_lines, results_table
 from frostproof.results.baseline import compare
 from frostproof.results.files import load_results, merge_results
-from frostproof.results.rows import Results, SubjectRow, totals
+from frostproof.results.rows import (
+    InvariantRow,
+    Results,
+    SubjectRow,
+    environment,
+    merge_rows,
+    totals,
+)
 from frostproof.spec.casefile import save
+from frostproof.verification.item_report import subject_status
 from tests.helpers import made_up
 from tests.helpers.mutation import spoiled_bytes, spoiled_values
 
@@ -318,6 +326,75 @@ def test_the_table_is_readable_at_80_columns_with_200_optimizers(
     header = matrix[0]
     assert header.endswith("12345 67890 12345 67890 12")
     assert len([each for each in INVARIANTS if not each.needs_ranks]) == 22
+
+
+def one_subject(*invariants: InvariantRow) -> Results:
+    judged = sum(row.judged for row in invariants)
+    status = subject_status(invariants, None, strict=False)
+    row = SubjectRow(
+        "lib:O", "default", "cpu", "1", status, None, 9, judged, 1.0, {}, [*invariants]
+    )
+    return Results(environment(["cpu"], "dev", 1), [row], totals([row], 3.0))
+
+
+def test_one_subject_is_one_everywhere(tmp_path: Path) -> None:
+    found = one_subject(InvariantRow("thaw-resumes", "held", "wrong", 5))
+    assert "1 subject (0 violated" in results_table(found.subjects, found.totals)
+    assert "\n1 subject, 9 trials" in results_markdown(found)
+    path = tmp_path / "out.json"
+    path.write_bytes(found.to_json())
+    _, said = frostproof("report", path, "--markdown", tmp_path / "out.md")
+    assert "1 subject, 0 violated" in said
+
+
+def test_the_violation_that_names_the_fault_comes_first() -> None:
+    order = ("flags-untouched", "trainable-updates-match", "no-state-for-frozen")
+    rows = [
+        InvariantRow(id, "violated", "cost" if "state" in id else "wrong", 5, 1, f"says {id}")
+        for id in sorted(order, reverse=True)
+    ]
+    found = one_subject(*rows)
+    texts = (
+        results_table(found.subjects, found.totals).partition("never judged")[2],
+        results_markdown(found),
+        results_page(found).partition("<h3>Counterexamples")[2],
+    )
+    for text in texts:
+        places = [text.index(id) for id in order]
+        assert places == sorted(places), text
+
+
+def test_a_stale_expectation_is_shown_under_its_own_name() -> None:
+    reason = "expected to fail (by design), but held in 5 trials: drop the expectation"
+    found = one_subject(InvariantRow("no-state-for-frozen", "violated", "cost", 5, 0, reason))
+    text = results_table(found.subjects, found.totals)
+    assert re.search(r"^no-state-for-frozen +S 5$", text, re.M)
+    assert "\n    S stale: expected to fail, but held\n" in text
+    assert f"\nSTALE lib:O on cpu: no-state-for-frozen: {reason}\n" in text
+    assert "1 subject (1 violated, " in text
+    page = results_page(found)
+    assert '<span class="badge stale">stale</span>' in page
+    assert "no-state-for-frozen: stale, expected to fail but held" in page
+
+
+def test_an_expected_failure_that_was_not_looked_for_to_the_end_is_told() -> None:
+    reason = "expected to fail (by design), but not seen in 4 trials, after which its search ended"
+    held = one_subject(InvariantRow("thaw-resumes", "held", "wrong", 5)).subjects[0]
+    search = one_subject(InvariantRow("thaw-resumes", "unreached", "wrong", 4, 0, reason))
+    for rows in ([held, *search.subjects], [*search.subjects, held]):
+        (merged,) = merge_rows(rows)
+        assert merged.status == "held"
+        text = results_table([merged], totals([merged], 1.0))
+        assert f"not found: lib:O on cpu: thaw-resumes: {reason}" in text
+
+
+def test_seconds_are_told_for_each_phase() -> None:
+    one = one_subject(InvariantRow("thaw-resumes", "held", "wrong", 5)).subjects[0]
+    other = msgspec.structs.replace(one, phases={"search": 2.04, "probe": 0.5})
+    one.phases = {"probe": 0.25, "search": 1.0, "shrink": 3.0}
+    (merged,) = merge_rows([one, other])
+    text = results_table([merged], totals([merged], 1.0))
+    assert "\nseconds: probe 0.8, search 3.0, shrink 3.0\n1 subject" in text
 
 
 def test_few_optimizers_are_shown_with_the_names_of_the_invariants(doubtful: Results) -> None:

@@ -57,9 +57,14 @@ def test_it_needs_no_torch() -> None:
             tally(),
             {"expected": "by design", "searched_alone": True, "cut_short": "interrupted"},
             "unreached",
-            None,
+            "expected to fail (by design), but not seen in 5 trials, after which its search ended:",
         ),
-        (tally(0), {"expected": "by design", "searched_alone": True}, "unreached", None),
+        (
+            tally(0),
+            {"expected": "by design", "searched_alone": True},
+            "unreached",
+            "expected to fail (by design), but no trial could judge it: ",
+        ),
     ],
 )
 def test_what_was_counted_has_a_status(
@@ -117,7 +122,11 @@ def test_what_explained_differences_is_kept() -> None:
 
 
 def rows(*each: tuple[RowStatus, str]) -> list[InvariantRow]:
-    return [InvariantRow("thaw-resumes", status, severity) for status, severity in each]
+    counts = {"violated": 1, "doubtful": 1, "expected": 1}
+    return [
+        InvariantRow("thaw-resumes", status, severity, 5, counts.get(status, 0))
+        for status, severity in each
+    ]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +139,7 @@ def rows(*each: tuple[RowStatus, str]) -> list[InvariantRow]:
         (rows(("doubtful", "cost"), ("violated", "cost")), False, "held"),
         (rows(("doubtful", "cost")), True, "doubtful"),
         (rows(("violated", "cost")), True, "violated"),
+        ([InvariantRow("cost-bounded", "violated", "cost", 5, 0)], False, "violated"),
     ],
 )
 def test_the_status_of_a_subject_is_its_worst(

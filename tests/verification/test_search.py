@@ -14,7 +14,7 @@ from frostproof.verification.item_report import item_report
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_pairs
-from tests.helpers.broken import ChoosesWhereOneIsFrozen
+from tests.helpers.broken import ChoosesWhereOneIsFrozen, StateFromTheStart
 from tests.helpers.search import search
 
 PAIRS: dict[type[Optimizer], tuple[str, str]] = {
@@ -70,6 +70,19 @@ def test_all_examples_are_tried_whatever_is_found() -> None:
     verification = Verification(subjects(broken_pairs.DecaysAndLoadsInOrder)[0], "cpu")
     search(verification, 0)
     assert verification.trials + verification.rejected_cases == 100
+
+
+def test_an_expected_cost_leaves_everything_else_judged_as_often() -> None:
+    counts = []
+    for expected in ({}, {"no-state-for-frozen": "allocates in __init__"}):
+        (subject,) = subjects(StateFromTheStart, expected_failures=expected)
+        verification = Verification(subject, "cpu")
+        with fenced("cpu"):
+            verification.prepare()
+            search_violations(verification, 50, 3)
+        counts.append({id: tally.judged for id, tally in verification.tallies.items()})
+    without, stated = counts
+    assert stated == without
 
 
 @pytest.mark.parametrize("examples", [30, 1000], ids=["all-tried", "time-spent"])

@@ -21,6 +21,7 @@ from frostproof.process.device import select_devices
 from frostproof.report.failure_text import replay_command
 from frostproof.report.terminal import file_lines
 from frostproof.results.rows import InvariantRow, SubjectRow
+from frostproof.spec.ids import directness
 from frostproof.spec.subject import Subject, expected_failure_faults
 from frostproof.verification.item_report import doubt_message
 
@@ -60,7 +61,9 @@ class Check:
         if row.status == "unusable":
             pytest.fail(f"{where} could not be judged: {row.reason}", pytrace=False)
         rows = [each for each in row.invariants if each.id in GROUPS[self.group]]
-        grave = [each for each in rows if each.severity != "cost" or self.run.options.get("strict")]
+        rows.sort(key=lambda each: directness(each.id))
+        strict = bool(self.run.options.get("strict"))
+        grave = [each for each in rows if each.is_grave(strict=strict)]
         for each in grave:
             if each.status == "violated":
                 error = BY_ID[each.id].broken(str(each.message), where)

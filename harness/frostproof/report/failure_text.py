@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from frostproof.errors import ViolationError, one_line
 from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
 from frostproof.spec.casefile import path_of
+from frostproof.spec.ids import directness
 
 if TYPE_CHECKING:
     from frostproof.spec.case import Case
@@ -24,7 +25,7 @@ def only_violations(error: BaseException | None) -> bool:
 
 
 def failure_text(verification: Verification, folder: Path, doubtful: Collection[str] = ()) -> str:
-    """The gravest violation with its network, and the ids of the others; "" if there is none.
+    """The most direct violation with its network, and the ids of the others; "" if there is none.
 
     `folder` is where case files are written. Invariants whose ids are in `doubtful` come last.
     """
@@ -33,7 +34,7 @@ def failure_text(verification: Verification, folder: Path, doubtful: Collection[
         for invariant in verification.invariants
         if verification.tallies[invariant.id].violated and verification.fails(invariant)
     ]
-    broken.sort(key=lambda invariant: invariant.id in doubtful)
+    broken.sort(key=lambda each: (each.id in doubtful, directness(each.id)))
     if not broken:
         return ""
     first, *others = broken

@@ -7,8 +7,10 @@ import textwrap
 from collections.abc import Iterator
 
 from frostproof.errors import one_line
+from frostproof.report.terminal import subject_count
 from frostproof.results.baseline import compare
 from frostproof.results.rows import Results, SubjectRow
+from frostproof.spec.ids import directness
 
 STEP_SUMMARY_LIMIT = 1 << 20
 """Bytes that the summary of a step on GitHub may have."""
@@ -48,7 +50,7 @@ def results_markdown(
 def _head(results: Results) -> Iterator[str]:
     total, environment = results.totals, results.environment
     counts = (
-        f"{total.subjects} subjects, {total.trials:,} trials, {total.judgements:,} judgements "
+        f"{subject_count(total)}, {total.trials:,} trials, {total.judgements:,} judgements "
         f"in {total.seconds:.1f} s"
     )
     doubtful = f"**{total.doubtful} doubtful**, " if total.doubtful else ""
@@ -74,7 +76,7 @@ def _rows(results: Results) -> Iterator[str]:
 
 
 def _faults(row: SubjectRow, *statuses: str) -> Iterator[str]:
-    for each in row.invariants:
+    for each in sorted(row.invariants, key=lambda each: directness(each.id)):
         if each.status in statuses:
             name = each.id if each.status == "expected" else f"**{each.id}**"
             yield f"{name}: {code_span(each.message or '')}"

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from frostproof.errors import one_line
 from frostproof.invariants.registry import INVARIANTS
-from frostproof.results.rows import InvariantRow, SubjectRow, Totals
+from frostproof.results.rows import InvariantRow, SubjectRow, Totals, add_seconds
+from frostproof.spec.ids import directness
 
 STATUS_SYMBOLS = {
     "held": ".",
@@ -21,11 +22,12 @@ STATUS_SYMBOLS = {
     "unreached": "?",
     "not-applicable": " ",
 }
-COST = "$"
+COST, STALE = "$", "S"
 CELL = 9
 """The least width of a column with a mark and a number of judgements."""
 MOST_ROWS = 40
 """If there are more rows, those that simply held get no line of their own."""
+NAME_OF_STALE = f"{STALE} stale: expected to fail, but held"
 LEGEND = (
     f". held   X violated   x violated, as expected   {COST} costs memory or time",
     "D doubtful: seen in a trial, not shown by its script   ? never judged",
@@ -35,8 +37,10 @@ LEGEND = (
 def results_table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
     """The matrix of optimizers and invariants, the faults in words, and the totals."""
     table = _by_name(rows, width) or [*_matrix(rows, width), *_numbers(rows)]
-    symbols = [f"    {line}" for line in LEGEND]
-    return "\n".join([*table, *symbols, "", *_words(rows), _totals(total)]) + "\n"
+    stale = any(each.is_stale for row in rows for each in row.invariants)
+    symbols = [f"    {line}" for line in (*LEGEND, *([NAME_OF_STALE] if stale else []))]
+    words = [*_words(rows), *_phases(rows), _totals(total)]
+    return "\n".join([*table, *symbols, "", *words]) + "\n"
 
 
 def _by_name(rows: list[SubjectRow], width: int) -> list[str]:
@@ -150,6 +154,8 @@ def end_of_name(name: str, longest: int) -> str:
 
 
 def _mark(row: InvariantRow) -> str:
+    if row.is_stale:
+        return STALE
     is_cost = row.status == "violated" and row.severity == "cost"
     return COST if is_cost else STATUS_SYMBOLS[row.status]
 
@@ -169,9 +175,10 @@ def _numbers(rows: list[SubjectRow]) -> Iterable[str]:
 def _words(rows: list[SubjectRow]) -> Iterable[str]:
     for row in rows:
         subject = f"{row.name} on {row.device}"
-        for each in row.invariants:
+        for each in sorted(row.invariants, key=lambda each: directness(each.id)):
             if each.status in ("violated", "doubtful"):
                 word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()
+                word = "STALE" if each.is_stale else word
                 other = each.violation_class not in (None, "freezing")
                 about = f" ({each.violation_class})" if other else ""
                 yield one_line(f"{word} {subject}: {each.id}{about}: {each.message}", 1000)
@@ -186,6 +193,10 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         if each.status == "expected"
     }
     yield from (f"known: {name}: {id}: {message}" for (name, id), message in expected.items())
+    for row in rows:
+        for each in row.invariants:
+            if each.status in ("held", "unreached") and each.message:
+                yield one_line(f"not found: {row.name} on {row.device}: {each.id}: {each.message}")
     not_tried: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for reason in row.facts.get("not-tried", ()):
@@ -235,10 +246,20 @@ def status_counts(total: Totals) -> str:
     return ", ".join([f"{total.violated} violated", *doubtful, f"{total.unusable} not judged"])
 
 
+def subject_count(total: Totals) -> str:
+    return "1 subject" if total.subjects == 1 else f"{total.subjects} subjects"
+
+
+def _phases(rows: Iterable[SubjectRow]) -> Iterable[str]:
+    """One line with the seconds of each phase."""
+    found = add_seconds(row.phases for row in rows).items()
+    if texts := [f"{phase} {seconds:.1f}" for phase, seconds in found if seconds >= 0.05]:
+        yield f"seconds: {', '.join(texts)}"
+
+
 def _totals(total: Totals) -> str:
     rate = total.trials / total.seconds if total.seconds else 0.0
-    subjects = "1 subject" if total.subjects == 1 else f"{total.subjects} subjects"
     return (
-        f"{subjects} ({status_counts(total)}), {total.trials:,} trials, "
+        f"{subject_count(total)} ({status_counts(total)}), {total.trials:,} trials, "
         f"{total.judgements:,} judgements, {total.seconds:.1f} s, {rate:.0f} trials/s"
     )

@@ -59,7 +59,7 @@ def has_new_failure(now: Results, before: Results | None) -> bool:
         (*row.key, each.id)
         for row in now.subjects
         for each in row.invariants
-        if each.severity == "cost"
+        if not each.is_grave(strict=False)
     }
     old = Results(now.environment, [], now.totals) if before is None else before
     return any(change == "new" and key not in costs for key, change in compare(now, old).items())

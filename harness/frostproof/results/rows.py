@@ -20,6 +20,9 @@ RowStatus = Literal["not-applicable", "unreached", "held", "expected", "doubtful
 
 `doubtful`: a trial violated it, and the violation's script does not show that.
 """
+PHASES = ("probe", "search", "shrink", "scripts")
+"""What an optimizer's time is spent on, in this order."""
+
 STATUSES: tuple[Status, ...] = get_args(Status)
 ROW_STATUSES: tuple[RowStatus, ...] = get_args(RowStatus)
 
@@ -56,6 +59,15 @@ class InvariantRow(msgspec.Struct):
     explained: dict[str, int] = {}
     """Id of an explanation -> the number of trials in which it explained a breach away."""
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether it was expected to fail, and held."""
+        return self.status == "violated" and not self.violated
+
+    def is_grave(self, *, strict: bool) -> bool:
+        """Whether it fails a run in which it is violated or doubtful. Costs do so if `strict`."""
+        return strict or self.severity != "cost" or self.is_stale
+
 
 class SubjectRow(msgspec.Struct):
     """One implementation of one optimizer on one device."""
@@ -90,6 +102,10 @@ class SubjectRow(msgspec.Struct):
 
     reproducer: str | None = None
     """The path of the script that shows how its process ends."""
+
+    phases: dict[str, float] = {}
+    """Phase -> the seconds that it took, in all processes together: probe, search, shrink and
+    scripts."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -179,6 +195,7 @@ def _merge_into(known: SubjectRow, row: SubjectRow) -> None:
     known.reproducer = row.reproducer if known.reproducer is None else known.reproducer
     known.trials += row.trials
     known.seconds += row.seconds
+    known.phases = add_seconds((known.phases, row.phases))
     known.facts = _merge_facts(known.facts, row.facts)
     have = {each.id: each for each in known.invariants}
     for other in row.invariants:
@@ -197,7 +214,7 @@ def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     one, another = (
         (ROW_STATUSES.index(row.status), row.reproducer is not None) for row in (mine, other)
     )
-    if another >= one and other.message is not None:
+    if other.message is not None and (another >= one or mine.message is None):
         mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
         mine.violation_class, mine.source = other.violation_class, other.source
     mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)
@@ -205,6 +222,15 @@ def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
 
 def _add_counts(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
     return dict(sorted((Counter(one) + Counter(other)).items()))
+
+
+def add_seconds(phases: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The sum of the seconds of each phase, in the order of the phases."""
+    found: dict[str, float] = {}
+    for each in phases:
+        for phase, seconds in each.items():
+            found[phase] = round(found.get(phase, 0.0) + seconds, 3)
+    return {phase: found[phase] for phase in PHASES if phase in found}
 
 
 def _merge_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

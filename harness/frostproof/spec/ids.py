@@ -27,9 +27,53 @@ InvariantId = Literal[
     "no-state-for-frozen",
     "cost-bounded",
 ]
-"""In the order in which a property raises them: the user's four first, mere costs last.
+"""In the order of tables: the user's four first, mere costs last.
 
 The invariant `a-b` is `INVARIANT` in the module `frostproof.invariants.a_b`.
 """
 
 IDS: tuple[InvariantId, ...] = get_args(InvariantId)
+
+_MOST_DIRECT: tuple[InvariantId, ...] = (
+    # They name what was done to a frozen parameter, or to what the user owns.
+    "frozen-weights-unchanged",
+    "freeze-midway-holds",
+    "gradless-step-is-noop",
+    "flags-untouched",
+    "no-grad-allocated",
+    "buffers-hold-in-eval",
+    # They name the operation that went wrong.
+    "no-grad-backward-raises",
+    "closure-is-honoured",
+    "zero-grad-clears",
+    "checkpoint-resumes",
+    "group-added-trains",
+    "thaw-resumes",
+    "stale-grads-accumulate",
+    "no-graph-below",
+    # Two trainings differ. Where one does not repeat itself, all others differ too.
+    "repeats-itself",
+    "ranks-agree",
+    "stale-grads-harmless",
+    "gradients-pass-through",
+    "trains-as-alone",
+    "trainable-updates-match",
+    "trainable-moves",
+    # No weight is wrong.
+    "no-state-for-frozen",
+    "cost-bounded",
+)
+
+
+def directness(identity: str) -> int:
+    """The place of an invariant among violations of one optimizer, which are shown in this order.
+
+    The first one names the fault, and later ones what follows from it. Unknown ids come last.
+
+    >>> directness("frozen-weights-unchanged") < directness("trainable-updates-match")
+    True
+    """
+    return _DIRECTNESS.get(identity, len(_DIRECTNESS))
+
+
+_DIRECTNESS: dict[str, int] = {each: place for place, each in enumerate(_MOST_DIRECT)}

@@ -93,8 +93,8 @@ def _run_once(
                 assert isinstance(judgement, Breach)
                 shown = ShownBreach(trial, judgement, invariant, device)
                 violated.setdefault(invariant, shown)
-                if invariant.id in muted:
-                    known.append(shown)
+                if invariant.id in muted and invariant.severity != "cost":
+                    known.append(shown)  # A mere cost changes nothing that comes later.
         if any(i.severity != "cost" and i.id not in muted for i in violated):
             break
         if any(shown.invariant.needs_ranks for shown in known):

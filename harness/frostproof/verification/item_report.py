@@ -10,14 +10,16 @@ import msgspec
 from frostproof.errors import one_line
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.registry import INVARIANTS
-from frostproof.results.rows import InvariantRow, RowStatus, Status, SubjectRow
+from frostproof.results.rows import InvariantRow, RowStatus, Status, SubjectRow, add_seconds
 from frostproof.spec.case import Case
 from frostproof.spec.casefile import CaseFile
+from frostproof.spec.ids import directness
 
 if TYPE_CHECKING:
     from frostproof.spec.subject import Subject
     from frostproof.verification.reproduction import Reproduction
-    from frostproof.verification.verification import Tally, Verification
+    from frostproof.verification.tally import Tally
+    from frostproof.verification.verification import Verification
 
 ORDER_HINT = (
     "its updates depend on the order or the grouping of its parameters with nothing frozen too: "
@@ -142,11 +144,13 @@ def invariant_row(
     message = tally.message or None
     if tally.violated and expected is not None:
         message = f"expected: {expected}; {tally.message}"
-    elif searched_alone and not tally.violated and tally.judged and not cut_short:
-        message = (
-            f"expected to fail ({expected}), but held in {tally.judged} trials: "
-            "drop the expectation"
-        )
+    elif searched_alone:
+        found = f"held in {tally.judged} trials: drop the expectation"
+        if not tally.judged:
+            found = "no trial could judge it: try more examples, or drop the expectation"
+        if cut_short:
+            found = f"not seen in {tally.judged} trials, after which its search ended: {cut_short}"
+        message = f"expected to fail ({expected}), but {found}"
     status = _status(
         tally,
         expected=expected is not None,
@@ -182,7 +186,7 @@ def add_reproduction(row: InvariantRow, script: Reproduction | None) -> Invarian
 
 def doubt_message(rows: Sequence[InvariantRow]) -> str:
     """One line for a test that fails for doubtful rows only: the first, and the ids of others."""
-    first, *others = rows
+    first, *others = sorted(rows, key=lambda row: directness(row.id))
     too = f"; doubtful too: {', '.join(row.id for row in others)}" if others else ""
     return one_line(f"{first.id} is doubtful: {first.message}", 1000) + too
 
@@ -191,7 +195,7 @@ def subject_status(rows: Iterable[InvariantRow], reason: str | None, *, strict: 
     """The worst status; `reason`: why the subject cannot be judged. Costs count only if strict."""
     if reason is not None:
         return "unusable"
-    found = {row.status for row in rows if strict or row.severity != "cost"}
+    found = {row.status for row in rows if row.is_grave(strict=strict)}
     return "violated" if "violated" in found else "doubtful" if "doubtful" in found else "held"
 
 
@@ -259,6 +263,7 @@ def _subject_row(verification: Verification, rows: list[InvariantRow]) -> Subjec
         round(verification.seconds, 3),
         _facts_of(verification),
         rows,
+        phases=add_seconds([verification.phases]),
     )
 
 

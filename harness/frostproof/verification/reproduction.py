@@ -12,6 +12,7 @@ from frostproof.counterexamples.script import script
 from frostproof.errors import UnprintableError
 from frostproof.process.fence import fenced
 from frostproof.verification.source_line import find_source_line
+from frostproof.verification.tally import Tally
 from frostproof.verification.verification import Verification
 
 
@@ -33,27 +34,28 @@ def reproductions(verification: Verification, folder: Path) -> dict[str, Reprodu
 
     The line of the source that is at fault is noted in its tally, where it can be found.
     """
-    found = {}
-    for identity, tally in verification.tallies.items():
-        if tally.shown is None or verification.has_own_search(identity):
-            continue
-        shown = tally.shown, verification.subject, verification.approaches
-        try:
-            with fenced(verification.indexed_device, verification.subject.setting):
-                tally.source = str(find_source_line(*shown) or "")
-                text = script(*shown)
-        except UnprintableError as unprintable:
-            found[identity] = Reproduction(None, False, str(unprintable))
-            continue
-        with tempfile.TemporaryDirectory() as temporary:
-            path = Path(temporary) / "counterexample.py"
-            path.write_text(text, encoding="utf-8")
-            reproduced, said = reproduces(
-                path,
-                identity,
-                folder,
-                sys.path,
-                module=verification.subject.target.partition(":")[0],
-            )
-            found[identity] = Reproduction(text, not reproduced, said)
-    return found
+    with verification.phase("scripts"):
+        return {
+            identity: _reproduction(verification, identity, tally, folder)
+            for identity, tally in verification.tallies.items()
+            if tally.shown is not None and not verification.has_own_search(identity)
+        }
+
+
+def _reproduction(
+    verification: Verification, identity: str, tally: Tally, folder: Path
+) -> Reproduction:
+    assert tally.shown is not None
+    shown = tally.shown, verification.subject, verification.approaches
+    try:
+        with fenced(verification.indexed_device, verification.subject.setting):
+            tally.source = str(find_source_line(*shown) or "")
+            text = script(*shown)
+    except UnprintableError as unprintable:
+        return Reproduction(None, False, str(unprintable))
+    module = verification.subject.target.partition(":")[0]
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "counterexample.py"
+        path.write_text(text, encoding="utf-8")
+        reproduced, said = reproduces(path, identity, folder, sys.path, module=module)
+    return Reproduction(text, not reproduced, said)

@@ -23,6 +23,7 @@ from frostproof.errors import ViolationError
 from frostproof.invariants.invariant import Invariant
 from frostproof.process.allocator import release_free_memory
 from frostproof.spec.case import Case
+from frostproof.spec.ids import directness
 from frostproof.verification.profiles import batches, hypothesis_settings
 
 if TYPE_CHECKING:
@@ -59,14 +60,16 @@ def search_violations(
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
     search = _Search(verification, seed, shard, databases)
     try:
-        search.replay_earlier_failures()
-        for number, count in enumerate(batches(examples)):
-            if number:
-                release_free_memory()
-            search.explore(number, count)
-            if verification.only_invariant is not None and search.found:
-                break
-        search.shrink()
+        with verification.phase("search"):
+            search.replay_earlier_failures()
+            for number, count in enumerate(batches(examples)):
+                if number:
+                    release_free_memory()
+                search.explore(number, count)
+                if verification.only_invariant is not None and search.found:
+                    break
+        with verification.phase("shrink"):
+            search.shrink()
     finally:
         search.set_aside_comparisons()  # Shrinking may have found some, or the time may be spent.
     return search.violations()
@@ -160,9 +163,9 @@ class _Search:
             self.raised[invariant] = error or self.verification.violation_of(invariant, message)
 
     def violations(self) -> list[BaseException]:
-        """The exceptions that were raised, in the order of the invariants."""
-        order = self.verification.invariants
-        return [self.raised[invariant] for invariant in order if invariant in self.raised]
+        """The exceptions that were raised, those of the most direct violations first."""
+        order = sorted(self.raised, key=lambda invariant: directness(invariant.id))
+        return [self.raised[invariant] for invariant in order]
 
     def set_aside_comparisons(self) -> None:
         """Drop what comparisons found, if two runs with one seed differ."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import msgspec
@@ -20,6 +20,7 @@ from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_g
 from frostproof.optimizers.probe import probe
 from frostproof.process.fence import eager_only, settings_restored
 from frostproof.spec.case import Case
+from frostproof.spec.ids import directness
 from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Subject
 from frostproof.spec.user_model import ModelUnderTest
@@ -29,38 +30,7 @@ from frostproof.trial.lockstep import Outcome, run_trial
 from frostproof.verification.attribution import attribute
 from frostproof.verification.order import is_gone_in_order
 from frostproof.verification.reruns import Reruns
-
-
-@dataclass(slots=True)
-class Tally:
-    """The judgements of one invariant."""
-
-    judged: int = 0
-    """The number of trials that it judged."""
-
-    violated: int = 0
-    """The number of trials that violated it."""
-
-    explained: Counter[str] = field(default_factory=Counter)
-    """Id of an explanation -> the number of breaches that it explained away."""
-
-    crashed: bool = False
-    """Whether an exception was a violation."""
-
-    message: str = ""
-    """The message of the smallest case."""
-
-    case: Case | None = None
-    """The smallest case that violates it."""
-
-    shown: ShownBreach | None = None
-    """The trial and the breach of that case."""
-
-    source: str = ""
-    """The line of the optimizer's source that moved the weight, or raised, in that case."""
-
-    by_order: bool = False
-    """Whether that case holds where A and B have their parameters in the same places."""
+from frostproof.verification.tally import Tally
 
 
 @dataclass(eq=False, repr=False)
@@ -105,6 +75,9 @@ class Verification:
     seconds: float = field(default=0.0, init=False)
     """The time that the trials took."""
 
+    phases: dict[str, float] = field(default_factory=dict, init=False)
+    """Phase -> the seconds by the clock that it took; `phase` counts them."""
+
     largest_rounding: float = field(default=0.0, init=False)
     """The largest difference that was rounding, in units in the last place."""
 
@@ -148,9 +121,19 @@ class Verification:
         )
         self.tallies = {invariant.id: Tally() for invariant in self.invariants}
 
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time until the end as this phase."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - started
+            self.phases[name] = self.phases.get(name, 0.0) + elapsed
+
     def prepare(self) -> None:
         """Probe the subject, and set `cases`. Raises UnusableError, and keeps its reason."""
-        with settings_restored(self.indexed_device):
+        with settings_restored(self.indexed_device), self.phase("probe"):
             try:
                 self._probe()
             except UnusableError as unusable:
@@ -231,10 +214,11 @@ class Verification:
         return f"<{self.id}>"
 
     def judge(self, case: Case) -> None:
-        """Run `case` once, and raise the violation that comes first in the registry."""
-        for invariant, message in self.find_violations(case, self.known_failures).items():
+        """Run `case` once, and raise the violation that names the fault most directly."""
+        found = self.find_violations(case, self.known_failures)
+        for invariant in sorted(found, key=lambda each: directness(each.id)):
             if self.fails(invariant):
-                raise self.violation_of(invariant, message)
+                raise self.violation_of(invariant, found[invariant])
 
     @property
     def known_failures(self) -> tuple[str, ...]:
@@ -276,10 +260,10 @@ class Verification:
         return tuple(found)
 
     def violations(self) -> list[ViolationError]:
-        """The violations that fail the property, in the order of the registry."""
+        """The violations that fail the property, the most direct ones first."""
         return [
             self.violation_of(invariant, self.tallies[invariant.id].message)
-            for invariant in self.invariants
+            for invariant in sorted(self.invariants, key=lambda each: directness(each.id))
             if self.tallies[invariant.id].case is not None and self.fails(invariant)
         ]
 

@@ -43,7 +43,7 @@ def report_command(
     """
     from frostproof.report.attachments import locate_files
     from frostproof.report.files import write_reports
-    from frostproof.report.terminal import status_counts
+    from frostproof.report.terminal import status_counts, subject_count
     from frostproof.results.baseline import comparison_lines, has_new_failure
     from frostproof.results.files import load_results, merge_results
 
@@ -52,7 +52,7 @@ def report_command(
     results = merge_results([locate_files(load_results(path), path.parent) for path in files])
     folders = (Path(), *dict.fromkeys(path.parent for path in files))
     write_reports(results, html=html, markdown=markdown, json=json, folders=folders, baseline=old)
-    click.echo(f"{results.totals.subjects} subjects, {status_counts(results.totals)}")
+    click.echo(f"{subject_count(results.totals)}, {status_counts(results.totals)}")
     if old is not None:
         click.echo("\n".join(comparison_lines(results, old)))
     return int(fail_on_new and has_new_failure(results, old))

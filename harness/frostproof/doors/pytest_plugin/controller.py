@@ -72,7 +72,20 @@ class Controller:
         self._begin(ids)
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if self.devices and reporter is not None:
+            self._end_line_of_xdist(reporter)
             reporter.write_line("\n".join(self._header()))
+
+    def _end_line_of_xdist(self, reporter: Any) -> None:
+        """Wipe xdist's word that nodes are brought up from a terminal, and have it said once.
+
+        With -q, xdist has no other word, and would repeat it below the header.
+        """
+        if reporter.isatty:
+            reporter.rewrite("", erase=True)
+            reporter.rewrite("")
+        nodes: Any = self.config.pluginmanager.get_plugin("terminaldistreporter")
+        if nodes is not None and self.config.get_verbosity() < 0:
+            nodes.setstatus = nodes.ensure_show_status = lambda *status, **shown: None
 
     def _begin(self, node_ids: Iterable[str]) -> None:
         """If the session has items of ours, let SIGTERM end it in good order."""

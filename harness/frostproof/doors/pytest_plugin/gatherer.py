@@ -142,6 +142,6 @@ def failing_cases(rows: list[SubjectRow], *, strict: bool) -> Iterator[str]:
     yield from (row.case for row in rows if row.case)
     for row in rows:
         for each in row.invariants:
-            grave = strict or each.severity != "cost"
-            if grave and each.status in ("violated", "doubtful") and each.case:
+            fails = each.status in ("violated", "doubtful") and each.is_grave(strict=strict)
+            if fails and each.case:
                 yield each.case

@@ -239,7 +239,7 @@ def failing_doubts(
     """Return the doubtful rows for which an item fails; none if it fails for something else too."""
     doubtful = [row for row in finding.row.invariants if row.status == "doubtful"]
     if raised is None:
-        return [row for row in doubtful if strict or row.severity != "cost"]
+        return [row for row in doubtful if row.is_grave(strict=strict)]
     return [] if _is_beyond_doubt(raised, {row.id for row in doubtful}) else doubtful
 
 

@@ -19,6 +19,7 @@ from frostproof.report.terminal import explained_reasons
 from frostproof.results.baseline import Change, Key, compare
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
 from frostproof.spec.case import Case
+from frostproof.spec.ids import directness
 from frostproof.spec.program import Freeze, Thaw, mask_changes
 
 STATUS_WORDS = {
@@ -143,6 +144,11 @@ class PageContext(NamedTuple):
         return sorted(set[str]().union(*(row.classes for row in self.rows)))
 
     @property
+    def has_stale(self) -> bool:
+        """Whether something that was expected to fail held."""
+        return any(example.kind == "stale" for example in self.examples)
+
+    @property
     def examples(self) -> Iterator[Counterexample]:
         return (example for row in self.rows for example in row.examples)
 
@@ -210,7 +216,7 @@ def _matrix_row(
     mine = {key[3]: change for key, change in since.items() if key[:3] == subject.key}
     examples = tuple(
         _counterexample(f"c{number}-{i}", subject, each, folders, mine.get(each.id))
-        for i, each in enumerate(subject.invariants)
+        for i, each in enumerate(sorted(subject.invariants, key=lambda row: directness(row.id)))
         if each.status in ("violated", "doubtful", "expected")
     )
     anchors = {example.row.id: example.anchor for example in examples}
@@ -267,12 +273,15 @@ def _are_plain(values: Iterable[object]) -> bool:
 
 
 def _kind(row: InvariantRow) -> str:
+    if row.is_stale:
+        return "stale"
     return "cost" if row.status == "violated" and row.severity == "cost" else row.status
 
 
-_MARKS = {"violated": "✕ ", "doubtful": "D ", "expected": "✕ ", "cost": "$ "}
+_MARKS = {"violated": "✕ ", "stale": "S ", "doubtful": "D ", "expected": "✕ ", "cost": "$ "}
 _WORDS = {
     "violated": "violated",
+    "stale": "stale, expected to fail but held",
     "doubtful": "doubtful, seen in a trial but not shown by its script",
     "expected": "violated, as expected",
     "cost": "costs memory or time",
