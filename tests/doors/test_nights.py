@@ -108,7 +108,8 @@ def test_the_same_seed_repeats_the_same_night(project: Path) -> None:
             "--jobs",
             "0",
         )
-        found.append((seen(project), [{**row, "seconds": 0, "phases": {}} for row in results(project)]))
+        rows = [{**row, "seconds": 0, "phases": {}} for row in results(project)]
+        found.append((seen(project), rows))
         (
             project / "out.json"
         ).unlink()  # the results of the night before are read first, if there are any

@@ -17,7 +17,7 @@ from frostproof.doors.command.check import DOUBTFUL, EXIT_CODES
 from frostproof.doors.pytest_plugin.options import OPTIONS
 from frostproof.invariants.invariant import ViolationClass
 from frostproof.invariants.registry import GROUPS, INVARIANTS
-from frostproof.report.terminal import COST, STATUS_SYMBOLS
+from frostproof.report.terminal import COST, STALE, STATUS_SYMBOLS
 from frostproof.results.files import load_results, results_schema
 from frostproof.results.rows import Environment, InvariantRow, Results, SubjectRow, Totals
 from frostproof.verification import item_report
@@ -64,7 +64,7 @@ def test_the_index_links_the_pages_in_the_order_of_the_site() -> None:
 
 def test_the_page_on_reports_has_every_mark_class_and_exit_code() -> None:
     text = page("reading-results.md")
-    marks = {*STATUS_SYMBOLS.values(), COST, "!"} - {" "}
+    marks = {*STATUS_SYMBOLS.values(), COST, STALE, "!"} - {" "}
     assert marks == {*re.findall(r"^\| `(.)` \|", text, re.M)}
     classes = text.partition("| class |")[2].partition("\n\n")[0]
     assert rows(classes) == list(get_args(ViolationClass))
