@@ -152,10 +152,10 @@ def test_a_failure_in_short_is_of_what_its_script_shows() -> None:
     verification: Any = SimpleNamespace(
         invariants=(THAW, JOIN), tallies=tallies, fails=lambda invariant: True
     )
-    assert failure_text(verification, Path()).splitlines()[0] == f"{THAW.id}: {THAW.statement}"
-    lines = failure_text(verification, Path(), {THAW.id}).splitlines()
-    assert lines[0] == f"{JOIN.id}: {JOIN.statement}"
-    assert lines[-1] == f"  also violated: {THAW.id} (doubtful)"
+    assert failure_text(verification, Path()).splitlines()[0] == f"{JOIN.id}: {JOIN.statement}"
+    lines = failure_text(verification, Path(), {JOIN.id}).splitlines()
+    assert lines[0] == f"{THAW.id}: {THAW.statement}"
+    assert lines[-1] == f"  also violated: {JOIN.id} (doubtful)"
 
 
 def test_the_legend_fits_a_terminal() -> None:
