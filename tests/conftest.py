@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Generator
 
 import pytest
 
 from frostproof.process.fork_server import VARIABLE
 from tests.helpers import warm
+
+
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Start half as many workers again as there are cores, as a third of the time tests wait."""
+    cores = yield
+    return cores + cores // 2
 
 
 @pytest.fixture(scope="session", autouse=True)
