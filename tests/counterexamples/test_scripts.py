@@ -69,51 +69,7 @@ from tests.helpers.broken import (
     Sound,
 )
 from tests.helpers.kinds import USES
-from tests.helpers.planted import BUGS, Planted
-from tests.helpers.planted_programs import PROGRAM_BUGS
-from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.script_runs import corrected, lay_out, run_here
-from tests.helpers.search import search
-
-PLANTED = [*BUGS, *PROGRAM_BUGS, *RARE_BUGS]
-
-
-def planted(bug: Planted) -> str:
-    """The script of a case that shows the bug, not shrunk: long, with many layers and events."""
-    for seed in range(10):
-        verification = Verification(bug.subject, "cpu", approaches=bug.approaches)
-        search(verification, seed, wanted=bug.invariant)
-        shown = verification.tallies[bug.invariant].shown
-        if shown is not None:
-            with fenced("cpu"):
-                return script(shown, verification.subject, bug.approaches)
-    raise AssertionError("no seed finds it")
-
-
-@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: f"{bug.invariant}-{bug.name}")
-def test_the_script_of_a_planted_bug_fails_until_that_is_mended(
-    bug: Planted, tmp_path: Path
-) -> None:
-    text = planted(bug)
-    assert "frostproof" not in text.replace("# ", "")
-    broken, mended = tmp_path / "broken.py", tmp_path / "mended.py"
-    broken.write_text(text)
-    mended.write_text(corrected(text, bug.approaches))
-    assert run_here(broken, bug.invariant).reproduced, run_here(broken, bug.invariant).said
-    assert run_here(mended, bug.invariant).said == "it exits 0"
-    if bug.name in text:  # else it has functions that somebody else formatted
-        ruff = [
-            sys.executable,
-            "-m",
-            "ruff",
-            "format",
-            "--isolated",
-            "--line-length",
-            "100",
-            "--diff",
-            str(broken),
-        ]
-        assert subprocess.run(ruff, capture_output=True, text=True, check=False).stdout == ""
 
 
 def simplest(*program: Any, mask: tuple[str, ...] = ("0.weight",)) -> Case:

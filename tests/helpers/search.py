@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import hypothesis
@@ -16,23 +16,13 @@ from frostproof.verification.verification import Verification
 from tests.helpers.planted import Planted
 
 
-def misses(
-    bug: Planted, seeds: Iterable[int], profile: str = "dev", enough: int | None = None
-) -> list[int]:
-    """The seeds with which a search does not find that a planted bug violates its invariant.
-
-    The search ends once it has found it with `enough` seeds, if that is given.
-    """
+def finds(bug: Planted, seeds: Iterable[int], profile: str = "dev") -> Iterator[Verification]:
+    """Search with each seed until a planted bug is seen to violate its invariant, or to the end."""
     subject = bug.subject  # one, which is probed once
-    missed: list[int] = []
-    for tried, seed in enumerate(seeds):
-        if tried - len(missed) == enough:
-            break
+    for seed in seeds:
         verification = Verification(subject, "cpu", approaches=bug.approaches)
         search(verification, seed, bug.invariant, profile)
-        if not verification.tallies[bug.invariant].violated:
-            missed.append(seed)
-    return missed
+        yield verification
 
 
 def shrunk(verification: Verification, seed: int) -> float:

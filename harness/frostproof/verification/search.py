@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import SkipTest
@@ -18,6 +18,7 @@ import hypothesis
 import msgspec
 from hypothesis import Phase
 from hypothesis import strategies as st
+from hypothesis.database import ExampleDatabase
 
 from frostproof.errors import ViolationError
 from frostproof.invariants.invariant import Invariant
@@ -27,8 +28,6 @@ from frostproof.spec.ids import directness
 from frostproof.verification.profiles import batches, hypothesis_settings
 
 if TYPE_CHECKING:
-    from hypothesis.database import ExampleDatabase
-
     from frostproof.verification.verification import Verification
 
 SHRINKING = 15.0
@@ -152,13 +151,17 @@ class _Search:
         """Shrink each violation to its smallest case, and keep the exception that it raises."""
         self.set_aside_comparisons()
         end = _Deadline(SHRINKING)
+        smallest: dict[bytes, bytes] = {}
         for number, (invariant, found) in enumerate(self.found.items()):
             left = len(self.found) - number
             deadline = _Deadline(end.left / left)
             others = tuple(identity for identity in self._muted() if identity != invariant.id)
-            shrinking = _Shrinking(self.verification, invariant, others, deadline, found)
-            phases, database = (Phase.generate, Phase.shrink), self.databases(invariant.id)
+            shrinking = _Shrinking(self.verification, invariant, others, deadline, found, smallest)
+            phases = (Phase.reuse, Phase.generate, Phase.shrink)
+            database = _Smallest(smallest.values(), self.databases(invariant.id))
             error = self._run(shrinking.body, found.batch, found.batch_size, phases, database)
+            if shrinking.smallest and database.smallest:
+                smallest[shrinking.smallest] = database.smallest
             message = self.verification.tallies[invariant.id].message
             self.raised[invariant] = error or self.verification.violation_of(invariant, message)
 
@@ -203,12 +206,42 @@ class _Search:
         return None
 
 
+class _Smallest(ExampleDatabase):
+    """The smallest cases of other invariants, with which Hypothesis begins, above a database.
+
+    An optimizer that breaks several invariants often breaks them in the same case, so that most of
+    them need not be shrunk again from a large one.
+    """
+
+    def __init__(self, others: Iterable[bytes], below: ExampleDatabase | None) -> None:
+        super().__init__()
+        self.others, self.below = [*others], below
+        self.smallest: bytes | None = None
+        """The draws of the smallest failure, as Hypothesis encodes them."""
+        self.key: bytes | None = None
+
+    def fetch(self, key: bytes) -> Iterable[bytes]:
+        self.key = self.key or key
+        return self.others if key == self.key else ()
+
+    def save(self, key: bytes, value: bytes) -> None:
+        if key == self.key:
+            self.smallest = value
+        if self.below is not None:
+            self.below.save(key, value)
+
+    def delete(self, key: bytes, value: bytes) -> None:
+        if self.below is not None:
+            self.below.delete(key, value)
+
+
 class _Shrinking:
     """The body of a test that raises one invariant's violation.
 
-    It does nothing until it gets the case that is known to show the violation. After the deadline
-    it runs no new case: cases that are known to fail raise the recorded violation again, and all
-    others pass, so that Hypothesis comes to an end.
+    It does nothing until it gets a case that shows the violation: the smallest case of another
+    invariant may, and the first that was found does. After the deadline it runs no new case: cases
+    that are known to fail raise the recorded violation again, and all others pass, so that
+    Hypothesis comes to an end.
     """
 
     def __init__(
@@ -218,20 +251,22 @@ class _Shrinking:
         muted: tuple[str, ...],
         deadline: _Deadline,
         first: _Found | None = None,
+        others: Collection[bytes] = (),
     ) -> None:
         self.verification, self.invariant, self.muted = verification, invariant, muted
         self.deadline = deadline
-        self.first = None if first is None else first.case
+        self.begins_with = None if first is None else {first.case, *others}
         self.known = {} if first is None else {first.case: first.messages}
+        self.smallest: bytes | None = None
+        """The JSON of the last case that raised: in the end, of the smallest."""
 
     def body(self, case: Case) -> None:
         key = msgspec.json.encode(case)
-        if self.first is not None:
-            if key != self.first:
-                return
-            self.first = None
+        if self.begins_with is not None and key not in self.begins_with:
+            return
         if key not in self.known and self.deadline.left:
             self.known[key] = self.verification.find_violations(case, self.muted)
         message = self.known.get(key, {}).get(self.invariant)
         if message is not None:
+            self.begins_with, self.smallest = None, key
             raise self.verification.violation_of(self.invariant, message)
