@@ -29,7 +29,7 @@ def main(name: str, seeds: int) -> None:
         started, found = time.perf_counter(), 0
         for seed in range(seeds):
             verification = Verification(subject, "cpu", strict=True)
-            search(verification, seed, identity, examples=count)
+            search(verification, seed, *([identity] if identity else []), examples=count)
             found += identity in flagged(verification) if identity else bool(flagged(verification))
         what = f"found with {found}" if identity else f"flagged with {found}"
         seconds = time.perf_counter() - started

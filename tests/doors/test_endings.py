@@ -224,11 +224,11 @@ def test_a_death_has_a_case_and_a_script(project: Path) -> None:
         project,
         *targets,
         "--max-examples",
-        "40",
+        "15",
         "--jobs",
         "2",
         "--",
-        "--frostproof-timeout=15",
+        "--frostproof-timeout=10",
         TMPDIR=str(temporary),
     )
     assert done.returncode == 1, done.stdout + done.stderr

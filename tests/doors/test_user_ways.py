@@ -34,7 +34,7 @@ def verification_of(name: str, **given: object) -> Verification:
 @pytest.mark.parametrize("name", ways.CORRECT)
 def test_a_correct_helper_is_not_flagged(name: str) -> None:
     verification = verification_of(name)
-    search(verification, seed=0)
+    search(verification, seed=0, examples=60)
     assert flagged(verification) == {}
     assert verification.rejected_cases == 0
 
@@ -44,7 +44,7 @@ def test_a_wrong_helper_is_told_with_a_script(name: str, tmp_path: Path) -> None
     verification = verification_of(name)
     with fenced("cpu"):
         verification.prepare()
-        search_violations(verification, 100, 1)
+        search_violations(verification, 60, 1)
     found = reproductions(verification, tmp_path)
     assert found
     assert all(each.text and not each.doubtful for each in found.values()), found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 import hypothesis
@@ -21,7 +21,7 @@ def finds(bug: Planted, seeds: Iterable[int], profile: str = "dev") -> Iterator[
     subject = bug.subject  # one, which is probed once
     for seed in seeds:
         verification = Verification(subject, "cpu", approaches=bug.approaches)
-        search(verification, seed, bug.invariant, profile)
+        search(verification, seed, bug.invariant, profile=profile)
         yield verification
 
 
@@ -53,11 +53,11 @@ class FoundError(Exception):
 def search(
     verification: Verification,
     seed: int,
-    wanted: str | None = None,
+    *wanted: str,
     profile: str = "dev",
     examples: int | None = None,
 ) -> None:
-    """Judge cases until the invariant `wanted` is violated, at most the profile's number of them.
+    """Judge cases until the invariants `wanted` are violated, or the profile's number of them.
 
     `examples`: that number, instead of the profile's.
 
@@ -68,7 +68,7 @@ def search(
         _search(verification, seed, wanted, examples or PROFILES[profile])
 
 
-def _search(verification: Verification, seed: int, wanted: str | None, examples: int) -> None:
+def _search(verification: Verification, seed: int, wanted: Sequence[str], examples: int) -> None:
     @hypothesis.seed(seed)
     @settings(
         max_examples=examples,
@@ -84,7 +84,7 @@ def _search(verification: Verification, seed: int, wanted: str | None, examples:
             identity for identity, tally in verification.tallies.items() if tally.case is not None
         ]
         verification.find_violations(case, [*verification.known_failures, *found])
-        if wanted is not None and verification.tallies[wanted].violated:
+        if wanted and all(verification.tallies[each].violated for each in wanted):
             raise FoundError
 
     with suppress(FoundError):

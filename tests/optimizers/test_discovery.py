@@ -63,9 +63,9 @@ def test_discovery_finds_how_it_is_used(optimizer: type[Optimizer]) -> None:
 @pytest.mark.parametrize("optimizer", USES, ids=lambda optimizer: optimizer.__name__)
 def test_what_is_used_in_its_own_way_is_not_flagged(optimizer: type[Optimizer]) -> None:
     verification = Verification(subjects(optimizer)[0], "cpu")
-    search(verification, seed=1)
+    search(verification, seed=1, examples=60)
     assert not flagged(verification)
-    assert verification.trials > 50
+    assert verification.trials > 30
 
 
 def leaky(optimizer: type[Any]) -> type[Any]:
@@ -102,7 +102,7 @@ def leaky(optimizer: type[Any]) -> type[Any]:
 )
 def test_a_leak_is_found_however_it_is_used(optimizer: type[Optimizer]) -> None:
     verification = Verification(subjects(leaky(optimizer))[0], "cpu")
-    search(verification, seed=1, wanted="frozen-weights-unchanged")
+    search(verification, 1, "frozen-weights-unchanged")
     assert verification.tallies["frozen-weights-unchanged"].violated
 
 
@@ -321,7 +321,7 @@ def test_dependence_on_order_is_told_apart() -> None:
     from frostproof.verification.item_report import item_report
 
     verification = Verification(subjects(ByPlace)[0], "cpu")
-    search(verification, seed=1, wanted="trainable-updates-match")
+    search(verification, 1, "trainable-updates-match")
     row = item_report(verification).row
     assert row.facts["depends-on-order"] is True
     assert any(

@@ -71,7 +71,7 @@ def test_a_wrong_field_is_one_line(fields: dict[str, Any], says: str) -> None:
 def test_a_known_case_is_tried_first_and_is_all_that_it_takes() -> None:
     subject = next(each for each in resolve(["torch.optim:LBFGS"]) if each.variant == "default")
     verification = Verification(subject, "cpu", only_invariant="frozen-weights-unchanged")
-    search(verification, seed=0, wanted="frozen-weights-unchanged")
+    search(verification, 0, "frozen-weights-unchanged")
     assert (
         verification.trials == verification.tallies["frozen-weights-unchanged"].violated
     )  # the first, and it again

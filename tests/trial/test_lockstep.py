@@ -149,7 +149,7 @@ def test_a_crash_is_a_verdict_where_it_comes_from_freezing() -> None:
 
 def test_an_optimizer_that_does_not_repeat_itself_is_accused_of_that_alone() -> None:
     verification = Verification(subjects(SeedsFromTheSystem)[0], "cpu")
-    search(verification, seed=0, wanted="repeats-itself")
+    search(verification, 0, "repeats-itself")
     assert {identity for identity, tally in verification.tallies.items() if tally.violated} == {
         "repeats-itself"
     }

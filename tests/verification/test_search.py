@@ -46,7 +46,7 @@ def test_both_of_two_bugs_are_named(optimizer: type[Optimizer]) -> None:
         if seed - len(missed) == 2:
             break  # at most one of three seeds may miss any of them
         verification = Verification(subjects(optimizer)[0], "cpu")
-        search(verification, seed)
+        search(verification, seed, *PAIRS[optimizer])
         if any(verification.tallies[identity].case is None for identity in PAIRS[optimizer]):
             missed.append(seed)
     assert len(missed) <= 1, f"missed with seeds {missed}"
