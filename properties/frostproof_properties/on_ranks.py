@@ -11,13 +11,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from frostproof.process.ranks import RankProcesses
 from frostproof.training.bits import bits_of
 
 RANKS = 2
+distributed: Any = torch.distributed
 
 
 @contextmanager
@@ -37,7 +39,6 @@ def ranks() -> Iterator[Callable[[str], list[Any]]]:
 def serve(receive: Callable[[], Any], send: Callable[[Any], None]) -> None:
     path, rank = receive()
     torch.set_num_threads(1)
-    distributed: Any = torch.distributed
     store = distributed.FileStore(path, RANKS)
     limit = timedelta(seconds=20)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=RANKS, timeout=limit)
@@ -130,3 +131,75 @@ def flat_parameters() -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def sharded(after_forward: bool | None = True) -> nn.Sequential:
+    """The network, whose parameters are DTensors with a shard on each rank."""
+    model = network()
+    mesh = distributed.init_device_mesh("cpu", (RANKS,))
+    fully_shard(model, mesh=mesh, reshard_after_forward=after_forward)
+    return model
+
+
+def passed(model: nn.Module) -> torch.Tensor:
+    """The loss of a batch that all ranks share, each of them a half."""
+    torch.manual_seed(1)
+    batch = torch.randn(2 * RANKS, 2).chunk(RANKS)[distributed.get_rank()]
+    loss: torch.Tensor = model(batch).square().sum()
+    return loss
+
+
+def flags_after_sharding() -> tuple[list[list[bool]], bool]:
+    """Whether each parameter has a gradient: frozen after sharding, and thawed again.
+
+    And whether the gradients are then those of the whole batch.
+    """
+    model, found = sharded(), list[list[bool]]()
+    passed(model).backward()
+    for requires_grad in (False, True):
+        model[0].requires_grad_(requires_grad)
+        model.zero_grad()
+        passed(model).backward()
+        found.append([p.grad is not None for p in model.parameters()])
+    plain = network()
+    torch.manual_seed(1)
+    (plain(torch.randn(2 * RANKS, 2)).square().sum() / RANKS).backward()
+    pairs = zip(model.parameters(), plain.parameters(), strict=True)
+    gradients: list[Any] = [(p.grad, q.grad) for p, q in pairs]
+    return found, all(torch.allclose(p.full_tensor(), q) for p, q in gradients)
+
+
+def forward_alone() -> list[tuple[list[str], list[bool]]]:
+    """What the parameters are after a forward pass without a backward pass, each way to reshard.
+
+    And whether they get gradients in the next step.
+    """
+    found = []
+    for after_forward in (None, True):
+        model = sharded(after_forward)
+        passed(model)
+        owned = [*model.parameters()]
+        passed(model).backward()
+        kinds = sorted({type(p).__name__ for p in owned})
+        found.append((kinds, [p.grad is not None for p in owned]))
+    return found
+
+
+def trainable_of_zero() -> int:
+    """The number of trainable parameters that this rank has to step."""
+    model = network()
+    model[2].requires_grad_(False)
+    optimizer: Any = ZeroRedundancyOptimizer(model.parameters(), torch.optim.SGD, lr=0.1)
+    groups = optimizer.optim.param_groups
+    return sum(p.requires_grad for group in groups for p in group["params"])
+
+
+def left_group_of_zero() -> bool:
+    """Whether a parameter that was taken out of its group still moves."""
+    model = network()
+    optimizer: Any = ZeroRedundancyOptimizer(model.parameters(), torch.optim.SGD, lr=0.1)
+    left = optimizer.param_groups[0]["params"].pop(0)
+    before = bits_of([left])
+    passed(model).backward()
+    optimizer.step()
+    return bits_of([left]) != before

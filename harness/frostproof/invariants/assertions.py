@@ -30,7 +30,7 @@ CALLS = {
 def differ(shown: ShownBreach, left: str, right: str, text: str) -> Statement:
     """The statement that exits where two tensors, of the first parameter, differ in some bit."""
     unlike = UNLIKE.format(left=left, right=right, integer=shown.integer)
-    head, text = f"if {unlike}:  # bitwise", shown.fill(text)
+    head, text = f"if {shown.here(unlike)}:  # bitwise", shown.fill(text)
     if prod(shown.case.parameters[shown.parameter].shape) <= FEW:
         numbers = f"{text} {shown.name}: {{{left}.tolist()}} -> {{{right}.tolist()}}"
         return block(head, shown.leave(numbers))
@@ -46,7 +46,7 @@ class Moved(Kind):
     """
 
     def assertion(self, shown: ShownBreach) -> Assertion:
-        after = f"after = {shown.tensor}.detach()"
+        after = f"after = {shown.values}.detach()"
         found = Assertion(verdict=[after, differ(shown, "before", "after", f"{self.text}:")])
         event, number = shown.record.event, shown.breach.event
         point = "step" if shown.observation.optimizer_called else "handed"
@@ -57,11 +57,11 @@ class Moved(Kind):
         elif not any(parameter.renormed for parameter in shown.case.parameters):
             point = "switched"
         elif isinstance(event, Step) and event.closure:  # which has names of its own
-            kept = f"kept[:] = [{shown.tensor}.detach().clone()]"
+            kept = f"kept[:] = [{shown.values}.detach().clone()]"
             found.notes = {(number, "before"): ["kept = []"], (number, "handed"): [kept]}
             found.verdict.insert(0, "(before,) = kept")
             return found
-        found.notes[number, point] = [f"before = {shown.tensor}.detach().clone()"]
+        found.notes[number, point] = [f"before = {shown.values}.detach().clone()"]
         return found
 
 
@@ -74,8 +74,8 @@ class Stuck(Kind):
 
     def assertion(self, shown: ShownBreach) -> Assertion:
         view = "view(torch.{integer})"
-        same = f"torch.equal(before.{view}, {{tensor}}.detach().{view})"
-        before = f"before = {shown.tensor}.detach().clone()"
+        same = f"torch.equal(before.{view}, {{values}}.detach().{view})"
+        before = f"before = {shown.values}.detach().clone()"
         test = shown.exits_if(same, self.text)
         start = watched_from(shown.trial, shown.since or 0)
         return Assertion({(start, "before"): [before]}, verdict=[test])

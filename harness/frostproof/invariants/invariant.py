@@ -190,7 +190,9 @@ class Invariant:
 
     def judges(self, subject: Subject) -> bool:
         """Whether it applies to a subject in its setting."""
-        return self.applies(optimizer=subject.factory is not None, ranks=subject.setting.ranks)
+        setting = subject.setting
+        means = self.id not in setting.not_judged
+        return means and self.applies(optimizer=subject.factory is not None, ranks=setting.ranks)
 
     def applies(self, *, optimizer: bool, ranks: int = 1) -> bool:
         """Whether it applies to a run on so many ranks, with or without an optimizer."""
@@ -235,7 +237,14 @@ class ShownBreach:
 
     def exits_if(self, condition: str, text: str) -> Block:
         """The statement that ends the script with a message where a condition holds; templates."""
-        return block(f"if {self.fill(condition)}:", self.leave(self.fill(text)))
+        return block(f"if {self.here(self.fill(condition))}:", self.leave(self.fill(text)))
+
+    def here(self, condition: str) -> str:
+        """The condition, on the rank of the breach alone where each rank has its own shards."""
+        if not self.sharded:
+            return condition
+        together = f"({condition})" if " or " in condition else condition
+        return f"rank == {self.trial.rank} and {together}"
 
     # Words for people
 
@@ -314,6 +323,20 @@ class ShownBreach:
         return f"{self.tensor}.grad"
 
     @property
+    def gradient(self) -> str:
+        """An expression for the values of that gradient, which is there, on this rank."""
+        return f"{self.grad}.to_local()" if self.sharded else self.grad
+
+    @property
+    def values(self) -> str:
+        """An expression for the values of the first parameter on this rank."""
+        return f"{self.tensor}.to_local()" if self.sharded else self.tensor
+
+    @property
+    def sharded(self) -> bool:
+        return self.trial.subject.setting.shards
+
+    @property
     def loss(self) -> str:
         """The variable that holds the loss of a closure."""
         return "total" if getattr(self.record.event, "micro_batches", 1) > 1 else "loss"
@@ -331,8 +354,17 @@ class ShownBreach:
     @property
     def state(self) -> str:
         """An expression for the optimizer's state of the first parameter, as plain values."""
-        items = f"optimizer.state.get({self.tensor}, {{}}).items()"
+        items = f"{self.states}.get({self.tensor}, {{}}).items()"
+        if self.sharded:
+            shard = "v.to_local().tolist() if hasattr(v, 'to_local')"
+            return f"{{key: {shard} else str(v) for key, v in {items}}}"
         return f"{{key: str(v.tolist() if torch.is_tensor(v) else v) for key, v in {items}}}"
+
+    @property
+    def states(self) -> str:
+        """An expression for the optimizer's state."""
+        inner = self.trial.subject.setting.inner
+        return f"optimizer.{inner}.state" if inner else "optimizer.state"
 
     @property
     def listed(self) -> str:

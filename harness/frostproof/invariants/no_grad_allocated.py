@@ -13,10 +13,10 @@ ALLOCATED = Kind(
 CHANGED = Kind(
     "changed",
     "backward changed the gradient of {name}, which is frozen by requires_grad=False",
-    "not torch.equal(before, {grad})",
+    "not torch.equal(before, {gradient})",
     "gradients",
     where=", {at}",
-    notes={"cleared": "before = {grad}.clone()"},
+    notes={"cleared": "before = {gradient}.clone()"},
 )
 
 

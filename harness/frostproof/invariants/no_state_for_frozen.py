@@ -6,9 +6,9 @@ from frostproof.training.observation import EventRecord, Trial
 HAS_STATE = Kind(
     "has-state",
     "the optimizer holds state for {name}, which never had a gradient",
-    "optimizer.state.get({tensor})",
+    "{states}.get({tensor})",
     where=", {at}",
-    shows=": {{list(optimizer.state.get({tensor}))}}",
+    shows=": {{list({states}.get({tensor}))}}",
 )
 
 

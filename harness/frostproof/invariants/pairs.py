@@ -54,7 +54,7 @@ class _Gradients(_Part):
         found = super().assertion(shown)
         if shown.expected is not None and shown.found is not None:
             found.returns = "grads[0]"
-            note = f"grads.append({shown.grad}.to_dense().clone())"
+            note = f"grads.append({shown.gradient}.to_dense().clone())"
             found.notes[shown.breach.event, "gradients"] = [note]
             text = "{left} -> {right} differ in the gradient of"
             found.verdict[-1] = differ(shown, shown.left, shown.right, text)
@@ -71,7 +71,7 @@ PARTS: dict[PartName, _Part] = {
         "weights-differ",
         "{change}",
         shows="{left} -> {right} differ in",
-        returns="{tensor}.detach()",
+        returns="{values}.detach()",
         values=lambda observed: observed.weights,
         by_parameter=True,
         rounds=is_rounding,

@@ -15,14 +15,14 @@ from frostproof.training.observation import EventRecord, Grads, Trial
 class _Touched(Kind):
     def assertion(self, shown: ShownBreach) -> Assertion:
         found = super().assertion(shown)
-        found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({shown.grad}.clone())"]
+        found.notes[shown.breach.event - 1, "handed"] = [f"kept.append({shown.gradient}.clone())"]
         return found
 
 
 TOUCHED = _Touched(
     "touched",
     "the gradient that B left on {name} was touched before backward",
-    "{grad} is None or not torch.equal(kept[-1], {grad})",
+    "{grad} is None or not torch.equal(kept[-1], {gradient})",
     "cleared",
     where=" {at}: {change}",
     setup="kept = []",  # a list, as this may be inside a closure
@@ -34,8 +34,8 @@ NOT_THE_SUM = Kind(
     where=" {at} (due -> found): {change}",
     shows=": {{{left}[-1].tolist()}}, and the sum {{due.tolist()}}",
     notes={
-        "cleared": "grads.append(0 if {grad} is None else {grad}.clone())",
-        "pass": "grads.append({grad}.clone())",
+        "cleared": "grads.append(0 if {grad} is None else {gradient}.clone())",
+        "pass": "grads.append({gradient}.clone())",
     },
     after=["due = sum({right}[1:], {left}[0])"],
     setup="grads = []",

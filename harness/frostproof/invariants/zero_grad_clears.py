@@ -6,7 +6,7 @@ from frostproof.training.observation import EventRecord, Trial
 
 LEFT_TEXT = "{expected} left a gradient on {name}"
 LEFT = Kind("left", LEFT_TEXT, "{grad} is not None", "cleared")
-NOT_ZERO = Kind("left", LEFT_TEXT, "{grad} is not None and {grad}.count_nonzero()", "cleared")
+NOT_ZERO = Kind("left", LEFT_TEXT, "{grad} is not None and {gradient}.count_nonzero()", "cleared")
 ALLOCATED = Kind(
     "allocated",
     "{expected} allocated a gradient, where there was none, for {name}",

@@ -117,7 +117,8 @@ def run_unfrozen(
     """Run one copy of a case. Raises ProcessGroupError if the optimizer needs a process group."""
     outcome = run_trial(case, subject, device, invariants, Alone())
     crash = outcome.trial.crash
-    if crash is not None and not subject.distributed and _PROCESS_GROUP.search(str(crash)):
+    has_group = subject.distributed or subject.setting.ranks > 1
+    if crash is not None and not has_group and _PROCESS_GROUP.search(str(crash)):
         raise ProcessGroupError
     return outcome
 

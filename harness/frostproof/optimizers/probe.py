@@ -64,6 +64,11 @@ def _probe_in_setting(subject: Subject, device: str) -> Subject:
     fault = fault_of(found, device, found.dtypes[0])
     if fault is not None:
         raise UnusableError(f"in {setting.name}: {fault.text}")
+    if setting.saving and "SaveLoad" not in found.unable:
+        why = why_unable(found, device, "SaveLoad")
+        if why:
+            unable, not_tried = (*found.unable, "SaveLoad"), (*found.not_tried, why)
+            found = replace(found, unable=unable, not_tried=not_tried)
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +23,33 @@ class Setting:
     before: tuple[str, ...] = ()
     """Statements before the model is built."""
 
+    built: tuple[str, ...] = ()
+    """Statements behind each model that is built, before anything is frozen and before there is an
+    optimizer. They may change the model in place."""
+
     model: str = ""
     """An expression that wraps `model`. The forward pass calls what it returns."""
 
     follows_flags: bool = False
     """Whether the model is wrapped anew once `requires_grad` of a parameter has changed. A model
     without any parameter that requires grad is then not wrapped."""
+
+    optimizer: str = ""
+    """How the optimizer is built: an expression with `{factory}` and `{arguments}` for what builds
+    it elsewhere, and from what."""
+
+    inner: str = ""
+    """The attribute by which that optimizer holds another one, which has the state."""
+
+    edits_groups: bool = True
+    """Whether members may be taken out of the optimizer's parameter groups. If not, B builds
+    another optimizer for a mask that would need it."""
+
+    saving: tuple[str, ...] = ()
+    """Statements before a checkpoint is saved."""
+
+    saved: str = "optimizer.state_dict()"
+    """An expression for the optimizer's part of a checkpoint."""
 
     step: str = ""
     """An expression that wraps `optimizer.step`, and is called in its place. A GradScaler calls
@@ -37,6 +58,9 @@ class Setting:
     ranks: int = 1
     """The number of processes that train together, each with its own share of each batch. They
     form a process group of torch.distributed."""
+
+    shards: bool = False
+    """Whether each rank has a shard of every parameter, a DTensor, which is judged as it is."""
 
     compiles: bool = False
     """Whether torch.compile compiles. Otherwise code that asks for it runs eagerly."""
@@ -85,10 +109,10 @@ COLLECTIVE_LIMIT = 5
 _SUM_IS_AVERAGED = "DDP averages the sum with the leftover gradient, which rounds in another order"
 
 
-def _ddp(name: str, ranks: int, *, one_in: int) -> Setting:
+def _ddp(name: str, ranks: int, *, one_in: int, beside: str = "") -> Setting:
     return Setting(
         name,
-        f"DistributedDataParallel on {ranks} ranks, each with its share of the batch",
+        f"DistributedDataParallel on {ranks} ranks, each with its share of the batch{beside}",
         model=(
             "nn.parallel.DistributedDataParallel(model, find_unused_parameters=True, "
             "broadcast_buffers=False)"
@@ -100,12 +124,52 @@ def _ddp(name: str, ranks: int, *, one_in: int) -> Setting:
     )
 
 
+_FSDP2 = Setting(
+    "fsdp2",
+    "fully_shard of the model on 2 ranks, each with its share of the batch",
+    before=("from torch.distributed.fsdp import fully_shard",),
+    built=(
+        'mesh = torch.distributed.init_device_mesh("cpu", (2,))',
+        "fully_shard(model, mesh=mesh, reshard_after_forward=True)",
+    ),
+    ranks=2,
+    shards=True,
+    one_in=4,
+    not_judged={
+        "ranks-agree": "each rank has other shards",
+        **dict.fromkeys(
+            ("no-graph-below", "cost-bounded"),
+            "fully_shard puts other tensors in the place of the parameters, which hooks see",
+        ),
+    },
+)
+
+
+_ZERO = replace(
+    _ddp("zero", 2, one_in=2, beside="; ZeroRedundancyOptimizer"),
+    before=("from torch.distributed.optim import ZeroRedundancyOptimizer",),
+    optimizer=(
+        "ZeroRedundancyOptimizer({arguments}, optimizer_class={factory})"
+    ),
+    inner="optim",
+    edits_groups=False,
+    saving=(
+        "optimizer.consolidate_state_dict()",
+        "states = [optimizer.state_dict() if torch.distributed.get_rank() == 0 else None]",
+        "torch.distributed.broadcast_object_list(states)",
+    ),
+    saved="states[0]",
+)
+
+
 SETTINGS: tuple[Setting, ...] = (
     EAGER,
     _compiled("compiled", "aot_eager", one_in=16),
     _compiled("compiled-inductor", "inductor", one_in=100),
     _ddp("ddp", 2, one_in=2),
     _ddp("ddp-3", 3, one_in=4),
+    _FSDP2,
+    _ZERO,
 )
 """The settings that `--setting` knows by a name alone."""
 

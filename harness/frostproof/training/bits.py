@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ctypes import string_at
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from frostproof.training.observation import Bits
 
 _ALIKE = False
+_WHOLE = (Tensor, nn.Parameter)
 
 
 @contextmanager
@@ -32,7 +33,12 @@ def nans_alike() -> Iterator[None]:
 
 
 def bits(tensor: Tensor) -> Bits:
-    """The values of `tensor` as bytes, by rows; of a sparse one, its indices and values."""
+    """The values of `tensor` as bytes, by rows; of a sparse one, its indices and values.
+
+    Of a DTensor they are those of this rank's shard.
+    """
+    if type(tensor) not in _WHOLE:
+        tensor = shard_of(tensor)
     if _ALIKE and tensor.is_floating_point() and tensor.layout is torch.strided:
         tensor = tensor.detach().where(~tensor.isnan(), math.nan)
     # Reading the memory itself costs 1 us, a tenth of a copy of a small tensor by torch.
@@ -43,6 +49,12 @@ def bits(tensor: Tensor) -> Bits:
         tensor = tensor.coalesce()
         return bits(tensor.indices()) + bits(tensor.values())
     return bits(tensor.cpu().contiguous())
+
+
+def shard_of(tensor: Tensor) -> Tensor:
+    """What this rank holds of a DTensor; any other tensor as it is."""
+    to_local: Callable[[], Tensor] | None = getattr(tensor.detach(), "to_local", None)
+    return tensor if to_local is None else to_local()
 
 
 def bits_of(tensors: Iterable[Tensor]) -> tuple[Bits, ...]:

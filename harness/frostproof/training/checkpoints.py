@@ -47,7 +47,11 @@ class Checkpoints(Passes):
         left = [i for i in self.case.frozen_midway if i not in self.owned] if self.optimizer else []
         schedulers = [*map(self.title, self.schedulers)]
         parts = ["model", *["optimizer"] * self.optimizer, *["scaler"] * self.scaler, *schedulers]
-        saved = ", ".join(f'"{part}": {part}.state_dict()' for part in parts)
+        setting = self.subject.setting
+        saved = ", ".join(
+            f'"{part}": {setting.saved if part == "optimizer" else f"{part}.state_dict()"}'
+            for part in parts
+        )
         freezing = self.hook("freeze", sorted(self.frozen), "model")
         masked = self.masked()
         construction = self.construct()
@@ -56,12 +60,14 @@ class Checkpoints(Passes):
         return [
             At("load"),
             *self._set_aside(left),
+            *(setting.saving if self.optimizer else ()),
             "file = io.BytesIO()",
             f"torch.save({{{saved}}}, file)",
             "file.seek(0)",
             "saved = torch.load(file, weights_only=False)",
             "old = model",
             f"model = network({self.case.seed + 1})",
+            *setting.built,
             At("network"),
             'model.load_state_dict(saved["model"])',
             *freezing,

@@ -41,6 +41,7 @@ class Construction(Hooks):
             *([initialized] if self.subject.distributed else []),
             *self.subject.setting.before,
             f"model = network({self.case.seed})",
+            *self.subject.setting.built,
             At("network"),
             f"# {' '.join((type(self.approach).__doc__ or type(self.approach).__name__).split())}",
             *self._new_helper(),
@@ -77,10 +78,11 @@ class Construction(Hooks):
         if subject.base is not None:
             first = f"{self.naming.of(subject.base)}({first})"
         arguments = [first, *self.naming.keywords(options)]
+        how = subject.setting.optimizer or "{factory}({arguments})"
         if self.approach.alone:
             self.alone = True
-            factory, arguments = "EachAlone", [factory, *arguments]
-        call = f"optimizer = {factory}({', '.join(arguments)})"
+            how = "EachAlone({factory}, {arguments})"
+        call = f"optimizer = {how.format(factory=factory, arguments=', '.join(arguments))}"
         self.mode = ""
         wrapped = [f"step = {subject.setting.step}"] if subject.setting.step else []
         return [call, *wrapped, *self.switch("train", mark=False)]
@@ -182,13 +184,17 @@ class Construction(Hooks):
         if self.approach.follows == "itself" and self.optimizer:
             self.layout += newcomers
             return [At("added", "", tuple(members)) for _, members in newcomers]
-        edits = (
+        return self._edit(newcomers) if self._can_edit(newcomers) else self._rebuild()
+
+    def _can_edit(self, newcomers: Sequence[tuple[int, list[int]]]) -> bool:
+        subject, places = self.subject, range(len(self.layout))
+        return (
             self.optimizer
             and self.approach.follows == "edit"
-            and self.subject.per_parameter
-            and (self.subject.groups or not newcomers)
+            and subject.per_parameter
+            and (subject.groups or not newcomers)
+            and (subject.setting.edits_groups or all(self.members(i) == self.held[i] for i in places))
         )
-        return self._edit(newcomers) if edits else self._rebuild()
 
     def _edit(self, newcomers: Sequence[tuple[int, list[int]]]) -> list[Statement]:
         found: list[Statement] = []

@@ -121,7 +121,7 @@ class Recorder:
         observation, parameters = self.observation, self.parameters
         observation.groups_kept = self.group_ids == _group_ids(optimizer)
         observation.group_order = self.group_order
-        state = getattr(optimizer, "state", {})
+        state = self._state_of(optimizer)
         # .get and not []: state is often a defaultdict, and looking would leave an entry behind.
         observation.stateful = tuple([i for i, p in enumerate(parameters) if state.get(p)])
         for i in self.watched:
@@ -132,6 +132,11 @@ class Recorder:
             named = {key: value for key, value in state.items() if isinstance(key, str)}
             own = _numbers(vars(optimizer)) + _numbers(named) + _numbers_of_inner(optimizer)
             observation.group_numbers = self._of_groups(optimizer, lambda g: own + _numbers(g))
+
+    def _state_of(self, optimizer: Any) -> Any:
+        """The state of an optimizer, or of the one that it holds."""
+        inner = self.training.subject.setting.inner
+        return getattr(getattr(optimizer, inner, optimizer), "state", {})
 
     def _of_groups(self, optimizer: Any, what: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
         """Something about the group of each owned parameter; None for the others."""
@@ -205,7 +210,7 @@ class Recorder:
             number in new and _options(new[number]) != _options(group) for number, group in pairs
         ) or (
             old is not None
-            and (any(getattr(old, "state", {}).values()) or _kept(old) != _kept(optimizer))
+            and (any(self._state_of(old).values()) or _kept(old) != _kept(optimizer))
         )
 
     def at_load(self, value: None) -> None:
@@ -218,7 +223,7 @@ class Recorder:
 
     def _state_dtypes(self) -> dict[tuple[Any, ...], torch.dtype]:
         """The dtypes of the optimizer's state tensors, by the parameter's position and keys."""
-        state = getattr(self.training.optimizer, "state", {})
+        state = self._state_of(self.training.optimizer)
         states = {i: state.get(parameter) for i, parameter in enumerate(self.parameters)}
         return {path: tensor.dtype for path, tensor in tensors_in(states)}
 

@@ -13,6 +13,7 @@ from frostproof.process.allocator import filled_memory, shuffle_addresses
 from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.subject import Subject
+from frostproof.training.bits import shard_of
 from frostproof.training.observation import Bits, Crash, Observation
 from frostproof.training.recorder import Recorder
 from frostproof.training.training import Batches, Training
@@ -74,7 +75,7 @@ class Copy:
         """Give parameters, by their positions, the values that they had."""
         with torch.no_grad():
             for i, data in weights.items():
-                parameter = self.recorder.parameters[i]
+                parameter = shard_of(self.recorder.parameters[i])
                 old = torch.frombuffer(bytearray(data), dtype=parameter.dtype)
                 parameter.copy_(old.view_as(parameter))
 

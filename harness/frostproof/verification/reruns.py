@@ -56,11 +56,12 @@ class Reruns:
         subject: Subject | None = None,
         invariants: Collection[Invariant] = INVARIANTS,
     ) -> Outcome:
+        subject = subject or self.subject
         return run_trial(
             case,
-            subject or self.subject,
+            subject,
             self.device,
-            tuple(invariants),
+            [invariant for invariant in invariants if invariant.judges(subject)],
             self.approaches,
             muted=self.muted,
         )

@@ -147,8 +147,6 @@ class Verification:
             self._leave_out("closure-is-honoured")
         if self.subject.coupled is not None:
             self._leave_out("trains-as-alone")
-        for identity in self.subject.setting.not_judged:
-            self._leave_out(identity)
 
     def _probe(self) -> None:
         self.subject = probe(self.subject, self.indexed_device)
