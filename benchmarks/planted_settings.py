@@ -16,7 +16,7 @@ from frostproof.optimizers.targets import resolve_setting
 from frostproof.process.fork_server import forking
 from frostproof.verification.profiles import PROFILES, budget
 from frostproof.verification.verification import Verification
-from tests.helpers.broken_settings import BUGS, CORRECT
+from tests.helpers.planted_settings import BUGS, CORRECT
 from tests.helpers.search import flagged, search
 
 

@@ -141,12 +141,11 @@ def sharded(after_forward: bool | None = True) -> nn.Sequential:
     return model
 
 
-def passed(model: nn.Module) -> torch.Tensor:
+def passed(model: nn.Module) -> Any:
     """The loss of a batch that all ranks share, each of them a half."""
     torch.manual_seed(1)
     batch = torch.randn(2 * RANKS, 2).chunk(RANKS)[distributed.get_rank()]
-    loss: torch.Tensor = model(batch).square().sum()
-    return loss
+    return model(batch).square().sum()
 
 
 def flags_after_sharding() -> tuple[list[list[bool]], bool]:
@@ -203,3 +202,11 @@ def left_group_of_zero() -> bool:
     passed(model).backward()
     optimizer.step()
     return bits_of([left]) != before
+
+
+def generator_in_zero() -> list[int]:
+    """The sizes of two groups, one given as a list and one as a generator."""
+    model = network()
+    groups = [{"params": [*model[0].parameters()]}, {"params": model[2].parameters()}]
+    optimizer: Any = ZeroRedundancyOptimizer(groups, torch.optim.SGD, lr=0.1)
+    return [len(group["params"]) for group in optimizer.param_groups]

@@ -160,6 +160,14 @@ def test_zero_steps_a_parameter_that_has_left_its_group(ask: Ask) -> None:
     assert ask("left_group_of_zero") == [True, True]
 
 
+def test_zero_uses_up_a_group_that_is_a_generator(ask: Ask) -> None:
+    """The group stays empty, and its parameters are never stepped. Give it a list.
+
+    Row 80: no public report
+    """
+    assert ask("generator_in_zero") == [[2, 0], [2, 0]]
+
+
 class Decays(torch.optim.SGD):
     """Decays each weight that has a gradient by a tenth, at any learning rate."""
 

@@ -229,29 +229,3 @@ class AveragesWeights(Sound):
         if ranks() > 1:
             torch.distributed.all_reduce(mean)
             parameter.copy_(mean / ranks())
-
-
-BUGS: dict[str, dict[type[Sound], str]] = {
-    "compiled": {
-        DecaysWhenCompiled: "frozen-weights-unchanged",
-        ZerosWhenCompiled: "freeze-midway-holds",
-        KnowsFirstGradientsWhenCompiled: "group-added-trains",
-        AllocatesWhenCompiled: "no-state-for-frozen",
-    },
-    "ddp": {
-        DecaysOnOneRank: "frozen-weights-unchanged",
-        BroadcastsFromOneThatDecays: "frozen-weights-unchanged",
-        SkipsCollective: "gradless-step-is-noop",
-        WaitsForWhatThaws: "thaw-resumes",
-        ReducesIntoMissingGradients: "gradless-step-is-noop",
-        DrawsByRank: "ranks-agree",
-        SavesFrozenOnFirstRank: "checkpoint-resumes",
-        ShardsByGradients: "trains-as-alone",
-    },
-}
-"""Setting -> optimizers with a bug that only it shows -> the invariant that they break."""
-
-CORRECT: dict[str, tuple[type[Sound], ...]] = {
-    "compiled": (HasTwoCodes, BreaksItsGraph),
-    "ddp": (ShardsByPosition, BroadcastsAll, CountsGradients, AveragesWeights),
-}

@@ -149,7 +149,9 @@ class RequiresGradNudged(RequiresGrad):
         super().backward(loss, trainable)
         # Not the same at each evaluation, as that would only be another loss.
         generator = torch.Generator().manual_seed(hash((self.seed, loss.item())) & 0xFFFF_FFFF)
-        for gradient in (p.grad for p in trainable if p.grad is not None and not p.grad.is_sparse):
+        gradients = [p.grad for p in trainable if p.grad is not None and not p.grad.is_sparse]
+        # Of a DTensor each rank changes its shard.
+        for gradient in (getattr(each, "to_local", each.detach)() for each in gradients):
             units = torch.randint(-1, 2, gradient.shape, generator=generator).to(gradient) * (
                 1 + self.seed % 4
             )

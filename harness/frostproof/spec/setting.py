@@ -134,7 +134,7 @@ _FSDP2 = Setting(
     ),
     ranks=2,
     shards=True,
-    one_in=4,
+    one_in=2,
     not_judged={
         "ranks-agree": "each rank has other shards",
         **dict.fromkeys(
@@ -148,9 +148,7 @@ _FSDP2 = Setting(
 _ZERO = replace(
     _ddp("zero", 2, one_in=2, beside="; ZeroRedundancyOptimizer"),
     before=("from torch.distributed.optim import ZeroRedundancyOptimizer",),
-    optimizer=(
-        "ZeroRedundancyOptimizer({arguments}, optimizer_class={factory})"
-    ),
+    optimizer=("ZeroRedundancyOptimizer({arguments}, optimizer_class={factory})"),
     inner="optim",
     edits_groups=False,
     saving=(

@@ -114,7 +114,9 @@ class Construction(Hooks):
     def _listed(self, members: Iterable[int]) -> str:
         """The members of a group: parameters, or pairs with their names."""
         members = self.approach.arranged([*members])
-        listed = self.all_of(members)
+        # ZeroRedundancyOptimizer uses up a group that is a generator, and leaves it empty.
+        wrapped = bool(self.subject.setting.optimizer)
+        listed = self.list_of(members) if wrapped else self.all_of(members)
         if self.subject.takes != "named-parameters":
             return listed
         if listed == "model.parameters()":
@@ -193,7 +195,9 @@ class Construction(Hooks):
             and self.approach.follows == "edit"
             and subject.per_parameter
             and (subject.groups or not newcomers)
-            and (subject.setting.edits_groups or all(self.members(i) == self.held[i] for i in places))
+            and (
+                subject.setting.edits_groups or all(self.members(i) == self.held[i] for i in places)
+            )
         )
 
     def _edit(self, newcomers: Sequence[tuple[int, list[int]]]) -> list[Statement]:
