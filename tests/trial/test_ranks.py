@@ -16,6 +16,7 @@ from frostproof.approaches.approach import Approaches
 from frostproof.process import ranks
 from frostproof.process.fork_server import FORKS, VARIABLE
 from frostproof.spec.subject import Subject
+from frostproof.trial import ranks as trial_ranks
 from frostproof.trial.lockstep import run_trial
 from tests.helpers import ranked, warm
 from tests.helpers.broken import Sound
@@ -63,6 +64,16 @@ def test_a_rank_that_hangs_is_a_crash_in_bounded_time(monkeypatch: pytest.Monkey
     trial = run_trial(one_of_each(Sound), subject, "cpu", (), Approaches()).trial
     assert "rank 1 did not answer for 4 s" in str(trial.crash)
     assert time.monotonic() - started < 60
+
+
+def test_a_rank_that_was_only_slow_is_not_accused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(trial_ranks, "LIMITS", (1, 20, 1))
+    verification = found(fresh(ranked.IsSlowOnce), one_of_each(Sound))
+    assert (tmp_path / "marker").exists()
+    assert not flagged(verification)
+    assert verification.tallies["ranks-agree"].judged == 1
 
 
 def test_ranks_stay_for_many_trials_and_listen_to_this_machine_alone(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def run_trial(
     given = case, subject, device, invariants, approaches, muted, watched
     outcome = _run_once(*given)
     crash = outcome.trial.crash
-    # A process that is lost may have been ended from outside.
+    # A process that is lost may have been ended from outside, or only have been slow.
     return (
         _run_once(*given) if crash is not None and isinstance(crash.error, LostError) else outcome
     )

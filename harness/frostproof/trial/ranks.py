@@ -7,7 +7,7 @@ import pickle
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -27,8 +27,11 @@ from frostproof.trial.copies import Copies
 
 Request = tuple[str, tuple[Any, ...]]
 
-KNOWN_TO_HANG_LIMIT = 1
-"""Seconds for a collective of an optimizer that has hung before."""
+LIMITS = (COLLECTIVE_LIMIT, 4 * COLLECTIVE_LIMIT, 1)
+"""Seconds for a collective of an optimizer that has hung never, once, and more often.
+
+The first time a rank may have waited for a slow machine, so that trial is run again.
+"""
 
 
 class Team:
@@ -40,8 +43,9 @@ class Team:
         self.store = tempfile.TemporaryDirectory(prefix="frostproof-")
         self.groups = 0
         self.joined = False
-        self.hung: Subject | None = None
-        """The subject that has hung, where it is the last that was asked for."""
+        self.subject: Subject | None = None
+        self.hangs = 0
+        """How often the subject has hung."""
 
     def begin(self, case: Case, subject: Subject, *rest: Any) -> None:
         """Build the copies of a case on each rank. Raises UnusableError, and LostError."""
@@ -60,9 +64,9 @@ class Team:
 
     def _join(self, subject: Subject) -> None:
         """Make a new process group of all ranks."""
-        known = self.hung is not None and self.hung.factory is subject.factory
-        self.hung = self.hung if known else None
-        seconds = KNOWN_TO_HANG_LIMIT if known else COLLECTIVE_LIMIT
+        if self.subject is None or self.subject.factory is not subject.factory:
+            self.subject, self.hangs = subject, 0
+        seconds = LIMITS[min(self.hangs, len(LIMITS) - 1)]
         self.groups += 1
         path = str(Path(self.store.name) / str(self.groups))
         requests = [("join", (path, rank, self.count, seconds)) for rank in range(self.count)]
@@ -91,7 +95,7 @@ class RankedCopies:
         watched: Positions,
     ) -> None:
         """Raises UnusableError if the subject cannot be sent to another process."""
-        self.team, self.subject = _team(subject.setting.ranks), subject
+        self.team = _team(subject.setting.ranks)
         self.last: dict[tuple[Role, int], Observation] = {}
         self.team.begin(case, subject, device, dict(roles), watched)
 
@@ -107,11 +111,17 @@ class RankedCopies:
             if isinstance(answer, Observation):
                 answer.previous = self.last.get((role, rank))
                 self.last[role, rank] = answer
-            if isinstance(answers[rank], Crash):
-                answers[rank].rank, self.team.joined = rank, False
-                if answers[rank].waited:
-                    self.team.hung = self.subject
+        self._note([each for each in enumerate(answers) if isinstance(each[1], Crash)])
         return answers
+
+    def _note(self, crashes: Sequence[tuple[int, Crash]]) -> None:
+        """Note which ranks crashed. After the first hang the trial is to be run again."""
+        hung = any(crash.waited for _, crash in crashes)
+        for rank, crash in crashes:
+            crash.rank, self.team.joined = rank, False
+            if hung and not self.team.hangs:
+                crash.error = LostError(str(crash.error))
+        self.team.hangs += hung
 
 
 _TEAMS: dict[int, Team] = {}
