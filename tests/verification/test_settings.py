@@ -264,3 +264,15 @@ def test_a_script_trains_each_rank_bit_for_bit_as_the_trial_does(
     expected = [each[role].weights for each in (last.observations, *last.others)]
     for rank, weights in enumerate(expected):
         assert (tmp_path / str(rank)).read_bytes() == b"".join(weights)
+
+
+def test_what_is_known_of_one_setting_is_expected_there_alone() -> None:
+    subject = subjects(torch.optim.Adagrad)[0]
+    fails_in = [
+        name
+        for name in ("eager", "ddp", "zero")
+        if "checkpoint-resumes" in subject.in_setting(resolve_setting(name)).expected_failures
+    ]
+    assert fails_in == ["zero"]
+    with pytest.raises(UsageError, match="no-such-invariant"):
+        subjects(SGD, expected_in={"ddp": {"no-such-invariant": "it is not there"}})

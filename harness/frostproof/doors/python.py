@@ -113,7 +113,7 @@ def check_optimizer(
             continue
         known = {**subject.expected_failures, **expected}
         verification = Verification(
-            replace(subject, expected_failures=known, setting=setting),
+            replace(subject, expected_failures=known).in_setting(setting),
             device,
             approaches=asked.approaches,
             model=asked.model,

@@ -58,6 +58,23 @@ _LBFGS = {
     ),
 }
 
+_LENGTHS_DIFFER = Known(
+    ">=2.7",
+    "each rank searches along the line with the loss of its own share of the batch, and takes a "
+    "step of its own length",
+)
+
+_LBFGS_PER_RANK = Known(
+    ">=2.7",
+    "each rank has an LBFGS for its own part of the parameters: ranks differ in how often they "
+    "call the closure, a rank may have no parameter, and frozen parameters decide which parameters "
+    "share a direction",
+)
+
+_LBFGS_IN_ZERO = dict.fromkeys(
+    ("trainable-updates-match", "gradless-step-is-noop", "thaw-resumes"), _LBFGS_PER_RANK
+)
+
 KNOWN_FAILURES: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("torch.optim.adagrad.Adagrad", None): {
         "expected_failures": {
@@ -71,6 +88,16 @@ KNOWN_FAILURES: dict[tuple[str, str | None], Mapping[str, Any]] = {
                 "on the parameters of a group that add_param_group added",
             ),
         },
+        "expected_in": {
+            "zero": {
+                "checkpoint-resumes": Known(
+                    ">=2.12",
+                    "the constructor allocates `sum` and `step`, and load_state_dict() of "
+                    "ZeroRedundancyOptimizer keeps them for a parameter of which the checkpoint "
+                    "has no state",
+                ),
+            },
+        },
     },
     ("torch.optim.lbfgs.LBFGS", None): {
         "rounding": (
@@ -80,6 +107,7 @@ KNOWN_FAILURES: dict[tuple[str, str | None], Mapping[str, Any]] = {
         "dtypes": ("float64",),
         "per_parameter": False,
         "expected_failures": _LBFGS,
+        "expected_in": {"zero": _LBFGS_IN_ZERO},
     },
     ("torch.optim.lbfgs.LBFGS", "default"): {
         "expected_failures": {
@@ -96,13 +124,10 @@ KNOWN_FAILURES: dict[tuple[str, str | None], Mapping[str, Any]] = {
         },
     },
     ("torch.optim.lbfgs.LBFGS", "strong_wolfe"): {
-        "expected_failures": {
-            **_LBFGS,
-            "ranks-agree": Known(
-                ">=2.7",
-                "in ddp, each rank searches along the line with the loss of its own share of the "
-                "batch, and takes a step of its own length",
-            ),
+        "expected_in": {
+            "ddp": {"ranks-agree": _LENGTHS_DIFFER},
+            "ddp-3": {"ranks-agree": _LENGTHS_DIFFER},
+            "zero": {**_LBFGS_IN_ZERO, "ranks-agree": _LENGTHS_DIFFER},
         },
     },
     ("torch.optim.sgd.SGD", "foreach"): {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -152,11 +152,14 @@ class Subject:
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     """Invariants known to fail, each with the reason. One that holds after all is a failure."""
 
+    expected_in: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The name of a setting -> the invariants known to fail in it alone, each with the reason."""
+
     known_cases: Mapping[str, str | Path] = field(default_factory=dict)
     """For expected failures that a search rarely finds: the case file that is tried first."""
 
     setting: Setting = EAGER
-    """How its model and its step are wrapped. `--setting` sets it."""
+    """How its model and its step are wrapped: see `in_setting`."""
 
     needs: tuple[str, ...] = ()
     """Constructor arguments without a default and without a known value."""
@@ -202,7 +205,8 @@ class Subject:
             yield f"lists is {self.lists!r}: give two names, and takes='two-lists'"
         if self.patience < 1:
             yield f"patience is {self.patience!r}: give a number of steps of at least 1"
-        yield from expected_failure_faults(self.expected_failures)
+        for known in (self.expected_failures, *self.expected_in.values()):
+            yield from expected_failure_faults(known)
         for identity, path in self.known_cases.items():
             if identity not in self.expected_failures:
                 yield (
@@ -213,6 +217,11 @@ class Subject:
                 _read_known_case(path)
             except CaseError as error:
                 yield f"known_cases: {error}"
+
+    def in_setting(self, setting: Setting) -> Subject:
+        """The same optimizer in this setting, with what is known to fail there."""
+        known = {**self.expected_failures, **self.expected_in.get(setting.name, {})}
+        return replace(self, setting=setting, expected_failures=known)
 
     def known_case(self, identity: str) -> Case | None:
         """The case that is tried first in the search for this expected failure, or None."""

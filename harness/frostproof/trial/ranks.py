@@ -50,7 +50,9 @@ class Team:
     def begin(self, case: Case, subject: Subject, *rest: Any) -> None:
         """Build the copies of a case on each rank. Raises UnusableError, and LostError."""
         # What only draws and reports need may be something that cannot be sent.
-        sent = replace(subject, space=(), expected_failures={}, known_cases={}, needs=())
+        sent = replace(
+            subject, space=(), expected_failures={}, expected_in={}, known_cases={}, needs=()
+        )
         try:
             request = pickle.dumps((case, sent, *rest))
         except (pickle.PicklingError, AttributeError, TypeError) as error:

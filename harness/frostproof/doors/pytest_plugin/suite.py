@@ -130,7 +130,7 @@ def _verifications(subject: Subject, device: str, run: RunOptions) -> Iterator[V
     asked = _requested(run)
     for setting, shard in itertools.product(asked.settings, shards):
         yield Verification(
-            replace(subject, setting=setting),
+            subject.in_setting(setting),
             device,
             indexed_device=device_for_worker(device, int(worker)),
             approaches=asked.approaches,
