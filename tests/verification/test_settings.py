@@ -21,13 +21,22 @@ from frostproof.optimizers.targets import resolve_setting
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group, Role
-from frostproof.spec.layers import Embedding, Flatten, Linear, Tanh
+from frostproof.spec.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Embedding,
+    Flatten,
+    Linear,
+    Sequential,
+    Tanh,
+)
 from frostproof.spec.program import Freeze, SaveLoad, Step, Thaw
 from frostproof.spec.setting import EAGER, Setting
 from frostproof.spec.subject import Subject
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.verification import Verification
-from tests.helpers import broken_settings, planted_settings
+from tests.helpers import broken_settings, broken_shards, planted_settings
 from tests.helpers.broken import Sound
 
 BUGS = [
@@ -264,6 +273,29 @@ def test_a_script_trains_each_rank_bit_for_bit_as_the_trial_does(
     expected = [each[role].weights for each in (last.observations, *last.others)]
     for rank, weights in enumerate(expected):
         assert (tmp_path / str(rank)).read_bytes() == b"".join(weights)
+
+
+def test_a_nan_is_like_another_on_every_rank() -> None:
+    """In the sum with what an overflow left behind, the processor chooses the NaN's payload."""
+    layers = (AvgPool2d(), Sequential((Conv2d(2, 3, stride=2), Dropout(), Conv2d(3, 3))))
+    architecture = Architecture(Input((2, 4, 4)), layers)
+    names = tuple(parameter.name for parameter in architecture.parameters)
+    case = Case(
+        architecture,
+        mask=names[:-1],
+        groups=(Group(names, (("lr", 0.5), ("momentum", 0.9))),),
+        program=(Step(), Step(), Step(amp="overflow")),
+        dtype="bfloat16",
+        batch=3,
+        extras=("cleared",),
+        seed=598,
+    )
+    subject = replace(subjects(broken_shards.StepsShards)[0], setting=resolve_setting("fsdp2"))
+    verification = Verification(subject, "cpu", strict=True)
+    with fenced("cpu"):
+        verification.find_violations(case)
+    assert not flagged(verification)
+    assert verification.tallies["stale-grads-accumulate"].judged
 
 
 def test_what_is_known_of_one_setting_is_expected_there_alone() -> None:

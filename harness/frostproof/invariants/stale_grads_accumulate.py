@@ -30,7 +30,7 @@ TOUCHED = _Touched(
 NOT_THE_SUM = Kind(
     "not-the-sum",
     "the gradient that B leaves on {name} is not the sum of the steps'",
-    "not torch.equal({left}[-1], due)",
+    "not torch.allclose({left}[-1], due, rtol=0, atol=0, equal_nan=True)",
     where=" {at} (due -> found): {change}",
     shows=": {{{left}[-1].tolist()}}, and the sum {{due.tolist()}}",
     notes={

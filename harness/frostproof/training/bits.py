@@ -19,17 +19,22 @@ _WHOLE = (Tensor, nn.Parameter)
 
 
 @contextmanager
-def nans_alike() -> Iterator[None]:
+def nans_alike(alike: bool = True) -> Iterator[None]:
     """Within this context every NaN has the same bits.
 
     Where an operation combines NaNs, the processor chooses the payload that survives.
     """
     global _ALIKE
-    before, _ALIKE = _ALIKE, True
+    before, _ALIKE = _ALIKE, alike
     try:
         yield
     finally:
         _ALIKE = before
+
+
+def nans_are_alike() -> bool:
+    """Whether this is such a context."""
+    return _ALIKE
 
 
 def bits(tensor: Tensor) -> Bits:

@@ -22,6 +22,7 @@ from frostproof.process.ranks import RankProcesses
 from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.setting import COLLECTIVE_LIMIT
 from frostproof.spec.subject import Subject
+from frostproof.training.bits import nans_alike, nans_are_alike
 from frostproof.training.observation import Crash, Observation
 from frostproof.trial.copies import Copies
 
@@ -62,7 +63,7 @@ class Team:
             ) from None
         if not self.joined:
             self._join(subject)
-        self._ask("begin", request)
+        self._ask("begin", request, nans_are_alike())
 
     def _join(self, subject: Subject) -> None:
         """Make a new process group of all ranks."""
@@ -158,6 +159,8 @@ def serve(receive: Callable[[], Request], send: Callable[[Any], None]) -> None:
 
 class _Rank:
     copies: Copies
+    alike: bool
+    """Whether every NaN of these copies has the same bits."""
 
     def join(self, path: str, rank: int, count: int, seconds: int) -> None:
         distributed: Any = torch.distributed
@@ -172,12 +175,13 @@ class _Rank:
         )
         self.seconds = seconds
 
-    def begin(self, request: bytes) -> None:
-        self.copies = Copies(*pickle.loads(request))
+    def begin(self, request: bytes, alike: bool) -> None:
+        self.copies, self.alike = Copies(*pickle.loads(request)), alike
 
     def call(self, role: Role, method: str, *arguments: Any) -> Any:
         started = time.monotonic()
-        (answer,) = self.copies.call(role, method, *arguments)
+        with nans_alike(self.alike):
+            (answer,) = self.copies.call(role, method, *arguments)
         if isinstance(answer, Observation):
             return replace(answer, previous=None)
         if isinstance(answer, Crash):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import msgspec
@@ -288,7 +288,7 @@ class Verification:
         known = [invariant for invariant in outcome.violated if invariant.id in muted]
         if fresh or outcome.trial.crash is not None:
             nan = _nan_in(outcome.trial)
-            with nans_alike() if nan else nullcontext():
+            with nans_alike(nan):
                 if nan:
                     outcome = self._run(case, muted)
                     fresh = _unmuted(outcome, muted)
@@ -371,8 +371,9 @@ def _unmuted(outcome: Outcome, muted: Collection[str]) -> dict[Invariant, ShownB
 
 
 def _nan_in(trial: Trial) -> bool:
-    """Whether there is a NaN in the last observation of any copy."""
-    seen = [each for record in trial.records[-1:] for each in record.observations.values()]
+    """Whether there is a NaN in the last observation of any copy, on any rank."""
+    ranks = [each for last in trial.records[-1:] for each in (last.observations, *last.others)]
+    seen = [observation for copies in ranks for observation in copies.values()]
     tensors = [
         data
         for each in seen
