@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from html.parser import HTMLParser
@@ -386,6 +387,17 @@ def test_an_expected_failure_that_was_not_looked_for_to_the_end_is_told() -> Non
         assert merged.status == "held"
         text = results_table([merged], totals([merged], 1.0))
         assert f"not found: lib:O on cpu: thaw-resumes: {reason}" in text
+
+
+def test_an_expected_failure_that_only_the_main_search_saw_is_told_as_that() -> None:
+    seen = InvariantRow("thaw-resumes", "expected", "wrong", 5, 2, "expected: by design; moved")
+    reason = "expected to fail (by design), but held in 4 trials: drop the expectation"
+    search = InvariantRow("thaw-resumes", "violated", "wrong", 4, 0, reason)
+    for rows in ([seen, search], [search, seen]):
+        (merged,) = merge_rows([one_subject(copy.deepcopy(each)).subjects[0] for each in rows])
+        (row,) = merged.invariants
+        assert (row.status, row.is_stale) == ("violated", False)
+        assert (row.message or "").startswith("violated in 2 trials, and in none of the search")
 
 
 def test_seconds_are_told_for_each_phase() -> None:

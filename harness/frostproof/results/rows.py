@@ -208,6 +208,7 @@ def _merge_into(known: SubjectRow, row: SubjectRow) -> None:
 
 
 def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
+    stale = mine.is_stale or other.is_stale
     mine.judged += other.judged
     mine.violated += other.violated
     mine.explained = _add_counts(mine.explained, other.explained)
@@ -218,6 +219,11 @@ def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
         mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
         mine.violation_class, mine.source = other.violation_class, other.source
     mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)
+    if stale and not mine.is_stale:
+        mine.message = (
+            f"violated in {mine.violated} trials, and in none of the search of its own: "
+            "state one of its cases in known_cases, so that this search begins with it"
+        )
 
 
 def _add_counts(one: dict[str, int], other: dict[str, int]) -> dict[str, int]:
