@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -183,6 +184,16 @@ def test_a_process_that_leaves_in_silence_has_not_survived(
 ) -> None:
     found = replay(saved(tmp_path, monkeypatch, "os._exit(0)"))
     assert found == ("STILL VIOLATED", "the process exited with code 0")
+
+
+def test_the_time_in_a_trial_is_that_since_its_note(deaths: Deaths) -> None:
+    CaseNotes(deaths.notes_folder / "gw0").write(NODE, msgspec.json.encode(OLD.case))
+    assert deaths.learn("gw0", NODE) < 30
+    before = time.time() - 100
+    os.utime(deaths.notes_folder / "gw0", (before, before))
+    assert 99 < deaths.learn("gw0", NODE) < 130
+    assert deaths.learn("gw1", NODE) == 0
+    deaths.close()
 
 
 def test_a_process_that_hangs_has_not_survived(

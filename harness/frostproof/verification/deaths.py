@@ -81,11 +81,17 @@ class Deaths:
             self.temporary = Path(tempfile.mkdtemp(prefix="frostproof-"))
         return self.temporary
 
-    def learn(self, worker: str, nodeid: str) -> None:
-        """Read the note of a worker that died at this item. Without one, an earlier note stays."""
-        note = read_note(self.notes_folder / worker)
-        if note is not None and note[0] == nodeid:
-            self.noted[nodeid] = note[1]
+    def learn(self, worker: str, nodeid: str) -> float:
+        """Read the note of a worker that died at this item. Without one, an earlier note stays.
+
+        Returns the seconds for which the worker was in the trial that it noted; 0 without a note.
+        """
+        path = self.notes_folder / worker
+        note = read_note(path)
+        if note is None or note[0] != nodeid:
+            return 0.0
+        self.noted[nodeid] = note[1]
+        return time.time() - path.stat().st_mtime
 
     def save(self, row: SubjectRow, nodeid: str) -> None:
         """Write the noted case, name it in the row, and start the search for its script."""

@@ -150,6 +150,10 @@ def _key(option: Option) -> str:
     return f"{PREFIX}_{option.name.replace('-', '_')}"
 
 
+TRIAL_TIMEOUT_S = 60
+"""Seconds for one trial of a drawn network, which usually takes less than a tenth of a second."""
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """The options of this run. The command line overrides the configuration."""
@@ -178,6 +182,13 @@ class RunOptions:
     html: str | None
     baseline: str | None
     cases: str
+
+    @property
+    def trial_timeout(self) -> float | None:
+        """Seconds after which a trial hangs. None where it may compile, wait or be large."""
+        if self.model is not None or set(self.settings) - {"eager"}:
+            return None
+        return float(min(TRIAL_TIMEOUT_S, self.timeout))
 
     @classmethod
     def of(cls, config: pytest.Config) -> RunOptions:

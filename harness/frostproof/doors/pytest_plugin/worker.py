@@ -54,19 +54,29 @@ class WorkerItemRunner(ItemRunner):
         def check_and_send() -> None:
             nonlocal due
             check_time()
+            if self.run.trial_timeout is not None:
+                self._end_after(min(self.run.trial_timeout, self.deadline - time.monotonic()))
             if (now := time.monotonic()) >= due:
                 self.send_interim(item, item_report(verification))
                 due = now + INTERIM_PERIOD_S
 
         return check_and_send
 
+    def _end_after(self, seconds: float) -> None:
+        """End this process if nothing calls this method again within these seconds."""
+        import faulthandler
+
+        if sys.__stderr__ is not None:
+            left = max(1.0, seconds)  # faulthandler refuses 0 and less
+            faulthandler.dump_traceback_later(left, exit=True, file=sys.__stderr__)
+
     @contextmanager
     def watching(self) -> Iterator[None]:
         """End the process when an optimizer hangs; xdist then starts another worker."""
         import faulthandler
 
-        if sys.__stderr__ is not None:
-            faulthandler.dump_traceback_later(self.run.timeout, exit=True, file=sys.__stderr__)
+        self.deadline = time.monotonic() + self.run.timeout
+        self._end_after(self.run.timeout)
         try:
             yield
         finally:
