@@ -26,7 +26,7 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"target": "norms_in_train_mode", "patterns": ["backbone"], "inputs": "4,3"},
         "buffers change",
         "backbone.0, backbone.2: BatchNorm1d in train mode rewrites its buffers",
-        "for m in model.modules(): m.eval()",
+        "for each in ['backbone.0', 'backbone.2']: model.get_submodule(each).eval()",
     ),
     "tied head": (
         {"target": "TiedHead", "patterns": ["embedding"], "inputs": f"{HERE}:tokens"},
@@ -104,10 +104,80 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
 ALSO = {"weight norm of the new kind": "missed by the pattern"}
 """What the same pattern does as well: it misses the biases."""
 
+BUILT: dict[str, tuple[str, list[str], list[tuple[str, str, str]]]] = {
+    "attributes that torch does not read": (
+        "freezes_attributes",
+        ["backbone"],
+        [
+            (
+                "not frozen",
+                "'backbone' is meant to be frozen, and these train: backbone.0.0.weight",
+                "model.backbone.requires_grad_(False)",
+            ),
+            ("misspelt", "backbone has the attribute requires_grad=False", "requires_grad_(False)"),
+            ("buffers change", "backbone.1: BatchNorm1d in train mode", "model.backbone[1].eval()"),
+        ],
+    ),
+    "half of a weight norm": (
+        "freezes_half_of_weight_norm",
+        [],
+        [
+            (
+                "only looks frozen",
+                "backbone.1.weight is computed from parametrizations.weight.original0",
+                "original0.requires_grad_(False)",
+            )
+        ],
+    ),
+    "half of a weight norm, against a pattern": (
+        "freezes_half_of_weight_norm",
+        ["backbone"],
+        [
+            (
+                "not frozen",
+                "these train: backbone.1.parametrizations.weight.original0",
+                "model.backbone.requires_grad_(False)",
+            )
+        ],
+    ),
+}
+"""Models that freeze themselves, what is meant to be frozen, and all mistakes that are told."""
+
 
 def audited(given: dict[str, Any]) -> Audit:
     target = given["target"]
     return audit(**{**given, "target": target if ":" in target else f"{HERE}:{target}"})
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_a_model_that_freezes_itself_is_audited_as_it_is(name: str) -> None:
+    target, patterns, expected = BUILT[name]
+    given = {"target": target, "patterns": patterns, "inputs": "4,3"}
+    found = audited({**given, "already_frozen": True})
+    mistakes = [each for each in found.statements if each.severity == "mistake"]
+    assert [each.subject for each in mistakes] == [subject for subject, _, _ in expected]
+    for told, (_, text, remedy) in zip(mistakes, expected, strict=True):
+        assert text in told.text
+        assert remedy in told.remedy
+        names: dict[str, Any] = {}
+        exec("\n".join((*found.setup, told.shows[0])), names)
+        assert eval(told.shows[1], names), told.shows
+    assert not any(each.severity == "mistake" for each in audited(correctly_frozen()).statements)
+
+
+def correctly_frozen() -> dict[str, Any]:
+    return {
+        "target": "freezes_right",
+        "patterns": ["backbone"],
+        "inputs": "4,3",
+        "already_frozen": True,
+    }
+
+
+def test_the_page_says_what_is_frozen_and_what_trains() -> None:
+    page = audit_page(audited(correctly_frozen()))
+    assert "\n    frozen: backbone\n    trains: head\n" in page
+    assert "No mistake was found." in page
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -135,7 +205,10 @@ def test_a_correct_model_has_no_mistake_and_notes_what_may_go_wrong() -> None:
     subjects = [each.subject for each in found.statements]
     assert subjects == ["leftover gradients", "gradients of zeros", "checkpoints"]
     page = audit_page(found)
-    assert page.startswith(f"{HERE}:correct: 2 of 4 parameters are frozen\n\nNo mistake was found.")
+    assert page.startswith(
+        f"{HERE}:correct: 2 of 4 parameters are frozen\n    frozen: backbone\n    trains: head\n\n"
+        "No mistake was found."
+    )
     assert "A: requires_grad=False is the cheapest way to freeze here" in page
 
 

@@ -207,7 +207,9 @@ def test_flags_gradients_and_owners_are_looked_at() -> None:
     def allocate() -> None:
         model.backbone[2].weight.grad = torch.ones(4, 4)
 
-    assert findings(frozen_net(), optimizer, lambda: None) == []
+    other = frozen_net()
+    untouched = torch.optim.SGD(other.head.parameters(), lr=0.1)
+    assert findings(other, untouched, lambda: None) == []
     assert findings(model, optimizer, allocate) == ["no-grad-allocated backbone.2.weight"]
 
 
@@ -256,6 +258,29 @@ def test_a_frozen_norm_that_goes_back_to_train_mode_is_told_with_the_remedy() ->
     assert findings(model, optimizer, epoch) == []
     model.eval()  # as a whole, which says nothing about frozen modules
     assert findings(model, optimizer, epoch) == []
+
+
+def test_frozen_norms_in_train_mode_are_one_warning() -> None:
+    model = frozen_net()
+    model.backbone.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match=r"rewrite their buffers: backbone\.1; unless") as caught:
+        assert findings(model, optimizer, lambda: train(model, optimizer)) == []
+    assert len(caught) == 1
+
+
+def test_a_block_without_a_step_is_a_warning() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match="saw no step"):
+        findings(model, optimizer, lambda: None)
+
+
+def test_what_trains_though_it_is_meant_to_be_frozen_is_told_once_for_each() -> None:
+    model = Net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    found = findings(model, optimizer, lambda: train(model, optimizer))
+    assert {each.split()[0] for each in found} == {"frozen-weights-unchanged"}
 
 
 def test_a_buffer_that_changes_in_eval_mode_is_told() -> None:
@@ -346,6 +371,8 @@ def _wrong() -> Iterable[tuple[dict[str, Any], str]]:
     yield {"frozen": []}, "nothing is frozen: give frozen="
     yield {"frozen": "head", "every": 0}, "every is 0"
     yield {"frozen": "head", "optimizer": [object()]}, "object tells nobody of its steps"
+    other = torch.optim.SGD(Net().parameters(), lr=0.1)
+    yield {"frozen": "head", "optimizer": other}, "the optimizer owns no parameter of this model"
 
 
 @pytest.mark.parametrize(("given", "said"), [*_wrong()])

@@ -99,6 +99,28 @@ def optimizer_before_the_head(model: Any) -> torch.optim.Optimizer:
     return optimizer
 
 
+def freezes_attributes() -> nn.Module:
+    """Sets attributes of modules, which torch does not read, and forgets the norm's mode."""
+    model = Net(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), nn.BatchNorm1d(3))
+    for module in model.backbone.modules():
+        module.requires_grad = False
+    return model
+
+
+def freezes_right() -> nn.Module:
+    model = Net(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    model.backbone.requires_grad_(False).eval()
+    return model
+
+
+def freezes_half_of_weight_norm() -> nn.Module:
+    """Freezes what it sees: the bias, and not what the weight is computed from."""
+    model = new_weight_norm()
+    for name, p in model.named_parameters():
+        p.requires_grad_(name.startswith("head") or "parametrizations" in name)
+    return model
+
+
 def misspelt() -> nn.Module:
     model = Net()
     model.head.requires_grads = False

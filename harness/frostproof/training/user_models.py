@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +21,8 @@ NO_INPUT = (
     "no input is known: give its shape, as --input 8,3,32,32, or let {} return a pair "
     "(model, inputs)"
 )
+
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 
 
 class LoadedModel(NamedTuple):
@@ -68,8 +73,11 @@ def called(target: str, function: Any, must: str) -> Any:
         return function()
     except Exception as error:  # the user's function may raise anything
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
+        _, *frames = traceback.extract_tb(error.__traceback__)
+        own = [each for each in frames if not each.filename.startswith(_TORCH)]
+        where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
         raise UsageError(
-            f"{target!r} raised {text}; it must {must} when called without arguments"
+            f"{target!r} raised {text}{where}; it must {must} when called without arguments"
         ) from None
 
 

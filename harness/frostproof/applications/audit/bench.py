@@ -17,9 +17,18 @@ BUILDER = "an optimizer class, or a function that takes the model and returns it
 
 
 class Bench:
-    """Builds the model anew for each statement, with its patterns frozen, and runs lines on it."""
+    """Builds the model anew for each statement, with its patterns frozen, and runs lines on it.
 
-    def __init__(self, network: UserModel, patterns: Sequence[str], optimizer: str) -> None:
+    With `already_frozen` it is frozen as it is built, and the patterns say what is meant to be.
+    """
+
+    def __init__(
+        self,
+        network: UserModel,
+        patterns: Sequence[str],
+        optimizer: str,
+        already_frozen: bool = False,
+    ) -> None:
         """`optimizer`: a class of torch.optim, or `module:name`. Raises UsageError."""
         self.network, self.optimizer = network, optimizer
         imported, built = _optimizer(optimizer)
@@ -43,7 +52,7 @@ class Bench:
             "        given = [*patterns, *(f'{each}.*' for each in patterns)]",
             "        if any(fnmatchcase(name, each) for each in given):",
             "            p.requires_grad_(False)",
-            "freeze()",
+            *([] if already_frozen else ["freeze()"]),
             f"optimizer = {built}",
             "def train():",
             "    optimizer.zero_grad()",

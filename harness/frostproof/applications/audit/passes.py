@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from frostproof.applications.audit.bench import Bench, code
-from frostproof.applications.audit.statements import Statement, Statements, listed, moves
+from frostproof.applications.audit.statements import (
+    Statement,
+    Statements,
+    is_matched,
+    listed,
+    moves,
+)
 
 
 def changing_buffers(bench: Bench) -> Statements:
@@ -24,18 +30,17 @@ def changing_buffers(bench: Bench) -> Statements:
     for name, old in before.items():
         path = name.rpartition(".")[0]
         module = names["model"].get_submodule(path)
-        own = [*module.parameters()]
-        if own and not any(p.requires_grad for p in own) and not torch.equal(old, after[name]):
+        own = {f"{path}.{each}".lstrip("."): p for each, p in module.named_parameters()}
+        frozen = all(not p.requires_grad or is_matched(bench, each) for each, p in own.items())
+        if own and frozen and not torch.equal(old, after[name]):
             found.setdefault(type(module).__name__, []).append(name)
     for kind, buffers in found.items():
         paths = list(dict.fromkeys(each.rpartition(".")[0] for each in buffers))
         first = code(buffers[0])
         remedy = f"{code(paths[0])}.eval()  # after each model.train()"
         if len(paths) > 1:
-            frozen = "not any(p.requires_grad for p in m.parameters())"
             remedy = (
-                f"for m in model.modules(): m.eval() if type(m).__name__ == {kind!r} and {frozen} "
-                "else None  # after each model.train()"
+                f"for each in {paths}: model.get_submodule(each).eval()  # after each model.train()"
             )
         yield Statement(
             severity="mistake",

@@ -17,6 +17,7 @@ from frostproof.errors import UsageError
 from frostproof.training.trying import model_under_test
 
 PROBES = (
+    statements.not_frozen,
     statements.partly_frozen,
     statements.looks_frozen,
     statements.tied,
@@ -59,28 +60,50 @@ def audit(
     inputs: str | None = None,
     step: str | None = None,
     optimizer: str = "AdamW",
+    already_frozen: bool = False,
 ) -> Audit:
     """Audit the model at `target`. Raises UsageError.
 
     The arguments are those of `model_under_test`. `optimizer`: a class of torch.optim, or
-    `module:name` of a class, or of a function that takes the model.
+    `module:name` of a class, or of a function that takes the model. `already_frozen`: nothing is
+    frozen beyond what the factory froze, and the patterns say what is meant to be frozen.
     """
     with torch.random.fork_rng():
         model = model_under_test(target, patterns, inputs, step, most_weights=None)
-        bench = Bench(model.network, patterns, optimizer)
+        bench = Bench(model.network, patterns, optimizer, already_frozen)
         tried = [each for probe in PROBES for each in probe(bench)]
         found = [each for each in tried if bench.shows(each.shows)]
         cost = _cost(target, patterns, inputs, step)
-    names = [each.name for each in model.network.weights]
+    flags = {name: p.requires_grad for name, p in bench.model.named_parameters()}
     return Audit(
         torch=str(torch.__version__),
         model=target,
-        frozen=model.frozen,
-        trainable=tuple(name for name in names if name not in model.frozen),
+        frozen=tuple(name for name, trains in flags.items() if not trains),
+        trainable=tuple(name for name, trains in flags.items() if trains),
         setup=tuple(bench.setup),
         statements=tuple(sorted(found, key=lambda each: each.severity)),
         cost=cost,
     )
+
+
+def outermost(names: Sequence[str], every: Sequence[str]) -> list[str]:
+    """The names of parameters, with a module in the place of those that are all of it.
+
+    >>> outermost(["a.0.weight", "a.1.weight"], ["a.0.weight", "a.1.weight", "b"])
+    ['a']
+    >>> outermost(["a.0.weight"], ["a.0.weight", "a.1.weight", "b"])
+    ['a.0']
+    """
+    others = [each for each in every if each not in names]
+    found: dict[str, None] = {}
+    for name in names:
+        parts = name.split(".")
+        modules = [".".join(parts[:i]) for i in range(1, len(parts))]
+        whole = (
+            each for each in modules if not any(other.startswith(f"{each}.") for other in others)
+        )
+        found[next(whole, name)] = None
+    return [*found]
 
 
 def _cost(target: str, patterns: Sequence[str], inputs: str | None, step: str | None) -> str:
@@ -113,6 +136,12 @@ def audit_page(found: Audit) -> str:
 def _page(found: Audit) -> Iterator[str]:
     count = len(found.frozen) + len(found.trainable)
     yield f"{found.model}: {len(found.frozen)} of {count} parameters are frozen"
+    for what, names in (("frozen", found.frozen), ("trains", found.trainable)):
+        if names:
+            text = f"{what}: {', '.join(outermost(names, (*found.frozen, *found.trainable)))}"
+            yield from textwrap.wrap(
+                text, 96, initial_indent="    ", subsequent_indent=" " * 12, break_on_hyphens=False
+            )
     yield ""
     if not found.mistakes:
         yield "No mistake was found."

@@ -47,13 +47,34 @@ def moves(name: str, forward: str = "") -> tuple[str, str]:
     )
 
 
+def not_frozen(bench: Bench) -> Statements:
+    """What is meant to be frozen, in a model that is frozen as it is built, and trains."""
+    trained = [name for name, p in bench.model.named_parameters() if p.requires_grad]
+    for pattern in bench.names["patterns"]:
+        names = [each for each in trained if is_match(each, pattern)]
+        if names:
+            whole = pattern in dict(bench.model.named_modules())
+            parts = [pattern] if whole else names
+            yield Statement(
+                severity="mistake",
+                subject="not frozen",
+                text=f"{pattern!r} is meant to be frozen, and these train: {listed(names)}",
+                shows=moves(names[0]),
+                remedy="; ".join(f"{code(each)}.requires_grad_(False)" for each in parts),
+            )
+
+
 def partly_frozen(bench: Bench) -> Statements:
     """Weights and biases that the patterns miss, in modules that they freeze otherwise."""
     for path, module in bench.model.named_modules():
         own = {f"{path}.{n}".lstrip("."): p for n, p in module.named_parameters(recurse=False)}
         frozen = [name for name, p in own.items() if not p.requires_grad]
-        missed = [name for name, p in own.items() if p.requires_grad and _is_usual(module, name)]
-        if any(is_matched(bench, name) for name in frozen):
+        missed = [
+            name
+            for name, p in own.items()
+            if p.requires_grad and _is_usual(module, name) and not is_matched(bench, name)
+        ]
+        if any(is_matched(bench, name) or not bench.names["patterns"] for name in frozen):
             for name in missed:
                 yield Statement(
                     severity="mistake",
@@ -87,7 +108,8 @@ def looks_frozen(bench: Bench) -> Statements:
             trained = [
                 n for n, p in module.named_parameters() if n.startswith(prefix) and p.requires_grad
             ]
-            if trained and any(fnmatchcase(whole, each) for each in patterns):
+            half = not patterns and any(not p.requires_grad for p in module.parameters())
+            if trained and (half or any(fnmatchcase(whole, each) for each in patterns)):
                 yield Statement(
                     severity="mistake",
                     subject="only looks frozen",
@@ -121,8 +143,12 @@ def tied(bench: Bench) -> Statements:
 
 def is_matched(bench: Bench, name: str) -> bool:
     """Whether a pattern of the user matches this name."""
-    patterns = bench.names["patterns"]
-    return any(fnmatchcase(name, each) or fnmatchcase(name, f"{each}.*") for each in patterns)
+    return any(is_match(name, each) for each in bench.names["patterns"])
+
+
+def is_match(name: str, pattern: str) -> bool:
+    """Whether this name, or that of a module around it, matches the pattern."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
 def misspelt(bench: Bench) -> Statements:
@@ -131,11 +157,14 @@ def misspelt(bench: Bench) -> Statements:
         (path, code(path), module) for path, module in bench.model.named_modules()
     ]
     things += [(name, code(name), p) for name, p in bench.model.named_parameters()]
+    told: list[str] = []
     for name, expression, thing in things:
         for attribute, value in vars(thing).items():
             near = difflib.SequenceMatcher(None, attribute, "requires_grad").ratio() > 0.8
-            if not near or value is not False:
+            inside = any(name.startswith(f"{each}.") for each in told)
+            if not near or value is not False or inside:
                 continue
+            told.append(name)
             trains = f"{expression}.requires_grad"
             if isinstance(thing, nn.Module):
                 trains = f"any(p.requires_grad for p in {expression}.parameters())"

@@ -61,6 +61,7 @@ class Snapshot:
             zip(held, digest([m.get_buffer(b) for m, b in held.values()]), strict=True)
         )
         self.evaluating = {name for name, (module, _) in held.items() if not module.training}
+        self.training = {*held} - self.evaluating
 
     def changed_states(self, before: Snapshot) -> list[int]:
         """The positions of the parameters that had optimizer state before, and have another now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     The first thing that does not hold raises a `ViolationError` from within `optimizer.step()`; or
     everything is collected in `findings`, each thing once. Looking waits for an accelerator.
+
+    What may be meant is a warning: a frozen norm in train mode that rewrites its buffers, and a
+    `with` block in which the optimizer made no step.
     """
 
     def __init__(
@@ -62,7 +66,10 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         collect: bool = False,
         every: int = 1,
     ) -> None:
-        """Begin to watch. Raises UsageError if nothing is frozen, or a pattern matches nothing.
+        """Begin to watch. Raises UsageError.
+
+        It is raised if nothing is frozen, if a pattern matches nothing, or if no optimizer owns a
+        parameter of the model.
 
         `optimizer`: one, or several. `frozen`: globs of parameters' names, or names of modules; by
         default every parameter with requires_grad=False. `every`: look after each n-th step.
@@ -74,6 +81,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """The number of steps so far."""
         if every < 1:
             raise UsageError(f"every is {every}: give a number of steps of at least 1")
+        self._warned = False
         self._told: set[tuple[str, str]] = set()
         """The invariant and the name of each finding."""
         self._hooks = ExitStack()
@@ -85,6 +93,13 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                     f"{type(each).__name__} tells nobody of its steps: give the "
                     "torch.optim.Optimizer that it wraps"
                 )
+        known = {id(p) for p in model.parameters()}
+        owned = {id(p) for each in self.optimizers for g in each.param_groups for p in g["params"]}
+        if not known & owned:
+            raise UsageError(
+                "the optimizer owns no parameter of this model: give the model and the optimizer "
+                "that train together"
+            )
         self._start(self._matching(frozen))
         for each in self.optimizers:
             self._hooks.callback(each.register_step_pre_hook(self._before_step).remove)
@@ -107,6 +122,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         found = [
             each for each in self._compare(now) if (each.invariant, each.name) not in self._told
         ]
+        self._warn_of_buffers(now)
         self._told |= {(each.invariant, each.name) for each in found}
         self.findings += found
         self._last = now
@@ -133,6 +149,12 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     ) -> None:
         if error is None:
             self.close()
+            if not self.steps:
+                warnings.warn(
+                    "frostproof.watch saw no step: give it the model and the optimizer that train "
+                    "within the `with` block",
+                    stacklevel=2,
+                )
         else:  # which must not be hidden by what it left behind
             self.stop()
 
@@ -171,14 +193,28 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         finally:
             self._step = None
 
+    def _warn_of_buffers(self, now: Snapshot) -> None:
+        """Warn once of frozen modules in train mode that rewrite their buffers."""
+        names = [] if self._warned else now.changed_buffers(self._last, now.training)
+        names = [each for each in names if each in now.training - self.frozen.kept_in_eval]
+        if names:
+            self._warned = True
+            paths = list(dict.fromkeys(each.rpartition(".")[0] for each in names))
+            warnings.warn(
+                f"frozen modules in train mode rewrite their buffers: {', '.join(paths)}; unless "
+                "that is meant, call eval() of each after model.train()",
+                stacklevel=3,
+            )
+
     # What is found
 
     def _compare(self, now: Snapshot) -> Iterator[Finding]:
         frozen, last = self.frozen, self._last
-        for i in changed(last.weights, now.weights):
+        moved = changed(last.weights, now.weights)
+        for i in moved:
             text = f"{self._writer(i, now)} moved the frozen parameter {frozen.names[i]}"
             yield self._found("frozen-weights-unchanged", i, f"{text}: {self._why(i, now)}")
-        for i in now.changed_states(last):
+        for i in set(now.changed_states(last)) - {*moved}:
             text = freeze_midway_holds.STATE.text.format(name=frozen.names[i])
             yield self._found("freeze-midway-holds", i, f"{text}: {self._why(i, now)}")
         for i in range(len(frozen.names)):

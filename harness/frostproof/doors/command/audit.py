@@ -33,6 +33,12 @@ from frostproof.process.quiet import quiet
     help="Of torch.optim, or module:name of a class, or of a function that takes the model.",
     metavar="NAME",
 )
+@click.option(
+    "--already-frozen",
+    is_flag=True,
+    help="FACTORY returns the model as your code freezes it: freeze nothing more. --freeze then "
+    "says what is meant to be frozen.",
+)
 @json_option
 def audit_command(
     model: str,
@@ -40,12 +46,16 @@ def audit_command(
     inputs: str | None,
     step: str | None,
     optimizer: str,
+    already_frozen: bool,
     json: Path | None,
 ) -> int:
     """Say what is frozen in your model, what only looks so, and what still changes.
 
-    Each statement was tried on the model, and has the two lines of code that show it. FACTORY is
-    that of `frostproof cost`. Exit code 0; 1: there is a mistake; 2: wrong usage.
+    FACTORY is a function without arguments that returns the model. --freeze freezes it; to audit
+    your own code that freezes, let FACTORY return its result and give --already-frozen. Each
+    statement was tried on the model, and has the two lines of code that show it.
+
+    Exit code 0; 1: there is a mistake; 2: wrong usage.
     """
     import msgspec
 
@@ -55,7 +65,7 @@ def audit_command(
         from frostproof.applications.audit.report import audit, audit_page
         from frostproof.report.files import write_file
 
-        found = audit(model, freeze, inputs, step, optimizer)
+        found = audit(model, freeze, inputs, step, optimizer, already_frozen)
     if json is not None:
         write_file(json, msgspec.json.encode(found))
     click.echo(audit_page(found), nl=False)

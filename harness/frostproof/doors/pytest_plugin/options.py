@@ -47,7 +47,8 @@ OPTIONS = (
     ),
     Option(
         "freeze",
-        "parameters of the model to freeze: a glob on their names, or a module; may be repeated",
+        "parameters of the model to freeze: a glob on their names, or a module; may be repeated; "
+        "masks are drawn around them, with fewer and with more",
         "PATTERN",
         many=True,
     ),
@@ -65,8 +66,9 @@ OPTIONS = (
     ),
     Option(
         "way",
-        "your own way to freeze, beside A and B: module:name of a function freeze(model, names), a "
-        "class with freeze and thaw, or an Approach",
+        "your own way to freeze, beside A and B: module:name of a function freeze(model, names) "
+        "that freezes the parameters of these names and no others, a class with freeze and thaw, "
+        "or an Approach",
         "WAY",
     ),
     Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)", "NAME"),
