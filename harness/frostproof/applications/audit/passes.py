@@ -45,8 +45,8 @@ def changing_buffers(bench: Bench) -> Statements:
         yield Statement(
             severity="mistake",
             subject="buffers change",
-            text=f"{listed(paths)}: {kind} in train mode rewrites its buffers, although its "
-            "parameters are frozen",
+            text=f"{listed(paths)}: {kind} in train mode rewrites its buffers, which frozen "
+            "parameters do not stop",
             shows=(f"before = {first}.clone(); train()", f"not torch.equal(before, {first})"),
             remedy=remedy,
         )
@@ -78,8 +78,8 @@ def random_numbers(bench: Bench) -> Statements:
         yield Statement(
             severity="note",
             subject="random numbers",
-            text=f"{listed([*drawing])} ({listed(list(dict.fromkeys(drawing.values())))}) draw "
-            "random numbers in each forward pass, also where all around is frozen",
+            text="each forward pass draws some, also where all around is frozen: in "
+            f"{listed([*drawing])} ({listed(list(dict.fromkeys(drawing.values())))})",
             shows=(
                 f"state = torch.get_rng_state(); {bench.call}",
                 "not torch.equal(state, torch.get_rng_state())",
