@@ -264,9 +264,11 @@ def test_frozen_norms_in_train_mode_are_one_warning() -> None:
     model = frozen_net()
     model.backbone.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    with pytest.warns(UserWarning, match=r"rewrite their buffers: backbone\.1; unless") as caught:
+    with pytest.warns(UserWarning, match=r"rewrite their buffers: backbone\.1; call") as caught:
         assert findings(model, optimizer, lambda: train(model, optimizer)) == []
     assert len(caught) == 1
+    found = findings(model, optimizer, lambda: train(model, optimizer), buffers=True)
+    assert found[0] == "buffers-hold-in-eval backbone.1.running_mean"
 
 
 def test_a_block_without_a_step_is_a_warning() -> None:

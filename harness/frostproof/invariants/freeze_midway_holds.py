@@ -8,7 +8,9 @@ from frostproof.spec.program import BackwardUnderNoGrad, Freeze, Step, ZeroGrad
 from frostproof.training.observation import EventRecord, Trial
 
 MOVED = moved("a parameter that was frozen midway, and has no gradient, moved")
-LEFT = moved("your way left the gradient of a parameter that it froze, which moved")
+LEFT = moved(
+    "your way left the gradient of a parameter that it froze (set it to None), which moved"
+)
 STATE = Kind(
     "state",
     "the optimizer's state of {name}, frozen midway, changed",

@@ -271,6 +271,8 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
     """What is known of a subject besides its verdicts."""
     subject = verification.subject
     facts: dict[str, Any] = {}
+    if verification.approaches.way is not None:
+        facts["way"] = verification.approaches.way.name
     if verification.unusable_reason is None and subject.factory is not None:
         facts["used-as"] = usage(subject)
     if verification.moves_on_zero_grad is not None:

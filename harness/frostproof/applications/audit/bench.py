@@ -31,6 +31,7 @@ class Bench:
     ) -> None:
         """`optimizer`: a class of torch.optim, or `module:name`. Raises UsageError."""
         self.network, self.optimizer = network, optimizer
+        self.already_frozen = already_frozen
         imported, built = _optimizer(optimizer)
         imports = [line for line in network.imports if "tree_map" not in line]
         mean = "from frostproof.spec.layers.modules import mean_square"

@@ -53,7 +53,7 @@ def moved(bench: Bench) -> Statements:
         )
         return
     first = _with_gradient(bench)
-    if first is None:
+    if first is None or bench.already_frozen:  # the model's own freezing comes before any gradient
         return
     later = (
         f"model.requires_grad_(True); train(); freeze(); before = {code(first)}.detach().clone()"

@@ -65,16 +65,19 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         *,
         collect: bool = False,
         every: int = 1,
+        buffers: bool = False,
     ) -> None:
         """Begin to watch. Raises UsageError.
 
         It is raised if nothing is frozen, if a pattern matches nothing, or if no optimizer owns a
-        parameter of the model.
+        parameter of the model. `buffers`: a frozen module in train mode that rewrites its buffers
+        is a violation too.
 
         `optimizer`: one, or several. `frozen`: globs of parameters' names, or names of modules; by
         default every parameter with requires_grad=False. `every`: look after each n-th step.
         """
         self.model, self.collect, self.every = model, collect, every
+        self.buffers = buffers
         self.optimizers = [optimizer] if isinstance(optimizer, Optimizer) else [*optimizer]
         self.findings: list[Finding] = []
         self.steps = 0
@@ -195,14 +198,16 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def _warn_of_buffers(self, now: Snapshot) -> None:
         """Warn once of frozen modules in train mode that rewrite their buffers."""
-        names = [] if self._warned else now.changed_buffers(self._last, now.training)
+        names = (
+            [] if self._warned or self.buffers else now.changed_buffers(self._last, now.training)
+        )
         names = [each for each in names if each in now.training - self.frozen.kept_in_eval]
         if names:
             self._warned = True
             paths = list(dict.fromkeys(each.rpartition(".")[0] for each in names))
             warnings.warn(
-                f"frozen modules in train mode rewrite their buffers: {', '.join(paths)}; unless "
-                "that is meant, call eval() of each after model.train()",
+                f"frozen modules in train mode rewrite their buffers: {', '.join(paths)}; call "
+                "eval() of each after model.train(), and buffers=True makes this a violation",
                 stacklevel=3,
             )
 
@@ -219,12 +224,14 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             yield self._found("freeze-midway-holds", i, f"{text}: {self._why(i, now)}")
         for i in range(len(frozen.names)):
             yield from self._flag_and_gradient(i, now)
-        for name in now.changed_buffers(last, frozen.kept_in_eval):
+        due = {*now.buffers} if self.buffers else frozen.kept_in_eval
+        for name in now.changed_buffers(last, due):
             path = name.rpartition(".")[0]
             text = f"{buffers_hold_in_eval.CHANGED.text}: {name}"
             if name not in now.evaluating:
+                was = " and was in eval mode" if name in frozen.kept_in_eval else ""
                 text = (
-                    f"{path} is frozen and was in eval mode, but is in train mode, so that its "
+                    f"{path} is frozen{was}, but is in train mode, so that its "
                     f"buffer {name} changed: after model.train() call "
                     f"model.get_submodule({path!r}).eval()"
                 )

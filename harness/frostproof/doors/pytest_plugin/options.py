@@ -42,7 +42,8 @@ OPTIONS = (
     ),
     Option(
         "model",
-        "your model in the place of drawn networks: module:factory, a function that returns it",
+        "your model in the place of drawn networks: module:factory, a function that returns it; it "
+        "is thawed first, and --freeze says what to freeze",
         "FACTORY",
     ),
     Option(
@@ -67,7 +68,8 @@ OPTIONS = (
     Option(
         "way",
         "your own way to freeze, beside A and B: module:name of a function freeze(model, names) "
-        "that freezes the parameters of these names and no others, a class with freeze and thaw, "
+        "that freezes the parameters of these names and no others and sets their grad to None, a "
+        "class with freeze and thaw, "
         "or an Approach",
         "WAY",
     ),
