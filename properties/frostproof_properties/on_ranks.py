@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
+from frostproof.process.quiet import quiet
 from frostproof.process.ranks import RankProcesses
 from frostproof.training.bits import bits_of
 
@@ -184,11 +184,18 @@ def forward_alone() -> list[tuple[list[str], list[bool]]]:
     return found
 
 
+def _sharded_sgd(parameters: Any) -> Any:
+    with quiet():  # Its module warns of torch's own deprecated functions.
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    return ZeroRedundancyOptimizer(parameters, torch.optim.SGD, lr=0.1)
+
+
 def trainable_of_zero() -> int:
     """The number of trainable parameters that this rank has to step."""
     model = network()
     model[2].requires_grad_(False)
-    optimizer: Any = ZeroRedundancyOptimizer(model.parameters(), torch.optim.SGD, lr=0.1)
+    optimizer = _sharded_sgd(model.parameters())
     groups = optimizer.optim.param_groups
     return sum(p.requires_grad for group in groups for p in group["params"])
 
@@ -196,7 +203,7 @@ def trainable_of_zero() -> int:
 def left_group_of_zero() -> bool:
     """Whether a parameter that was taken out of its group still moves."""
     model = network()
-    optimizer: Any = ZeroRedundancyOptimizer(model.parameters(), torch.optim.SGD, lr=0.1)
+    optimizer = _sharded_sgd(model.parameters())
     left = optimizer.param_groups[0]["params"].pop(0)
     before = bits_of([left])
     passed(model).backward()
@@ -208,5 +215,5 @@ def generator_in_zero() -> list[int]:
     """The sizes of two groups, one given as a list and one as a generator."""
     model = network()
     groups = [{"params": [*model[0].parameters()]}, {"params": model[2].parameters()}]
-    optimizer: Any = ZeroRedundancyOptimizer(groups, torch.optim.SGD, lr=0.1)
+    optimizer = _sharded_sgd(groups)
     return [len(group["params"]) for group in optimizer.param_groups]
