@@ -123,7 +123,7 @@ def _server(module: str) -> Any:
     thread = threading.get_ident()
     if thread not in _servers or _servers[thread][0] != module:
         _end(thread)
-        program = str(Path(__file__).with_name("forkserver.py"))
+        program = str(Path(__file__).with_name("script_server.py"))
         code = f"import runpy; runpy.run_path({program!r}, run_name='__main__')"
         command = [*interpreter(), "-P", "-c", code]
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
