@@ -39,6 +39,8 @@ class Sleeps(Sound):
 
 
 class IsSlowOnce(Sound):
+    """Later than the first limit that its test sets (1 s), and in time for the second (20 s)."""
+
     def step(self, closure: Any = None) -> Any:
         marker = Path(os.environ[MARKER])
         if rank() == 1 and not marker.exists():

@@ -11,6 +11,11 @@ SHOWN = 6
 """As many names are shown of a model that has more."""
 
 
+def is_match(name: str, pattern: str) -> bool:
+    """Whether this name, or that of a module around it, matches the pattern."""
+    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+
+
 def matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
     """The names that a pattern matches: a glob, in which `*` matches dots too, or a module's path.
 
@@ -19,9 +24,7 @@ def matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
     >>> matching("backbone", ["backbone.0.weight", "head.weight"], "--freeze")
     ['backbone.0.weight']
     """
-    found = [
-        each for each in names if fnmatchcase(each, pattern) or fnmatchcase(each, f"{pattern}.*")
-    ]
+    found = [each for each in names if is_match(each, pattern)]
     if not found:
         parts = [each.split(".") for each in names]
         paths = {".".join(each[:i]): None for each in parts for i in range(1, len(each))}

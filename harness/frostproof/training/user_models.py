@@ -22,7 +22,8 @@ NO_INPUT = (
     "(model, inputs)"
 )
 
-_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+"""The folder with torch's own source files."""
 
 
 class LoadedModel(NamedTuple):
@@ -74,7 +75,7 @@ def called(target: str, function: Any, must: str) -> Any:
     except Exception as error:  # the user's function may raise anything
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
         _, *frames = traceback.extract_tb(error.__traceback__)
-        own = [each for each in frames if not each.filename.startswith(_TORCH)]
+        own = [each for each in frames if not each.filename.startswith(TORCH)]
         where = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
         raise UsageError(
             f"{target!r} raised {text}{where}; it must {must} when called without arguments"

@@ -15,8 +15,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
-import torch
-
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import one_line
 from frostproof.invariants.invariant import ShownBreach
@@ -24,8 +22,8 @@ from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
 from frostproof.training.training import SOURCE_NAME, Training
+from frostproof.training.user_models import TORCH
 
-TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 TORCH_OPTIMIZERS = f"{TORCH}optim{os.sep}"
 BASE_CLASS = f"{TORCH_OPTIMIZERS}optimizer.py"
 HARNESS = f"{Path(__file__).parents[1]}{os.sep}"

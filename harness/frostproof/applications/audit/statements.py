@@ -11,6 +11,7 @@ import msgspec
 from torch import Tensor, nn
 
 from frostproof.applications.audit.bench import Bench, code
+from frostproof.spec.patterns import is_match
 
 Severity = Literal["mistake", "note"]
 SHOWN = 4
@@ -144,11 +145,6 @@ def tied(bench: Bench) -> Statements:
 def is_matched(bench: Bench, name: str) -> bool:
     """Whether a pattern of the user matches this name."""
     return any(is_match(name, each) for each in bench.names["patterns"])
-
-
-def is_match(name: str, pattern: str) -> bool:
-    """Whether this name, or that of a module around it, matches the pattern."""
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
 def misspelt(bench: Bench) -> Statements:

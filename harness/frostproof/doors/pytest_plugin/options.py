@@ -69,8 +69,7 @@ OPTIONS = (
         "way",
         "your own way to freeze, beside A and B: module:name of a function freeze(model, names) "
         "that freezes the parameters of these names and no others and sets their grad to None, a "
-        "class with freeze and thaw, "
-        "or an Approach",
+        "class with freeze and thaw, or an Approach",
         "WAY",
     ),
     Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)", "NAME"),
