@@ -186,6 +186,19 @@ server.close()
     assert run(program, tmp_path).stdout == "None []\n"
 
 
+def test_numpy_does_not_keep_a_process_from_forking(tmp_path: Path) -> None:
+    """The OpenBLAS of NumPy starts threads when it is loaded, and torch imports NumPy."""
+    pytest.importorskip("numpy")
+    program = """
+import os
+from frostproof.process.fork_server import forking
+with forking(["torch"]) as server:
+    print(server is not None, "numpy" in sys.modules, os.environ.get("OPENBLAS_NUM_THREADS"))
+server.close()
+"""
+    assert run(program, tmp_path).stdout == "True True None\n"
+
+
 def test_scripts_run_in_forks_that_have_nothing_of_the_harness(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import sys\n"

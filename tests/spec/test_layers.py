@@ -146,6 +146,12 @@ IDS = [
     repr(architecture.layers[0 if architecture.input.vocabulary else 1])
     for architecture in NETWORKS[:-1]
 ] + ["TIED"]
+ONE_LONG = tuple(
+    Architecture(Input((1, 4)), (layer, Linear(2)))
+    for layer in (LSTM(3), GRU(3), SelfAttention(2), TransformerEncoderLayer(2, 3))
+)
+"""Sequences of length 1."""
+ONE_LONG_IDS = [f"{architecture.layers[0]} of length 1" for architecture in ONE_LONG]
 each_network = pytest.mark.parametrize("architecture", NETWORKS, ids=IDS)
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 
@@ -231,6 +237,18 @@ def test_parameters_and_shapes_are_those_of_torch(architecture: Architecture, dt
     assert output.dtype == getattr(torch, dtype)
     for place in architecture.places:
         assert model.get_submodule(place.path)
+
+
+@pytest.mark.parametrize("architecture", (*NETWORKS, *ONE_LONG), ids=(*IDS, *ONE_LONG_IDS))
+@pytest.mark.parametrize("rows", [1, 2])
+def test_outputs_have_the_strides_of_a_contiguous_tensor(
+    architecture: Architecture, rows: int
+) -> None:
+    """By other strides `linear` chooses another kernel where its weight is frozen."""
+    x, _ = drawn_batch(architecture, rows, "float32")
+    for module in built(architecture).eval():
+        x = module(x)
+        assert x.stride() == torch.empty(x.shape).stride(), module
 
 
 @each_network

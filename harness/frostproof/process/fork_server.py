@@ -34,6 +34,9 @@ from frostproof.process.quiet import quiet
 STREAMS = 3
 """Standard input, output and error."""
 
+OPENBLAS = "OPENBLAS_NUM_THREADS"
+"""The environment variable with the number of threads that OpenBLAS starts."""
+
 VARIABLE = "FROSTPROOF_PYTHON"
 """The environment variable through which the processes of a run find its server."""
 
@@ -106,7 +109,7 @@ def forking(modules: Iterable[str]) -> Iterator[ForkServer | None]:
     """
     server = None
     if can_fork():
-        with quiet():
+        with quiet(), _openblas_without_threads():
             for name in modules:
                 import_module(name)
         gc.freeze()  # Collections, of which pytest makes several, then pass over the modules.
@@ -118,6 +121,22 @@ def forking(modules: Iterable[str]) -> Iterator[ForkServer | None]:
     finally:
         if server is not None:
             server.close()
+
+
+@contextmanager
+def _openblas_without_threads() -> Iterator[None]:
+    """Keep the OpenBLAS of NumPy, which torch imports, from starting threads when it is loaded.
+
+    It reads its number of threads only then. The variable's value, if it has one, is kept.
+    """
+    if OPENBLAS in os.environ:
+        yield
+        return
+    os.environ[OPENBLAS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[OPENBLAS]
 
 
 def _serve(listener: socket.socket, lifeline: int, folder: Path) -> None:

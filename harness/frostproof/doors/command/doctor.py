@@ -12,7 +12,7 @@ import pytest
 
 from frostproof.doors.pytest_plugin.options import OPTIONS, RunOptions, value_of
 from frostproof.errors import FrostproofError
-from frostproof.process.fork_server import can_fork
+from frostproof.process.fork_server import forking
 from frostproof.process.quiet import quiet
 
 LIBRARIES = ("hypothesis", "pytest", "pytest-xdist", "msgspec", "click", "jinja2")
@@ -46,7 +46,8 @@ def doctor_command() -> None:
     configuration sets, whether the databases of failures answer, and plugins of pytest with options
     that spoil a run. Exit code 0; 2: the configuration is wrong.
     """
-    forks = can_fork()  # Torch may start threads when it is imported.
+    with forking(["torch"]) as server:  # Torch may start threads when it is imported.
+        forks = server is not None
     reader = _ConfigReader()
     if pytest.main([], plugins=[reader]):
         raise click.UsageError("pytest cannot read its configuration in this folder")

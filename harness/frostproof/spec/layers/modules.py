@@ -14,9 +14,10 @@ def _time_first(x: Tensor) -> Tensor:
     """(batch, length, features) to (length, batch, features), or back.
 
     Torch's own `batch_first` passes a transposed view to `linear`, which then uses another kernel,
-    with another rounding, if the weight does not require grad.
+    with another rounding, if the weight does not require grad. A clone has the strides of a
+    contiguous tensor, while `contiguous` keeps those of a view whose length or batch is 1.
     """
-    return x.transpose(0, 1).contiguous()
+    return x.transpose(0, 1).clone(memory_format=torch.contiguous_format)
 
 
 class LSTM(nn.LSTM):
