@@ -239,7 +239,7 @@ def test_parameters_and_shapes_are_those_of_torch(architecture: Architecture, dt
         assert model.get_submodule(place.path)
 
 
-@pytest.mark.parametrize("architecture", (*NETWORKS, *ONE_LONG), ids=(*IDS, *ONE_LONG_IDS))
+@pytest.mark.parametrize("architecture", [*NETWORKS, *ONE_LONG], ids=(*IDS, *ONE_LONG_IDS))
 @pytest.mark.parametrize("rows", [1, 2])
 def test_outputs_have_the_strides_of_a_contiguous_tensor(
     architecture: Architecture, rows: int

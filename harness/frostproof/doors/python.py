@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from html import escape
@@ -72,60 +72,65 @@ def check_optimizer(
 ) -> Report:
     """Verify an optimizer in this process, and return a Report.
 
-    - `optimizer`: an optimizer class, a Subject, or a function that takes a list of parameters and
-      returns an optimizer.
+    - `optimizer`: an optimizer class, a Subject, or a function from a list of parameters to one.
     - `max_examples`: the number of cases for each implementation and device. By default the
       `profile` says it: `dev` tries 100, `ci` 400 and `nightly` 4000.
     - `devices`: names such as `cpu` or `cuda:1`; by default all that are available.
     - `settings`: names such as `eager`, `ddp` or `all`; by default `eager`.
     - `model`: your own model in the place of drawn networks: a function without arguments that
       returns it, or a pair of it and its inputs; or `module:name` of such a function.
-    - `freeze`: globs on the names of the model's parameters, or names of modules, around which
-      frozen parameters are drawn.
-    - `input`: the sizes of a batch for the model, such as `(8, 3, 32, 32)`, or a function without
-      arguments that returns one.
+    - `freeze`: globs on names of parameters, or names of modules, around which masks are drawn.
+    - `input`: the sizes of a batch, such as `(8, 3, 32, 32)`, or a function that returns a batch.
     - `training_step`: a function of the model and a batch that returns the loss; by default the
       mean of the squares of the outputs.
-    - `way`: your own way to freeze, beside A and B: a function `freeze(model, names)`, a class with
-      `freeze` and `thaw`, or an Approach.
+    - `way`: your own way to freeze: `freeze(model, names)`, a class with it, or an Approach.
     - `expected_failures`: id of an invariant -> the reason why it fails. If it holds after all,
       that is a violation. With `model` or `way` they are muted, and not searched for.
     - `strict`: whether violations that only cost memory or time count, too.
     - `seed`: an integer, with which a run can be repeated. By default it is drawn.
     - `cases`: the folder for counterexamples and their scripts; None if none are to be written.
 
-    Functions and classes must lie in a module that scripts can import, since scripts and case
-    files name them. Raises UsageError if an argument is none of these, a device or a setting is
-    absent, nothing of the optimizer exists on the devices, the model cannot train on the batch, or
-    an expected failure names no invariant or has no reason.
+    Raises UsageError if an argument is none of these or cannot be imported from a module, a device
+    or a setting is absent, nothing of the optimizer exists on the devices, the model cannot train
+    on the batch, or an expected failure names no invariant or has no reason.
     """
-    expected = dict(expected_failures or {})
+    started, examples = time.perf_counter(), profiles.examples(profile, max_examples)
+    asked = what_is_asked(settings, model, freeze, input, training_step, way)
+    rows = [
+        _saved(item_report(each, _run(each, examples, seed)), cases, asked.way)
+        for each in _verifications(optimizer, devices, asked, dict(expected_failures or {}), strict)
+    ]
+    return Report(results.merge_rows(rows), time.perf_counter() - started)
+
+
+def _verifications(
+    optimizer: Any,
+    devices: Sequence[str],
+    asked: Requested,
+    expected: Mapping[str, str],
+    strict: bool,
+) -> Iterator[Verification]:
+    """What a run consists of: each subject, and each of its failures that is searched for alone.
+
+    Raises UsageError.
+    """
     for fault in expected_failure_faults(expected):
         raise UsageError(fault)
-    examples = profiles.examples(profile, max_examples)
-    started, rows = time.perf_counter(), []
-    asked = what_is_asked(settings, model, freeze, input, training_step, way)
     found, devices = subjects(optimizer), select_devices(devices)
     for fault in nothing_to_run(found, devices):
         raise UsageError(fault)
     for device, subject, setting in itertools.product(devices, found, asked.settings):
-        if not exists_on(subject, device):
-            continue
-        known = {**subject.expected_failures, **expected}
-        verification = Verification(
-            replace(subject, expected_failures=known).in_setting(setting),
-            device,
-            approaches=asked.approaches,
-            model=asked.model,
-            strict=strict,
-        )
-        searches = map(verification.searching_for, verification.searched_failures)
-        for each in (verification, *searches):
-            searched = each.only_invariant is not None
-            count = profiles.budget(examples, setting, known_failure=searched)
-            report = item_report(each, _run(each, count, seed))
-            rows.append(_saved(report, cases, asked.way))
-    return Report(results.merge_rows(rows), time.perf_counter() - started)
+        if exists_on(subject, device):
+            known = {**subject.expected_failures, **expected}
+            verification = Verification(
+                replace(subject, expected_failures=known).in_setting(setting),
+                device,
+                approaches=asked.approaches,
+                model=asked.model,
+                strict=strict,
+            )
+            searches = map(verification.searching_for, verification.searched_failures)
+            yield from (verification, *searches)
 
 
 def what_is_asked(
@@ -156,12 +161,14 @@ def _target(thing: Any, kind: str) -> str | None:
 
 def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
     """Search for violations, which stay in the verification, and run their scripts."""
-    with fenced(verification.indexed_device, verification.subject.setting):
+    setting, searched = verification.subject.setting, verification.only_invariant is not None
+    with fenced(verification.indexed_device, setting):
         try:
             verification.prepare()
         except UnusableError:
             return {}
-        search_violations(verification, examples, seed)
+        count = profiles.budget(examples, setting, known_failure=searched)
+        search_violations(verification, count, seed)
     return reproductions(verification, Path.cwd())
 
 
