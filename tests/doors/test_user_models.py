@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from frostproof.errors import CaseError, UnusableError, UsageError
 from frostproof.generation.cases import cases
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.probe import probe
+from frostproof.optimizers.targets import resolve_setting
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
 from frostproof.spec.casefile import CaseFile, load_case, save
 from frostproof.spec.layers import Linear
-from frostproof.spec.program import Step
+from frostproof.spec.program import SaveLoad, Step
 from frostproof.spec.user_model import ModelUnderTest, UserModel
 from frostproof.training.trying import model_under_test
 from frostproof.verification.replay import replay
@@ -93,6 +95,31 @@ def test_what_is_found_has_a_script_and_a_case_file(name: str, tmp_path: Path) -
     assert len(smallest.groups) == 1
     assert Case.from_json(smallest.to_json()) == smallest
     assert eval(repr(smallest), _names()) == smallest
+
+
+@pytest.mark.parametrize("setting", ["ddp", "fsdp2"])
+def test_ranks_train_it_each_on_batches_of_its_own(setting: str, tmp_path: Path) -> None:
+    model = model_under_test(**MODELS["sizes"])
+    case = Case(
+        model.network,
+        mask=tuple(model.frozen),
+        groups=(Group(tuple(each.name for each in model.network.parameters)),),
+        program=(Step(), Step(), SaveLoad(), Step()),
+        seed=1,
+    )
+    for optimizer in (Sound, DecaysEverything):
+        (subject,) = subjects(optimizer)
+        subject = replace(subject, setting=resolve_setting(setting))
+        verification = Verification(subject, "cpu", model=model)
+        with fenced("cpu", subject.setting):
+            verification.find_violations(case)
+        assert verification.rejected_cases == 0, verification.rejection_reason
+        if optimizer is Sound:
+            assert flagged(verification) == {}
+            assert verification.tallies["trainable-updates-match"].judged
+    assert "frozen-weights-unchanged" in flagged(verification)
+    found = reproductions(verification, tmp_path)
+    assert all(each.text and not each.doubtful for each in found.values()), found
 
 
 def _names() -> dict[str, Any]:

@@ -37,7 +37,7 @@ from frostproof.spec.subject import Subject
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_settings, broken_shards, planted_settings
-from tests.helpers.broken import Sound
+from tests.helpers.broken import DecaysEverything, Sound
 
 BUGS = [
     pytest.param(setting, optimizer, identity, id=f"{setting}-{optimizer.__name__}")
@@ -273,6 +273,19 @@ def test_a_script_trains_each_rank_bit_for_bit_as_the_trial_does(
     expected = [each[role].weights for each in (last.observations, *last.others)]
     for rank, weights in enumerate(expected):
         assert (tmp_path / str(rank)).read_bytes() == b"".join(weights)
+
+
+def test_each_rank_gets_back_what_a_known_violation_moved_there() -> None:
+    """With fsdp2 the ranks hold unlike shards, of unlike sizes."""
+    case = one_of_each(DecaysEverything, "fsdp2")
+    verification = Verification(of(DecaysEverything, "fsdp2"), "cpu")
+    known = ("frozen-weights-unchanged", "gradless-step-is-noop", "freeze-midway-holds")
+    muted = (*known, "no-grad-backward-raises", "thaw-resumes", "trains-as-alone")
+    given = case, verification.subject, "cpu", verification.invariants, Approaches()
+    outcome = run_trial(*given, muted=muted)
+    assert outcome.trial.restored
+    assert outcome.trial.crash is None
+    assert {each.id for each in outcome.violated} <= {*muted}
 
 
 def test_a_nan_is_like_another_on_every_rank() -> None:

@@ -41,7 +41,6 @@ from frostproof.training.source import (
     refolded,
     rendered,
 )
-from frostproof.training.training import batch_source
 
 ATTEMPTS = 100
 """How often a script compares two runs with one seed, until they differ."""
@@ -356,7 +355,8 @@ class _Script:
 
     def _drawing(self, seed: str, count: str) -> list[Statement]:
         """The statements that draw one batch, or `count` of them."""
-        samples, targets = batch_source(self.case, self.device, self.subject.setting)
+        case, ranks = self.case, self.subject.setting.ranks
+        samples, targets = case.architecture.batch(case.batch, self.device, case.dtype, ranks)
         if self.case.differentiable_input:
             samples += ".requires_grad_()"
         drawn = [f"x, y = {samples}, {targets}"]

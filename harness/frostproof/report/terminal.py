@@ -208,8 +208,8 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
     unusable: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row.status == "unusable":
-            reason = (row.reason or "").split("\n")[0]
-            unusable.setdefault((row.device, reason[:110]), []).append(row.name.rpartition(":")[2])
+            reason = one_line((row.reason or "").split("\n")[0], 240)
+            unusable.setdefault((row.device, reason), []).append(row.name.rpartition(":")[2])
     for (device, reason), names in unusable.items():
         yield f"not judged on {device}: {', '.join(names)}: {reason}"
     targets = [row.target for row in rows if row.status == "unusable"]

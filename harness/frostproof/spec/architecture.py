@@ -248,19 +248,25 @@ class Architecture(
         """
         return build_network(self.source(device, dtype))
 
-    def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
+    def batch(
+        self, size: int, device: str = "cpu", dtype: str = "float32", ranks: int = 1
+    ) -> tuple[str, str]:
         """Expressions that draw `size` random samples and their regression targets.
 
         Their shapes are `(size, *input.shape)` and `(size, *output)`. They are drawn on the CPU, so
-        that every device gets the same numbers.
+        that every device gets the same numbers. Of several ranks, each takes its share of a batch
+        for all.
         """
         kind = "" if dtype == "float32" else f", dtype=torch.{dtype}"
         there = "" if device == "cpu" else f'.to("{device}")'
-        shape = ", ".join(map(str, (size, *self.input.shape)))
+        share = f".chunk({ranks})[torch.distributed.get_rank()]" if ranks > 1 else ""
+        shape, target = (
+            ", ".join(map(str, (size * ranks, *each))) for each in (self.input.shape, self.output)
+        )
         samples = f"torch.randn({shape}{kind}){there}"
         if self.input.vocabulary:
             samples = f"torch.randint({self.input.vocabulary}, ({shape})){there}"
-        return samples, f"torch.randn({', '.join(map(str, (size, *self.output)))}{kind}){there}"
+        return f"{samples}{share}", f"torch.randn({target}{kind}){there}{share}"
 
     def outputs(self, samples: str, called: str = "model") -> str:
         """The expression for the outputs. `called`: the model, or what wraps it."""

@@ -155,12 +155,19 @@ class UserModel(
         exec("\n".join(("import copy", *self.imports, *self.source(device, dtype))), names)
         return names["model"]
 
-    def batch(self, size: int, device: str = "cpu", dtype: str = "float32") -> tuple[str, str]:
-        """Expressions that make a batch, and its targets, of which there are none."""
+    def batch(
+        self, size: int, device: str = "cpu", dtype: str = "float32", ranks: int = 1
+    ) -> tuple[str, str]:
+        """Expressions that make a batch, and its targets, of which there are none.
+
+        Each of several ranks takes its own of as many batches.
+        """
         found = "make_batch()" if self._batches else "make_model()[1]"
         if self.inputs and not self._batches:
             kind = "" if dtype == "float32" else f", dtype=torch.{dtype}"
             found = f"torch.randn({', '.join(map(str, sizes_of(self.inputs)))}{kind})"
+        if ranks > 1:
+            found = f"[{found} for _ in range({ranks})][torch.distributed.get_rank()]"
         if device != "cpu":
             there = f'each.to("{device}") if torch.is_tensor(each) else each'
             found = f"tree_map(lambda each: {there}, {found})"

@@ -44,22 +44,13 @@ class Observer(Protocol):
         """The training has come to the mark `point`; `value` is what there is to see."""
 
 
-def batch_source(case: Case, device: str, setting: Setting) -> tuple[str, str]:
-    """Expressions for samples and targets: of several ranks, each takes its share of a batch."""
-    ranks = setting.ranks
-    drawn = case.architecture.batch(case.batch * ranks, device, case.dtype)
-    share = f".chunk({ranks})[torch.distributed.get_rank()]" if ranks > 1 else ""
-    samples, targets = (f"{each}{share}" for each in drawn)
-    return samples, targets
-
-
 class Batches:
     """The batches of a case, drawn once for all the trainings that are run side by side."""
 
     def __init__(self, case: Case, device: str, setting: Setting = EAGER) -> None:
         self.case, self.device = case, device
-        batch = ", ".join(batch_source(case, device, setting))
-        self.source = f"drawn = [({batch}) for _ in range(count)]"
+        batch = case.architecture.batch(case.batch, device, case.dtype, setting.ranks)
+        self.source = f"drawn = [({', '.join(batch)}) for _ in range(count)]"
         self.seed = -1
         self.drawn: list[Batch] = []
 

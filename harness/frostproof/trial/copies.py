@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -104,3 +104,7 @@ class Copies:
     def call(self, role: Role, method: str, *arguments: object) -> list[Observation | Crash]:
         """What a method of this role's copy returns, on each rank: here there is only one."""
         return [getattr(self.copies[role], method)(*arguments)]
+
+    def restore(self, role: Role, weights: Sequence[Mapping[int, Bits]]) -> None:
+        """Give parameters of this role's copy, by their positions, values: those of each rank."""
+        self.copies[role].restore(*weights)

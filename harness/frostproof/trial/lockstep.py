@@ -233,7 +233,7 @@ class _Lockstep:
                 pairs = enumerate(each.weights)
                 old = each.weights_before
                 each.weights = tuple(old[i] if i in moved else w for i, w in pairs)
-            self.copies.call(role, "restore", {i: observed[0].weights[i] for i in moved})
+            self.copies.restore(role, [{i: each.weights[i] for i in moved} for each in observed])
             restored.update(moved)
         self.trials[0].restored[records[0].number] = tuple(sorted(restored))
         return True

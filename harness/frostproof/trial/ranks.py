@@ -23,7 +23,7 @@ from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.setting import COLLECTIVE_LIMIT
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import nans_alike, nans_are_alike
-from frostproof.training.observation import Crash, Observation
+from frostproof.training.observation import Bits, Crash, Observation
 from frostproof.trial.copies import Copies
 
 Request = tuple[str, tuple[Any, ...]]
@@ -63,7 +63,7 @@ class Team:
             ) from None
         if not self.joined:
             self._join(subject)
-        self._ask("begin", request, nans_are_alike())
+        self.ask_each([("begin", (request, nans_are_alike()))] * self.count)
 
     def _join(self, subject: Subject) -> None:
         """Make a new process group of all ranks."""
@@ -73,17 +73,14 @@ class Team:
         self.groups += 1
         path = str(Path(self.store.name) / str(self.groups))
         requests = [("join", (path, rank, self.count, seconds)) for rank in range(self.count)]
-        self._checked(self.processes.ask(requests))
+        self.ask_each(requests)
         self.joined = True
 
-    def _ask(self, method: str, *arguments: Any) -> list[Any]:
-        return self._checked(self.processes.ask([(method, arguments)] * self.count))
-
-    def _checked(self, answers: list[Any]) -> list[Any]:
-        for answer in answers:
+    def ask_each(self, requests: Sequence[Request]) -> None:
+        """Let each rank do what its request says. Raises LostError."""
+        for answer in self.processes.ask(requests):
             if isinstance(answer, LostError):
                 raise answer
-        return answers
 
 
 class RankedCopies:
@@ -116,6 +113,10 @@ class RankedCopies:
                 self.last[role, rank] = answer
         self._note([each for each in enumerate(answers) if isinstance(each[1], Crash)])
         return answers
+
+    def restore(self, role: Role, weights: Sequence[Mapping[int, Bits]]) -> None:
+        """Give parameters of this role's copy, by their positions, values: those of each rank."""
+        self.team.ask_each([("call", (role, "restore", each)) for each in weights])
 
     def _note(self, crashes: Sequence[tuple[int, Crash]]) -> None:
         """Note which ranks crashed. After the first hang the trial is to be run again."""

@@ -44,15 +44,8 @@ def requested(
     for name, given in about.items():
         if given and model is None:
             raise UsageError(f"{name} is about a model: give model, as module:factory, too")
-    found = resolve_settings(settings)
-    ranked = [each.name for each in found if each.ranks > 1]
-    if model is not None and ranked:
-        raise UsageError(
-            f"a model of your own is not verified in {ranked[0]!r}, because its batch cannot be "
-            "shared between ranks: name another setting"
-        )
     return Requested(
-        found,
+        resolve_settings(settings),
         Approaches(way=load_way(way) if way else None),
         None if model is None else model_under_test(model, freeze, inputs, training_step),
         way,
