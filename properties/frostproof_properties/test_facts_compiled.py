@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import LBFGS, SGD, AdamW, lr_scheduler
+from torch.optim import LBFGS, SGD, Adadelta, AdamW, Rprop, lr_scheduler
 
 from frostproof.process.fence import fenced
 from frostproof.spec.setting import SETTINGS
@@ -85,6 +85,44 @@ def test_a_compiled_step_moves_what_has_a_gradient(optimizing: Any) -> None:
         assert [old == new for old, new in pairs] == [i in frozen for i in range(4)]
     masks_seen = len(set(masks))
     assert masks_seen <= graphs() <= masks_seen + 3
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize(
+    ("optimizing", "least", "most"), [(SGD, 0, 0), (Adadelta, 0, 0), (Rprop, 0, 0), (AdamW, 8, 512)]
+)
+@compiling()
+def test_a_compiled_step_of_adamw_corrects_its_bias_in_single_precision(
+    optimizing: Any, least: float, most: float, foreach: bool
+) -> None:
+    """It differs from the eager step by dozens of units in the last place, already the first time.
+
+    Compiled, the number of steps is a tensor of float32, and with it the correction of the bias.
+    SGD, Adadelta and Rprop have none: their compiled step has the bits of the eager one. `least`
+    and `most` are units in the last place of the weight, or of the learning rate if that is larger.
+
+    Row 51: https://github.com/pytorch/pytorch/issues/115607
+    """
+    eager, compiled = (
+        [nn.Parameter(torch.linspace(-2, 2, 15).reshape(3, 5)) for _ in range(2)] for _ in range(2)
+    )
+    optimizers = [optimizing(each, lr=0.1, foreach=foreach) for each in (eager, compiled)]
+    steps = optimizers[0].step, torch.compile(optimizers[1].step, backend=BACKEND)
+    for number in range(3):
+        torch.manual_seed(number)
+        for one, other in zip(eager, compiled, strict=True):
+            one.grad = torch.randn(3, 5)
+            other.grad = one.grad.clone()
+        for step in steps:
+            step()
+        units = (
+            max(
+                float((abs(one - other) / one.abs().clamp(min=0.1)).max())
+                for one, other in zip(eager, compiled, strict=True)
+            )
+            / torch.finfo(torch.float32).eps
+        )
+        assert least <= units <= most
 
 
 @compiling()
