@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import fully_shard
 
 import frostproof
 from frostproof.applications.watching.digest import WIDTH, changed, digest
@@ -424,3 +427,36 @@ def test_other_layouts_have_digests() -> None:
     slices[2, 2] += 1
     after = digest([channels_last, slices, sparse, torch.randn(5)[1:]])
     assert changed(before, after) == [0, 1, 3]
+
+
+SHARDED = ("0.weight", "0.bias", "1.weight", "1.bias", "2.weight", "2.bias")
+
+
+@pytest.fixture(name="alone")
+def world_of_one(tmp_path: Path) -> Iterator[None]:
+    distributed.init_process_group(
+        "gloo", store=distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("optimizing", "expected"),
+    [
+        (torch.optim.AdamW, []),
+        (Hidden, [f"frozen-weights-unchanged backbone.{i}" for i in SHARDED]),
+    ],
+)
+def test_a_sharded_model_is_watched_by_its_shards(
+    optimizing: type[torch.optim.Optimizer], expected: list[str]
+) -> None:
+    model = frozen_net()
+    model.train()
+    fully_shard(model, mesh=distributed.init_device_mesh("cpu", (1,)))
+    optimizer = optimizing(model.parameters(), lr=0.1)
+    # A comparison of DTensors would wait for the other ranks, which may have raised.
+    with mock.patch.object(distributed, "all_reduce", side_effect=AssertionError):
+        found = findings(model, optimizer, lambda: train(model, optimizer))
+    assert sorted(found) == sorted(expected)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from frostproof.training.bits import shard_of
+
 WIDTH = 1021
 """The digest of a larger tensor has as many numbers. A prime, so that rows of a weight that change
 places are added to other columns."""
@@ -20,10 +22,12 @@ Digest = list[Tensor]
 def digest(tensors: Sequence[Tensor]) -> Digest:
     """One pass over the memory of each tensor, without waiting for an accelerator.
 
+    Of a DTensor each rank looks at its shard, so that no rank waits for another one.
+
     Tensors with other bits have another digest, unless their differences cancel out in each of the
     WIDTH sums, modulo the size of a word.
     """
-    return [_sums(tensor.detach()) for tensor in tensors]
+    return [_sums(shard_of(tensor).detach()) for tensor in tensors]
 
 
 def changed(before: Digest, after: Digest) -> list[int]:
