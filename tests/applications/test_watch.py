@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
 import frostproof
@@ -429,6 +429,7 @@ def test_other_layouts_have_digests() -> None:
     assert changed(before, after) == [0, 1, 3]
 
 
+distributed: Any = torch.distributed
 SHARDED = ("0.weight", "0.bias", "1.weight", "1.bias", "2.weight", "2.bias")
 
 
@@ -449,9 +450,7 @@ def world_of_one(tmp_path: Path) -> Iterator[None]:
         (Hidden, [f"frozen-weights-unchanged backbone.{i}" for i in SHARDED]),
     ],
 )
-def test_a_sharded_model_is_watched_by_its_shards(
-    optimizing: type[torch.optim.Optimizer], expected: list[str]
-) -> None:
+def test_a_sharded_model_is_watched_by_its_shards(optimizing: Any, expected: list[str]) -> None:
     model = frozen_net()
     model.train()
     fully_shard(model, mesh=distributed.init_device_mesh("cpu", (1,)))
