@@ -20,19 +20,37 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"target": "norm_in_train_mode", "patterns": ["backbone"], "inputs": "4,3"},
         "buffers change",
         "backbone.1: BatchNorm1d in train mode rewrites its buffers",
-        "model.backbone[1].eval()",
+        "model.backbone.eval()",
     ),
     "two frozen norms in train mode": (
         {"target": "norms_in_train_mode", "patterns": ["backbone"], "inputs": "4,3"},
         "buffers change",
         "backbone.0, backbone.2: BatchNorm1d in train mode rewrites its buffers",
-        "for each in ['backbone.0', 'backbone.2']: model.get_submodule(each).eval()",
+        "model.backbone.eval()",
     ),
     "tied head": (
         {"target": "TiedHead", "patterns": ["embedding"], "inputs": f"{HERE}:tokens"},
         "tied",
         "head.weight is the same tensor as embedding.weight",
-        "model.head.weight = torch.nn.Parameter(model.head.weight.detach().clone())",
+        "model.head.weight = torch.nn.Parameter(model.embedding.weight.detach().clone())",
+    ),
+    "embedding that has two more names": (
+        {"target": "TiedTwice", "patterns": ["embedding"], "inputs": f"{HERE}:tokens"},
+        "tied",
+        "head.weight, last.weight are the same tensor as embedding.weight",
+        "model.head.weight = model.last.weight = torch.nn.Parameter(model.embedding.weight.",
+    ),
+    "frozen norm without parameters": (
+        {"target": "norm_without_parameters", "patterns": ["backbone"], "inputs": "4,3"},
+        "buffers change",
+        "backbone.1: BatchNorm1d in train mode rewrites its buffers",
+        "model.backbone.eval()",
+    ),
+    "pattern that misses many": (
+        {"target": "deep", "patterns": ["backbone.*weight"], "inputs": "4,3"},
+        "missed by the pattern",
+        "backbone.0.bias, backbone.1.bias, backbone.2.bias, backbone.3.bias and 2 more train",
+        "for each in ['backbone.0.bias', ",
     ),
     "weight norm of the old kind": (
         {"target": "old_weight_norm", "patterns": NAMES, "inputs": "4,3"},
@@ -115,8 +133,25 @@ BUILT: dict[str, tuple[str, list[str], list[tuple[str, str, str]]]] = {
                 "model.backbone.requires_grad_(False)",
             ),
             ("misspelt", "backbone has the attribute requires_grad=False", "requires_grad_(False)"),
-            ("buffers change", "backbone.1: BatchNorm1d in train mode", "model.backbone[1].eval()"),
+            ("buffers change", "backbone.1: BatchNorm1d in train mode", "model.backbone.eval()"),
         ],
+    ),
+    "tied head that trains the frozen embedding": (
+        "trains_a_tied_head",
+        ["embedding"],
+        [
+            (
+                "not frozen",
+                "embedding.weight; embedding.weight is the same tensor as head.weight",
+                "model.head.weight = torch.nn.Parameter(model.embedding.weight.detach().clone()); "
+                "model.embedding.requires_grad_(False)",
+            )
+        ],
+    ),
+    "parameter that does not move in the first step": (
+        "scaled_by_zero",
+        ["backbone.0"],
+        [("not frozen", "these train: backbone.0.weight", "model.backbone[0].requires_grad_")],
     ),
     "half of a weight norm": (
         "freezes_half_of_weight_norm",
@@ -152,7 +187,8 @@ def audited(given: dict[str, Any]) -> Audit:
 @pytest.mark.parametrize("name", BUILT)
 def test_a_model_that_freezes_itself_is_audited_as_it_is(name: str) -> None:
     target, patterns, expected = BUILT[name]
-    given = {"target": target, "patterns": patterns, "inputs": "4,3"}
+    inputs = f"{HERE}:tokens" if "tied" in target else "4,3"
+    given = {"target": target, "patterns": patterns, "inputs": inputs}
     found = audited({**given, "already_frozen": True})
     mistakes = [each for each in found.statements if each.severity == "mistake"]
     assert [each.subject for each in mistakes] == [subject for subject, _, _ in expected]
@@ -215,7 +251,48 @@ def test_a_correct_model_has_no_mistake_and_notes_what_may_go_wrong() -> None:
 def test_modules_that_draw_random_numbers_are_noted() -> None:
     found = audited({"target": "dropping", "patterns": ["backbone"], "inputs": "4,3"})
     (note,) = [each for each in found.statements if each.subject == "random numbers"]
-    assert note.text.endswith("frozen: in backbone.1 (Dropout)")
+    assert note.text == "each forward pass draws some in frozen parts: backbone.1 (Dropout)"
+    assert note.remedy == "model.backbone.eval()  # after each model.train()"
+
+
+def test_only_a_module_that_draws_itself_is_noted() -> None:
+    """A parent that draws beside its child is one; a child that is used twice draws nothing."""
+    found = audited({"target": "draws_beside_a_child", "patterns": ["backbone"], "inputs": "4,3"})
+    (note,) = [each for each in found.statements if each.subject == "random numbers"]
+    assert note.text == (
+        "each forward pass draws some in frozen parts: backbone.0.1, backbone.0 (Dropout, "
+        "AddsNoise); and in what trains: the model itself (DrawsInHead)"
+    )
+
+
+def test_a_layer_that_is_left_out_at_random_is_not_cut_off() -> None:
+    for patterns in (["backbone.0"], ["head"]):
+        found = audited({"target": "drops_layers", "patterns": patterns, "inputs": "4,3"})
+        assert not found.mistakes, found.statements
+
+
+def test_a_parameter_for_another_use_is_a_note() -> None:
+    found = audited({"target": "has_a_mask_token", "patterns": ["backbone"], "inputs": "4,3"})
+    (note,) = [each for each in found.statements if each.subject == "no gradient"]
+    assert (note.severity, found.mistakes) == ("note", 0)
+
+
+def test_a_model_in_eval_mode_is_audited_in_train_mode_too() -> None:
+    found = audited({"target": "in_eval_mode", "patterns": ["backbone"], "inputs": "4,3"})
+    notes = {each.subject: each.text for each in found.statements}
+    assert not found.mistakes
+    assert notes["buffers change"].startswith(
+        "backbone.1: BatchNorm1d once model.train() is called rewrites its buffers"
+    )
+    assert notes["random numbers"].startswith("each forward pass, once model.train() is called,")
+
+
+def test_the_cost_is_that_of_the_model_as_it_is() -> None:
+    given = {"target": "nearly_nothing_frozen", "inputs": "4,3", "already_frozen": True}
+    one, other = (audited({**given, "patterns": each}).cost for each in ([], ["backbone"]))
+    assert one == other != ""
+    step = {"target": "TiedHead", "patterns": ["body"], "inputs": f"{HERE}:tokens"}
+    assert "it is counted where --input has sizes" in audited(step).cost
 
 
 def test_an_audit_leaves_the_generator_as_it_was() -> None:
@@ -234,7 +311,7 @@ def test_the_command_prints_the_page_and_writes_the_data(tmp_path: Path) -> None
     done = command(*words.split())
     assert done.exit_code == 1, done.output
     assert "MISTAKE: buffers change: backbone.1: BatchNorm1d in train mode" in done.output
-    assert "    mend: model.backbone[1].eval()  # after each model.train()" in done.output
+    assert "    mend: model.backbone.eval()  # after each model.train()" in done.output
     data = json.loads(path.read_text())
     assert (data["format"], data["version"]) == ("frostproof-audit", 1)
     assert command(f"{HERE}:correct", "--freeze", "backbone", "--input", "4,3").exit_code == 0
@@ -249,7 +326,20 @@ def test_the_command_prints_the_page_and_writes_the_data(tmp_path: Path) -> None
         (f"{HERE}:corect --freeze backbone --input 4,3", "Did you mean correct?"),
         (
             f"{HERE}:correct --freeze backbone --input 4,3 --optimizer AdmW",
-            "torch.optim has no optimizer 'AdmW'",
+            "torch.optim has no optimizer 'AdmW': give module:name for others. Did you mean Adam",
+        ),
+        (
+            f"{HERE}:correct --freeze backbone --input 4,3 --optimizer LBFGS",
+            "a step of the optimizer 'LBFGS' raised TypeError",
+        ),
+        (
+            f"{HERE}:TiedHead --freeze embedding --freeze body --freeze head.bias "
+            f"--input {HERE}:tokens",
+            "so that nothing trains (head.weight and others are one tensor): freeze fewer",
+        ),
+        (
+            f"{HERE}:all_frozen --already-frozen --freeze backbone --input 4,3",
+            "the model has all 4 parameters frozen: nothing trains",
         ),
         (
             f"{HERE}:correct --freeze backbone --input 4,3 --optimizer {HERE}:failing",

@@ -151,3 +151,100 @@ def failing(model: nn.Module) -> None:
 
 def dropping() -> nn.Module:
     return Net(nn.Linear(3, 3), nn.Dropout(0.5))
+
+
+class TiedTwice(TiedHead):
+    """Its embedding is two heads, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(3, 5)
+        self.last.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        below = self.body(self.embedding(tokens))
+        return cast(Tensor, self.head(below) + self.last(below))
+
+
+def trains_a_tied_head() -> nn.Module:
+    """Freezes the embedding, and then thaws the head, which is the same tensor."""
+    model = TiedHead()
+    model.embedding.requires_grad_(False)
+    model.head.requires_grad_(True)
+    return model
+
+
+def norm_without_parameters() -> nn.Module:
+    return Net(nn.Linear(3, 3), nn.BatchNorm1d(3, affine=False))
+
+
+def deep() -> nn.Module:
+    return Net(*(nn.Linear(3, 3) for _ in range(6)))
+
+
+class ByZero(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+def scaled_by_zero() -> nn.Module:
+    """The layer below a scale of zero has gradients of zero, and no decay would move a zero."""
+    model = Net(nn.Linear(3, 3, bias=False), ByZero())
+    nn.init.zeros_(model.backbone[0].weight)
+    return model
+
+
+class AddsNoise(nn.Sequential):
+    """Draws itself, too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = cast(Tensor, super().forward(x))  # type: ignore[no-untyped-call]
+        return out + torch.randn_like(out)
+
+
+class DrawsInHead(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x))
+
+
+def draws_beside_a_child() -> nn.Module:
+    shared = nn.Sequential(nn.Tanh())
+    return DrawsInHead(AddsNoise(nn.Linear(3, 3), nn.Dropout(0.5)), shared, shared)
+
+
+class DropsLayers(Net):
+    """Leaves out each layer at random, in train mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.backbone:
+            if torch.rand(()) < 0.6:
+                x = layer(x)
+        return cast(Tensor, self.head(x))
+
+
+def drops_layers() -> nn.Module:
+    return DropsLayers(*(nn.Linear(3, 3) for _ in range(3)))
+
+
+def has_a_mask_token() -> nn.Module:
+    model = Net()
+    model.mask_token = nn.Parameter(torch.ones(3))
+    return model
+
+
+def in_eval_mode() -> nn.Module:
+    return Net(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).eval()
+
+
+def nearly_nothing_frozen() -> nn.Module:
+    model = deep()
+    cast(Net, model).backbone[0].bias.requires_grad_(False)
+    return model
+
+
+def all_frozen() -> nn.Module:
+    return Net().requires_grad_(False)

@@ -262,6 +262,7 @@ def _cases(draw: st.DrawFn, subject: Subject, model: ModelUnderTest | None, has_
     # Hyperparameters may be drawn several times, and so they come last.
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
     count = min(count, len(names))
+    unlike = unlike or alone  # what groups wrongly share shows only where they are unlike
     options = [draw_options(draw, subject.space, pick) for _ in range(count if unlike else 1)]
     groups = split_into_groups(names, options if unlike else options * count, interleaved)
     dtypes = subject.dtypes if model is None else ("float32",)

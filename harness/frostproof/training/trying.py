@@ -27,6 +27,7 @@ from frostproof.training.user_models import (
     NO_INPUT,
     LoadedModel,
     called,
+    frozen_as_built,
     frozen_names,
     load_function,
     load_model,
@@ -40,15 +41,17 @@ def model_under_test(
     step: str | None = None,
     *,
     most_weights: int | None = MOST_WEIGHTS,
+    as_built: bool = False,
 ) -> ModelUnderTest:
     """The model at `target`, and the parameters that match `patterns`. Raises UsageError.
 
     `inputs`: the sizes of a batch, or `module:name` of a function that returns one. `step`:
     `module:name` of a function of the model and a batch that returns the loss. The batch must be
-    what the model, or that function, can train on.
+    what the model, or that function, can train on. `as_built`: whether the patterns freeze nothing,
+    and only have to match.
     """
     loaded = load_model(target)
-    frozen = frozen_names(loaded.model, patterns)
+    frozen = (frozen_as_built if as_built else frozen_names)(loaded.model, patterns)
     _check_parameters(target, loaded.model, most_weights)
     batch = _first_batch(target, loaded, inputs or "")
     stepping = load_function(step, "training step", STEP) if step else None

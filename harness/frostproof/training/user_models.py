@@ -100,14 +100,7 @@ def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
     matches, and is listed by its first name. Raises UsageError if a pattern matches nothing, or if
     none or all of the parameters are frozen.
     """
-    every = dict(model.named_parameters(remove_duplicate=False))
-    if not every:
-        raise UsageError("the model has no parameters: there is nothing to freeze")
-    if any(map(is_lazy, every.values())):
-        raise UsageError(
-            "the model has lazy modules, which have no shapes yet: run a forward pass in the "
-            "factory"
-        )
+    every = _every_parameter(model)
     ids = {id(parameter) for parameter in every.values() if not parameter.requires_grad}
     for pattern in patterns:
         ids |= {id(every[name]) for name in matching(pattern, [*every], "--freeze")}
@@ -118,10 +111,39 @@ def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
             f"{next(iter(every))!r}"
         )
     if len(frozen) == len(dict(model.named_parameters())):
+        tied = [name for name in every if name not in dict(model.named_parameters())]
+        why = f" ({', '.join(tied[:4])} and others are one tensor)" if tied else ""
         raise UsageError(
-            f"all {len(frozen)} parameters are frozen, so that nothing trains: freeze fewer"
+            f"all {len(frozen)} parameters are frozen, so that nothing trains{why}: freeze fewer"
         )
     return frozen
+
+
+def frozen_as_built(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
+    """Names of the parameters that already have requires_grad=False.
+
+    Raises UsageError if a pattern matches nothing, or if all parameters are frozen.
+    """
+    every = _every_parameter(model)
+    for pattern in patterns:
+        matching(pattern, [*every], "--freeze")
+    frozen = frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
+    if len(frozen) == len(dict(model.named_parameters())):
+        raise UsageError(f"the model has all {len(frozen)} parameters frozen: nothing trains")
+    return frozen
+
+
+def _every_parameter(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters by all their names. Raises UsageError if there are none, or if one is lazy."""
+    every = dict(model.named_parameters(remove_duplicate=False))
+    if not every:
+        raise UsageError("the model has no parameters: there is nothing to freeze")
+    if any(map(is_lazy, every.values())):
+        raise UsageError(
+            "the model has lazy modules, which have no shapes yet: run a forward pass in the "
+            "factory"
+        )
+    return every
 
 
 def check_unchanged(network: UserModel) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -63,8 +65,10 @@ class Bench:
         """The lines that those of each statement follow."""
         self.call = (network.step and loss) or network.outputs("x")
         """The forward pass."""
+        self.backward = f"{loss}.backward()"
         self.names = self.fresh()
         """A namespace to look for what may be worth a statement."""
+        self._try_a_step()
 
     @property
     def model(self) -> Any:
@@ -88,6 +92,19 @@ class Bench:
             raise UsageError(f"{self.optimizer!r} returned {kind}: give --optimizer {BUILDER}")
         return names
 
+    def _try_a_step(self) -> None:
+        """Raises UsageError if the optimizer cannot step."""
+        names = self.fresh()
+        with suppress(Exception):  # nothing may be there to train
+            exec(self.backward, names)
+        try:
+            names["optimizer"].step()
+        except Exception as error:  # the user's optimizer may raise anything
+            raise UsageError(
+                f"a step of the optimizer {self.optimizer!r} raised "
+                f"{one_line(f'{type(error).__name__}: {error}', 200)}; give another --optimizer"
+            ) from None
+
     def shows(self, lines: Sequence[str]) -> bool:
         """Whether the last of these lines, an expression, is true after the others."""
         names = self.fresh()
@@ -103,8 +120,10 @@ def _optimizer(target: str) -> tuple[list[str], str]:
     if ":" not in target:
         found = getattr(torch.optim, target, None)
         if not (isinstance(found, type) and issubclass(found, Optimizer)):
+            near = get_close_matches(target, vars(torch.optim), 1)
             raise UsageError(
                 f"torch.optim has no optimizer {target!r}: give module:name for others"
+                + "".join(f". Did you mean {each}?" for each in near)
             )
         return [], f"torch.optim.{target}(model.parameters())"
     found = load_function(target, "optimizer", BUILDER)

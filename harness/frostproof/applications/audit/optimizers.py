@@ -24,7 +24,7 @@ def not_owned(bench: Bench) -> Statements:
         why = ""
         if foreign:
             why = (
-                f", which has {len(foreign)} tensors that are not the model's: it was built before "
+                f", and owns {len(foreign)} tensors that are not the model's: it was built before "
                 "a module was replaced"
             )
         yield Statement(
@@ -92,7 +92,8 @@ def checkpoint_of_another_mask(bench: Bench) -> Statements:
         severity="note",
         subject="checkpoints",
         text=f"an optimizer over the {len(trainable)} trainable parameters alone saves them by "
-        "number: its checkpoint loads without an error for any other mask with as many",
+        "number: its checkpoint loads without an error for any other mask with as many, although "
+        "the state is that of other parameters",
         shows=(
             f"saved = {kind}([p for p in model.parameters() if p.requires_grad]).state_dict()",
             f"{kind}([*model.parameters()][:{len(trainable)}]).load_state_dict(saved) is None",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Generator, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from frostproof.applications.audit.bench import Bench, code
 from frostproof.applications.audit.statements import (
@@ -16,104 +17,173 @@ from frostproof.applications.audit.statements import (
     moves,
 )
 
+PASSES = 8
+"""So many passes decide that a parameter gets no gradient: some layers are left out at random."""
+
+
+def frozen_part(bench: Bench, path: str) -> str | None:
+    """The largest module around this one whose parameters are all frozen, or meant to be."""
+    parts = path.split(".")
+    for around in ("", *(".".join(parts[: i + 1]) for i in range(len(parts)))):
+        own = bench.model.get_submodule(around).named_parameters(prefix=around)
+        frozen = [not p.requires_grad or is_matched(bench, name) for name, p in own]
+        if frozen and all(frozen):
+            return around
+    return None
+
+
+def evaluating(bench: Bench, paths: Iterable[str]) -> str:
+    """The lines that put the frozen parts around these modules into eval mode."""
+    parts = dict.fromkeys(frozen_part(bench, path) for path in paths)
+    lines = "; ".join(f"{code(part)}.eval()" for part in parts if part is not None)
+    return f"{lines}  # after each model.train()"
+
 
 def changing_buffers(bench: Bench) -> Statements:
     """Buffers of frozen modules that the forward pass rewrites."""
-    found: dict[str, list[str]] = {}
+    known = yield from _rewritten_buffers(bench, "train()", set())
+    if not bench.model.training:
+        yield from _rewritten_buffers(bench, "model.train(); train()", known)
+
+
+def _rewritten_buffers(
+    bench: Bench, training: str, known: Container[str]
+) -> Generator[Statement, None, set[str]]:
+    """Those that these lines rewrite, and that are not known. It returns their names."""
     names = bench.fresh()
     before = {name: b.clone() for name, b in names["model"].named_buffers()}
     try:
-        names["train"]()
+        exec(training, names)
     except Exception:  # what cannot be tried is not stated
-        return
-    after = dict(names["model"].named_buffers())
-    for name, old in before.items():
+        return set()
+    found: dict[str, list[str]] = {}
+    for name, buffer in names["model"].named_buffers():
         path = name.rpartition(".")[0]
-        module = names["model"].get_submodule(path)
-        own = {f"{path}.{each}".lstrip("."): p for each, p in module.named_parameters()}
-        frozen = all(not p.requires_grad or is_matched(bench, each) for each, p in own.items())
-        if own and frozen and not torch.equal(old, after[name]):
-            found.setdefault(type(module).__name__, []).append(name)
+        changed = name in before and not torch.equal(before[name], buffer)
+        if changed and name not in known and frozen_part(bench, path) is not None:
+            kind = type(names["model"].get_submodule(path)).__name__
+            found.setdefault(kind, []).append(name)
+    as_it_is = training == "train()"
+    when = "in train mode" if as_it_is else "once model.train() is called"
     for kind, buffers in found.items():
         paths = list(dict.fromkeys(each.rpartition(".")[0] for each in buffers))
         first = code(buffers[0])
-        remedy = f"{code(paths[0])}.eval()  # after each model.train()"
-        if len(paths) > 1:
-            remedy = (
-                f"for each in {paths}: model.get_submodule(each).eval()  # after each model.train()"
-            )
         yield Statement(
-            severity="mistake",
+            severity="mistake" if as_it_is else "note",
             subject="buffers change",
-            text=f"{listed(paths)}: {kind} in train mode rewrites its buffers, which frozen "
+            text=f"{listed(paths)}: {kind} {when} rewrites its buffers, which frozen "
             "parameters do not stop",
-            shows=(f"before = {first}.clone(); train()", f"not torch.equal(before, {first})"),
-            remedy=remedy,
+            shows=(f"before = {first}.clone(); {training}", f"not torch.equal(before, {first})"),
+            remedy=evaluating(bench, paths),
         )
+    return {each for buffers in found.values() for each in buffers}
 
 
 def random_numbers(bench: Bench) -> Statements:
     """Modules that draw random numbers in the forward pass."""
-    model, drawing = bench.model, dict[str, str]()
-    entered: list[tuple[Tensor, int]] = []
+    names, training = bench.fresh(), "" if bench.model.training else "model.train(); "
+    exec(f"{training}pass", names)
+    drawing = _drawing(names["model"], bench.call, names)
+    if not drawing:
+        return
+    frozen = [path for path in drawing if frozen_part(bench, path) is not None]
+    others = [path for path in drawing if path not in frozen]
+    where = []
+    for what, paths in (("in frozen parts", frozen), ("in what trains", others)):
+        if paths:
+            kinds = dict.fromkeys(drawing[path] for path in paths)
+            shown = listed([path or "the model itself" for path in paths])
+            where.append(f"{what}: {shown} ({listed([*kinds])})")
+    when = ", once model.train() is called," if training else ""
+    yield Statement(
+        severity="note",
+        subject="random numbers",
+        text=f"each forward pass{when} draws some {'; and '.join(where)}",
+        shows=(
+            f"{training}state = torch.get_rng_state(); {bench.call}",
+            "not torch.equal(state, torch.get_rng_state())",
+        ),
+        remedy=evaluating(bench, frozen) if frozen else "nothing, where training is to draw",
+    )
+
+
+def _drawing(model: nn.Module, call: str, names: dict[str, Any]) -> dict[str, str]:
+    """The paths and the classes of the modules that draw themselves, not only in their children."""
+    drawing: dict[str, str] = {}
+    running: list[tuple[str, str]] = []
+    state = torch.get_rng_state()
+
+    def look() -> None:
+        """Whatever was drawn since the last look, the innermost running module has drawn."""
+        nonlocal state
+        if running and not torch.equal(state, torch.get_rng_state()):
+            drawing.setdefault(*running[-1])
+        state = torch.get_rng_state()
+
     hooks = []
-
-    def enter(*_: Any) -> None:
-        entered.append((torch.get_rng_state(), len(drawing)))
-
     for path, module in model.named_modules():
 
-        def leave(m: nn.Module, *_: Any, path: str = path) -> None:
-            before, known = entered.pop()
-            if not torch.equal(before, torch.get_rng_state()) and len(drawing) == known:
-                drawing[path] = type(m).__name__
+        def enter(m: nn.Module, *_: Any, path: str = path) -> None:
+            look()
+            running.append((path, type(m).__name__))
+
+        def leave(*_: Any) -> None:
+            look()
+            running.pop()
 
         hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
-        exec(bench.call, bench.names)
+        exec(call, names)
     finally:
         for hook in hooks:
             hook.remove()
-    if drawing:
-        yield Statement(
-            severity="note",
-            subject="random numbers",
-            text="each forward pass draws some, also where all around is frozen: in "
-            f"{listed([*drawing])} ({listed(list(dict.fromkeys(drawing.values())))})",
-            shows=(
-                f"state = torch.get_rng_state(); {bench.call}",
-                "not torch.equal(state, torch.get_rng_state())",
-            ),
-            remedy=f"{code(next(iter(drawing)))}.eval()  # and so on, after each model.train()",
-        )
+    return drawing
 
 
 def without_gradient(bench: Bench) -> Statements:
     """Trainable parameters that get no gradient, as the mask makes it or in any case."""
-    frozen = frozenset(i for i, p in enumerate(bench.model.parameters()) if not p.requires_grad)
-    reached, always = bench.network.reached(frozen, False), bench.network.reached((), False)
-    names = [each.name for each in bench.network.weights]
-    missing = [i for i in range(len(names)) if i not in reached and i not in frozen]
+    missing = _without_gradient(bench, bench.fresh())
+    if not missing:
+        return
+    thawed = bench.fresh()
+    thawed["model"].requires_grad_(True)
+    never = _without_gradient(bench, thawed)
     for cut in (True, False):
-        found = [names[i] for i in missing if (i in always) == cut]
+        found = [name for name in missing if (name not in never) == cut]
         if not found:
             continue
         first = code(found[0])
         text = f"{listed(found)}: the forward pass does not use it, so that it never trains"
         remedy = "leave it out of the model; if adapters are merged into the base, unmerge them"
         if cut:
-            text = (
-                f"{listed(found)}: no gradient comes here once the rest is frozen, because the "
-                "input of a reentrant checkpoint does not require grad"
-            )
+            text = f"{listed(found)}: no gradient comes here once the rest is frozen"
+            remedy = "look for no_grad() and detach() in the forward pass"
+        if cut and bench.network.recomputes:
+            text += ", because the input of a reentrant checkpoint does not require grad"
             remedy = "checkpoint(..., use_reentrant=False)  # or x.requires_grad_()"
+        # A model may have parameters for another use than this one; adapters are there to train.
+        adapters = any("lora" in name.lower() for name in found)
         yield Statement(
-            severity="mistake",
+            severity="mistake" if cut or adapters else "note",
             subject="cut off" if cut else "no gradient",
             text=text,
             shows=("train()", f"{first}.requires_grad and {first}.grad is None"),
             remedy=remedy,
         )
+
+
+def _without_gradient(bench: Bench, names: dict[str, Any]) -> list[str]:
+    """The names of trainable parameters that get no gradient in any of several passes."""
+    missing = [name for name, p in names["model"].named_parameters() if p.requires_grad]
+    for _ in range(PASSES):
+        try:
+            exec(bench.backward, names)
+        except Exception:  # nothing requires grad
+            return []
+        missing = [name for name in missing if names["model"].get_parameter(name).grad is None]
+        if not missing:
+            break
+    return missing
 
 
 def rewritten_by_modes(bench: Bench) -> Statements:

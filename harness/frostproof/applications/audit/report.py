@@ -43,6 +43,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     frozen: tuple[str, ...]
     """Names of parameters."""
     trainable: tuple[str, ...]
+    tied: tuple[str, ...]
+    """Those of these names whose tensor has another name before."""
     setup: tuple[str, ...]
     """The lines that those of each statement follow."""
     statements: tuple[Statement, ...]
@@ -69,17 +71,21 @@ def audit(
     frozen beyond what the factory froze, and the patterns say what is meant to be frozen.
     """
     with torch.random.fork_rng():
-        model = model_under_test(target, patterns, inputs, step, most_weights=None)
+        model = model_under_test(
+            target, patterns, inputs, step, most_weights=None, as_built=already_frozen
+        )
         bench = Bench(model.network, patterns, optimizer, already_frozen)
         tried = [each for probe in PROBES for each in probe(bench)]
         found = [each for each in tried if bench.shows(each.shows)]
-        cost = _cost(target, patterns, inputs, step)
-    flags = {name: p.requires_grad for name, p in bench.model.named_parameters()}
+        cost = _cost(target, () if already_frozen else patterns, inputs, step)
+    named = bench.model.named_parameters
+    flags = {name: p.requires_grad for name, p in named(remove_duplicate=False)}
     return Audit(
         torch=str(torch.__version__),
         model=target,
         frozen=tuple(name for name, trains in flags.items() if not trains),
         trainable=tuple(name for name, trains in flags.items() if trains),
+        tied=tuple(flags.keys() - dict(named()).keys()),
         setup=tuple(bench.setup),
         statements=tuple(sorted(found, key=lambda each: each.severity)),
         cost=cost,
@@ -108,7 +114,7 @@ def outermost(names: Sequence[str], every: Sequence[str]) -> list[str]:
 
 def _cost(target: str, patterns: Sequence[str], inputs: str | None, step: str | None) -> str:
     if step or (inputs and ":" in inputs):
-        return ""
+        return "it is counted where --input has sizes and no --training-step is given"
     try:
         report = cost_report(target, patterns, inputs)
     except UsageError:
@@ -134,8 +140,10 @@ def audit_page(found: Audit) -> str:
 
 
 def _page(found: Audit) -> Iterator[str]:
-    count = len(found.frozen) + len(found.trainable)
-    yield f"{found.model}: {len(found.frozen)} of {count} parameters are frozen"
+    frozen, trainable = (
+        len({*names}.difference(found.tied)) for names in (found.frozen, found.trainable)
+    )
+    yield f"{found.model}: {frozen} of {frozen + trainable} parameters are frozen"
     for what, names in (("frozen", found.frozen), ("trains", found.trainable)):
         if names:
             text = f"{what}: {', '.join(outermost(names, (*found.frozen, *found.trainable)))}"

@@ -48,25 +48,54 @@ def moves(name: str, forward: str = "") -> tuple[str, str]:
     )
 
 
+def trains(bench: Bench, name: str) -> tuple[str, str]:
+    """Lines that show that a parameter trains: a step moves it, or at least it requires grad."""
+    lines = moves(name)
+    return lines if bench.shows(lines) else ("train()", f"{code(name)}.requires_grad")
+
+
+def freezing(names: list[str]) -> str:
+    """The line that freezes these parameters."""
+    if len(names) > SHOWN:
+        return f"for each in {names}: model.get_parameter(each).requires_grad_(False)"
+    return "; ".join(f"{code(each)}.requires_grad_(False)" for each in names)
+
+
+def untying(name: str, others: list[str]) -> str:
+    """The line that gives the parameters `others`, which are one tensor, another than `name`."""
+    targets = " = ".join(map(code, others))
+    return f"{targets} = torch.nn.Parameter({code(name)}.detach().clone())"
+
+
 def not_frozen(bench: Bench) -> Statements:
     """What is meant to be frozen, in a model that is frozen as it is built, and trains."""
-    trained = [name for name, p in bench.model.named_parameters() if p.requires_grad]
+    every = dict(bench.model.named_parameters(remove_duplicate=False))
+    trained = [name for name, p in every.items() if p.requires_grad]
     for pattern in bench.names["patterns"]:
         names = [each for each in trained if is_match(each, pattern)]
-        if names:
-            whole = pattern in dict(bench.model.named_modules())
-            parts = [pattern] if whole else names
-            yield Statement(
-                severity="mistake",
-                subject="not frozen",
-                text=f"{pattern!r} is meant to be frozen, and these train: {listed(names)}",
-                shows=moves(names[0]),
-                remedy="; ".join(f"{code(each)}.requires_grad_(False)" for each in parts),
-            )
+        if not names:
+            continue
+        whole = pattern in dict(bench.model.named_modules())
+        text = f"{pattern!r} is meant to be frozen, and these train: {listed(names)}"
+        remedy = f"{code(pattern)}.requires_grad_(False)" if whole else freezing(names)
+        for name in names:
+            others = [n for n in trained if every[n] is every[name] and not is_matched(bench, n)]
+            if others:
+                text += f"; {name} is the same tensor as {listed(others)}"
+                remedy = f"{untying(name, others)}; {remedy}"
+                break
+        yield Statement(
+            severity="mistake",
+            subject="not frozen",
+            text=text,
+            shows=trains(bench, names[0]),
+            remedy=remedy,
+        )
 
 
 def partly_frozen(bench: Bench) -> Statements:
     """Weights and biases that the patterns miss, in modules that they freeze otherwise."""
+    found: dict[str, str] = {}
     for path, module in bench.model.named_modules():
         own = {f"{path}.{n}".lstrip("."): p for n, p in module.named_parameters(recurse=False)}
         frozen = [name for name, p in own.items() if not p.requires_grad]
@@ -76,14 +105,19 @@ def partly_frozen(bench: Bench) -> Statements:
             if p.requires_grad and _is_usual(module, name) and not is_matched(bench, name)
         ]
         if any(is_matched(bench, name) or not bench.names["patterns"] for name in frozen):
-            for name in missed:
-                yield Statement(
-                    severity="mistake",
-                    subject="missed by the pattern",
-                    text=f"{name} trains, although the rest of {path or 'the model'} is frozen",
-                    shows=moves(name),
-                    remedy=f"{code(name)}.requires_grad_(False)",
-                )
+            found |= dict.fromkeys(missed, path or "the model")
+    if found:
+        names = [*found]
+        text = f"{names[0]} trains, although the rest of {found[names[0]]} is frozen"
+        if len(names) > 1:
+            text = f"{listed(names)} train, although the rest of their modules is frozen"
+        yield Statement(
+            severity="mistake",
+            subject="missed by the pattern",
+            text=text,
+            shows=trains(bench, names[0]),
+            remedy=freezing(names),
+        )
 
 
 def _is_usual(module: nn.Module, name: str) -> bool:
@@ -133,12 +167,17 @@ def tied(bench: Bench) -> Statements:
         others = [each for each in all_names if each not in matched]
         if matched and others:
             one, other = code(matched[0]), code(others[0])
+            text = f"{others[0]} is the same tensor as {matched[0]}, so it is frozen too"
+            if len(others) > 1:
+                text = (
+                    f"{listed(others)} are the same tensor as {matched[0]}, so they are frozen too"
+                )
             yield Statement(
                 severity="mistake",
                 subject="tied",
-                text=f"{others[0]} is the same tensor as {matched[0]}, so it is frozen too",
+                text=text,
                 shows=(f"one, other = {one}, {other}", "one is other and not other.requires_grad"),
-                remedy=f"{other} = torch.nn.Parameter({other}.detach().clone())  # unties them",
+                remedy=untying(matched[0], others),
             )
 
 
