@@ -24,7 +24,7 @@ PASSES = 8
 def frozen_part(bench: Bench, path: str) -> str | None:
     """The largest module around this one whose parameters are all frozen, or meant to be."""
     parts = path.split(".")
-    for around in ("", *(".".join(parts[: i + 1]) for i in range(len(parts)))):
+    for around in (".".join(parts[: i + 1]) for i in range(len(parts))):
         own = bench.model.get_submodule(around).named_parameters(prefix=around)
         frozen = [not p.requires_grad or is_matched(bench, name) for name, p in own]
         if frozen and all(frozen):
@@ -103,7 +103,7 @@ def random_numbers(bench: Bench) -> Statements:
             f"{training}state = torch.get_rng_state(); {bench.call}",
             "not torch.equal(state, torch.get_rng_state())",
         ),
-        remedy=evaluating(bench, frozen) if frozen else "nothing, where training is to draw",
+        remedy=evaluating(bench, frozen) if frozen else "nothing: what trains may draw",
     )
 
 
