@@ -264,10 +264,6 @@ def _local() -> nn.Module:
         ({"model": user_models.READY, "freeze": "norm"}, "which scripts cannot import"),
         ({"model": _local, "freeze": "stem", "input": (2, 0)}, "give the sizes of a batch"),
         ({"way": "nowhere:freeze"}, "unknown module 'nowhere'"),
-        (
-            {"model": _local, "freeze": "stem", "input": (2, 3, 6, 6), "settings": ["ddp"]},
-            "is not verified in 'ddp'",
-        ),
     ],
 )
 def test_wrong_usage_of_python_is_one_line(given: dict[str, Any], said: str) -> None:
