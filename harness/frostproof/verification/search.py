@@ -30,7 +30,7 @@ from frostproof.verification.profiles import batches, hypothesis_settings
 if TYPE_CHECKING:
     from frostproof.verification.verification import Verification
 
-SHRINKING = 15.0
+SHRINKING = 20.0
 """Seconds for shrinking all that was found together; a slow optimizer would take minutes.
 
 They are seconds of the processor, so that other work beside a run makes no larger counterexamples,

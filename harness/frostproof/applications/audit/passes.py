@@ -82,7 +82,8 @@ def _rewritten_buffers(
 def random_numbers(bench: Bench) -> Statements:
     """Modules that draw random numbers in the forward pass."""
     names, training = bench.fresh(), "" if bench.model.training else "model.train(); "
-    exec(f"{training}pass", names)
+    if training:
+        names["model"].train()
     drawing = _drawing(names["model"], bench.call, names)
     if not drawing:
         return
