@@ -62,12 +62,14 @@ def run_trial(
     """
     watched = case.frozen_midway if watched is None else watched
     given = case, subject, device, invariants, approaches, muted, watched
-    outcome = _run_once(*given)
-    crash = outcome.trial.crash
+    try:
+        outcome = _run_once(*given)
+        crash = outcome.trial.crash
+        lost = crash is not None and isinstance(crash.error, LostError)
+    except LostError:  # between two events, of which none can be blamed
+        lost = True
     # A process that is lost may have been ended from outside, or only have been slow.
-    return (
-        _run_once(*given) if crash is not None and isinstance(crash.error, LostError) else outcome
-    )
+    return _run_once(*given) if lost else outcome
 
 
 def _run_once(
