@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from frostproof.errors import UsageError, one_line
+from frostproof.errors import UsageError, did_you_mean, one_line
 from frostproof.spec.architecture import expression
 from frostproof.spec.user_model import UserModel
 from frostproof.training.user_models import load_function
@@ -120,10 +119,9 @@ def _optimizer(target: str) -> tuple[list[str], str]:
     if ":" not in target:
         found = getattr(torch.optim, target, None)
         if not (isinstance(found, type) and issubclass(found, Optimizer)):
-            near = get_close_matches(target, vars(torch.optim), 1)
+            near = did_you_mean(target, [*vars(torch.optim)])
             raise UsageError(
-                f"torch.optim has no optimizer {target!r}: give module:name for others"
-                + "".join(f". Did you mean {each}?" for each in near)
+                f"torch.optim has no optimizer {target!r}: give module:name for others.{near}"
             )
         return [], f"torch.optim.{target}(model.parameters())"
     found = load_function(target, "optimizer", BUILDER)
