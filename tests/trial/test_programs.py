@@ -51,6 +51,7 @@ from frostproof.trial.lockstep import Outcome, run_trial
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.helpers.broken_programs import Heavy
+from tests.helpers.planted import BUGS
 from tests.helpers.search import search
 from tests.helpers.suspicious import ClosureOnly, Stochastic
 
@@ -347,6 +348,25 @@ def test_approaches_part_for_a_cause_that_is_seen(
         "random-numbers-in-another-order": Stochastic,
     }
     assert outcome_of(case, others.get(cause, Heavy)).trial.diverged == {pair: cause}
+
+
+def test_what_a_clipped_leftover_changes_in_any_optimizer_is_not_held_against_one() -> None:
+    """The bug moves a frozen weight before, so that the clipped trainable gradients differ too.
+
+    A script of this would fail for a second optimizer that is correct.
+    """
+    bug = next(each for each in BUGS if each.name == "SecondOptimizerSteps")
+    case = case_of(
+        Step(),
+        Step(after_backward=(Clip(over="all", limit=1e-3),)),
+        mask=FIRST,
+        extras=("second",),
+    )
+    with fenced("cpu"):
+        muted = ("frozen-weights-unchanged",)
+        outcome = run_trial(case, bug.subject, "cpu", INVARIANTS, bug.approaches, muted=muted)
+    assert "stale-grads-harmless" not in [each.id for each in outcome.violated]
+    assert outcome.trial.diverged["b", "second"] == "clipped-with-leftover-gradients"
 
 
 def test_a_freeze_after_the_forward_pass_that_drops_zeros_is_not_taken_for_backward() -> None:

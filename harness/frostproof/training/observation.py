@@ -61,8 +61,8 @@ class ClippedNorms(NamedTuple):
 
     all: Bits
     """The norm of all gradients."""
-    trainable: Bits
-    """The norm of the gradients of trainable parameters."""
+    frozen: Bits
+    """The norm of the gradients of frozen parameters: of leftovers."""
 
 
 @dataclass(slots=True, eq=False)

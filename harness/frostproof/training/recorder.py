@@ -303,8 +303,8 @@ class Recorder:
 
     def at_clip(self, value: None) -> None:
         gradients = {i: p.grad for i, p in enumerate(self.parameters) if p.grad is not None}
-        trainable = [grad for i, grad in gradients.items() if i not in self.masked.frozen]
-        norms = ClippedNorms(_norm([*gradients.values()]), _norm(trainable))
+        leftover = [grad for i, grad in gradients.items() if i in self.masked.frozen]
+        norms = ClippedNorms(_norm([*gradients.values()]), _norm(leftover))
         self.observation.clipped_norms.append(norms)
 
     def at_handed(self, value: None) -> None:

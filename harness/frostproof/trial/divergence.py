@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isnan
 
-from frostproof.invariants.tolerance import is_rounding, rounding
+from frostproof.invariants.tolerance import rounding
 from frostproof.spec.case import Role
 from frostproof.spec.program import Step, Thaw
 from frostproof.training.observation import Bits, EventRecord, Observation, Trial, picker
@@ -70,7 +70,7 @@ def _thawed_within_step(trial: Trial, record: EventRecord, left: Role, right: Ro
 def _clipped_with_leftovers(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
     """Clipped by the norm over the whole model, to which B's leftover gradients add.
 
-    The trainable gradients alone have the same norm in both.
+    Correct optimizers would differ here, even if the gradients of trainable parameters differ too.
     """
     event = record.event
     if not isinstance(event, Step) or not any(clip.over == "all" for clip in event.clips):
@@ -81,13 +81,8 @@ def _clipped_with_leftovers(trial: Trial, record: EventRecord, left: Role, right
     take = picker(record.mask.trainable)
     if not event.closure and take(one.grads_at_step) == take(other.grads_at_step):
         return False
-    for first, second in zip(one.clipped_norms, other.clipped_norms, strict=False):
-        if first.all != second.all:  # earlier clippings changed both alike
-            agree = first.trainable == second.trainable or is_rounding(
-                trial, first.trainable, second.trainable
-            )
-            return agree and (first.all, second.all) != (first.trainable, second.trainable)
-    return False
+    norms = zip(one.clipped_norms, other.clipped_norms, strict=False)
+    return any(x.all != y.all and x.frozen != y.frozen for x, y in norms)
 
 
 def _checkpoint_cut_off(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:

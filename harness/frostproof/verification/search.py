@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.database import ExampleDatabase
 
 from frostproof.errors import ViolationError
+from frostproof.generation.draws import drawn_by_seed_alone
 from frostproof.invariants.invariant import Invariant
 from frostproof.process.allocator import release_free_memory
 from frostproof.spec.case import Case
@@ -198,7 +199,7 @@ class _Search:
             # Before the settings, because a seed removes the database.
             given = hypothesis.seed(batch_seed(self.seed, self.shard, batch))(given)
         # Hypothesis skips the test if the database is empty.
-        with suppress(SkipTest):
+        with suppress(SkipTest), drawn_by_seed_alone():
             try:
                 hypothesis_settings(count, database, phases)(given)()
             except ViolationError as violation:

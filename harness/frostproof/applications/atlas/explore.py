@@ -30,6 +30,7 @@ from frostproof.approaches.approach import Approach, Approaches
 from frostproof.approaches.others import WAYS
 from frostproof.counterexamples.script import script
 from frostproof.errors import UnprintableError
+from frostproof.generation.draws import drawn_by_seed_alone
 from frostproof.optimizers.probe import probe
 from frostproof.process.fence import fenced
 from frostproof.spec.case import Case
@@ -102,7 +103,7 @@ def explore_optimizer(
     Raises UnusableError if the optimizer cannot be run.
     """
     found = []
-    with fenced(device, fused_attention=True):
+    with fenced(device, fused_attention=True), drawn_by_seed_alone():
         subject = probe(subject, device)
         for family in trainable_families(subject):
             if family in (families or FAMILIES):
