@@ -12,6 +12,9 @@ import torch
 
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import ViolationError
+from frostproof.invariants.buffers_hold_in_eval import CHANGED as BUFFER_CHANGED
+from frostproof.invariants.invariant import Kind
+from frostproof.invariants.pairs import PARTS
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.invariants.tolerance import rounding
 from frostproof.optimizers.discovery import subjects
@@ -75,6 +78,21 @@ class NaNInOne(Sound):
     ) -> None:
         if parameter.grad is not None:
             parameter.mul_(float("nan") if len(group["params"]) > 2 else 1.0)
+
+
+@pytest.mark.parametrize("kind", [PARTS["buffers"], BUFFER_CHANGED], ids=lambda kind: kind.id)
+def test_scripts_compare_the_bits_of_buffers(kind: Kind) -> None:
+    """One NaN is like another, 0.0 is unlike -0.0, and buffers may be integers."""
+    nan, zero, count = torch.tensor([float("nan")]), torch.zeros(2), torch.tensor(3)
+    condition = kind.condition.format(expected=0)
+    for left, right, unlike in (
+        (nan, nan.clone(), False),
+        (zero, -zero, True),
+        (count, count.clone(), False),
+        (count, count + 1, True),
+    ):
+        names = {"torch": torch, "old": left, "new": right, "before": left, "after": right}
+        assert eval(condition, names) == unlike
 
 
 @pytest.mark.parametrize(("optimizer", "status"), [(SomeNaN, "held"), (NaNInOne, "violated")])

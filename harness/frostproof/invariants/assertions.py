@@ -13,7 +13,12 @@ FEW = 4
 """Up to this size a tensor is shown whole; of a larger one, the pair that differs most."""
 
 UNLIKE = "not torch.equal({left}.view(torch.{integer}), {right}.view(torch.{integer}))"
-"""A condition: two tensors differ in some bit."""
+"""A condition: two tensors of the case's dtype differ in some bit."""
+
+BUFFERS_UNLIKE = (
+    "not torch.equal({left}.flatten().view(torch.uint8), {right}.flatten().view(torch.uint8))"
+)
+"""A condition: two tensors of any dtype differ in some bit."""
 
 CALLS = {
     "build": "the constructor",

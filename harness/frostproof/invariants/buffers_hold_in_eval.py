@@ -1,12 +1,13 @@
 """A frozen module in eval mode keeps its buffers; in train mode batch statistics change."""
 
+from frostproof.invariants.assertions import BUFFERS_UNLIKE
 from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.training.observation import EventRecord, Trial
 
 CHANGED = Kind(
     "changed",
     "a buffer of a frozen module in eval mode changed",
-    "not torch.equal(before, after)",
+    BUFFERS_UNLIKE.format(left="before", right="after"),
     notes={"before": "before = list(model.buffers())[{expected}].clone()"},
     after=["after = list(model.buffers())[{expected}]"],
     shows=": {{before.tolist()}} -> {{after.tolist()}}",

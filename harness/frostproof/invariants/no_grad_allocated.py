@@ -1,5 +1,6 @@
 """requires_grad=False costs no gradient: backward leaves `.grad` of a frozen parameter None."""
 
+from frostproof.invariants.assertions import UNLIKE
 from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.training.observation import EventRecord, Trial
 
@@ -13,7 +14,7 @@ ALLOCATED = Kind(
 CHANGED = Kind(
     "changed",
     "backward changed the gradient of {name}, which is frozen by requires_grad=False",
-    "not torch.equal(before, {gradient})",
+    UNLIKE.format(left="before", right="{gradient}", integer="{integer}"),
     "gradients",
     where=", {at}",
     notes={"cleared": "before = {gradient}.clone()"},

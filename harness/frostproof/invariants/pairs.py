@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from frostproof.invariants.assertions import UNLIKE, differ
+from frostproof.invariants.assertions import BUFFERS_UNLIKE, UNLIKE, differ
 from frostproof.invariants.invariant import HELD, Assertion, Breach, Judgements, Kind, ShownBreach
 from frostproof.invariants.tolerance import is_rounding
 from frostproof.spec.case import Positions, Role
@@ -112,7 +112,7 @@ PARTS: dict[PartName, _Part] = {
     "buffers": _Buffers(
         "buffers-differ",
         "a buffer of the model",
-        "not torch.equal(old, new)",
+        BUFFERS_UNLIKE.format(left="old", right="new"),
         shows="buffers differ: {{old.tolist()}} -> {{new.tolist()}}",
         returns="[buffer.clone() for buffer in model.buffers()]",
         values=lambda observed: (observed.buffers,),

@@ -1,5 +1,6 @@
 """B's leftover gradients are known exactly: the sum of the steps' gradients, in order."""
 
+from frostproof.invariants.assertions import UNLIKE
 from frostproof.invariants.invariant import (
     HELD,
     Assertion,
@@ -22,7 +23,7 @@ class _Touched(Kind):
 TOUCHED = _Touched(
     "touched",
     "the gradient that B left on {name} was touched before backward",
-    "{grad} is None or not torch.equal(kept[-1], {gradient})",
+    "{grad} is None or " + UNLIKE.format(left="kept[-1]", right="{gradient}", integer="{integer}"),
     "cleared",
     where=" {at}: {change}",
     setup="kept = []",  # a list, as this may be inside a closure
