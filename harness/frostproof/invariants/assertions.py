@@ -75,15 +75,29 @@ def moved(text: str, where: str = " {where}: {change}") -> Moved:
 
 
 class Stuck(Kind):
-    """The first parameter must have moved since an event, but has not."""
+    """The first parameter must have moved since an event, but has not.
+
+    Where the forward pass or a switch of modes rewrites weights, some step must have moved it.
+    """
 
     def assertion(self, shown: ShownBreach) -> Assertion:
-        view = "view(torch.{integer})"
-        same = f"torch.equal(before.{view}, {{values}}.detach().{view})"
-        before = f"before = {shown.values}.detach().clone()"
-        test = shown.exits_if(same, self.text)
-        start = watched_from(shown.trial, shown.since or 0)
-        return Assertion({(start, "before"): [before]}, verdict=[test])
+        start, role = watched_from(shown.trial, shown.since or 0), shown.breach.roles[0]
+        values = f"{shown.values}.detach()"
+        records = shown.trial.records[start : shown.breach.event + 1]
+        if all(each.observations[role].weights_at_step is None for each in records):
+            view = f"view(torch.{shown.integer})"
+            same = f"torch.equal(before.{view}, {values}.{view})"
+            before = f"before = {values}.clone()"
+            verdict = [shown.exits_if(same, self.text)]
+            return Assertion({(start, "before"): [before]}, verdict=verdict)
+        unlike = UNLIKE.format(left="kept[0]", right=values, integer=shown.integer)
+        found = Assertion(setup=["kept, moved = [], []"])
+        for each in records:
+            if each.observations[role].optimizer_called:
+                found.notes[each.number, "handed"] = [f"kept[:] = [{values}.clone()]"]
+                found.notes[each.number, "end"] = [f"moved.append({unlike})"]
+        found.verdict = [shown.exits_if("not any(moved)", self.text)]
+        return found
 
 
 def stuck(text: str, where: str = "") -> Stuck:
