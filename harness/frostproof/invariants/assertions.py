@@ -87,16 +87,17 @@ class Stuck(Kind):
         if all(each.observations[role].weights_at_step is None for each in records):
             view = f"view(torch.{shown.integer})"
             same = f"torch.equal(before.{view}, {values}.{view})"
-            before = f"before = {values}.clone()"
-            verdict = [shown.exits_if(same, self.text)]
-            return Assertion({(start, "before"): [before]}, verdict=verdict)
+            found = Assertion(verdict=[shown.exits_if(same, self.text)])
+            found.notes[start, "before"] = [f"before = {values}.clone()"]
+            return found
         unlike = UNLIKE.format(left="kept[0]", right=values, integer=shown.integer)
-        found = Assertion(setup=["kept, moved = [], []"])
+        found = Assertion(
+            setup=["kept, moved = [], []"], verdict=[shown.exits_if("not any(moved)", self.text)]
+        )
         for each in records:
             if each.observations[role].optimizer_called:
                 found.notes[each.number, "handed"] = [f"kept[:] = [{values}.clone()]"]
                 found.notes[each.number, "end"] = [f"moved.append({unlike})"]
-        found.verdict = [shown.exits_if("not any(moved)", self.text)]
         return found
 
 
