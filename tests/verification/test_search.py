@@ -10,6 +10,10 @@ from torch.optim import Optimizer
 from frostproof.errors import TimeSpentError
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
+from frostproof.spec.architecture import Architecture, Input
+from frostproof.spec.case import Case, Group
+from frostproof.spec.layers import Linear
+from frostproof.spec.program import Step
 from frostproof.verification.item_report import item_report
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
@@ -85,19 +89,39 @@ def test_an_expected_cost_leaves_everything_else_judged_as_often() -> None:
     assert stated == without
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_that_differ_only_where_something_is_frozen_are_told_from_freezing(seed: int) -> None:
+    verification = Verification(subjects(ChoosesWhereOneIsFrozen)[0], "cpu")
+    with fenced("cpu"):
+        verification.prepare()
+        search_violations(verification, 30, seed=seed)
+    row = item_report(verification).row
+    assert {each.id for each in row.invariants if each.status == "violated"} == {"repeats-itself"}
+
+
 @pytest.mark.parametrize("examples", [30, 1000], ids=["all-tried", "time-spent"])
 def test_what_comparisons_of_random_runs_found_is_set_aside_however_a_search_ends(
     examples: int,
 ) -> None:
+    """Before the search, runs that differ happen to be alike where the harness looks at that."""
     verification = Verification(subjects(ChoosesWhereOneIsFrozen)[0], "cpu")
+    case = Case(
+        Architecture(Input((2,)), (Linear(2),)),
+        ("0.weight",),
+        (Group(("0.weight", "0.bias"), (("lr", 0.1),)),),
+        (Step(),),
+    )
 
     def check_time() -> None:
         if verification.trials >= 30 and examples == 1000:
             raise TimeSpentError
 
-    verification.before_each_trial = check_time
     with fenced("cpu"):
         verification.prepare()
+        while not verification.tallies["trainable-updates-match"].violated:
+            verification.find_violations(case)
+        verification.before_each_trial = check_time
+        verification.trials = 0
         with suppress(TimeSpentError):
             search_violations(verification, examples, seed=0)
     row = item_report(verification).row

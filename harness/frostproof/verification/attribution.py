@@ -104,15 +104,15 @@ EXPLANATIONS = (
         "nondeterministic-kernels",
         "Forward and backward of this case differ from run to run without an optimizer.",
         _compares,
-        lambda reruns, invariant, shown: not reruns.repeats and reruns.kernels_vary,
+        lambda reruns, invariant, shown: bool(reruns.unlike_runs) and reruns.kernels_vary,
     ),
     Explanation(
         "does-not-repeat",
-        "The optimizer does not repeat itself with nothing frozen, which repeats-itself reports.",
+        "The optimizer does not repeat itself, which repeats-itself reports.",
         lambda invariant, shown, subject: (
             _compares(invariant, shown, subject) and invariant is not REPEATS
         ),
-        lambda reruns, invariant, shown: not reruns.repeats,
+        lambda reruns, invariant, shown: reruns.unlike_runs is not None,
     ),
     Explanation(
         "positional-by-design",
@@ -204,8 +204,8 @@ def attribute(
             left[invariant] = shown
         else:
             explained.append((invariant, reason))
-            if reason == "does-not-repeat":
-                left[REPEATS] = reruns.control.violated[REPEATS]
+            if reason == "does-not-repeat" and reruns.unlike_runs is not None:
+                left[REPEATS] = reruns.unlike_runs
     return left, explained
 
 

@@ -17,7 +17,7 @@ from frostproof.approaches.approach import (
     RequiresGradReversed,
 )
 from frostproof.generation.cases import with_late_groups
-from frostproof.invariants.invariant import Invariant
+from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
@@ -89,9 +89,13 @@ class Reruns:
         return self._control_of(self.case, closure=False)
 
     @cached_property
-    def repeats(self) -> bool:
-        """Whether the second run of the control equals the first."""
-        return REPEATS not in self.control.violated
+    def unlike_runs(self) -> ShownBreach | None:
+        """What shows that two runs with one seed differ: of the control, or of A in the case."""
+        if REPEATS in self.control.violated:
+            return self.control.violated[REPEATS]
+        twice = self.run(self.case.replaced(extras=("again",)), invariants=(REPEATS,))
+        shown = twice.violated.get(REPEATS)
+        return None if shown is None or "again" not in shown.breach.roles else shown
 
     @cached_property
     def kernels_vary(self) -> bool:

@@ -315,7 +315,7 @@ class Verification:
         return (
             self.depends_on_order
             and (kept is None or case.size <= kept.size)
-            and reruns.repeats  # else one more run says nothing
+            and reruns.unlike_runs is None  # else one more run says nothing
             and is_gone_in_order(reruns, invariant)
         )
 
