@@ -69,6 +69,11 @@ def test_a_signal_loses_nothing_of_a_finding_that_is_being_taken_in(
         return saved
 
     monkeypatch.setattr(casefile, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        gatherer.receive(report("setup", "violated", "# the script"))
+    # A shell starts what it runs in the background with SIGINT ignored.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            gatherer.receive(report("setup", "violated", "# the script"))
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert script(gatherer) == "# the script"
