@@ -287,6 +287,14 @@ def test_a_model_in_eval_mode_is_audited_in_train_mode_too() -> None:
     assert notes["random numbers"].startswith("each forward pass, once model.train() is called,")
 
 
+def test_a_frozen_norm_that_a_loop_would_put_into_train_mode_is_noted() -> None:
+    given = {"target": "freezes_right", "patterns": ["backbone"], "inputs": "4,3"}
+    found = audited({**given, "already_frozen": True})
+    (note,) = [each for each in found.statements if each.subject == "buffers change"]
+    assert (note.severity, found.mistakes) == ("note", 0)
+    assert note.remedy == "model.backbone.eval()  # after each model.train()"
+
+
 def test_the_cost_is_that_of_the_model_as_it_is() -> None:
     given = {"target": "nearly_nothing_frozen", "inputs": "4,3", "already_frozen": True}
     one, other = (audited({**given, "patterns": each}).cost for each in ([], ["backbone"]))

@@ -161,7 +161,7 @@ def wait(condition: Callable[[], bool], limit: float = 200) -> None:
 def test_an_interrupted_run_keeps_what_it_judged(
     project: Path, jobs: str, signalled: signal.Signals
 ) -> None:
-    arguments = command("mylib:Leaky", "mylib:Slower", "--max-examples", "150", "--jobs", jobs)
+    arguments = command("mylib:Leaky", "mylib:Slower", "--max-examples", "80", "--jobs", jobs)
     with started(project, arguments) as running:
         wait(
             lambda: (
@@ -196,7 +196,7 @@ def test_a_violation_that_was_not_yet_written_down_is_kept(project: Path) -> Non
 
 
 def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
-    arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "80", "--jobs", "2")
+    arguments = command("mylib:Slow", "mylib:Leaky", "--max-examples", "40", "--jobs", "2")
     with started(project, arguments) as running:
         wait((project / "slow.pid").exists)
         time.sleep(6)  # so that something of it is known already, which must not count twice
@@ -204,7 +204,7 @@ def test_a_killed_worker_costs_its_item_a_second_run(project: Path) -> None:
         said, _ = running.communicate(timeout=240)
     assert running.returncode == 1, said
     found = rows(project)
-    assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 80), said
+    assert (found["mylib:Slow"]["status"], found["mylib:Slow"]["trials"]) == ("held", 40), said
     assert "cut-short" not in found["mylib:Slow"]["facts"]
     assert found["mylib:Leaky"]["status"] == "violated"
 

@@ -350,6 +350,24 @@ def test_approaches_part_for_a_cause_that_is_seen(
     assert outcome_of(case, others.get(cause, Heavy)).trial.diverged == {pair: cause}
 
 
+class AllocatesFirst(SGD):
+    """Allocates state before it looks for a gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter].setdefault("average", torch.zeros_like(parameter))
+        return super().step(closure)
+
+
+def test_state_of_a_parameter_whose_only_step_was_skipped_costs_memory_alone() -> None:
+    case = case_of(Step(amp="overflow"), Freeze(LAST), Step())
+    with fenced("cpu"):
+        outcome = run_trial(case, subjects(AllocatesFirst)[0], "cpu", INVARIANTS, Approaches())
+    assert "freeze-midway-holds" not in {each.id for each in outcome.violated}
+    assert "freeze-midway-holds" in judged(outcome)
+
+
 def test_what_a_clipped_leftover_changes_in_any_optimizer_is_not_held_against_one() -> None:
     """The bug moves a frozen weight before, so that the clipped trainable gradients differ too.
 

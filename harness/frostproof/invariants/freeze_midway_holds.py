@@ -38,8 +38,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
                 if judgement is not HELD or observed.optimizer_called:
                     yield judgement
             # State may alias a weight that the forward pass rewrites.
-            state = None if case.parameters[i].renormed else observed.before.states.get(i)
-            kept = state in (None, observed.states.get(i))
+            had = i in observed.before.stateful and not case.parameters[i].renormed
+            kept = not had or observed.before.states.get(i) in (None, observed.states.get(i))
             if observed.optimizer_called and keeps_state and not kept:
                 yield STATE.breach(record, role, i)
 

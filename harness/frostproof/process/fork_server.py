@@ -121,6 +121,7 @@ def forking(modules: Iterable[str]) -> Iterator[ForkServer | None]:
     finally:
         if server is not None:
             server.close()
+        gc.unfreeze()  # else nanobind takes what triton has for a leak, and prints it at the exit
 
 
 @contextmanager

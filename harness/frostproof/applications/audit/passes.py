@@ -10,6 +10,7 @@ from torch import nn
 
 from frostproof.applications.audit.bench import Bench, code
 from frostproof.applications.audit.statements import (
+    Severity,
     Statement,
     Statements,
     is_matched,
@@ -40,14 +41,13 @@ def evaluating(bench: Bench, paths: Iterable[str]) -> str:
 
 
 def changing_buffers(bench: Bench) -> Statements:
-    """Buffers of frozen modules that the forward pass rewrites."""
-    known = yield from _rewritten_buffers(bench, "train()", set())
-    if not bench.model.training:
-        yield from _rewritten_buffers(bench, "model.train(); train()", known)
+    """Buffers of frozen modules that the forward pass rewrites, now or in a loop to come."""
+    known = yield from _rewritten_buffers(bench, "train()", "mistake", set())
+    yield from _rewritten_buffers(bench, "model.train(); train()", "note", known)
 
 
 def _rewritten_buffers(
-    bench: Bench, training: str, known: Container[str]
+    bench: Bench, training: str, severity: Severity, known: Container[str]
 ) -> Generator[Statement, None, set[str]]:
     """Those that these lines rewrite, and that are not known. It returns their names."""
     names = bench.fresh()
@@ -63,13 +63,12 @@ def _rewritten_buffers(
         if changed and name not in known and frozen_part(bench, path) is not None:
             kind = type(names["model"].get_submodule(path)).__name__
             found.setdefault(kind, []).append(name)
-    as_it_is = training == "train()"
-    when = "in train mode" if as_it_is else "once model.train() is called"
+    when = "in train mode" if severity == "mistake" else "once model.train() is called"
     for kind, buffers in found.items():
         paths = list(dict.fromkeys(each.rpartition(".")[0] for each in buffers))
         first = code(buffers[0])
         yield Statement(
-            severity="mistake" if as_it_is else "note",
+            severity=severity,
             subject="buffers change",
             text=f"{listed(paths)}: {kind} {when} rewrites its buffers, which frozen "
             "parameters do not stop",

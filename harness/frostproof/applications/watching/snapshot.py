@@ -15,10 +15,15 @@ class Frozen:
     """The frozen parameters of a model, and the modules that are frozen as a whole."""
 
     def __init__(self, model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
+        self.model = model
         ids = {id(p) for p in parameters}
         named = [(name, p) for name, p in model.named_parameters() if id(p) in ids]
         self.names = [name for name, _ in named]
         self.parameters = [p for _, p in named]
+        self.replaced: set[int] = set()
+        """The positions at which another parameter has had the name since the last look."""
+        self.removed: set[int] = set()
+        """The positions whose name no parameter has any more."""
         whole = {
             path: module
             for path, module in model.named_modules()
@@ -36,6 +41,15 @@ class Frozen:
             if model.training and not module.training
         }
         """The buffers of modules that were put into eval mode by themselves, to stay there."""
+
+    def follow(self) -> None:
+        """Take the parameters that bear the names now: a module may have been replaced."""
+        named = dict(self.model.named_parameters(remove_duplicate=False))
+        now = [named.get(name) for name in self.names]
+        pairs = [*enumerate(zip(now, self.parameters, strict=True))]
+        self.removed = {i for i, (new, _) in pairs if new is None}
+        self.replaced = {i for i, (new, old) in pairs if new is not old} - self.removed
+        self.parameters = [old if new is None else new for _, (new, old) in pairs]
 
 
 class Snapshot:

@@ -25,6 +25,8 @@ from frostproof.invariants import (
 from frostproof.invariants.registry import BY_ID
 from frostproof.spec.patterns import matching
 
+OUTSIDE = "something outside of step()"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -121,6 +123,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def check(self) -> None:
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
+        self.frozen.follow()
         now = Snapshot(self.frozen, self.optimizers)
         found = [
             each for each in self._compare(now) if (each.invariant, each.name) not in self._told
@@ -215,25 +218,25 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def _compare(self, now: Snapshot) -> Iterator[Finding]:
         frozen, last = self.frozen, self._last
-        moved = changed(last.weights, now.weights)
+        moved = sorted({*changed(last.weights, now.weights), *frozen.removed})
         for i in moved:
-            text = f"{self._writer(i, now)} moved the frozen parameter {frozen.names[i]}"
-            yield self._found("frozen-weights-unchanged", i, f"{text}: {self._why(i, now)}")
+            yield self._found("frozen-weights-unchanged", i, self._moving(i, now))
         for i in set(now.changed_states(last)) - {*moved}:
             text = freeze_midway_holds.STATE.text.format(name=frozen.names[i])
             yield self._found("freeze-midway-holds", i, f"{text}: {self._why(i, now)}")
         for i in range(len(frozen.names)):
             yield from self._flag_and_gradient(i, now)
         due = {*now.buffers} if self.buffers else frozen.kept_in_eval
-        for name in now.changed_buffers(last, due):
+        names = now.changed_buffers(last, due)
+        training = dict.fromkeys(n.rpartition(".")[0] for n in names if n not in now.evaluating)
+        for name in names:
             path = name.rpartition(".")[0]
             text = f"{buffers_hold_in_eval.CHANGED.text}: {name}"
             if name not in now.evaluating:
                 was = " and was in eval mode" if name in frozen.kept_in_eval else ""
                 text = (
-                    f"{path} is frozen{was}, but is in train mode, so that its "
-                    f"buffer {name} changed: after model.train() call "
-                    f"model.get_submodule({path!r}).eval()"
+                    f"{path} is frozen{was}, but is in train mode, so that its buffer {name} "
+                    f"changed: after model.train() call eval() of {', '.join(training)}"
                 )
             yield Finding(self.steps, "buffers-hold-in-eval", name, text)
 
@@ -259,10 +262,24 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     def _writer(self, i: int, now: Snapshot) -> str:
         """What wrote parameter `i` since the last look, as far as its version tells."""
         if self._step is None or self._last.versions[i] != self._at_step.versions[i]:
-            return "something outside of step()"
+            return OUTSIDE
         if self._at_step.versions[i] != now.versions[i]:
             return "step()"
         return "step(), or something before it, wrote to .data and"
+
+    def _moving(self, i: int, now: Snapshot) -> str:
+        """How the values of parameter `i` changed, and what to do about it."""
+        name = self.frozen.names[i]
+        if i in self.frozen.removed:
+            return f"{name}, which is frozen, is no longer in the model: look for what replaces it"
+        if i in self.frozen.replaced:
+            other = f"another parameter took the place of the frozen parameter {name}"
+            return f"{other}: look for what replaces it, or its module"
+        writer = self._writer(i, now)
+        why = "look for what writes it, as load_state_dict does"
+        if writer != OUTSIDE:
+            why = self._why(i, now)
+        return f"{writer} moved the frozen parameter {name}: {why}"
 
     def _why(self, i: int, now: Snapshot) -> str:
         """Why an optimizer would move parameter `i`, and what to do about it."""
