@@ -36,7 +36,8 @@ LEGEND = (
 
 def results_table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
     """The matrix of optimizers and invariants, the faults in words, and the totals."""
-    table = _by_name(rows, width) or [*_matrix(rows, width), *_numbers(rows)]
+    columns = _columns(rows)
+    table = _by_name(rows, width) or [*_matrix(rows, columns, width), *_numbers(rows, columns)]
     stale = any(each.is_stale for row in rows for each in row.invariants)
     symbols = [f"    {line}" for line in (*LEGEND, *([NAME_OF_STALE] if stale else []))]
     words = [*_words(rows), *_phases(rows), _totals(total)]
@@ -84,13 +85,13 @@ def _applies(identity: str, rows: Iterable[SubjectRow]) -> bool:
     )
 
 
-def _matrix(rows: list[SubjectRow], width: int) -> Iterable[str]:
+def _matrix(rows: list[SubjectRow], columns: list[str], width: int) -> Iterable[str]:
     shown = [row for row in rows if row.status != "unusable"]
     shown.sort(key=lambda row: (row.name, row.device))
     plain = [row for row in shown if _is_plain(row)] if len(shown) > MOST_ROWS else []
     shown = [row for row in shown if row not in plain]
     if shown:
-        yield from _lines(shown, width)
+        yield from _lines(shown, columns, width)
     if plain:
         trials = sum(row.trials for row in plain)
         yield from ("", f"all held, {trials:,} trials of these {len(plain)}:")
@@ -100,10 +101,9 @@ def _matrix(rows: list[SubjectRow], width: int) -> Iterable[str]:
             )
 
 
-def _lines(rows: list[SubjectRow], width: int) -> Iterable[str]:
+def _lines(rows: list[SubjectRow], columns: list[str], width: int) -> Iterable[str]:
     device = max([6, *(len(row.device) for row in rows)])
     trials = max([6, *(len(str(row.trials)) for row in rows)])
-    columns = _columns(rows)
     room = width - device - trials - len(_in_fives(" " * len(columns))) - 3
     name = min(room, max([9, *(len(row.name) for row in rows)]))
     numbers = _in_fives("".join(str((number + 1) % 10) for number in range(len(columns))))
@@ -117,10 +117,10 @@ def _lines(rows: list[SubjectRow], width: int) -> Iterable[str]:
         yield f"{end_of_name(row.name, name):{name}} {numbers} {_in_fives(text)}".rstrip()
 
 
-def _columns(rows: Iterable[SubjectRow]) -> list[str]:
-    """The ids of the invariants, without those of several ranks where no row has them."""
-    there = {each.id for row in rows for each in row.invariants}
-    return [each.id for each in INVARIANTS if not each.needs_ranks or each.id in there]
+def _columns(rows: list[SubjectRow]) -> list[str]:
+    """The ids of the invariants that apply to any optimizer; of all if there is no verdict."""
+    judged = [each.id for each in INVARIANTS if _applies(each.id, rows)]
+    return judged or [each.id for each in INVARIANTS if not each.needs_ranks]
 
 
 def _names_by_module(rows: Iterable[SubjectRow]) -> Iterable[str]:
@@ -160,16 +160,15 @@ def _mark(row: InvariantRow) -> str:
     return COST if is_cost else STATUS_SYMBOLS[row.status]
 
 
-def _numbers(rows: list[SubjectRow]) -> Iterable[str]:
+def _numbers(rows: list[SubjectRow], columns: list[str]) -> Iterable[str]:
     """The names of the columns, with the number of judgements."""
     judged: Counter[str] = Counter()
     for row in rows:
         for each in row.invariants:
             judged[each.id] += each.judged
     yield ""
-    for number, identity in enumerate(_columns(rows), start=1):
-        if _applies(identity, rows):
-            yield f"{number:3} {identity:28} judged {judged[identity]:>9,} times"
+    for number, identity in enumerate(columns, start=1):
+        yield f"{number:3} {identity:28} judged {judged[identity]:>9,} times"
 
 
 def _words(rows: list[SubjectRow]) -> Iterable[str]:
