@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.probe import probe
+from frostproof.optimizers.probe import DEFAULTS_ALONE, probe
 from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
@@ -66,6 +66,38 @@ def test_what_is_used_in_its_own_way_is_not_flagged(optimizer: type[Optimizer]) 
     search(verification, seed=1, examples=60)
     assert not flagged(verification)
     assert verification.trials > 30
+
+
+class PassesOn(SGD):
+    """Takes the arguments of its base class, and gives it one of them itself."""
+
+    def __init__(self, params: Any, **options: Any) -> None:
+        super().__init__(params, foreach=False, **options)
+
+
+class TakesAnything(Optimizer):
+    def __init__(self, params: Any, **options: Any) -> None:
+        super().__init__(params, {"lr": 0.1, **options})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad, alpha=group["lr"])
+
+
+def test_arguments_that_a_class_passes_on_are_drawn() -> None:
+    found = subjects(PassesOn)
+    assert [each.variant for each in found] == ["default", "fused", "differentiable"]
+    space: Any = found[0].space
+    names = {name for choice in space for options in choice for name, _ in options}
+    assert {"lr", "momentum", "weight_decay"} <= names
+
+
+def test_an_optimizer_of_which_only_defaults_are_tried_is_told() -> None:
+    assert probed(TakesAnything).not_tried == (DEFAULTS_ALONE,)
+    assert not probed(PassesOn).not_tried
 
 
 def leaky(optimizer: type[Any]) -> type[Any]:

@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -18,6 +19,7 @@ from frostproof.errors import UsageError
 from frostproof.generation.hyperparameters import space_of
 from frostproof.optimizers.guesses import OPTIMIZERS, sane_value
 from frostproof.optimizers.known_failures import KNOWN_FAILURES, stated
+from frostproof.process.quiet import quiet
 from frostproof.spec.subject import Closure, Subject
 
 IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
@@ -168,8 +170,38 @@ def _arguments(factory: Any) -> dict[str, Any]:
         first, *others = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
         return {}
-    named = (p for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-    return {p.name: p.default for p in (first, *named)}
+    own = {p.name: p.default for p in (first, *others) if p is first or p.kind in _NAMED}
+    if not isinstance(factory, type) or all(p.kind is not p.VAR_KEYWORD for p in others):
+        return own
+    return {**own, **_passed_on(factory, own)}
+
+
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _passed_on(optimizer: type[Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of its base class that a class with `**options` takes, with their defaults.
+
+    Some it may give to its base class itself. So each is tried.
+    """
+    base = [each for each in optimizer.__mro__ if "__init__" in vars(each)][1]
+    if not issubclass(base, Optimizer) or base is Optimizer:
+        return {}
+    inherited = dict([*_arguments(base).items()][1:])
+    first, both = next(iter(own)), {**inherited, **own}
+    given = {n: sane_value(n) for n, d in both.items() if _is_required(d) and n != first}
+    return {
+        name: default
+        for name, default in inherited.items()
+        if name not in own and _is_built(optimizer, {name: default, **given})
+    }
+
+
+def _is_built(optimizer: type[Any], arguments: Mapping[str, Any]) -> bool:
+    with suppress(Exception, SystemExit), quiet():
+        optimizer([torch.zeros(2, 2, requires_grad=True)], **arguments)
+        return True
+    return False
 
 
 def has_modes(found: Any) -> bool:

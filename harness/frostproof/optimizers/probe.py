@@ -37,6 +37,11 @@ from frostproof.process.fence import eager_only
 from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Ability, Closure, Subject
 
+DEFAULTS_ALONE = (
+    "hyperparameters: its constructor names none of those that are drawn, so that its defaults "
+    "alone are tried; give others as the `space` of a Subject"
+)
+
 
 @cache
 def probe(subject: Subject, device: str) -> Subject:
@@ -88,6 +93,8 @@ def _probe(subject: Subject, device: str) -> Subject:
     )
     found = replace(found, dtypes=dtypes)
     not_tried = () if fault is None else (fault.why_not("several groups fail"),)
+    if subject.discovered and isinstance(subject.factory, type) and not subject.space:
+        not_tried = (*not_tried, DEFAULTS_ALONE)
     found = _without_inabilities(replace(found, not_tried=not_tried), device)
     found = _probe_discovered(found, subject, device) if subject.discovered else found
     return replace(found, coupled=coupling(found, device))
