@@ -68,6 +68,7 @@ def test_one_test_for_each_group_of_invariants(
             "*also violated: *gradless-step-is-noop*",
         ]
     )
+    result.stdout.no_fnmatch_line("*parametrize.py*")  # the test's own line is shown alone
     cases = pytester.path / "frostproof-cases"
     assert [*cases.glob("*DecaysEverything-default-cpu-gradless-step-is-noop.py")]
 

@@ -80,6 +80,13 @@ def test_a_run_that_selects_none_of_our_tests_is_left_alone(pytester: pytest.Pyt
         result.stdout.no_fnmatch_line("*judgements*")
 
 
+def test_an_option_that_has_nothing_to_write_is_told(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_zz_own="def test_own(): pass")
+    result = run_pytest(pytester, "test_zz_own.py", "--frostproof-json", "out.json")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["frostproof: --frostproof-json wrote nothing: it is for the *"])
+
+
 def test_every_verification_is_known_by_its_node_id(pytester: pytest.Pytester) -> None:
     result = run_pytest(
         pytester,

@@ -20,7 +20,7 @@ import pytest
 from frostproof.doors.pytest_plugin.collection import make_targets_importable
 from frostproof.doors.pytest_plugin.gatherer import Gatherer, failing_cases
 from frostproof.doors.pytest_plugin.items import parse_node_id
-from frostproof.doors.pytest_plugin.options import RunOptions, asks_for_us
+from frostproof.doors.pytest_plugin.options import REPORTS, RunOptions, asks_for_us
 from frostproof.doors.pytest_plugin.result_files import ResultFiles
 from frostproof.errors import FrostproofError
 from frostproof.process.interruption import interrupt
@@ -166,6 +166,13 @@ class Controller:
         for line in self.not_run:
             terminalreporter.write_line(f"frostproof: {line}")
         if self.results is None or not self.results.subjects:
+            asked = [each for each in REPORTS if self.config.getoption(f"frostproof_{each}", None)]
+            for each in asked:
+                terminalreporter.write_line(
+                    f"frostproof: --frostproof-{each} wrote nothing: it is for the tests of "
+                    "frostproof_properties, which `frostproof check` runs",
+                    yellow=True,
+                )
             return
         from frostproof.report.terminal import explained_lines, results_table
         from frostproof.results.baseline import comparison_lines
