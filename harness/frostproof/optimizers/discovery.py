@@ -6,7 +6,6 @@ import importlib.metadata
 import inspect
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -19,7 +18,6 @@ from frostproof.errors import UsageError
 from frostproof.generation.hyperparameters import space_of
 from frostproof.optimizers.guesses import OPTIMIZERS, sane_value
 from frostproof.optimizers.known_failures import KNOWN_FAILURES, stated
-from frostproof.process.quiet import quiet
 from frostproof.spec.subject import Closure, Subject
 
 IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
@@ -114,7 +112,7 @@ def _fields_of_signature(optimizer: Any, given: Mapping[str, Any]) -> dict[str, 
         "closure": closure_of(optimizer),
         "modes": isinstance(optimizer, type) and has_modes(optimizer),
         "arguments": arguments,
-        "space": space_of(names),
+        "space": space_of({**_passed_on(optimizer), **names}),
         "needs": tuple(name for name in required if name not in arguments),
         "version": _version(optimizer),
         "discovered": True,
@@ -170,38 +168,23 @@ def _arguments(factory: Any) -> dict[str, Any]:
         first, *others = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
         return {}
-    own = {p.name: p.default for p in (first, *others) if p is first or p.kind in _NAMED}
-    if not isinstance(factory, type) or all(p.kind is not p.VAR_KEYWORD for p in others):
-        return own
-    return {**own, **_passed_on(factory, own)}
+    named = (p for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+    return {p.name: p.default for p in (first, *named)}
 
 
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+def _passed_on(optimizer: Any) -> dict[str, Any]:
+    """The defaults of the arguments that a class with `**options` may pass on to its base class.
 
-
-def _passed_on(optimizer: type[Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of its base class that a class with `**options` takes, with their defaults.
-
-    Some it may give to its base class itself. So each is tried.
+    The probe drops those that it does not, as one that it gives to its base class itself.
     """
-    base = [each for each in optimizer.__mro__ if "__init__" in vars(each)][1]
-    if not issubclass(base, Optimizer) or base is Optimizer:
+    if not isinstance(optimizer, type):
         return {}
-    inherited = dict([*_arguments(base).items()][1:])
-    first, both = next(iter(own)), {**inherited, **own}
-    given = {n: sane_value(n) for n, d in both.items() if _is_required(d) and n != first}
-    return {
-        name: default
-        for name, default in inherited.items()
-        if name not in own and _is_built(optimizer, {name: default, **given})
-    }
-
-
-def _is_built(optimizer: type[Any], arguments: Mapping[str, Any]) -> bool:
-    with suppress(Exception, SystemExit), quiet():
-        optimizer([torch.zeros(2, 2, requires_grad=True)], **arguments)
-        return True
-    return False
+    defines, base = [each for each in optimizer.__mro__ if "__init__" in vars(each)][:2]
+    parameters = inspect.signature(defines).parameters.values()
+    if all(p.kind is not p.VAR_KEYWORD for p in parameters) or base in (Optimizer, object):
+        return {}
+    optional = {n: d for n, d in _arguments(base).items() if not _is_required(d)}
+    return {**_passed_on(base), **optional}
 
 
 def has_modes(found: Any) -> bool:

@@ -93,8 +93,6 @@ def _probe(subject: Subject, device: str) -> Subject:
     )
     found = replace(found, dtypes=dtypes)
     not_tried = () if fault is None else (fault.why_not("several groups fail"),)
-    if subject.discovered and isinstance(subject.factory, type) and not subject.space:
-        not_tried = (*not_tried, DEFAULTS_ALONE)
     found = _without_inabilities(replace(found, not_tried=not_tried), device)
     found = _probe_discovered(found, subject, device) if subject.discovered else found
     return replace(found, coupled=coupling(found, device))
@@ -152,6 +150,8 @@ def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
     """The same with what nobody stated: whether groups can be edited, what to draw, patience."""
     found = replace(found, per_parameter=found.per_parameter and keeps_groups(found, device))
     found = replace(found, space=working_space(found, subject.space, device))
+    if isinstance(found.factory, type) and found.space == ():
+        found = replace(found, not_tried=(*found.not_tried, DEFAULTS_ALONE))
     fault = fault_of(found, device, found.dtypes[0], groups=2) if found.groups else None
     if fault is not None:
         why = fault.why_not("groups that state their options fail")
