@@ -218,6 +218,13 @@ def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None
     assert consumer.results("distilled.json")["mylib:Distilled"]["reason"] == reason
 
 
+def test_what_click_refuses_is_one_line_that_names_the_page_to_read() -> None:
+    refused = CliRunner().invoke(main, ["list"], prog_name="frostproof")
+    assert refused.exit_code == 2
+    assert refused.output.count("\n") == 1
+    assert refused.output.endswith("; see frostproof list --help\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

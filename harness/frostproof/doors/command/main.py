@@ -37,8 +37,10 @@ class OneLineErrors(click.Group):
         except click.Abort:
             sys.exit(130)
         except click.ClickException as error:
-            message = error.format_message().rstrip(".")
-            click.echo(f"frostproof: {message}; see frostproof --help", err=True)
+            message = " ".join(error.format_message().rstrip(".").split())
+            context = getattr(error, "ctx", None)
+            command = "frostproof" if context is None else context.command_path
+            click.echo(f"frostproof: {message}; see {command} --help", err=True)
         except FrostproofError as error:
             click.echo(f"frostproof: {error}", err=True)
         sys.exit(2)
