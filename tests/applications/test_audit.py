@@ -245,7 +245,7 @@ def test_a_correct_model_has_no_mistake_and_notes_what_may_go_wrong() -> None:
         f"{HERE}:correct: 2 of 4 parameters are frozen\n    frozen: backbone\n    trains: head\n\n"
         "No mistake was found."
     )
-    assert "A: requires_grad=False is the cheapest way to freeze here" in page
+    assert "A: requires_grad=False is the cheapest way to freeze these" in page
 
 
 def test_modules_that_draw_random_numbers_are_noted() -> None:
