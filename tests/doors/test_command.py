@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from frostproof.counterexamples.execution import reproduces
+from frostproof.doors.command.check import zoo_targets
 from frostproof.doors.command.main import main
 from frostproof.invariants.registry import INVARIANTS
+from frostproof.optimizers import zoo
 from tests.helpers.consumer import Consumer, environment, leaky, wheel
 
 LION = """
@@ -216,6 +218,22 @@ def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None
     assert done.returncode == 5
     reason = "needs teacher: register a Subject (see docs/subjects.md)"
     assert consumer.results("distilled.json")["mylib:Distilled"]["reason"] == reason
+
+
+def test_a_library_of_the_zoo_that_cannot_be_imported_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "zoo_broken.py").write_text(
+        "print('hello')\nraise RuntimeError('no kernel\\nhere')\n"
+    )
+    (tmp_path / "zoo_sound.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(zoo, "LIBRARIES", {"zoo_broken": "zoo_broken", "zoo_sound": "zoo_sound"})
+    monkeypatch.setattr(zoo, "OTHERS", ())
+    assert zoo_targets() == ["zoo_sound:*"]
+    said = "frostproof: left out: importing zoo_broken raises RuntimeError: no kernel\n"
+    assert capsys.readouterr().err == said
 
 
 def test_what_click_refuses_is_one_line_that_names_the_page_to_read() -> None:

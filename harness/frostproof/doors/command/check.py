@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -108,7 +109,7 @@ def check_command(
     """
     targets, pytest_args = _split(targets, context)
     if zoo:
-        targets = (*targets, *_zoo())
+        targets = (*targets, *zoo_targets())
     if not targets:
         raise click.UsageError("no target: name a TARGET as module:Name")
     if not (jobs == "auto" or jobs.isdigit()):
@@ -154,7 +155,8 @@ def _split(words: tuple[str, ...], context: click.Context) -> tuple[tuple[str, .
     return words[: len(words) - len(behind)] if behind else words, behind
 
 
-def _zoo() -> list[str]:
+def zoo_targets() -> list[str]:
+    """The targets of `--zoo`. Libraries that are absent or broken are left out, which is told."""
     with quiet():
         from frostproof.optimizers import zoo
 
@@ -163,4 +165,25 @@ def _zoo() -> list[str]:
         raise click.UsageError("no library of the zoo is installed: pip install 'frostproof[zoo]'")
     if missing := zoo.missing_libraries():
         click.echo(f"frostproof: not installed, and left out: {', '.join(missing)}", err=True)
-    return targets
+    faults = _import_faults([target.partition(":")[0] for target in targets])
+    for module, fault in faults.items():
+        click.echo(f"frostproof: left out: importing {module} raises {fault}", err=True)
+    return [target for target in targets if target.partition(":")[0] not in faults]
+
+
+_IMPORTS = """import importlib, os, sys
+out, sys.stdout = sys.stdout, open(os.devnull, "w")
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except Exception as error:
+        print(name, f"{type(error).__name__}: {error}".splitlines()[0], sep="\\t", file=out)
+"""
+
+
+def _import_faults(modules: list[str]) -> dict[str, str]:
+    """Each module that cannot be imported, and what that raises, tried in another process."""
+    words = [sys.executable, "-W", "ignore", "-c", _IMPORTS, *modules]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    told = (line.partition("\t") for line in done.stdout.splitlines())
+    return {module: fault for module, _, fault in told if module in modules}
