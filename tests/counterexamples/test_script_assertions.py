@@ -13,6 +13,7 @@ from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import Embedding, Linear
 from frostproof.spec.program import AnyEvent, Step
+from frostproof.training.source import folded
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.script_runs import corrected, run_here
@@ -70,3 +71,11 @@ def test_a_weight_that_the_forward_pass_rewrites_is_not_taken_for_one_that_train
     )
     bug = planted("StopsUnderDecayAndMomentum")
     assert_script_fails_until_mended(bug, case, tmp_path, ["trainable-updates-match"])
+
+
+def test_no_line_is_folded_within_an_f_string() -> None:
+    """From Python 3.12 on an f-string is many tokens."""
+    line = f"sys.exit(f'{'a' * 70} {{left.flatten()[i]:.9g}} -> {{right.flatten()[i]:.9g}}')"
+    inner = line.removeprefix("sys.exit(").removesuffix(")")
+    assert folded(line) == ["sys.exit(", f"    {inner},", ")"]
+    assert folded(f"x = {inner}") == [f"x = {inner}"]

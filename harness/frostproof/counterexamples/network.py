@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import io
 import textwrap
 import tokenize
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 from frostproof.spec.architecture import Architecture
 from frostproof.spec.layers import Checkpointed, Layer, Residual, Shape, modules
 from frostproof.spec.user_model import UserModel
+from frostproof.training.source import tokens_of
 
 
 def adapters(architecture: Architecture | UserModel) -> tuple[list[str], list[str]]:
@@ -95,7 +95,7 @@ def untyped(tree: ast.Module) -> str:
 
 def _quoted(source: str) -> str:
     """The same source with double quotes around its strings, as formatters write them."""
-    tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    tokens = tokens_of(source)
     lines = source.splitlines(keepends=True)
     for token in reversed(tokens):
         if token.type == tokenize.STRING and token.string[0] == "'" and '"' not in token.string:

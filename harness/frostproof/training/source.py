@@ -127,7 +127,7 @@ def _brackets(line: str) -> tuple[int, list[int], int, bool] | None:
     cuts: list[int] = []
     separated = True
     try:
-        tokens = list(tokenize.generate_tokens(io.StringIO(line).readline))
+        tokens = tokens_of(line)
     except tokenize.TokenError:  # the head of a block in which a bracket stays open
         return None
     for token in tokens:
@@ -159,4 +159,24 @@ def _brackets(line: str) -> tuple[int, list[int], int, bool] | None:
                 found = (start, cuts, place, separated)
         elif token.string == "," and depth == 1 and separated:
             cuts.append(place)
+    return found
+
+
+def tokens_of(source: str) -> list[tokenize.TokenInfo]:
+    """The tokens of a source, in which an f-string is one string.
+
+    From Python 3.12 on, the tokens of its parts are told, and nothing may be cut there. Raises
+    tokenize.TokenError.
+    """
+    found: list[tokenize.TokenInfo] = []
+    starts: list[tokenize.TokenInfo] = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        name = tokenize.tok_name[token.type]
+        if name == "FSTRING_START":
+            starts.append(token)
+        elif name == "FSTRING_END":
+            whole = starts.pop()._replace(type=tokenize.STRING, end=token.end)
+            found += [] if starts else [whole]
+        elif not starts:
+            found.append(token)
     return found
