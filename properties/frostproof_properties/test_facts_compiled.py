@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import LBFGS, SGD, Adadelta, AdamW, Rprop, lr_scheduler
 
+from frostproof.optimizers.torch_version import torch_is
 from frostproof.process.fence import fenced
 from frostproof.spec.setting import SETTINGS
 from frostproof.training.bits import bits_of, gradient_bits
@@ -144,15 +145,15 @@ def test_gradual_unfreezing_reaches_the_recompile_limit_in_silence() -> None:
 
 
 @compiling()
-def test_a_container_that_compiles_itself_compiles_nothing() -> None:
-    """`torch.compile(model)` does.
+def test_a_container_that_compiles_itself_compiles_nothing_before_torch_2_15() -> None:
+    """`torch.compile(model)` does, in each release.
 
     Row 50: https://github.com/pytorch/pytorch/issues/139476
     """
     model = network()
     model.compile(backend=BACKEND)
     backward(model, model, 0)
-    assert graphs() == 0
+    assert graphs() == (1 if torch_is(">=2.15") else 0)
 
 
 @compiling()
