@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from frostproof.optimizers.torch_version import torch_is
 from frostproof.process.fence import fenced
 from frostproof.spec import layers
 from frostproof.spec.architecture import Architecture, Input
@@ -349,7 +350,15 @@ def test_an_in_place_activation_may_follow_where_the_spec_says_so(
             assert all(map(same, here[1], there[1]))
 
 
-@pytest.mark.parametrize("layer", [Tanh(), Checkpointed((Linear(2),), reentrant=True)])
+BEFORE_2_15 = pytest.mark.skipif(
+    torch_is(">=2.15"), reason="torch 2.15 lets the output of a reentrant segment be overwritten"
+)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [Tanh(), pytest.param(Checkpointed((Linear(2),), reentrant=True), marks=BEFORE_2_15)],
+)
 def test_an_in_place_activation_raises_where_backward_needs_what_it_overwrites(
     layer: AnyLayer,
 ) -> None:
