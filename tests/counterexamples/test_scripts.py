@@ -167,6 +167,9 @@ def test_what_reproduces_nothing_is_told_apart(
         "1 / 0": (False, "it exits 1: ZeroDivisionError: division by zero"),
         "import os; os._exit(3)": (False, "it exits 3"),
         "while True: pass": (False, "it took more than 5 s"),
+        # It aborts in a fork alone, which has imported torch.
+        "import os, sys\nif 'torch' in sys.modules: os.abort()\n"
+        "sys.exit('thaw-resumes: it does not')": (True, "thaw-resumes: it does not"),
         "import sys, warnings; warnings.warn('old'); sys.exit('thaw-resumes: it does not')": (
             True,
             "thaw-resumes: it does not",

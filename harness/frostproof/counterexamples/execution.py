@@ -39,18 +39,19 @@ def reproduces(
 
     `module`: what it imports beside torch, so that this may be done once for many scripts. The
     script reproduces the breach if it exits 1 with the line that names `invariant`; a traceback,
-    or any other exit, shows nothing.
+    or any other exit, shows nothing. Where a fork of a Python shows nothing, a Python that is
+    started anew decides: torch may abort in a fork (2.15 does, where a script compiles).
     """
+    where = [str(folder), *filter(None, paths)]
+    found = Execution(False, "it has not run")
     try:
-        where = [str(folder), *filter(None, paths)]
-        code, errors = (
-            _forked(path, folder, where, timeout, module)
-            if FORKS
-            else started(path, folder, where, timeout)
-        )
+        if FORKS:
+            found = verdict(*_forked(path, folder, where, timeout, module), invariant)
+        if not found.reproduced:
+            found = verdict(*started(path, folder, where, timeout), invariant)
     except subprocess.TimeoutExpired:
         return Execution(False, f"it took more than {timeout:g} s")
-    return verdict(code, errors, invariant)
+    return found
 
 
 def verdict(code: int, errors: str, invariant: str) -> Execution:
