@@ -350,6 +350,38 @@ def test_approaches_part_for_a_cause_that_is_seen(
     assert outcome_of(case, others.get(cause, Heavy)).trial.diverged == {pair: cause}
 
 
+@pytest.mark.parametrize(
+    ("invariant", "mask", "program"),
+    [
+        (
+            "trainable-moves",
+            ("0.weight",),
+            (Step(), Step(), LoadWeights(), ZeroGrad(), Step()),
+        ),
+        (
+            "thaw-resumes",
+            ("0.weight", "0.bias"),
+            (Thaw(("0.bias",)), Step(), LoadWeights(), ZeroGrad(), Step()),
+        ),
+    ],
+)
+def test_what_trained_before_weights_were_loaded_may_skip_the_step_after_that(
+    invariant: str, mask: tuple[str, ...], program: tuple[AnyEvent, ...]
+) -> None:
+    """Rprop does, where the sign of every gradient has changed."""
+    case = Case(
+        Architecture(Input((67,)), (Linear(2),)),
+        mask,
+        (Group(("0.weight", "0.bias"), (("lr", 0.1),)),),
+        program,
+        batch=3,
+    )
+    with fenced("cpu"):
+        outcome = run_trial(case, subjects(Rprop)[0], "cpu", INVARIANTS, Approaches())
+    assert invariant not in {each.id for each in outcome.violated}
+    assert invariant in judged(outcome)
+
+
 class AllocatesFirst(SGD):
     """Allocates state before it looks for a gradient."""
 

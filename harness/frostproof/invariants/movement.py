@@ -74,13 +74,13 @@ def trains(
             else trial.case.initially_frozen
         )
         patience = max(1 if untrained else 2, trial.subject.patience)
-        missed = []
-        for each in trial.records[watched_from(trial, since) :]:
+        missed, watched = [], watched_from(trial, since)
+        for each in trial.records[since:]:
             if moves(each, role, i):
                 yield HELD
                 break
             plain = isinstance(each.event, Step) and not each.event.closure
-            if plain and due(trial, each, role, i):
+            if plain and each.number >= watched and due(trial, each, role, i):
                 missed.append(each.number)
         else:
             if len(missed) >= patience and not poisoned(trial, role, i):

@@ -15,13 +15,14 @@ STUCK = stuck(
 def judge(trial: Trial, record: EventRecord) -> Judgements:
     if not record.last:
         return
-    # At any event, and not at the end alone: steps of one size may lead back to the start.
-    records = trial.records[watched_from(trial, 0) :]
-    for each in reversed(records):
+    # At any event, and not at the end alone: steps of one size may lead back to the start. What has
+    # trained before weights were loaded may skip the step after that, as Rprop does.
+    for each in reversed(trial.records):
         take, observed = picker(each.mask.trainable), each.observations["a"]
         if take(observed.weights) != take(observed.weights_before):
             yield HELD
             return
+    records = trial.records[watched_from(trial, 0) :]
     stepped = [each for each in records if each.observations["a"].optimizer_called]
     missed: Counter[int] = Counter()
     for each in stepped:
