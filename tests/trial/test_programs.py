@@ -52,6 +52,7 @@ from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.helpers.broken_programs import Heavy
 from tests.helpers.planted import BUGS
+from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.search import search
 from tests.helpers.suspicious import ClosureOnly, Stochastic
 
@@ -380,6 +381,17 @@ def test_what_trained_before_weights_were_loaded_may_skip_the_step_after_that(
         outcome = run_trial(case, subjects(Rprop)[0], "cpu", INVARIANTS, Approaches())
     assert invariant not in {each.id for each in outcome.violated}
     assert invariant in judged(outcome)
+
+
+def test_a_known_violation_is_undone_in_b_too_where_gradients_are_left() -> None:
+    """The fifth step pulls what was frozen, in A and in B; the script undoes both."""
+    bug = next(each for each in RARE_BUGS if each.name == "PullsEveryFifth")
+    case = case_of(Step(), Step(), Freeze(LAST), Step(), Step(), Step(), Step())
+    muted = ("freeze-midway-holds", "gradless-step-is-noop")
+    with fenced("cpu"):
+        outcome = run_trial(case, bug.subject, "cpu", INVARIANTS, bug.approaches, muted=muted)
+    assert outcome.trial.restored
+    assert "trainable-updates-match" not in {each.id for each in outcome.violated}
 
 
 class AllocatesFirst(SGD):

@@ -247,7 +247,8 @@ class _Lockstep:
 
 
 def _moved_without_gradient(record: EventRecord, observed: Observation) -> list[int]:
-    grads, still = observed.grads_at_step, record.mask.at_step
+    """What moved without a gradient, or with one that B left and gave to no optimizer."""
+    grads, still, owned = observed.grads_at_step, record.mask.at_step, observed.owned
     if grads is not None:
-        still = tuple(i for i, grad in enumerate(grads) if grad is None)
+        still = tuple(i for i, grad in enumerate(grads) if grad is None or i not in owned)
     return [i for i in still if observed.weights[i] != observed.weights_before[i]]
