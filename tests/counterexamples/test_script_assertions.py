@@ -16,7 +16,7 @@ from frostproof.spec.program import AnyEvent, Step
 from frostproof.training.source import folded
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import BUGS, Planted
-from tests.helpers.script_runs import corrected, run_here
+from tests.helpers.script_runs import assert_fails_until_mended
 
 OPTIONS = (("lr", 0.1), ("momentum", 0.9), ("weight_decay", 0.1))
 
@@ -35,12 +35,7 @@ def assert_script_fails_until_mended(
         shown = verification.tallies[bug.invariant].shown
         assert shown is not None
         text = script(shown, bug.subject, bug.approaches)
-    broken, mended = folder / "broken.py", folder / "mended.py"
-    broken.write_text(text)
-    mended.write_text(corrected(text, bug.approaches))
-    ran = run_here(broken, bug.invariant)
-    assert ran.reproduced, ran.said
-    assert run_here(mended, bug.invariant).said == "it exits 0"
+    assert_fails_until_mended(text, bug.invariant, bug.approaches, folder)
 
 
 def test_a_gradient_that_is_not_finite_is_not_taken_for_a_touched_one(tmp_path: Path) -> None:

@@ -87,6 +87,19 @@ def run_here(path: Path, invariant: str) -> Execution:
     return verdict(code, errors.getvalue(), invariant)
 
 
+def assert_fails_until_mended(
+    text: str, invariant: str, approaches: Approaches, folder: Path
+) -> Path:
+    """Assert that the script shows the violation, and exits 0 once it is corrected. Its path."""
+    broken, mended = folder / "broken.py", folder / "mended.py"
+    broken.write_text(text)
+    mended.write_text(corrected(text, approaches))
+    ran = run_here(broken, invariant)
+    assert ran.reproduced, ran.said
+    assert run_here(mended, invariant).said == "it exits 0"
+    return broken
+
+
 def lay_out(folder: Path) -> None:
     """Put what scripts import into the folder, and a frostproof that cannot be imported."""
     helpers = folder / "tests" / "helpers"

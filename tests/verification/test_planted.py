@@ -23,7 +23,7 @@ from frostproof.verification.verification import Verification
 from tests.helpers.planted import BUGS, Planted
 from tests.helpers.planted_programs import PROGRAM_BUGS
 from tests.helpers.planted_rare import RARE_BUGS
-from tests.helpers.script_runs import corrected, run_here
+from tests.helpers.script_runs import assert_fails_until_mended
 from tests.helpers.search import finds, flagged, search
 from tests.helpers.suspicious import CORRECT, Signs
 
@@ -49,12 +49,7 @@ def test_a_planted_bug_is_caught_and_its_script_fails_until_it_is_mended(
                 text = script(shown, verification.subject, bug.approaches)
     assert missed <= 1
     assert "frostproof" not in text.replace("# ", "")
-    broken, mended = tmp_path / "broken.py", tmp_path / "mended.py"
-    broken.write_text(text)
-    mended.write_text(corrected(text, bug.approaches))
-    ran = run_here(broken, bug.invariant)
-    assert ran.reproduced, ran.said
-    assert run_here(mended, bug.invariant).said == "it exits 0"
+    broken = assert_fails_until_mended(text, bug.invariant, bug.approaches, tmp_path)
     if bug.name in text:  # else it has functions that somebody else formatted
         formats = f"{sys.executable} -m ruff format --isolated --line-length 100 --diff {broken}"
         done = subprocess.run(formats.split(), capture_output=True, text=True, check=False)

@@ -43,15 +43,14 @@ def reproduces(
     started anew decides: torch may abort in a fork (2.15 does, where a script compiles).
     """
     where = [str(folder), *filter(None, paths)]
-    found = Execution(False, "it has not run")
     try:
         if FORKS:
             found = verdict(*_forked(path, folder, where, timeout, module), invariant)
-        if not found.reproduced:
-            found = verdict(*started(path, folder, where, timeout), invariant)
+            if found.reproduced:
+                return found
+        return verdict(*started(path, folder, where, timeout), invariant)
     except subprocess.TimeoutExpired:
         return Execution(False, f"it took more than {timeout:g} s")
-    return found
 
 
 def verdict(code: int, errors: str, invariant: str) -> Execution:

@@ -49,7 +49,7 @@ def _by_name(rows: list[SubjectRow], width: int) -> list[str]:
     shown = sorted(_judged(rows), key=lambda row: (row.name, row.device))
     several = len({row.device for row in shown}) > 1
     names = [f"{row.name} on {row.device}" if several else row.name for row in shown]
-    fits = [invariant.id for invariant in INVARIANTS if _applies(invariant.id, shown)]
+    fits = _applying(shown)
     first = max(map(len, fits), default=0)
     widths = [max(len(name), CELL) for name in names]
     if not fits or first + sum(each + 2 for each in widths) > width:
@@ -75,14 +75,12 @@ def _judged(rows: list[SubjectRow]) -> list[SubjectRow]:
     return [row for row in rows if row.status not in ("unusable", "crashed")]
 
 
-def _applies(identity: str, rows: Iterable[SubjectRow]) -> bool:
-    """Whether an invariant applies to any of these subjects."""
-    return any(
-        each.status != "not-applicable"
-        for row in rows
-        for each in row.invariants
-        if each.id == identity
-    )
+def _applying(rows: Iterable[SubjectRow]) -> list[str]:
+    """The ids of the invariants that apply to any of these subjects."""
+    applies = {
+        each.id for row in rows for each in row.invariants if each.status != "not-applicable"
+    }
+    return [invariant.id for invariant in INVARIANTS if invariant.id in applies]
 
 
 def _matrix(rows: list[SubjectRow], columns: list[str], width: int) -> Iterable[str]:
@@ -119,8 +117,7 @@ def _lines(rows: list[SubjectRow], columns: list[str], width: int) -> Iterable[s
 
 def _columns(rows: list[SubjectRow]) -> list[str]:
     """The ids of the invariants that apply to any optimizer; of all if there is no verdict."""
-    judged = [each.id for each in INVARIANTS if _applies(each.id, rows)]
-    return judged or [each.id for each in INVARIANTS if not each.needs_ranks]
+    return _applying(rows) or [each.id for each in INVARIANTS if not each.needs_ranks]
 
 
 def _names_by_module(rows: Iterable[SubjectRow]) -> Iterable[str]:

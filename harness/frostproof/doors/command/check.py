@@ -176,7 +176,7 @@ out, sys.stdout = sys.stdout, open(os.devnull, "w")
 for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
-    except Exception as error:
+    except Exception as error:  # a library may raise anything, and is left out for it
         print(name, f"{type(error).__name__}: {error}".splitlines()[0], sep="\\t", file=out)
 """
 
