@@ -165,6 +165,10 @@ def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
     assert ways[found["recommended"]]["backward_flops"] == head
     assert ways["B: optimizer subset"]["backward_flops"] > 100 * head
     assert ways["no_grad prefix"] is None
+    of_everything = found["nothing_frozen"]
+    assert of_everything["backward_flops"] == ways["B: optimizer subset"]["backward_flops"]
+    assert of_everything["state_bytes"] > ways["B: optimizer subset"]["state_bytes"]
+    assert any(line.startswith("(nothing frozen) ") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_an_option_that_has_nothing_to_write_is_told(pytester: pytest.Pytester) 
     pytester.makepyfile(test_zz_own="def test_own(): pass")
     result = run_pytest(pytester, "test_zz_own.py", "--frostproof-json", "out.json")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["frostproof: --frostproof-json wrote nothing: it is for the *"])
+    result.stdout.fnmatch_lines(["frostproof: --frostproof-json wrote nothing: no test of *"])
 
 
 def test_every_verification_is_known_by_its_node_id(pytester: pytest.Pytester) -> None:

@@ -31,10 +31,18 @@ class SharedRun:
 
     def __init__(self, subject: Subject, device: str, options: Mapping[str, Any]) -> None:
         self.subject, self.device, self.options = subject, device, options
+        self._told = False
 
     @cached_property
     def report(self) -> Report:
         return check_optimizer(self.subject, devices=[self.device], **self.options)
+
+    def untold_rows(self) -> list[SubjectRow]:
+        """What was found, the first time that this is asked after the run; empty before it."""
+        if self._told or "report" not in self.__dict__:
+            return []
+        self._told = True
+        return self.report.rows
 
 
 class Check:
@@ -72,6 +80,15 @@ class Check:
         if doubts := [each for each in grave if each.status == "doubtful"]:
             pytest.fail(f"{where}: {doubt_message(doubts)}", pytrace=False)
         return any(each.judged for each in rows)
+
+    def expected_failures(self) -> list[str]:
+        """What of the group was violated as stated, and the reasons that were given."""
+        return [
+            f"{each.id}: {each.expected_reason}"
+            for row in self.run.report.rows
+            for each in row.invariants
+            if each.id in GROUPS[self.group] and each.status == "expected"
+        ]
 
     def __repr__(self) -> str:
         return f"<check of {self.group}>"

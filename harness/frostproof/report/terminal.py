@@ -185,7 +185,7 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
             yield f"CRASHED {subject}: {row.reason}"
             yield from file_lines(row)
     expected = {
-        (row.name, each.id): (each.message or "").removeprefix("expected: ").partition(";")[0]
+        (row.name, each.id): each.expected_reason or each.message
         for row in rows
         for each in row.invariants
         if each.status == "expected"

@@ -56,6 +56,9 @@ class InvariantRow(msgspec.Struct):
     """The line of the optimizer's source that moved the weight, or raised: `PATH:LINE in NAME():`
     and its text; None where it is not known."""
 
+    expected_reason: str | None = None
+    """Why it was stated to fail; None if it was not stated."""
+
     explained: dict[str, int] = {}
     """Id of an explanation -> the number of trials in which it explained a breach away."""
 
@@ -211,6 +214,7 @@ def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     stale = mine.is_stale or other.is_stale
     mine.judged += other.judged
     mine.violated += other.violated
+    mine.expected_reason = mine.expected_reason or other.expected_reason
     mine.explained = _add_counts(mine.explained, other.explained)
     one, another = (
         (ROW_STATUSES.index(row.status), row.reproducer is not None) for row in (mine, other)

@@ -157,9 +157,15 @@ def invariant_row(
         searched_alone=searched_alone,
         cut_short=bool(cut_short),
     )
-    explained = dict(tally.explained)
     return InvariantRow(
-        invariant.id, status, severity, tally.judged, tally.violated, message, explained=explained
+        invariant.id,
+        status,
+        severity,
+        tally.judged,
+        tally.violated,
+        message,
+        expected_reason=expected,
+        explained=dict(tally.explained),
     )
 
 

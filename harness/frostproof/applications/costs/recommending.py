@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 import torch
 
 from frostproof.applications.costs.counting import BuildOptimizer, StepCosts, count_costs
 from frostproof.applications.costs.task import CostTask
-from frostproof.applications.costs.ways import MODEL_WAYS, B, ModelWay
+from frostproof.applications.costs.ways import MODEL_WAYS, A, B, ModelWay
 from frostproof.errors import UsageError, one_line
 from frostproof.training.bits import bits_of
 from frostproof.training.flops import countable_kernels
@@ -22,6 +24,13 @@ class WayEstimate(msgspec.Struct, frozen=True):
     how: str
     costs: StepCosts | None
     reason: str = ""
+
+
+def nothing_frozen(task: CostTask, optimizing: BuildOptimizer | None) -> StepCosts | None:
+    """The costs if every parameter trained; None if the model cannot be trained so."""
+    with suppress(Exception):  # a model may rely on what it freezes
+        return count_costs(replace(task, frozen=frozenset()), A, optimizing)
+    return None
 
 
 def estimate_ways(task: CostTask, optimizing: BuildOptimizer | None) -> list[WayEstimate]:

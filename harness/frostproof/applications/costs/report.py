@@ -9,13 +9,14 @@ import msgspec
 import torch
 from torch.optim import Optimizer
 
-from frostproof.applications.costs.counting import BuildOptimizer
+from frostproof.applications.costs.counting import BuildOptimizer, StepCosts
 from frostproof.applications.costs.explaining import LayerCost, layer_costs
 from frostproof.applications.costs.recommending import (
     WayEstimate,
     cheapest_way,
     cost_remarks,
     estimate_ways,
+    nothing_frozen,
 )
 from frostproof.applications.costs.task import CostTask
 from frostproof.errors import UsageError, did_you_mean, one_line
@@ -35,6 +36,8 @@ class CostReport(msgspec.Struct, frozen=True, kw_only=True):
     """Names of parameters."""
     trainable: tuple[str, ...]
     layers: tuple[LayerCost, ...]
+    nothing_frozen: StepCosts | None
+    """For comparison; None if the model cannot train all of its parameters."""
     ways: tuple[WayEstimate, ...]
     recommended: str
     """The name of a way."""
@@ -73,6 +76,7 @@ def cost_report(
         frozen=tuple(name for name, _ in model.named_parameters() if name in frozen),
         trainable=task.trainable,
         layers=tuple(layers),
+        nothing_frozen=nothing_frozen(task, optimizing),
         ways=tuple(estimates),
         recommended=chosen.way,
         remarks=tuple(notes),

@@ -98,7 +98,8 @@ def _ways(report: CostReport) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [
         ("way", "forward", "backward", "of B's", "saved", "gradients", "state")
     ]
-    for each in report.ways:
+    nothing = WayEstimate("(nothing frozen)", "", report.nothing_frozen)
+    for each in (nothing, *report.ways):
         if (costs := each.costs) is not None:
             share = share_text(costs.backward_flops, bound) if bound else ""
             flops = map(number_text, (costs.forward_flops, costs.backward_flops))

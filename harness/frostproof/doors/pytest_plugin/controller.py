@@ -132,8 +132,11 @@ class Controller:
         from frostproof.results.rows import Results, environment, totals
 
         rows = self.gatherer.merge()
+        where = environment(self.devices, self.run.profile, self.seed)
+        if not self.devices:  # The tests are the user's, and each has options of its own.
+            where = environment((row.device for row in rows), "own tests", None)
         return Results(
-            environment(self.devices, self.run.profile, self.seed),
+            where,
             rows,
             totals(rows, time.perf_counter() - self.started),
         )
@@ -142,7 +145,8 @@ class Controller:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if not self.devices:
+        writes = any(getattr(self.run, each) for each in REPORTS)
+        if not self.devices and not (writes and self.gatherer.rows):
             return
         self.gatherer.close()
         self.results = self._results()
@@ -169,8 +173,8 @@ class Controller:
             asked = [each for each in REPORTS if self.config.getoption(f"frostproof_{each}", None)]
             for each in asked:
                 terminalreporter.write_line(
-                    f"frostproof: --frostproof-{each} wrote nothing: it is for the tests of "
-                    "frostproof_properties, which `frostproof check` runs",
+                    f"frostproof: --frostproof-{each} wrote nothing: no test of "
+                    "frostproof_properties or of @frostproof.parametrize has run",
                     yellow=True,
                 )
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from frostproof.doors.pytest_plugin.options import RunOptions
-from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING, WARNING
+from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING, ROWS, WARNING
 from frostproof.process.interruption import interruptions_postponed
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Gatherer:
             elif name == FINDING:
                 with interruptions_postponed():
                     self._receive_finding(report, str(value))
+            elif name == ROWS:
+                self._receive_rows(str(value))
 
     def _receive_finding(self, report: pytest.TestReport, text: str) -> None:
         interim = report.when == "setup"
@@ -62,6 +64,13 @@ class Gatherer:
         else:
             self.interim.pop(report.nodeid, None)
             self.rows.append(row)
+
+    def _receive_rows(self, text: str) -> None:
+        import msgspec
+
+        from frostproof.results.rows import SubjectRow
+
+        self.rows += msgspec.json.decode(text, type=list[SubjectRow])
 
     def add_crash(self, row: SubjectRow) -> None:
         self._failures.add(False)

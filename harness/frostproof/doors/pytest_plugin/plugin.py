@@ -19,6 +19,7 @@ from frostproof.doors.pytest_plugin import options
 from frostproof.doors.pytest_plugin.collection import Collection, make_targets_importable
 from frostproof.doors.pytest_plugin.controller import Controller
 from frostproof.doors.pytest_plugin.crashes import CrashPolicy
+from frostproof.doors.pytest_plugin.decorated_tests import DecoratedTests
 from frostproof.doors.pytest_plugin.gatherer import Gatherer
 from frostproof.doors.pytest_plugin.item_runner import ItemRunner
 from frostproof.doors.pytest_plugin.items import PACKAGE
@@ -89,6 +90,7 @@ def _controller_plugins(config: pytest.Config) -> dict[str, object]:
         "collection": Collection(config, run),
         "controller": controller,
         "crashes": CrashPolicy(config, run, gatherer),
+        "decorated-tests": DecoratedTests(),
         "item-runner": ItemRunner(config, run, controller.seed, controller.time_left()),
         "remote-workers": RemoteWorkers(gatherer.warn),
     }
@@ -102,6 +104,7 @@ def _worker_plugins(config: pytest.Config, worker_input: dict[str, Any]) -> dict
     run = RunOptions(**worker_input["frostproof_run"])
     plugins: dict[str, object] = {
         "collection": Collection(config, run),
+        "decorated-tests": DecoratedTests(),
         "item-runner": WorkerItemRunner(config, run, worker_input),
     }
     if folder := worker_input.get("frostproof_counts"):

@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from frostproof.results.rows import SubjectRow
     from frostproof.verification.item_report import ItemReport
 
 FINDING = "frostproof"
 """Name of the property that carries what an item found, as JSON."""
+
+ROWS = "frostproof-rows"
+"""Name of the property that carries the rows of a decorated test's run, as JSON."""
 
 WARNING = "frostproof-warning"
 """Name of the property that carries the text of a warning."""
@@ -21,3 +27,9 @@ def encode(finding: ItemReport) -> str:
     import msgspec
 
     return msgspec.json.encode(finding).decode()
+
+
+def encode_rows(rows: Sequence[SubjectRow]) -> str:
+    import msgspec
+
+    return msgspec.json.encode(rows).decode()
