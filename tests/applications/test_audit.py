@@ -15,6 +15,7 @@ from frostproof.doors.command.main import main
 
 HERE = "tests.helpers.audited"
 NAMES = ["backbone.*.weight", "backbone.*.bias"]
+ALREADY: dict[str, Any] = {"patterns": ["backbone"], "inputs": "4,3", "already_frozen": True}
 PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "frozen norm in train mode": (
         {"target": "norm_in_train_mode", "patterns": ["backbone"], "inputs": "4,3"},
@@ -45,6 +46,12 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "buffers change",
         "backbone.1: BatchNorm1d in train mode rewrites its buffers",
         "model.backbone.eval()",
+    ),
+    "gradients from before the freeze": (
+        {**ALREADY, "target": "frozen_after_a_step"},
+        "leftover gradients",
+        "backbone.0.weight, backbone.0.bias: frozen, and still with the gradient of an earlier",
+        "for p in model.parameters(): p.grad = None",
     ),
     "pattern that misses many": (
         {"target": "deep", "patterns": ["backbone.*weight"], "inputs": "4,3"},
@@ -202,17 +209,12 @@ def test_a_model_that_freezes_itself_is_audited_as_it_is(name: str) -> None:
 
 
 def correctly_frozen() -> dict[str, Any]:
-    return {
-        "target": "freezes_right",
-        "patterns": ["backbone"],
-        "inputs": "4,3",
-        "already_frozen": True,
-    }
+    return {**ALREADY, "target": "freezes_right"}
 
 
 def test_the_page_says_what_is_frozen_and_what_trains() -> None:
     page = audit_page(audited(correctly_frozen()))
-    assert "\n    frozen: backbone\n    trains: head\n" in page
+    assert "\n    frozen: backbone\n    requires grad: head\n" in page
     assert "No mistake was found." in page
 
 
@@ -242,8 +244,8 @@ def test_a_correct_model_has_no_mistake_and_notes_what_may_go_wrong() -> None:
     assert subjects == ["leftover gradients", "gradients of zeros", "checkpoints"]
     page = audit_page(found)
     assert page.startswith(
-        f"{HERE}:correct: 2 of 4 parameters are frozen\n    frozen: backbone\n    trains: head\n\n"
-        "No mistake was found."
+        f"{HERE}:correct: 2 of 4 parameters are frozen\n    frozen: backbone\n"
+        "    requires grad: head\n\nNo mistake was found."
     )
     assert "A: requires_grad=False is the cheapest way to freeze these" in page
 

@@ -97,6 +97,8 @@ def test_what_is_frozen_and_changes_all_the_same_is_named() -> None:
         "layer1.bn2",
     ]
     assert drifting_modules(task_freezing(model, inputs, "stem", "layer1.bn1.weight")) == []
+    model.get_submodule("layer1").bn1 = nn.BatchNorm2d(4, affine=False)
+    assert "layer1.bn1" in drifting_modules(task_freezing(model, inputs, "stem", "layer1"))
     model.get_submodule("layer1").eval()
     assert drifting_modules(task_freezing(model, inputs, "stem", "layer1")) == []
     tied = mlp(2)

@@ -306,6 +306,41 @@ def test_frozen_norms_in_train_mode_are_one_warning() -> None:
     assert found[0] == "buffers-hold-in-eval backbone.1.running_mean"
 
 
+@pytest.mark.parametrize(
+    ("layer", "buffers"),
+    [
+        (lambda: nn.BatchNorm1d(4, affine=False), {"1.running_mean", "1.running_var"}),
+        (
+            lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)),
+            {"1.parametrizations.weight.0._u", "1.parametrizations.weight.0._v"},
+        ),
+    ],
+    ids=["norm without weights", "spectral norm"],
+)
+def test_buffers_of_modules_without_weights_belong_to_the_frozen_part(
+    layer: Callable[[], nn.Module], buffers: set[str]
+) -> None:
+    def trained(**options: bool) -> list[str]:
+        model = frozen_net()
+        model.backbone[1] = layer().requires_grad_(False)
+        model.train()
+        optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+        return findings(model, optimizer, lambda: train(model, optimizer), **options)
+
+    with pytest.warns(UserWarning, match="rewrite their buffers: backbone"):
+        trained()
+    found = trained(buffers=True)
+    assert {f"buffers-hold-in-eval backbone.{each}" for each in buffers} <= {*found}
+
+
+def test_an_optimizer_that_owns_nothing_that_trains_is_a_warning() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.head = nn.Linear(4, 2)
+    with pytest.warns(UserWarning, match=r"\(head.weight, head.bias\), so that nothing trains"):
+        findings(model, optimizer, lambda: train(model, optimizer))
+
+
 def test_a_block_without_a_step_is_a_warning() -> None:
     model = frozen_net()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -48,6 +48,14 @@ def tokens() -> Tensor:
     return torch.randint(5, (2, 4))
 
 
+def frozen_after_a_step() -> nn.Module:
+    """A whole model that has trained a step, and whose backbone is frozen with its gradients."""
+    model = Net()
+    model(torch.ones(4, 3)).sum().backward()
+    model.backbone.requires_grad_(False)
+    return model
+
+
 def old_weight_norm() -> nn.Module:
     return Net(nn.Linear(3, 3), nn.utils.weight_norm(nn.Linear(3, 3)))
 

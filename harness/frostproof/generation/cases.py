@@ -171,15 +171,15 @@ def _divisible(subject: Subject) -> Subject:
 
 
 class _Draws:
-    """Draws integers, each place of the case from a strategy of its own."""
+    """Draws integers: `number(place, n)` is one below n, for each place of the case."""
 
-    def __init__(self, draw: st.DrawFn) -> None:
-        self.draw, self.place = draw, 0
+    def __init__(self, number: Callable[[int, int], int]) -> None:
+        self.number, self.place = number, 0
 
     def pick(self, n: int) -> int:
         """An integer below n."""
         self.place += 1
-        return self.draw(_numbers_of_place(self.place, n)) & 0xFFFFF
+        return self.number(self.place, n)
 
     def genes(self, longest: int, genes: int, end: int, width: int = 1) -> list[tuple[int, ...]]:
         """Up to `longest` tuples of `width` genes, which are numbers below `genes`.
@@ -239,7 +239,25 @@ def _frozen_model(draws: _Draws, given: ModelUnderTest) -> _Frozen:
 
 @st.composite
 def _cases(draw: st.DrawFn, subject: Subject, model: ModelUnderTest | None, has_way: bool) -> Case:
-    draws, kind = _Draws(draw), subject.parameters
+    def number(place: int, n: int) -> int:
+        return draw(_numbers_of_place(place, n)) & 0xFFFFF
+
+    return case_from(number, draw, subject, model, has_way)
+
+
+def case_from(
+    number: Callable[[int, int], int],
+    draw: Callable[[st.SearchStrategy[Any]], Any],
+    subject: Subject,
+    model: ModelUnderTest | None = None,
+    has_way: bool = False,
+) -> Case:
+    """The case that these draws make.
+
+    `number(place, n)` draws an integer below n for a place of the case, and `draw` what a Subject
+    gives as a strategy.
+    """
+    draws, kind = _Draws(number), subject.parameters
     pick = draws.pick
     drawn = None if model is not None else _drawn_network(draws, subject)
     aspect = dict(zip(ASPECTS, pick_values([*ASPECTS.values()], pick), strict=True))
@@ -280,7 +298,7 @@ def _cases(draw: st.DrawFn, subject: Subject, model: ModelUnderTest | None, has_
     )
 
 
-def draw_options(draw: st.DrawFn, space: Space, pick: Callable[[int], int]) -> Options:
+def draw_options(draw: Callable[[Any], Any], space: Space, pick: Callable[[int], int]) -> Options:
     """Hyperparameters for one group; `pick(n)` draws an integer below n."""
     if isinstance(space, st.SearchStrategy):
         return tuple(draw(space).items())

@@ -151,11 +151,15 @@ def _freezing_before_run(gene: int, now: Drafting) -> Program:
     return (*_freezing()(gene, now), *[Step()] * steps)
 
 
+def _freezing_before_saving(gene: int, now: Drafting) -> Program:
+    return (Step(), *_freezing()(gene, now), Step(), SaveLoad())
+
+
 MENU: tuple[Draft, ...] = (
     *[_among((Step(),))] * 6,
     *[_freezing()] * 13,
     *[_thawing()] * 13,
-    *[_among(STEPS)] * 38,
+    *[_among(STEPS)] * 36,
     *[_freezing("left")] * 2,
     *[_freezing("zeros", "backward")] * 2,
     *[_freezing("none", "backward")] * 2,
@@ -165,12 +169,13 @@ MENU: tuple[Draft, ...] = (
     _thawing("forward"),
     *[_among((ZeroGrad(), ZeroGrad(set_to_none=False)))] * 2,
     *[_among((BackwardUnderNoGrad(),))] * 3,
-    *[_among((SaveLoad(),))] * 9,
+    *[_among((SaveLoad(),))] * 7,
     *[_among((SetLr(), SetLr(2.0), *(Schedule(name) for name in get_args(Scheduler))))] * 4,
     *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 4,
     *[_among((LoadWeights(),))] * 3,
     *[_adding] * 3,
     *[_freezing_before_run] * 4,
+    *[_freezing_before_saving] * 4,
 )
 """The events, weighted by repetition. Of more than EVENT_GENES, some would never be drawn."""
 

@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Sequence
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
@@ -61,6 +62,13 @@ def target_of(thing: Any, kind: str) -> str:
 
 def import_for_target(name: str, target: str) -> ModuleType:
     """The module of a target. Raises UsageError if it is missing or cannot be imported."""
+    path = PurePath(name)
+    if path.suffix == ".py" or len(path.parts) > 1:
+        stem = path.parent.name if path.stem == "__init__" else path.stem
+        raise UsageError(
+            f"target {target!r} names a file: name the module that it is, as {stem}"
+            f"{target.removeprefix(name)}, and run in the folder where it can be imported"
+        )
     try:
         return importlib.import_module(name)
     except Exception as error:  # a module of the user may raise anything
@@ -86,7 +94,7 @@ def _suggest_module(name: str) -> str:
         path = importlib.import_module(parent).__path__ if parent else None
     except Exception:  # the parent may be as absent as the module itself
         return ""
-    near = difflib.get_close_matches(
-        last, [module.name for module in pkgutil.iter_modules(path)], n=1
-    )
+    there = {module.name for module in pkgutil.iter_modules(path)}
+    names = there if parent else there - sys.stdlib_module_names
+    near = difflib.get_close_matches(last, sorted(names), n=1)
     return f" Did you mean {parent + '.' if parent else ''}{near[0]}?" if near else ""

@@ -17,6 +17,16 @@ from frostproof.training.user_models import load_function
 BUILDER = "an optimizer class, or a function that takes the model and returns its optimizer"
 
 
+FREEZING = (
+    "def freeze():",
+    "    for name, p in model.named_parameters(remove_duplicate=False):",
+    "        given = [*patterns, *(f'{each}.*' for each in patterns)]",
+    "        if any(fnmatchcase(name, each) for each in given):",
+    "            p.requires_grad_(False)",
+    "freeze()",
+)
+
+
 class Bench:
     """Builds the model anew for each statement, with its patterns frozen, and runs lines on it.
 
@@ -31,7 +41,7 @@ class Bench:
         already_frozen: bool = False,
     ) -> None:
         """`optimizer`: a class of torch.optim, or `module:name`. Raises UsageError."""
-        self.network, self.optimizer = network, optimizer
+        self.network, self.patterns, self.optimizer = network, patterns, optimizer
         self.already_frozen = already_frozen
         imported, built = _optimizer(optimizer)
         imports = [line for line in network.imports if "tree_map" not in line]
@@ -39,22 +49,17 @@ class Bench:
         one = network.one_output or network.step
         loss = network.loss(network.outputs("x"))
         self.setup = [
-            "import copy",
-            "from fnmatch import fnmatchcase",
+            *(["import copy"] if network.form == "module" else []),
+            *([] if already_frozen else ["from fnmatch import fnmatchcase"]),
             "import torch",
             *imports,
             *imported,
             *([] if one else [mean]),
-            f"patterns = {[*patterns]!r}",
+            *([] if already_frozen else [f"patterns = {[*patterns]!r}"]),
             "torch.manual_seed(0)",
             network.source()[0],
             f"x = {network.batch(1)[0]}",
-            "def freeze():",
-            "    for name, p in model.named_parameters(remove_duplicate=False):",
-            "        given = [*patterns, *(f'{each}.*' for each in patterns)]",
-            "        if any(fnmatchcase(name, each) for each in given):",
-            "            p.requires_grad_(False)",
-            *([] if already_frozen else ["freeze()"]),
+            *([] if already_frozen else FREEZING),
             f"optimizer = {built}",
             "def train():",
             "    optimizer.zero_grad()",

@@ -36,6 +36,25 @@ def not_owned(bench: Bench) -> Statements:
         )
 
 
+def left_over(bench: Bench) -> Statements:
+    """Gradients that frozen parameters have from before they were frozen."""
+    names = bench.fresh()
+    frozen = [(n, p) for n, p in names["model"].named_parameters() if not p.requires_grad]
+    left = [name for name, p in frozen if p.grad is not None]
+    for name in left:
+        lines = moves(name, stepping="optimizer.step()")
+        if bench.shows(lines):
+            yield Statement(
+                severity="mistake",
+                subject="leftover gradients",
+                text=f"{listed(left)}: frozen, and still with the gradient of an earlier backward "
+                f"pass, so that a step moves {name}",
+                shows=lines,
+                remedy="for p in model.parameters(): p.grad = None",
+            )
+            return
+
+
 def moved(bench: Bench) -> Statements:
     """Frozen parameters that one step moves, and what would make later steps move them."""
     names = bench.fresh()

@@ -17,26 +17,22 @@ from frostproof.applications.audit.statements import (
     listed,
     moves,
 )
+from frostproof.training.frozen_parts import frozen_parts
 
 PASSES = 8
 """So many passes decide that a parameter gets no gradient: some layers are left out at random."""
 
 
-def frozen_part(bench: Bench, path: str) -> str | None:
-    """The largest module around this one whose parameters are all frozen, or meant to be."""
-    parts = path.split(".")
-    for around in (".".join(parts[: i + 1]) for i in range(len(parts))):
-        own = bench.model.get_submodule(around).named_parameters(prefix=around)
-        frozen = [not p.requires_grad or is_matched(bench, name) for name, p in own]
-        if frozen and all(frozen):
-            return around
-    return None
+def parts_of(bench: Bench) -> dict[str, str]:
+    """The frozen parts of the model, where what is meant to be frozen counts as frozen."""
+    return frozen_parts(bench.model, lambda name, p: not p.requires_grad or is_matched(bench, name))
 
 
 def evaluating(bench: Bench, paths: Iterable[str]) -> str:
     """The lines that put the frozen parts around these modules into eval mode."""
-    parts = dict.fromkeys(frozen_part(bench, path) for path in paths)
-    lines = "; ".join(f"{code(part)}.eval()" for part in parts if part is not None)
+    parts = parts_of(bench)
+    around = dict.fromkeys(parts[path] for path in paths)
+    lines = "; ".join(f"{code(part)}.eval()" for part in around)
     return f"{lines}  # after each model.train()"
 
 
@@ -56,11 +52,11 @@ def _rewritten_buffers(
         exec(training, names)
     except Exception:  # what cannot be tried is not stated
         return set()
-    found: dict[str, list[str]] = {}
+    parts, found = parts_of(bench), dict[str, list[str]]()
     for name, buffer in names["model"].named_buffers():
         path = name.rpartition(".")[0]
         changed = name in before and not torch.equal(before[name], buffer)
-        if changed and name not in known and frozen_part(bench, path) is not None:
+        if changed and name not in known and path in parts:
             kind = type(names["model"].get_submodule(path)).__name__
             found.setdefault(kind, []).append(name)
     when = "in train mode" if severity == "mistake" else "once model.train() is called"
@@ -86,7 +82,8 @@ def random_numbers(bench: Bench) -> Statements:
     drawing = _drawing(names["model"], bench.call, names)
     if not drawing:
         return
-    frozen = [path for path in drawing if frozen_part(bench, path) is not None]
+    parts = parts_of(bench)
+    frozen = [path for path in drawing if path in parts]
     others = [path for path in drawing if path not in frozen]
     where = []
     for what, paths in (("in frozen parts", frozen), ("in what trains", others)):
@@ -195,12 +192,11 @@ def rewritten_by_modes(bench: Bench) -> Statements:
         exec(line, names)
         found = [name for name, p in frozen.items() if not torch.equal(before[name], p)]
         if found:
-            lines = moves(found[0])
             yield Statement(
                 severity="mistake",
                 subject="written by modes",
                 text=f"{line} writes {listed(found)}, which is frozen: adapters are merged into it",
-                shows=(lines[0].replace("train()", line), lines[1]),
+                shows=moves(found[0], stepping=line),
                 remedy="unmerge the adapters, and keep the bits of the base elsewhere",
             )
             return

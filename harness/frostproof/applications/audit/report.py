@@ -26,6 +26,7 @@ PROBES = (
     passes.without_gradient,
     passes.rewritten_by_modes,
     optimizers.not_owned,
+    optimizers.left_over,
     optimizers.moved,
     passes.random_numbers,
     optimizers.checkpoint_of_another_mask,
@@ -145,7 +146,7 @@ def _page(found: Audit) -> Iterator[str]:
         len({*names}.difference(found.tied)) for names in (found.frozen, found.trainable)
     )
     yield f"{found.model}: {frozen} of {frozen + trainable} parameters are frozen"
-    for what, names in (("frozen", found.frozen), ("trains", found.trainable)):
+    for what, names in (("frozen", found.frozen), ("requires grad", found.trainable)):
         if names:
             text = f"{what}: {', '.join(outermost(names, (*found.frozen, *found.trainable)))}"
             yield from textwrap.wrap(
@@ -153,7 +154,7 @@ def _page(found: Audit) -> Iterator[str]:
             )
     yield ""
     if not found.mistakes:
-        yield "No mistake was found."
+        yield "No mistake was found. Your training loop was not run: frostproof.watch looks at it."
         yield ""
     for each in found.statements:
         text = f"{each.severity.upper()}: {each.subject}: {each.text}"

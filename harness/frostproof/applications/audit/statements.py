@@ -39,11 +39,11 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def moves(name: str, forward: str = "") -> tuple[str, str]:
+def moves(name: str, forward: str = "", stepping: str = "train()") -> tuple[str, str]:
     """Lines that show that one step moves a tensor."""
     again = f"; {forward}" if forward else ""
     return (
-        f"before = {code(name)}.detach().clone(); train(){again}",
+        f"before = {code(name)}.detach().clone(); {stepping}{again}",
         f"not torch.equal(before, {code(name)})",
     )
 
@@ -71,7 +71,7 @@ def not_frozen(bench: Bench) -> Statements:
     """What is meant to be frozen, in a model that is frozen as it is built, and trains."""
     every = dict(bench.model.named_parameters(remove_duplicate=False))
     trained = [name for name, p in every.items() if p.requires_grad]
-    for pattern in bench.names["patterns"]:
+    for pattern in bench.patterns:
         names = [each for each in trained if is_match(each, pattern)]
         if not names:
             continue
@@ -104,7 +104,7 @@ def partly_frozen(bench: Bench) -> Statements:
             for name, p in own.items()
             if p.requires_grad and _is_usual(module, name) and not is_matched(bench, name)
         ]
-        if any(is_matched(bench, name) or not bench.names["patterns"] for name in frozen):
+        if any(is_matched(bench, name) or not bench.patterns for name in frozen):
             found |= dict.fromkeys(missed, path or "the model")
     if found:
         names = [*found]
@@ -129,7 +129,7 @@ def _is_usual(module: nn.Module, name: str) -> bool:
 
 def looks_frozen(bench: Bench) -> Statements:
     """Tensors that have the name of a pattern, and are computed from parameters that train."""
-    patterns = bench.names["patterns"]
+    patterns = bench.patterns
     for path, module in bench.model.named_modules():
         new = getattr(module, "parametrizations", {})
         computed = {each: f"parametrizations.{each}" for each in new}
@@ -183,7 +183,7 @@ def tied(bench: Bench) -> Statements:
 
 def is_matched(bench: Bench, name: str) -> bool:
     """Whether a pattern of the user matches this name."""
-    return any(is_match(name, each) for each in bench.names["patterns"])
+    return any(is_match(name, each) for each in bench.patterns)
 
 
 def misspelt(bench: Bench) -> Statements:

@@ -15,6 +15,7 @@ from frostproof.applications.costs.ways import MODEL_WAYS, A, B, ModelWay
 from frostproof.errors import UsageError, one_line
 from frostproof.training.bits import bits_of
 from frostproof.training.flops import countable_kernels
+from frostproof.training.frozen_parts import frozen_parts
 
 
 class WayEstimate(msgspec.Struct, frozen=True):
@@ -110,19 +111,15 @@ def cost_remarks(task: CostTask, chosen: WayEstimate) -> Iterator[str]:
 
 
 def drifting_modules(task: CostTask) -> list[str]:
-    """Paths of modules that are entirely frozen, but have buffers that a forward pass changes."""
+    """Paths of modules in frozen parts that have buffers that a forward pass changes."""
     model = task.thawed()
     modules = dict(model.named_modules())
     before = {path: bits_of(module.buffers(recurse=False)) for path, module in modules.items()}
     with countable_kernels(model), torch.no_grad():
         model(*task.inputs)
-    names = {
-        path: [name for name, _ in module.named_parameters(prefix=path)]
-        for path, module in modules.items()
-    }
+    parts = frozen_parts(model, lambda name, p: name in task.frozen)
     return [
         path
         for path, module in modules.items()
-        if bits_of(module.buffers(recurse=False)) != before[path]
-        and task.frozen.issuperset(names[path] or names[path.rpartition(".")[0]])
+        if path in parts and bits_of(module.buffers(recurse=False)) != before[path]
     ]

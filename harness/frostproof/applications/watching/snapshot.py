@@ -9,10 +9,11 @@ from torch.optim import Optimizer
 
 from frostproof.applications.watching.digest import Digest, changed, digest
 from frostproof.training.bits import tensors_in
+from frostproof.training.frozen_parts import frozen_parts
 
 
 class Frozen:
-    """The frozen parameters of a model, and the modules that are frozen as a whole."""
+    """The frozen parameters of a model, and the buffers of its frozen parts."""
 
     def __init__(self, model: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
         self.model = model
@@ -24,14 +25,11 @@ class Frozen:
         """The positions at which another parameter has had the name since the last look."""
         self.removed: set[int] = set()
         """The positions whose name no parameter has any more."""
-        whole = {
-            path: module
-            for path, module in model.named_modules()
-            if {id(p) for p in module.parameters()}.issubset(ids) and [*module.parameters()]
-        }
+        parts = frozen_parts(model, lambda name, p: id(p) in ids)
         self.buffers = {
             f"{path}.{name}" if path else name: (module, name)
-            for path, module in whole.items()
+            for path, module in model.named_modules()
+            if path in parts
             for name, buffer in module.named_buffers(recurse=False)
         }
         """The module of each buffer of a frozen module, and its name there."""

@@ -55,8 +55,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     The first thing that does not hold raises a `ViolationError` from within `optimizer.step()`; or
     everything is collected in `findings`, each thing once. Looking waits for an accelerator.
 
-    What may be meant is a warning: a frozen norm in train mode that rewrites its buffers, and a
-    `with` block in which the optimizer made no step.
+    What may be meant is a warning: a frozen norm in train mode that rewrites its buffers, an
+    optimizer that owns nothing that requires grad, and a `with` block in which it made no step.
     """
 
     def __init__(
@@ -193,11 +193,25 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         if self._step is not sys._getframe(1):
             return
         self.steps += 1
+        if self.steps == 1:
+            self._warn_of_owners()
         try:
             if self.steps % self.every == 0:
                 self.check()
         finally:
             self._step = None
+
+    def _warn_of_owners(self) -> None:
+        """Warn if nothing trains, as after a head was replaced behind the optimizer's back."""
+        trainable = {n: id(p) for n, p in self.model.named_parameters() if p.requires_grad}
+        owned = {id(p) for each in self.optimizers for g in each.param_groups for p in g["params"]}
+        if trainable and owned.isdisjoint(trainable.values()):
+            names = ", ".join([*trainable][:4]) + (" and others" if len(trainable) > 4 else "")
+            warnings.warn(
+                f"no optimizer owns what requires grad ({names}), so that nothing trains: build "
+                "the optimizer after the last change of the model",
+                stacklevel=4,
+            )
 
     def _warn_of_buffers(self, now: Snapshot) -> None:
         """Warn once of frozen modules in train mode that rewrite their buffers."""
