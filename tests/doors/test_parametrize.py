@@ -50,7 +50,7 @@ def test_one_test_for_each_group_of_invariants(
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     pytester.makepyfile(test_author=AUTHOR)
-    options = ("--dist", "loadgroup", "-q", "-rA", "--frostproof-json", "out.json")
+    options = ("-q", "-rA", "--frostproof-seed", "5", "--frostproof-json", "out.json")
     result = pytester.runpytest_subprocess("-n", processes, *options)
     passed = {
         line.split("::")[1].split("@")[0] for line in result.outlines if line.startswith("PASSED")
@@ -66,7 +66,9 @@ def test_one_test_for_each_group_of_invariants(
         "tests.helpers.broken:Sound": "held",
         "tests.helpers.broken:StateFromTheStart": "held",
     }
-    assert (found.environment.devices, found.environment.profile) == (["cpu"], "own tests")
+    assert (found.environment.devices, found.environment.seed) == (["cpu"], 5)
+    assert all(row.trials >= 15 for row in found.subjects)
+    assert {row.facts["own-options"] for row in found.subjects} == {"max_examples 15, seed 0"}
     assert not [
         line for line in result.outlines if line.startswith("FAILED") and "test_leaky" not in line
     ]
@@ -84,6 +86,25 @@ def test_one_test_for_each_group_of_invariants(
     result.stdout.no_fnmatch_line("*parametrize.py*")  # the test's own line is shown alone
     cases = pytester.path / "frostproof-cases"
     assert [*cases.glob("*DecaysEverything-default-cpu-gradless-step-is-noop.py")]
+
+
+def test_workers_share_a_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    pytester.makepyfile(
+        """
+        import frostproof
+        from tests.helpers.broken import Sound
+
+        @frostproof.parametrize(Sound, max_examples=10, devices=["cpu"])
+        def test_sound(check):
+            check()
+        """
+    )
+    options = ("-n", "2", "--dist", "each", "--frostproof-json", "out.json")
+    assert pytester.runpytest_subprocess(*options).ret == 0
+    (row,) = load_results(pytester.path / "out.json").subjects
+    assert row.trials == 10
 
 
 def checked(severity: str, **options: object) -> Check:
@@ -152,5 +173,7 @@ def test_wrong_usage_is_refused_where_it_decorates() -> None:
         frostproof.parametrize(Sound, devices=["cuda:77"])
     with pytest.raises(frostproof.UsageError, match="not an optimizer"):
         frostproof.parametrize(3)
+    with pytest.raises(frostproof.UsageError, match="Arguments of the optimizer belong in"):
+        frostproof.parametrize(Sound, warmup_steps=3)
     with pytest.raises(frostproof.UsageError, match="no optimizer"):
         frostproof.parametrize()

@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.probe import DEFAULTS_ALONE, probe
+from frostproof.optimizers.probe import DEFAULTS_ALONE, GUESSED, probe
 from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
@@ -87,6 +87,11 @@ class TakesAnything(Optimizer):
                     parameter.sub_(parameter.grad, alpha=group["lr"])
 
 
+class WarmsUp(torch.optim.SGD):
+    def __init__(self, params: Any, warmup_steps: int, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+
+
 def test_arguments_that_a_class_passes_on_are_drawn() -> None:
     (found,) = subjects(PassesOn)
     space: Any = probed(PassesOn).space
@@ -99,6 +104,11 @@ def test_arguments_that_a_class_passes_on_are_drawn() -> None:
 def test_an_optimizer_of_which_only_defaults_are_tried_is_told() -> None:
     assert probed(TakesAnything).not_tried == (DEFAULTS_ALONE,)
     assert not probed(PassesOn).not_tried
+
+
+def test_a_guess_is_told() -> None:
+    (why,) = probed(WarmsUp).not_tried
+    assert why == GUESSED.format("warmup_steps=100")
 
 
 def leaky(optimizer: type[Any]) -> type[Any]:

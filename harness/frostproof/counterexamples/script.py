@@ -171,7 +171,7 @@ class _Script:
             )
             notes["end"] = [
                 *notes.get("end", ()),
-                "# What moved here is reported by itself, and undone.",
+                "# This move is a violation of its own, and undone. The state is left as it is.",
                 undo,
             ]
         last = number == self.count - 1

@@ -6,10 +6,13 @@ The tests of one optimizer on one device share a run.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from frostproof.doors.python import Report, check_optimizer, what_is_asked
@@ -25,17 +28,58 @@ from frostproof.spec.ids import directness
 from frostproof.spec.subject import Subject, expected_failure_faults
 from frostproof.verification.item_report import doubt_message
 
+try:
+    import fcntl
+except ImportError:  # Windows, where each worker makes a run of its own
+    fcntl = None  # type: ignore[assignment]
+
+REPEATING = ("profile", "max_examples", "seed")
+"""The options that say which cases are tried."""
+
+_numbers = itertools.count()
+
 
 class SharedRun:
-    """One subject on one device, verified when a test first asks for the report."""
+    """One subject on one device, verified when a test first asks for the report.
+
+    The workers of pytest-xdist share it too: one of them makes the run, and the others wait.
+    """
 
     def __init__(self, subject: Subject, device: str, options: Mapping[str, Any]) -> None:
         self.subject, self.device, self.options = subject, device, options
+        self.defaults: Mapping[str, Any] = {}
+        """The options of the session, where the decorator states no other."""
+        self.shared: Path | None = None
+        """The folder of all processes of the session, if they are several."""
+        self.number = next(_numbers)
+        """It tells this run from others. All workers import the same tests in the same order."""
         self._told = False
 
     @cached_property
     def report(self) -> Report:
-        return check_optimizer(self.subject, devices=[self.device], **self.options)
+        if self.shared is None or fcntl is None or not self.shared.is_dir():
+            return self._verified()
+        path = self.shared / f"run-{self.number}.json"
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed, or this process dies
+            if path.exists():
+                rows = msgspec.json.decode(path.read_bytes(), type=list[SubjectRow])
+                self._told = True
+                return Report(rows, sum(row.seconds for row in rows))
+            report = self._verified()
+            path.write_bytes(msgspec.json.encode(report.rows))
+            return report
+
+    def _verified(self) -> Report:
+        own = {"max_examples", "profile"} & self.options.keys()
+        defaults = {k: v for k, v in self.defaults.items() if not (own and k == "max_examples")}
+        report = check_optimizer(
+            self.subject, devices=[self.device], **{**defaults, **self.options}
+        )
+        stated = ", ".join(f"{k} {self.options[k]}" for k in REPEATING if k in self.options)
+        for row in report.rows:
+            row.facts |= {"own-options": stated} if stated else {}
+        return report
 
     def untold_rows(self) -> list[SubjectRow]:
         """What was found, the first time that this is asked after the run; empty before it."""
@@ -106,10 +150,16 @@ def parametrize(
     optimizer could not be judged. Otherwise it returns the Report. It skips the test if no case
     reached an invariant of the group.
 
-    The arguments are those of `check_optimizer`. The decorator raises UsageError as that does. With
-    pytest-xdist, `--dist loadgroup` keeps the tests of one optimizer in one process, where they
-    share a run.
+    The arguments are those of `check_optimizer`, and the decorator raises UsageError as that does.
+    The options --frostproof-seed, -profile, -max-examples, -cases and -strict hold where it states
+    no others. The tests of one optimizer share a run, also in several workers of pytest-xdist.
     """
+    known = [each for each in inspect.signature(check_optimizer).parameters if each != "optimizer"]
+    for name in options.keys() - known:
+        raise UsageError(
+            f"{name!r} is not an option: give one of {', '.join(known)}. Arguments of the "
+            f"optimizer belong in frostproof.Subject(..., arguments={{{name!r}: ...}})"
+        )
     for fault in expected_failure_faults(options.get("expected_failures") or {}):
         raise UsageError(fault)
     if not optimizers:
@@ -124,9 +174,8 @@ def parametrize(
             name = subject.target.rpartition(":")[2] + (
                 "" if subject.variant == "default" else f"-{subject.variant}"
             )
-            mark = pytest.mark.xdist_group(f"{name}@{device}")
             values += [
-                pytest.param(Check(run, group), id=f"{name}@{device}-{group}", marks=mark)
+                pytest.param(Check(run, group), id=f"{name}@{device}-{group}")
                 for group in GROUPS
                 if _applies(group)
             ]

@@ -35,12 +35,14 @@ from frostproof.optimizers.nothing_frozen import (
 from frostproof.optimizers.statement import changes
 from frostproof.process.fence import eager_only
 from frostproof.spec.setting import EAGER
-from frostproof.spec.subject import Ability, Closure, Subject
+from frostproof.spec.subject import Ability, Closure, Subject, drawn_names, given_arguments
 
 DEFAULTS_ALONE = (
     "hyperparameters: its constructor names none of those that are drawn, so that its defaults "
     "alone are tried; give others as the `space` of a Subject"
 )
+
+GUESSED = "other arguments than {}, which were guessed: state yours as the `arguments` of a Subject"
 
 
 @cache
@@ -152,6 +154,11 @@ def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
     found = replace(found, space=working_space(found, subject.space, device))
     if isinstance(found.factory, type) and found.space == ():
         found = replace(found, not_tried=(*found.not_tried, DEFAULTS_ALONE))
+    stated = {*drawn_names(found), *IMPLEMENTATIONS}
+    guesses = {name: value for name, value in found.arguments.items() if name not in stated}
+    if guesses:
+        why = GUESSED.format(given_arguments(replace(found, arguments=guesses)))
+        found = replace(found, not_tried=(*found.not_tried, why))
     fault = fault_of(found, device, found.dtypes[0], groups=2) if found.groups else None
     if fault is not None:
         why = fault.why_not("groups that state their options fail")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frostproof.errors import ViolationError, one_line
-from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
+from frostproof.report.network_code import case_code, case_conditions, hyperparameter_text
 from frostproof.spec.casefile import path_of
 from frostproof.spec.ids import directness
 
@@ -55,8 +55,7 @@ def failure_text(verification: Verification, folder: Path, doubtful: Collection[
 
 
 def _case_lines(verification: Verification, case: Case, event: int) -> Iterator[str]:
-    frozen = case.mask_timeline[event].at_step if event >= 0 else case.initially_frozen
-    code = network_code(case.architecture, frozen)
+    code = case_code(case, event if event >= 0 else None)
     yield from ("", *(f"    {line}" for line in code.splitlines()), "")
     optimizer = f"{verification.subject.name}({hyperparameter_text(case)})"
     yield f"  optimizer: {optimizer} on {verification.device}"

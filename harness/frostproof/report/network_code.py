@@ -10,8 +10,21 @@ from frostproof.spec.layers import Layer, Sequential, Shape, TiedLinear
 from frostproof.spec.user_model import UserModel
 
 
-def network_code(architecture: Architecture | UserModel, frozen: Collection[int]) -> str:
+def case_code(case: Case, event: int | None) -> str:
+    """The network of a case, with what is frozen at an event; None: before the first."""
+    if event is None:
+        return network_code(case.architecture, case.initially_frozen)
+    frozen = case.mask_timeline[event].at_step
+    midway = frozen != case.initially_frozen
+    return network_code(case.architecture, frozen, f"frozen at event {event}" * midway or "frozen")
+
+
+def network_code(
+    architecture: Architecture | UserModel, frozen: Collection[int], word: str = "frozen"
+) -> str:
     """`nn.Sequential(...)`, one line for each layer. `frozen` has the positions of parameters.
+
+    `word`: what the comments say of them.
 
     >>> from frostproof.spec.architecture import Input
     >>> from frostproof.spec.layers import Linear, Tanh
@@ -22,16 +35,16 @@ def network_code(architecture: Architecture | UserModel, frozen: Collection[int]
     )
     """
     if isinstance(architecture, UserModel):
-        return "\n".join(_model_lines(architecture, frozen))
-    notes = dict(_notes(architecture, frozen))
+        return "\n".join(_model_lines(architecture, frozen, word))
+    notes = dict(_notes(architecture, frozen, word))
     return "\n".join(
         ["nn.Sequential(", *_lines(architecture.layers, architecture.input.shape, "", notes), ")"]
     )
 
 
-def _model_lines(model: UserModel, frozen: Collection[int]) -> Iterator[str]:
+def _model_lines(model: UserModel, frozen: Collection[int], word: str) -> Iterator[str]:
     """The user's factory, and the modules with frozen parameters."""
-    yield f"{model.factory}(),  # {len(frozen)} of {len(model.weights)} parameters are frozen:"
+    yield f"{model.factory}(),  # {len(frozen)} of {len(model.weights)} parameters are {word}:"
     for path, uses in model.modules:
         names = [model.weights[i].name for i in uses if i in frozen]
         if names:
@@ -53,7 +66,9 @@ def _lines(
         shape = layer.output(shape)
 
 
-def _notes(architecture: Architecture, frozen: Collection[int]) -> Iterator[tuple[str, str]]:
+def _notes(
+    architecture: Architecture, frozen: Collection[int], word: str
+) -> Iterator[tuple[str, str]]:
     for place in architecture.places:
         names = [
             architecture.parameters[i].name.removeprefix(f"{place.path}.")
@@ -66,7 +81,7 @@ def _notes(architecture: Architecture, frozen: Collection[int]) -> Iterator[tupl
             else ""
         )
         if names:
-            what = "frozen" if len(names) == len(place.uses) else f"frozen: {', '.join(names)}"
+            what = word if len(names) == len(place.uses) else f"{word}: {', '.join(names)}"
             note = f"{note}; {what}" if note else what
         if note:
             yield place.path, f"  # {note}"

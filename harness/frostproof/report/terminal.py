@@ -181,6 +181,12 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
                 about = f" ({each.violation_class})" if other else ""
                 yield one_line(f"{word} {subject}: {each.id}{about}: {each.message}", 1000)
                 yield from file_lines(each)
+        parted = row.facts.get("partings", {}).get("known-violation")
+        if parted and row.status == "violated":
+            yield (
+                f"    in {parted} trials, A and B were not compared after such a violation: check "
+                "again once it is mended"
+            )
         if row.status == "crashed":
             yield f"CRASHED {subject}: {row.reason}"
             yield from file_lines(row)

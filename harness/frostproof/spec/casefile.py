@@ -45,6 +45,13 @@ class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     way: str = ""
     """`module:name` of the user's own way to freeze."""
 
+    arguments: str | None = None
+    """The constructor arguments that the optimizer was given, as `given_arguments` writes them;
+    None in files that do not say."""
+
+    expected: str = ""
+    """The reason why it was stated to fail."""
+
 
 def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path, Path | None]:
     """Write a counterexample and, beside it, its script. Return the paths of both.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -281,6 +282,20 @@ _CHOICES = {
 def _read_known_case(path: str | Path) -> Case:
     """Cached, because a subject is checked again for each replaced field. Raises CaseError."""
     return load_case(Path(path)).case
+
+
+def given_arguments(subject: Subject) -> str:
+    """The constructor arguments that are the same in every case, for people: `rank=2, eps=1e-8`."""
+    named = ((name, getattr(value, "__name__", value)) for name, value in subject.arguments.items())
+    text = ", ".join(f"{name}={value}" for name, value in named)
+    return re.sub(" at 0x[0-9a-f]+", "", text)  # which tells one process from another
+
+
+def drawn_names(subject: Subject) -> tuple[str, ...]:
+    """The names of the hyperparameters that are drawn; empty if a strategy of its own draws."""
+    choices = subject.space if isinstance(subject.space, tuple) else ()
+    names = (name for choice in choices for options in choice for name, _ in options)
+    return tuple(dict.fromkeys(names))
 
 
 def expected_failure_faults(expected: Mapping[str, str]) -> Iterator[str]:

@@ -14,9 +14,9 @@ from frostproof.results.rows import InvariantRow, RowStatus, Status, SubjectRow,
 from frostproof.spec.case import Case
 from frostproof.spec.casefile import CaseFile
 from frostproof.spec.ids import directness
+from frostproof.spec.subject import Subject, drawn_names, given_arguments
 
 if TYPE_CHECKING:
-    from frostproof.spec.subject import Subject
     from frostproof.verification.reproduction import Reproduction
     from frostproof.verification.tally import Tally
     from frostproof.verification.verification import Verification
@@ -46,6 +46,9 @@ class ItemReport(msgspec.Struct):
     places: dict[str, tuple[int, tuple[int, ...]]] = {}
     """The number of the event, and the positions of the parameters, at which each shows."""
 
+    arguments: str = ""
+    """The constructor arguments that the optimizer was given, for people."""
+
     def case_file(self, broken: InvariantRow, way: str | None) -> CaseFile | None:
         """The counterexample of a violation, to be saved; None if there is no case.
 
@@ -64,6 +67,8 @@ class ItemReport(msgspec.Struct):
             event=event,
             parameters=parameters,
             way=way or "",
+            arguments=self.arguments,
+            expected=(broken.expected_reason or "") if broken.status == "expected" else "",
         )
 
 
@@ -71,7 +76,7 @@ def usage(subject: Subject) -> str:
     """How the optimizer is used, as the probe found, in one line."""
     parts = [
         f"takes {subject.takes}" + ("" if subject.keys is None else " with keys of their own"),
-        *([f"given {_given(subject)}"] if subject.arguments else []),
+        *([f"given {given_arguments(subject)}"] if subject.arguments else []),
         f"closure {subject.closure}",
         *([f"backward {subject.backward}"] if subject.backward != "plain" else []),
         f"trains {subject.parameters}",
@@ -81,23 +86,15 @@ def usage(subject: Subject) -> str:
         *([] if subject.per_parameter else ["built anew for each mask"]),
         *([f"moves within {subject.patience} steps"] if subject.patience > 1 else []),
         " ".join(subject.dtypes),
-        f"draws {_drawn_names(subject)}",
+        f"draws {_drawn(subject)}",
     ]
     return "; ".join(parts)
 
 
-def _given(subject: Subject) -> str:
-    named = ((name, getattr(value, "__name__", value)) for name, value in subject.arguments.items())
-    return ", ".join(f"{name}={value}" for name, value in named)
-
-
-def _drawn_names(subject: Subject) -> str:
+def _drawn(subject: Subject) -> str:
     if not isinstance(subject.space, tuple):
         return "from its own strategy"
-    names = dict.fromkeys(
-        name for choice in subject.space for options in choice for name, _ in options
-    )
-    return ", ".join(names) or "no hyperparameters"
+    return ", ".join(drawn_names(subject)) or "no hyperparameters"
 
 
 def item_report(
@@ -124,7 +121,8 @@ def item_report(
         for identity, each in shown.items()
         if each is not None
     }
-    return ItemReport(_subject_row(verification, rows), cases, scripts, sizes, places)
+    arguments = given_arguments(verification.subject)
+    return ItemReport(_subject_row(verification, rows), cases, scripts, sizes, places, arguments)
 
 
 def invariant_row(

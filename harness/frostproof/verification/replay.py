@@ -17,15 +17,17 @@ from hypothesis.strategies import SearchStrategy
 
 from frostproof.approaches.approach import Approaches
 from frostproof.approaches.helper import load_way
-from frostproof.errors import CaseError, UnusableError, UsageError, ViolationError
+from frostproof.errors import CaseError, UnusableError, UsageError
+from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve, resolve_setting
 from frostproof.process.device import device_for_worker, select_devices
 from frostproof.process.fence import fenced
 from frostproof.spec.casefile import CRASHED, CaseFile
+from frostproof.spec.ids import directness
 from frostproof.spec.setting import BY_NAME, EAGER, Setting
-from frostproof.spec.subject import AUTOGRAD, Subject
+from frostproof.spec.subject import AUTOGRAD, Subject, drawn_names, given_arguments
 from frostproof.spec.user_model import UserModel
 from frostproof.training.user_models import check_unchanged
 from frostproof.verification.reproduction import reproductions
@@ -41,8 +43,9 @@ SURVIVED = "frostproof: this process has survived "
 class ReplayVerdict(NamedTuple):
     """What a replay showed."""
 
-    outcome: Literal["FIXED", "STILL VIOLATED", "DOUBTFUL", "NOT JUDGED"]
-    """DOUBTFUL: it is violated, and its script, in a process of its own, does not show that."""
+    outcome: Literal["FIXED", "STILL VIOLATED", "AS EXPECTED", "DOUBTFUL", "NOT JUDGED"]
+    """AS EXPECTED: it is violated, as was stated. DOUBTFUL: it is violated, and its script, in a
+    process of its own, does not show that."""
 
     text: str = ""
     """The violation, or why nothing could be judged."""
@@ -62,46 +65,40 @@ def replay(saved: CaseFile) -> ReplayVerdict:
         raise CaseError(
             f"{saved.invariant!r} is not an invariant: `frostproof list invariants` names them"
         )
+    own = BY_ID[saved.invariant]
     select_devices([saved.device])
     subject = _subject(saved)
     if isinstance(saved.case.architecture, UserModel):
         check_unchanged(saved.case.architecture)
-    device = device_for_worker(saved.device, 0)
-    ways = approaches_of(saved)
-    its_own = Verification(
+    verification = Verification(
         subject,
         saved.device,
-        indexed_device=device,
-        only_invariant=saved.invariant,
-        approaches=ways,
+        indexed_device=device_for_worker(saved.device, 0),
+        strict=own.severity == "cost",
+        approaches=approaches_of(saved),
     )
-    if not its_own.tallies:
+    if own.id not in verification.tallies:
         raise CaseError(
-            f"{saved.invariant} does not apply to {subject.name} on {saved.device}: "
+            f"{own.id} does not apply to {subject.name} on {saved.device}: "
             "search again with `frostproof check`"
         )
-    strict = BY_ID[saved.invariant].severity == "cost"
-    every = Verification(
-        subject, saved.device, indexed_device=device, strict=strict, approaches=ways
-    )
-    for verification in (its_own, every):
-        try:
-            violation = _violation(verification, saved)
-        except UnusableError as unusable:
-            return ReplayVerdict("NOT JUDGED", str(unusable))
-        if violation is not None:
-            instead = f" (in place of {saved.invariant})" if verification is every else ""
-            return _verdict(verification, str(violation).partition("\n")[0] + instead)
-    rejection = every.rejection_reason
-    return ReplayVerdict("NOT JUDGED", rejection) if rejection else ReplayVerdict("FIXED")
-
-
-def _verdict(verification: Verification, text: str) -> ReplayVerdict:
-    """The verdict on a violation, once its script has been run."""
-    for each in reproductions(verification, Path.cwd()).values():
-        if each.doubtful:
-            text = f"{text}; its script does not show it: {each.said}"
-            return ReplayVerdict("DOUBTFUL", text)
+    try:
+        found = _violations(verification, saved)
+    except UnusableError as unusable:
+        return ReplayVerdict("NOT JUDGED", str(unusable))
+    if not found:
+        rejection = verification.rejection_reason
+        return ReplayVerdict("NOT JUDGED", rejection) if rejection else ReplayVerdict("FIXED")
+    shown = own if own in found else min(found, key=lambda each: directness(each.id))
+    text = str(verification.violation_of(shown, found[shown])).partition("\n")[0]
+    if shown is not own:
+        text = f"{own.id} holds now, and the case breaks another invariant: {text}"
+    reproduction = reproductions(verification, Path.cwd(), [shown.id])[shown.id]
+    if reproduction.doubtful:
+        text = f"{text}; its script does not show it: {reproduction.said}"
+        return ReplayVerdict("DOUBTFUL", text)
+    if saved.expected:
+        return ReplayVerdict("AS EXPECTED", f"{saved.expected}; {text}")
     return ReplayVerdict("STILL VIOLATED", text)
 
 
@@ -165,22 +162,31 @@ def replay_in_this_process() -> None:
             indexed_device=device,
             approaches=approaches_of(saved),
         )
-        violation = _violation(verification, saved)
-        text = "" if violation is None else str(violation).partition("\n")[0]
+        found = _violations(verification, saved)
+        text = "; ".join(f"{each.id}: {message}" for each, message in found.items())
     except (CaseError, UnusableError) as error:
         text = str(error)
     print(f"\n{SURVIVED}{f'but: {text}' if text else ''}", flush=True)
 
 
-def _violation(verification: Verification, saved: CaseFile) -> ViolationError | None:
-    """The violation of the case, if any. Raises UnusableError, or CaseError if it cannot run."""
+def _violations(verification: Verification, saved: CaseFile) -> dict[Invariant, str]:
+    """What the case violates, with the messages.
+
+    Violations hide others, as in the search: each that is not the case's own is muted, and the case
+    run again, until its own shows. Raises UnusableError, or CaseError if it cannot run.
+    """
+    found: dict[Invariant, str] = {}
     with fenced(verification.indexed_device, verification.subject.setting):
         try:
             verification.prepare()
-            verification.judge(saved.case)
-        except ViolationError as violation:
-            return violation
-        except UnusableError:
+            _check_arguments(verification.subject, saved)
+            while saved.invariant not in {each.id for each in found}:
+                muted = {each.id for each in found}
+                fresh = verification.find_violations(saved.case, muted)
+                found |= {each: fresh[each] for each in fresh if verification.fails(each)}
+                if len(found) == len(muted):
+                    break
+        except (UnusableError, CaseError):
             raise
         # Exceptions of the optimizer end a trial, and are judged. These have another cause.
         except (Exception, SystemExit) as error:
@@ -188,7 +194,18 @@ def _violation(verification: Verification, saved: CaseFile) -> ViolationError | 
                 f"cannot be run with {saved.target!r}, {type(error).__name__}: {error}; "
                 "search again with frostproof check"
             ) from None
-    return None
+    return found
+
+
+def _check_arguments(subject: Subject, saved: CaseFile) -> None:
+    """Raise CaseError if another Subject of this target was built with other arguments."""
+    now = given_arguments(subject)
+    if saved.arguments is not None and saved.arguments != now:
+        raise CaseError(
+            f"found with a Subject that is given {saved.arguments or 'no arguments'}, and "
+            f"{saved.target!r} is given {now or 'none'}: let the Subject's target be module:NAME "
+            "of the Subject itself, and search again"
+        )
 
 
 def _subject(saved: CaseFile) -> Subject:
@@ -206,12 +223,13 @@ def _subject(saved: CaseFile) -> Subject:
         variants = ", ".join(each.label for each in found)
         raise CaseError(f"{target!r} has no implementation {saved.variant!r}: it has {variants}")
     if subject.needs:
+        _check_arguments(subject, saved)
         raise UsageError(
             f"{target!r} needs {', '.join(subject.needs)}: "
             "name a Subject, or a function of a parameter list"
         )
     if not isinstance(subject.space, SearchStrategy):
-        known = {name for choice in subject.space for options in choice for name, _ in options}
+        known = drawn_names(subject)
         for name in (name for group in saved.case.groups for name, _ in group.options):
             if name not in known:
                 raise CaseError(

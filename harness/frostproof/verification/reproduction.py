@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,8 +30,10 @@ class Reproduction(NamedTuple):
     """What the script printed, or why there is none."""
 
 
-def reproductions(verification: Verification, folder: Path) -> dict[str, Reproduction]:
-    """Id of each violated invariant -> its script, run from `folder`.
+def reproductions(
+    verification: Verification, folder: Path, wanted: Collection[str] | None = None
+) -> dict[str, Reproduction]:
+    """Id of each violated invariant -> its script, run from `folder`; of all, or of those `wanted`.
 
     The line of the source that is at fault is noted in its tally, where it can be found.
     """
@@ -38,7 +41,9 @@ def reproductions(verification: Verification, folder: Path) -> dict[str, Reprodu
         return {
             identity: _reproduction(verification, identity, tally, folder)
             for identity, tally in verification.tallies.items()
-            if tally.shown is not None and not verification.has_own_search(identity)
+            if tally.shown is not None
+            and not verification.has_own_search(identity)
+            and (wanted is None or identity in wanted)
         }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from frostproof.spec.casefile import CaseFile
     from frostproof.verification.replay import ReplayVerdict
 
-EXIT_CODES = {"FIXED": 0, "STILL VIOLATED": 1, "DOUBTFUL": 4, "NOT JUDGED": 5}
+EXIT_CODES = {"FIXED": 0, "AS EXPECTED": 0, "STILL VIOLATED": 1, "DOUBTFUL": 4, "NOT JUDGED": 5}
 WORST_FIRST = (1, 2, 4, 5, 0)
 
 
@@ -24,10 +24,10 @@ WORST_FIRST = (1, 2, 4, 5, 0)
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
 def replay_files_command(files: tuple[Path, ...]) -> int:
-    """Run saved counterexamples again. Each is FIXED or STILL VIOLATED.
+    """Run saved counterexamples again. Each is FIXED, STILL VIOLATED or AS EXPECTED.
 
-    Exit code 0: all are fixed; 1: some are still violated; 2: a file is not a case; 4: a script
-    does not show the violation; 5: a case could not be judged.
+    Exit code 0: all are fixed, or violated as was stated; 1: some are still violated; 2: a file is
+    not a case; 4: a script does not show the violation; 5: a case could not be judged.
     """
     from frostproof.process.fork_server import forking
 

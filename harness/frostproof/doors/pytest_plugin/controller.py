@@ -132,11 +132,9 @@ class Controller:
         from frostproof.results.rows import Results, environment, totals
 
         rows = self.gatherer.merge()
-        where = environment(self.devices, self.run.profile, self.seed)
-        if not self.devices:  # The tests are the user's, and each has options of its own.
-            where = environment((row.device for row in rows), "own tests", None)
+        devices = {*self.devices, *(row.device for row in rows)}
         return Results(
-            where,
+            environment(devices, self.run.profile, self.seed),
             rows,
             totals(rows, time.perf_counter() - self.started),
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.doors.pytest_plugin.report_properties import ROWS, encode_rows
 
 if TYPE_CHECKING:
@@ -17,9 +19,21 @@ if TYPE_CHECKING:
 class DecoratedTests:
     """A plugin of every process that runs tests."""
 
+    def __init__(self, run: RunOptions, seed: int, shared: Path | None = None) -> None:
+        """`shared`: a folder of all processes of the session, if they are several."""
+        self.defaults = {
+            "max_examples": run.examples,
+            "seed": seed,
+            "cases": run.cases,
+            "strict": run.strict,
+        }
+        self.shared = shared
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Attach the rows of a run to the report of the test in which it was made."""
+        """Give a run its options, and attach its rows to the report of the test that made it."""
+        for check in _checks(item):
+            check.run.defaults, check.run.shared = self.defaults, self.shared
         try:
             return (yield)
         finally:

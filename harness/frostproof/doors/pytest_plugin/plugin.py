@@ -90,7 +90,7 @@ def _controller_plugins(config: pytest.Config) -> dict[str, object]:
         "collection": Collection(config, run),
         "controller": controller,
         "crashes": CrashPolicy(config, run, gatherer),
-        "decorated-tests": DecoratedTests(),
+        "decorated-tests": DecoratedTests(run, controller.seed),
         "item-runner": ItemRunner(config, run, controller.seed, controller.time_left()),
         "remote-workers": RemoteWorkers(gatherer.warn),
     }
@@ -104,7 +104,9 @@ def _worker_plugins(config: pytest.Config, worker_input: dict[str, Any]) -> dict
     run = RunOptions(**worker_input["frostproof_run"])
     plugins: dict[str, object] = {
         "collection": Collection(config, run),
-        "decorated-tests": DecoratedTests(),
+        "decorated-tests": DecoratedTests(
+            run, worker_input["frostproof_seed"], Path(worker_input["frostproof_notes"])
+        ),
         "item-runner": WorkerItemRunner(config, run, worker_input),
     }
     if folder := worker_input.get("frostproof_counts"):

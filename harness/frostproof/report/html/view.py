@@ -13,7 +13,7 @@ from frostproof.errors import one_line
 from frostproof.invariants.registry import BY_ID
 from frostproof.report.attachments import Attachments, read_attachments, read_crash_attachments
 from frostproof.report.failure_text import replay_command
-from frostproof.report.network_code import case_conditions, hyperparameter_text, network_code
+from frostproof.report.network_code import case_code, case_conditions, hyperparameter_text
 from frostproof.report.network_drawing import NetworkDrawing, ViolationPlace, draw_network
 from frostproof.report.terminal import explained_reasons
 from frostproof.results.baseline import Change, Key, compare
@@ -346,12 +346,11 @@ def _case_view(found: Attachments) -> CaseView | None:
     if event is None or not 0 <= event < len(case.program):  # a file may contain any number
         event = None
     parameters = tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters))
-    frozen = case.mask_timeline[event].at_step if event is not None else case.initially_frozen
     return CaseView(
         drawing=draw_network(case, ViolationPlace(event, parameters))
         if case.architecture.knows_layers
         else None,
-        network=network_code(case.architecture, frozen),
+        network=case_code(case, event),
         timeline=_timeline(case, event),
         parameters=len(case.parameters),
         mask=case.mask,
