@@ -64,6 +64,20 @@ def test_shrinking_ends_in_time_with_what_was_found(monkeypatch: pytest.MonkeyPa
     assert trials[0.0] < trials[30.0]
 
 
+def test_nothing_is_drawn_once_the_time_for_shrinking_is_spent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, "SHRINKING", 0.0)
+    body, drawn = search._Shrinking.body, list[object]()
+    monkeypatch.setattr(
+        search._Shrinking, "body", lambda self, case: (drawn.append(case), body(self, case))
+    )
+    report = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
+    violated = [each for each in report.rows[0].invariants if each.status == "violated"]
+    assert violated
+    assert len(drawn) <= 31 * len(violated)
+
+
 def test_an_optimizer_that_never_does_the_same_is_reported_and_not_raised() -> None:
     report = frostproof.check_optimizer(
         SeedsFromTheSystem, max_examples=20, devices=["cpu"], seed=0

@@ -87,7 +87,7 @@ class TakesAnything(Optimizer):
                     parameter.sub_(parameter.grad, alpha=group["lr"])
 
 
-class WarmsUp(torch.optim.SGD):
+class Warming(torch.optim.SGD):
     def __init__(self, params: Any, warmup_steps: int, lr: float = 0.1) -> None:
         super().__init__(params, lr)
 
@@ -107,7 +107,7 @@ def test_an_optimizer_of_which_only_defaults_are_tried_is_told() -> None:
 
 
 def test_a_guess_is_told() -> None:
-    (why,) = probed(WarmsUp).not_tried
+    (why,) = probed(Warming).not_tried
     assert why == GUESSED.format("warmup_steps=100")
 
 

@@ -72,10 +72,9 @@ class SharedRun:
 
     def _verified(self) -> Report:
         own = {"max_examples", "profile"} & self.options.keys()
-        defaults = {k: v for k, v in self.defaults.items() if not (own and k == "max_examples")}
-        report = check_optimizer(
-            self.subject, devices=[self.device], **{**defaults, **self.options}
-        )
+        options = {k: v for k, v in self.defaults.items() if not (own and k == "max_examples")}
+        options |= {**self.options, "devices": [self.device]}
+        report = check_optimizer(self.subject, **options)
         stated = ", ".join(f"{k} {self.options[k]}" for k in REPEATING if k in self.options)
         for row in report.rows:
             row.facts |= {"own-options": stated} if stated else {}

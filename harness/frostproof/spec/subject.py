@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -196,6 +197,8 @@ class Subject:
                 "space is neither a strategy nor a tuple of choices: "
                 "give st.fixed_dictionaries({...})"
             )
+        elif isinstance(self.space, tuple):
+            yield from filter(None, map(_choice_fault, range(len(self.space)), self.space))
         if (self.takes == "optimizer") != (self.base is not None):
             yield "takes='optimizer' and base belong together: give both or neither"
         if self.takes == "parameter-list" and self.groups:
@@ -282,6 +285,18 @@ _CHOICES = {
 def _read_known_case(path: str | Path) -> Case:
     """Cached, because a subject is checked again for each replaced field. Raises CaseError."""
     return load_case(Path(path)).case
+
+
+def _choice_fault(place: int, choice: Any) -> str:
+    """What is wrong with one choice of a space; empty if nothing is."""
+    with suppress(TypeError, ValueError):
+        names = [name for options in choice for name, _ in options]
+        if isinstance(choice, tuple) and choice and all(isinstance(each, str) for each in names):
+            return ""
+    return (
+        f"space[{place}] is {choice!r:.80}: give alternatives, each a tuple of (name, value) "
+        'pairs, as ((("lr", 0.1),), (("lr", 0.01),))'
+    )
 
 
 def given_arguments(subject: Subject) -> str:

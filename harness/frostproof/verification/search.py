@@ -199,7 +199,7 @@ class _Search:
             # Before the settings, because a seed removes the database.
             given = hypothesis.seed(batch_seed(self.seed, self.shard, batch))(given)
         # Hypothesis skips the test if the database is empty.
-        with suppress(SkipTest), drawn_by_seed_alone():
+        with suppress(SkipTest, _SpentError), drawn_by_seed_alone():
             try:
                 hypothesis_settings(count, database, phases)(given)()
             except ViolationError as violation:
@@ -236,13 +236,16 @@ class _Smallest(ExampleDatabase):
             self.below.delete(key, value)
 
 
+class _SpentError(BaseException):
+    """Ends shrinking. Hypothesis would go on for hundreds of cases, and catches an Exception."""
+
+
 class _Shrinking:
     """The body of a test that raises one invariant's violation.
 
     It does nothing until it gets a case that shows the violation: the smallest case of another
-    invariant may, and the first that was found does. After the deadline it runs no new case: cases
-    that are known to fail raise the recorded violation again, and all others pass, so that
-    Hypothesis comes to an end.
+    invariant may, and the first that was found does. After the deadline it runs no new case, and
+    ends the test once that has seen the violation.
     """
 
     def __init__(
@@ -265,7 +268,11 @@ class _Shrinking:
         key = msgspec.json.encode(case)
         if self.begins_with is not None and key not in self.begins_with:
             return
-        if key not in self.known and self.deadline.left:
+        if key not in self.known:
+            if not self.deadline.left:
+                if self.smallest is not None:
+                    raise _SpentError
+                return
             self.known[key] = self.verification.find_violations(case, self.muted)
         message = self.known.get(key, {}).get(self.invariant)
         if message is not None:
