@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -69,9 +71,12 @@ def test_nothing_is_drawn_once_the_time_for_shrinking_is_spent(
 ) -> None:
     monkeypatch.setattr(search, "SHRINKING", 0.0)
     body, drawn = search._Shrinking.body, list[object]()
-    monkeypatch.setattr(
-        search._Shrinking, "body", lambda self, case: (drawn.append(case), body(self, case))
-    )
+
+    def counted(shrinking: Any, case: Any) -> None:
+        drawn.append(case)
+        body(shrinking, case)
+
+    monkeypatch.setattr(search._Shrinking, "body", counted)
     report = frostproof.check_optimizer(DecaysEverything, max_examples=30, devices=["cpu"], seed=0)
     violated = [each for each in report.rows[0].invariants if each.status == "violated"]
     assert violated

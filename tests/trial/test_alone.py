@@ -63,6 +63,27 @@ PROGRAM = Step(), Freeze(LAST), Step(), Thaw(FIRST), Step(), Thaw(LAST), Step()
 UNLIKE = (Group(FIRST, (("lr", 0.1),)), Group(LAST, (("lr", 0.01),)))
 
 
+class RoundsAtRandom(Sound):
+    """Draws for all its parameters, and then for all of them again, from torch's generator."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = self.evaluate(closure) if closure is not None else None
+        with torch.no_grad():
+            owned = [p for group in self.param_groups for p in group["params"]]
+            for _ in range(2):
+                for p in owned:
+                    if p.grad is not None:
+                        p.sub_(p.grad * torch.rand_like(p), alpha=0.1)
+        return loss
+
+
+def test_random_numbers_for_all_parameters_are_not_compared_with_those_for_each() -> None:
+    verification = Verification(subjects(RoundsAtRandom)[0], "cpu")
+    with fenced("cpu"):
+        assert not verification.find_violations(case_of(*PROGRAM, mask=FIRST, extras=("alone",)))
+    assert verification.divergence_counts["random-numbers-in-another-order"]
+
+
 @pytest.mark.parametrize("optimizer", [SGD, Adam, NormOfEach])
 def test_a_sound_optimizer_trains_each_parameter_as_alone(optimizer: type[Optimizer]) -> None:
     case = case_of(*PROGRAM, mask=FIRST, extras=("alone",)).replaced(groups=UNLIKE)

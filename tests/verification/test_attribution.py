@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
-from frostproof.spec.program import AddFrozen, Freeze, Schedule, Step
+from frostproof.spec.program import AddFrozen, Eval, Freeze, Schedule, Step
 from frostproof.verification.attribution import EXPLANATIONS
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
@@ -99,6 +99,53 @@ def test_groups_of_unlike_rates_are_refused_where_a_scheduler_made_them_unlike()
         verification.prepare()
         assert not verification.find_violations(case)
     assert verification.rejected_cases or any(t.explained for t in verification.tallies.values())
+
+
+class ReadsWhatOnlyItsConstructorSets(Plain):
+    """As wrappers do: groups that are added later lack an option."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        for group in self.param_groups:
+            group["extra"] = 1.0
+
+    def step(self, closure: Any = None) -> Any:
+        if not all(group["extra"] for group in self.param_groups):
+            raise ValueError
+        return super().step(closure)
+
+
+def test_a_crash_after_a_group_was_added_is_not_blamed_on_missing_gradients() -> None:
+    verification = Verification(subjects(ReadsWhatOnlyItsConstructorSets)[0], "cpu")
+    case = case_of(Step(), AddFrozen(FIRST), Step(), mask=FIRST)
+    with fenced("cpu"):
+        verification.prepare()
+        found = verification.find_violations(case)
+    assert [each.id for each in found] == ["group-added-trains"]
+
+
+class SwapsWithItsState(broken_programs.Heavy):
+    """In eval mode, weights and a part of the state are exchanged, and back in train mode."""
+
+    training = True
+
+    def train(self, mode: bool = True) -> None:
+        if mode != self.training:
+            self.training = mode
+            for state in self.state.values():
+                if "buffer" in state:
+                    state["buffer"].mul_(2.0 if mode else 0.5)
+
+    def eval(self) -> None:
+        self.train(False)
+
+
+def test_a_mode_that_changes_state_before_the_freeze_is_not_the_freezes_doing() -> None:
+    verification = Verification(subjects(SwapsWithItsState)[0], "cpu")
+    case = case_of(Step(), Eval(), Step(after_forward=(Freeze(FIRST),)))
+    with fenced("cpu"):
+        verification.prepare()
+        assert not verification.find_violations(case)
 
 
 def test_what_is_explained_away_is_counted_in_the_row() -> None:

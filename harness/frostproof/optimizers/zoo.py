@@ -94,6 +94,9 @@ def _adamw_keys(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 SUBJECTS: dict[str, dict[str, Any]] = {
+    "heavyball:Scion": {
+        "positional": "it first replaces each weight by a random one, with its place as the seed"
+    },
     "heavyball:SplitOpt": {"keys": _adamw_keys, "per_parameter": False},
     "torch_optimizer:SWATS": {
         "coupled": "its switch from Adam to SGD, and the rate after it, belong to a whole group"

@@ -156,11 +156,15 @@ def _state_lost(trial: Trial, record: EventRecord, left: Role, right: Role) -> b
 def _draws_in_another_order(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
     """An optimizer draws random numbers for one parameter after the other.
 
-    Where a group came late, the parameters have another order, and other numbers.
+    Where a group came late, the parameters have another order, and other numbers. An optimizer may
+    also draw for all its parameters before it draws for them again, which those of one parameter
+    each do not.
     """
     one, other = record.observations[left], record.observations[right]
     if not (one.drew_random_numbers and other.drew_random_numbers):
         return False
+    if right == "alone":
+        return True
     if one.group_order is None or other.group_order is None:
         return False
     both = {*one.group_order} & {*other.group_order} & {*record.mask.trainable}

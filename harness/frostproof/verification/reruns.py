@@ -193,6 +193,11 @@ class Reruns:
         if isinstance(self.case.program[crash.index], AddFrozen):
             return "group-added-trains"
         so_far = self.case.replaced(program=self.case.program[: crash.index + 1])
+        unadded = so_far.replaced(
+            program=tuple(each for each in so_far.program if not isinstance(each, AddFrozen))
+        )
+        if unadded != so_far and not self._crashes(unadded):
+            return "group-added-trains"
         owns_all = crash.role in ("a", "again")
         undropped = so_far.without_drops()
         if undropped != so_far and not self._crashes(undropped):
