@@ -343,6 +343,18 @@ def test_a_time_budget_is_shared_by_all(project: Path) -> None:
     assert "at most 12 s" in done.stdout
 
 
+def test_a_slow_optimizer_is_judged_by_what_its_time_limit_allows(project: Path) -> None:
+    options = ("--max-examples", "100000", "--jobs", "1", "--", "--frostproof-timeout=16")
+    done = check(project, "mylib:Slow", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = rows(project)["mylib:Slow"]
+    assert row["status"] == "held"
+    assert row["trials"] >= 10
+    said = "most of its time limit of 16 s was spent"
+    assert row["facts"]["cut-short"] == said
+    assert f"cut short on cpu: Slow: {said}" in done.stdout
+
+
 def test_an_expected_failure_that_the_time_did_not_suffice_for_is_told(project: Path) -> None:
     (project / "stated.py").write_text(
         "import frostproof, mylib\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from frostproof.errors import one_line
 from frostproof.invariants.registry import INVARIANTS
@@ -201,22 +201,29 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         for each in row.invariants:
             if each.status in ("held", "unreached") and each.message:
                 yield one_line(f"not found: {row.name} on {row.device}: {each.id}: {each.message}")
-    not_tried: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        for reason in row.facts.get("not-tried", ()):
-            not_tried.setdefault((row.device, reason), []).append(row.name.rpartition(":")[2])
-    for (device, reason), names in not_tried.items():
-        yield one_line(f"not tried on {device}: {', '.join(names)}: {reason}")
-    unusable: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        if row.status == "unusable":
-            reason = one_line((row.reason or "").split("\n")[0], 240)
-            unusable.setdefault((row.device, reason), []).append(row.name.rpartition(":")[2])
-    for (device, reason), names in unusable.items():
-        yield f"not judged on {device}: {', '.join(names)}: {reason}"
+    yield from _alike("not tried", rows, lambda row: row.facts.get("not-tried", ()))
+    yield from _alike("cut short", rows, lambda row: filter(None, [row.facts.get("cut-short")]))
+    yield from _alike("not judged", rows, _why_unusable)
     targets = [row.target for row in rows if row.status == "unusable"]
     if targets:
         yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
+
+
+def _why_unusable(row: SubjectRow) -> Iterable[str]:
+    return [(row.reason or "").split("\n")[0]] if row.status == "unusable" else []
+
+
+def _alike(
+    what: str, rows: Iterable[SubjectRow], reasons: Callable[[SubjectRow], Iterable[str]]
+) -> Iterable[str]:
+    """One line for all optimizers of a device of which the same is to be said."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        for reason in reasons(row):
+            key = row.device, one_line(reason, 240)
+            said.setdefault(key, []).append(row.name.rpartition(":")[2])
+    for (device, reason), names in said.items():
+        yield f"{what} on {device}: {', '.join(names)}: {reason}"
 
 
 def file_lines(row: InvariantRow | SubjectRow) -> Iterable[str]:

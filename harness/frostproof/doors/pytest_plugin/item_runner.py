@@ -82,9 +82,9 @@ class ItemRunner:
                 result = yield
         except (ViolationError, ExceptionGroup) as error:
             violation = error
-        except TimeSpentError:
+        except TimeSpentError as error:
             spent = True
-            verification.cut_short_reason = "the time budget was spent"
+            verification.cut_short_reason = str(error)
             violation = _as_one(verification.violations())
         finally:
             finding = self.report(item, verification)
@@ -95,9 +95,9 @@ class ItemRunner:
         if violation is not None:
             raise violation
         if spent and not verification.trials:
-            pytest.skip("the time budget was spent")
+            pytest.skip(verification.cut_short_reason)
         if spent and verification.only_invariant is not None:
-            pytest.skip("the time budget was spent before it was found")
+            pytest.skip(f"{verification.cut_short_reason} before it was found")
         return result
 
     def before_each_trial(
@@ -110,7 +110,7 @@ class ItemRunner:
 
         def check_time() -> None:
             if time.monotonic() >= deadline and verification.trials >= LEAST_EXAMPLES:
-                raise TimeSpentError
+                raise TimeSpentError("the time budget was spent")
 
         return check_time
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.item_runner import ItemRunner
+from frostproof.doors.pytest_plugin.item_runner import LEAST_EXAMPLES, ItemRunner
 from frostproof.doors.pytest_plugin.options import RunOptions
+from frostproof.errors import TimeSpentError
 from frostproof.process.case_notes import CaseNotes
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ class WorkerItemRunner(ItemRunner):
     def before_each_trial(
         self, item: pytest.Item, verification: Verification
     ) -> Callable[[], None]:
-        """Return what checks the time, as in any process, and sends interim findings."""
+        """Return what checks the time, as in any process, and sends interim findings.
+
+        The search of a slow optimizer ends before its time limit, which would end the process.
+        """
         from frostproof.verification.item_report import item_report
 
         if self.notes is not None:
@@ -54,8 +58,11 @@ class WorkerItemRunner(ItemRunner):
         def check_and_send() -> None:
             nonlocal due
             check_time()
+            left = self.deadline - time.monotonic()
+            if left < self.run.timeout / 4 and verification.trials >= LEAST_EXAMPLES:
+                raise TimeSpentError(f"most of its time limit of {self.run.timeout} s was spent")
             if self.run.trial_timeout is not None:
-                self._end_after(min(self.run.trial_timeout, self.deadline - time.monotonic()))
+                self._end_after(min(self.run.trial_timeout, left))
             if (now := time.monotonic()) >= due:
                 self.send_interim(item, item_report(verification))
                 due = now + INTERIM_PERIOD_S
