@@ -13,6 +13,7 @@ from typing import get_args
 import msgspec
 
 import frostproof
+from frostproof.doors import parametrize
 from frostproof.doors.command.check import DOUBTFUL, EXIT_CODES
 from frostproof.doors.pytest_plugin.options import OPTIONS
 from frostproof.invariants.invariant import ViolationClass
@@ -102,7 +103,8 @@ def test_the_page_of_results_has_every_field_and_every_fact() -> None:
     ):
         fields = [each.encode_name for each in msgspec.structs.fields(kind)]
         assert sorted(found[name]) == sorted(fields), name
-    facts = re.findall(r'facts\["([\w-]+)"\] =', inspect.getsource(item_report))
+    sources = inspect.getsource(item_report) + inspect.getsource(parametrize)
+    facts = re.findall(r'facts\["([\w-]+)"\] =', sources)
     assert found["facts"] == facts
 
 

@@ -76,8 +76,8 @@ class SharedRun:
         options |= {**self.options, "devices": [self.device]}
         report = check_optimizer(self.subject, **options)
         stated = ", ".join(f"{k} {self.options[k]}" for k in REPEATING if k in self.options)
-        for row in report.rows:
-            row.facts |= {"own-options": stated} if stated else {}
+        for row in report.rows if stated else ():
+            row.facts["own-options"] = stated
         return report
 
     def untold_rows(self) -> list[SubjectRow]:

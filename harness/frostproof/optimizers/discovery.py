@@ -172,6 +172,16 @@ def _arguments(factory: Any) -> dict[str, Any]:
     return {p.name: p.default for p in (first, *named)}
 
 
+def options_of(factory: Any) -> tuple[str, ...]:
+    """The arguments of a class or function that have defaults and select no implementation."""
+    found = _arguments(factory).items() if factory is not None else ()
+    return tuple(
+        name
+        for name, default in found
+        if not _is_required(default) and name not in (*IMPLEMENTATIONS, *TAKES)
+    )
+
+
 def _passed_on(optimizer: Any) -> dict[str, Any]:
     """The defaults of the arguments that a class with `**options` may pass on to its base class.
 

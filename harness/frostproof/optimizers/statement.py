@@ -67,6 +67,8 @@ def statement(subject: Subject, *, unusable: bool) -> str:
     imports = {"from frostproof import Subject", *naming.imports}
     ordered = sorted(imports, key=lambda line: (line.startswith("from"), line))
     name = re.sub(r"\W", "_", words).upper()
+    if not subject.expected_failures:
+        lines.append('    # expected_failures={"no-state-for-frozen": "the reason"},')
     return "\n".join([*ordered, "", f"{name} = Subject(", *lines, ")"])
 
 

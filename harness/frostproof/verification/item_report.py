@@ -94,7 +94,13 @@ def usage(subject: Subject) -> str:
 def _drawn(subject: Subject) -> str:
     if not isinstance(subject.space, tuple):
         return "from its own strategy"
-    return ", ".join(drawn_names(subject)) or "no hyperparameters"
+    drawn = drawn_names(subject)
+    from frostproof.optimizers.discovery import options_of  # which imports torch
+
+    varied = (*drawn, *subject.arguments)
+    kept = [name for name in options_of(subject.factory) if name not in varied]
+    left = f", and not {', '.join(kept)}" if kept else ""
+    return (", ".join(drawn) or "no hyperparameters") + left
 
 
 def item_report(
