@@ -23,7 +23,7 @@ from tests.helpers.planted_programs import PROGRAM_BUGS
 from tests.helpers.planted_rare import RARE_BUGS
 from tests.helpers.search import search
 
-MOST = 400
+MOST = 100
 """Examples of one search."""
 
 Drawing = Callable[[Verification, int, str], None]

@@ -335,6 +335,7 @@ def test_buffers_of_modules_without_weights_belong_to_the_frozen_part(
 
 def test_an_optimizer_that_owns_nothing_that_trains_is_a_warning() -> None:
     model = frozen_net()
+    model.backbone[0].weight.requires_grad_(True)  # which is meant to be frozen
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model.head = nn.Linear(4, 2)
     with pytest.warns(UserWarning, match=r"\(head.weight, head.bias\), so that nothing trains"):

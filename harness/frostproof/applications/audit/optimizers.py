@@ -110,9 +110,9 @@ def checkpoint_of_another_mask(bench: Bench) -> Statements:
     yield Statement(
         severity="note",
         subject="checkpoints",
-        text=f"an optimizer over the {len(trainable)} trainable parameters alone saves them by "
-        "number: its checkpoint loads without an error for any other mask with as many, although "
-        "the state is that of other parameters",
+        text=f"an optimizer over the {len(trainable)} trainable parameters alone would save them "
+        "by number: its checkpoint would load without an error for any other mask with as many, "
+        "although the state is that of other parameters",
         shows=(
             f"saved = {kind}([p for p in model.parameters() if p.requires_grad]).state_dict()",
             f"{kind}([*model.parameters()][:{len(trainable)}]).load_state_dict(saved) is None",

@@ -167,6 +167,6 @@ def _page(found: Audit) -> Iterator[str]:
     if found.cost:
         yield from textwrap.wrap(f"COST: {found.cost}", 96, subsequent_indent="    ")
         yield ""
-    yield "The lines above follow these:"
+    yield "Each two lines above follow these, run anew:"
     yield ""
     yield from (f"    {line}" for line in found.setup)

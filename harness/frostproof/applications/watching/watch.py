@@ -203,7 +203,12 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def _warn_of_owners(self) -> None:
         """Warn if nothing trains, as after a head was replaced behind the optimizer's back."""
-        trainable = {n: id(p) for n, p in self.model.named_parameters() if p.requires_grad}
+        watched = {id(p) for p in self.frozen.parameters}
+        trainable = {
+            name: id(p)
+            for name, p in self.model.named_parameters()
+            if p.requires_grad and id(p) not in watched
+        }
         owned = {id(p) for each in self.optimizers for g in each.param_groups for p in g["params"]}
         if trainable and owned.isdisjoint(trainable.values()):
             names = ", ".join([*trainable][:4]) + (" and others" if len(trainable) > 4 else "")

@@ -30,7 +30,8 @@ from frostproof.process.quiet import quiet
     "--optimizer",
     default="AdamW",
     show_default=True,
-    help="Of torch.optim, or module:name of a class, or of a function that takes the model.",
+    help="Of torch.optim, or module:name of a class, or of a function that takes the very model "
+    "that FACTORY returned, and returns its optimizer: a new one, or one that your code kept.",
     metavar="NAME",
 )
 @click.option(
