@@ -73,8 +73,9 @@ def lines(seeds: int) -> Iterator[str]:
         for name, drawing in {"frostproof": as_frostproof, "plain": plainly}.items():
             runs = [until_found(bug, seed, drawing) for seed in range(seeds)]
             found[name] += runs
-            here.append(f"{name} {statistics.mean(trials for trials, _ in runs):.1f}")
-        yield f"{bug.name:32} {bug.invariant:26} mean examples: {', '.join(here)}"
+            trials, seconds = (statistics.mean(each) for each in zip(*runs, strict=True))
+            here.append(f"{name} {trials:.1f} ({seconds:.2f} s)")
+        yield f"{bug.name:32} {bug.invariant:26} examples: {', '.join(here)}"
     for name, runs in found.items():
         yield f"{name}: examples: {summary([trials for trials, _ in runs])}"
         yield f"{name}: seconds: {summary([seconds for _, seconds in runs])}"

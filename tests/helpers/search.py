@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from frostproof.generation.draws import drawn_by_seed_alone
 from frostproof.process.fence import fenced
 from frostproof.verification.profiles import PROFILES
-from frostproof.verification.search import search_violations
+from frostproof.verification.search import reject_minimal, search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import Planted
 
@@ -81,6 +81,7 @@ def _search(verification: Verification, seed: int, wanted: Sequence[str], exampl
     )
     @given(verification.cases)
     def holds(case):  # type: ignore[no-untyped-def]
+        reject_minimal(verification, case)
         found = [
             identity for identity, tally in verification.tallies.items() if tally.case is not None
         ]

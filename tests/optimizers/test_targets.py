@@ -71,6 +71,16 @@ def test_a_star_means_what_the_module_defines_itself() -> None:
     }
 
 
+def test_a_star_means_the_subjects_of_a_module_that_defines_no_optimizer(tmp_path: Path) -> None:
+    (tmp_path / "subjects_for_tests.py").write_text(
+        "import frostproof, mylib_for_tests\n"
+        "LION = frostproof.Subject('x:Y', mylib_for_tests.Lion)\n"
+    )
+    assert [subject.target for subject in resolve(["subjects_for_tests:*"])] == [
+        "subjects_for_tests:LION"
+    ]
+
+
 @pytest.mark.parametrize(
     ("target", "says"),
     [
@@ -86,7 +96,7 @@ def test_a_star_means_what_the_module_defines_itself() -> None:
         ("mylib_for_tests", "write module:Name"),
         (":Lion", "write module:Name"),
         ("torch.optim:Optimizer", "abstract"),
-        ("json:*", "exports no optimizer"),
+        ("json:*", "exports no optimizer class, and has no Subject"),
     ],
 )
 def test_what_cannot_be_had_gets_one_line(target: str, says: str) -> None:

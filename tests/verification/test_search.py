@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
+import torch
 from torch.optim import Optimizer
 
 from frostproof.errors import TimeSpentError
@@ -18,7 +20,7 @@ from frostproof.verification.item_report import item_report
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_pairs
-from tests.helpers.broken import ChoosesWhereOneIsFrozen, StateFromTheStart
+from tests.helpers.broken import ChoosesWhereOneIsFrozen, Sound, StateFromTheStart
 from tests.helpers.search import search
 
 PAIRS: dict[type[Optimizer], tuple[str, str]] = {
@@ -131,3 +133,33 @@ def test_what_comparisons_of_random_runs_found_is_set_aside_however_a_search_end
     (said,) = row.facts["not-tried"]
     assert said.startswith("comparisons were set aside, because two runs with one seed differ: ")
     assert "trainable-updates-match" in said
+
+
+class RaisesOrMoves(Sound):
+    """What it does to a parameter without a gradient depends on how many parameters it has."""
+
+    def step(self, closure: Any = None) -> Any:
+        owned = [p for group in self.param_groups for p in group["params"]]
+        missing = [p for p in owned if p.grad is None]
+        if missing and len(owned) > 2:
+            raise ValueError
+        with torch.no_grad():
+            for p in missing:
+                p.add_(1.0)
+        return super().step(closure)
+
+
+def test_a_violation_is_no_crash_if_its_smallest_case_raises_nothing() -> None:
+    (subject,) = subjects(RaisesOrMoves)
+    verification = Verification(subject, "cpu")
+    one = Architecture(Input((2,)), (Linear(2),))
+    two = Architecture(Input((2,)), (Linear(2), Linear(2)))
+    with fenced("cpu"):
+        verification.prepare()
+        for network in (two, one):
+            names = tuple(each.name for each in network.parameters)
+            case = Case(network, (), (Group(names, ()),), (Step(drop="first"),))
+            verification.find_violations(case)
+    rows = {row.id: row for row in item_report(verification).row.invariants}
+    assert rows["gradless-step-is-noop"].violated == 2
+    assert rows["gradless-step-is-noop"].severity == "wrong"

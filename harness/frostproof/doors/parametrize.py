@@ -119,7 +119,8 @@ class Check:
         for each in grave:
             if each.status == "violated":
                 error = BY_ID[each.id].broken(str(each.message), where)
-                raise type(error)("\n".join([str(error), *_more(row, each)]))
+                seed = self.run.options.get("seed", self.run.defaults.get("seed"))
+                raise type(error)("\n".join([str(error), *_more(row, each, seed)]))
         if doubts := [each for each in grave if each.status == "doubtful"]:
             pytest.fail(f"{where}: {doubt_message(doubts)}", pytrace=False)
         return any(each.judged for each in rows)
@@ -151,7 +152,8 @@ def parametrize(
 
     The arguments are those of `check_optimizer`, and the decorator raises UsageError as that does.
     The options --frostproof-seed, -profile, -max-examples, -cases and -strict hold where it states
-    no others. The tests of one optimizer share a run, also in several workers of pytest-xdist.
+    no others, and --frostproof-json, -html and -markdown write what was found. The tests of one
+    optimizer share a run, also in several workers of pytest-xdist.
     """
     known = [each for each in inspect.signature(check_optimizer).parameters if each != "optimizer"]
     for name in options.keys() - known:
@@ -189,9 +191,11 @@ def _where(row: SubjectRow) -> str:
     return f"{row.name} on {row.device}"
 
 
-def _more(row: SubjectRow, broken: InvariantRow) -> Iterator[str]:
+def _more(row: SubjectRow, broken: InvariantRow, seed: int | None) -> Iterator[str]:
     """The files of a violation, how to run it again, and what else is violated."""
     yield from file_lines(broken)
+    if seed is not None:
+        yield f"    seed: {seed}"
     if broken.case:
         yield f"    run it again: {replay_command(broken.case)}"
     others = [each.id for each in row.invariants if each.status == "violated" and each != broken]

@@ -152,7 +152,8 @@ def _freezing_before_run(gene: int, now: Drafting) -> Program:
 
 
 def _freezing_before_saving(gene: int, now: Drafting) -> Program:
-    return (Step(), *_freezing()(gene, now), Step(), SaveLoad())
+    steps = RUN_LENGTHS[gene * len(RUN_LENGTHS) // EVENT_GENES]
+    return (Step(), *_freezing()(gene, now), Step(), SaveLoad(), *[Step()] * steps)
 
 
 MENU: tuple[Draft, ...] = (

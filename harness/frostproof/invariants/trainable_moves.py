@@ -25,9 +25,11 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     records = trial.records[watched_from(trial, 0) :]
     stepped = [each for each in records if each.observations["a"].optimizer_called]
     missed: Counter[int] = Counter()
+    subject = trial.subject
+    searches = subject.closure_gives_loss_alone or subject.closure == "with-arguments"
     for each in stepped:
-        if each.observations["a"].closure is not None and each is not stepped[0]:
-            continue  # a line search may stay, for what it remembers
+        if each.observations["a"].closure is not None and (searches or each is not stepped[0]):
+            continue  # a line search may stay, for what it remembers, or because the loss grew
         for i in each.mask.trainable:
             missed[i] += due(trial, each, "a", i)
             if missed[i] >= trial.subject.patience and not poisoned(trial, "a", i):

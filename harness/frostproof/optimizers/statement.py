@@ -49,7 +49,7 @@ def statement(subject: Subject, *, unusable: bool) -> str:
         value = getattr(subject, each.name)
         if each.name not in (*stated, *_OF_THE_RESULT) and not _is_default(each, value):
             stated[each.name] = _value(naming, value)
-    comments: dict[str, str] = {}
+    comments = {"space": "  # draws one alternative of each choice: (name, value) pairs"}
     if subject.needs:
         blanks = dict.fromkeys(subject.needs, ...)
         stated["arguments"] = _value(naming, {**subject.arguments, **blanks})

@@ -88,10 +88,11 @@ def _subjects_of(target: str) -> list[Subject]:
         )
     module = import_for_target(module_name, target)
     if name == "*":
-        classes = _exported(module)
+        classes = _exported(module) or _stated(module)
         if not classes:
             raise UsageError(
-                f"{module_name!r} exports no optimizer class: name one as {module_name}:Name"
+                f"{module_name!r} exports no optimizer class, and has no Subject: name one as "
+                f"{module_name}:Name"
             )
         found = {f"{module_name}:{each}": getattr(module, each) for each in classes}
         return [
@@ -102,6 +103,11 @@ def _subjects_of(target: str) -> list[Subject]:
     if not hasattr(module, name):
         raise unknown_name("optimizer", target, module, _exported(module))
     return registry.registered_subjects(target) or subjects(getattr(module, name), target)
+
+
+def _stated(module: ModuleType) -> list[str]:
+    """The names of the Subjects of a module, sorted."""
+    return sorted(name for name, value in vars(module).items() if isinstance(value, Subject))
 
 
 def _exported(module: ModuleType) -> list[str]:

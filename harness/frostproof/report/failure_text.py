@@ -71,5 +71,7 @@ def replay_command(path: str | Path) -> str:
 def replay_commands(paths: list[str], most: int = 8) -> Iterator[str]:
     """The replay commands of these cases, at most `most` of them, and where the other cases are."""
     if len(paths) > most:
-        yield f"{len(paths) - most} more cases are in {Path(paths[0]).parent}"
+        left = len(paths) - most
+        are = "case is" if left == 1 else "cases are"
+        yield f"{left} more {are} in {Path(paths[0]).parent}"
     yield from map(replay_command, paths[:most])

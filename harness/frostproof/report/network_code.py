@@ -15,8 +15,18 @@ def case_code(case: Case, event: int | None) -> str:
     if event is None:
         return network_code(case.architecture, case.initially_frozen)
     frozen = case.mask_timeline[event].at_step
-    midway = frozen != case.initially_frozen
-    return network_code(case.architecture, frozen, f"frozen at event {event}" * midway or "frozen")
+    starts = {_frozen_since(case, i, event) for i in frozen}
+    word = f"frozen by event {event}"
+    if len(starts) <= 1:
+        word = f"frozen since event {max(starts)}" if max(starts, default=-1) >= 0 else "frozen"
+    return network_code(case.architecture, frozen, word)
+
+
+def _frozen_since(case: Case, i: int, event: int) -> int:
+    """The number of the event since which parameter `i` is frozen; -1: from the start."""
+    while event >= 0 and i in case.mask_timeline[event].at_step:
+        event -= 1
+    return -1 if event < 0 and i in case.initially_frozen else event + 1
 
 
 def network_code(

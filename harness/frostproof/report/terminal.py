@@ -181,12 +181,6 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
                 about = f" ({each.violation_class})" if other else ""
                 yield one_line(f"{word} {subject}: {each.id}{about}: {each.message}", 1000)
                 yield from file_lines(each)
-        parted = row.facts.get("partings", {}).get("known-violation")
-        if parted and row.status == "violated":
-            yield (
-                f"    in {parted} trials, A and B were not compared after such a violation: check "
-                "again once it is mended"
-            )
         if row.status == "crashed":
             yield f"CRASHED {subject}: {row.reason}"
             yield from file_lines(row)
@@ -201,12 +195,22 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         for each in row.invariants:
             if each.status in ("held", "unreached") and each.message:
                 yield one_line(f"not found: {row.name} on {row.device}: {each.id}: {each.message}")
+    yield from _alike("not compared", rows, _not_compared)
     yield from _alike("not tried", rows, lambda row: row.facts.get("not-tried", ()))
     yield from _alike("cut short", rows, lambda row: filter(None, [row.facts.get("cut-short")]))
     yield from _alike("not judged", rows, _why_unusable)
     targets = [row.target for row in rows if row.status == "unusable"]
     if targets:
         yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
+
+
+def _not_compared(row: SubjectRow) -> Iterable[str]:
+    parted = row.facts.get("partings", {}).get("known-violation")
+    if parted and row.status == "violated":
+        yield (
+            f"A and B after one of these violations, in {parted} trials: check again once it is "
+            "mended"
+        )
 
 
 def _why_unusable(row: SubjectRow) -> Iterable[str]:

@@ -354,8 +354,8 @@ class Verification:
             shown, tally = fresh[invariant], self.tallies[invariant.id]
             messages[invariant] = shown.message
             tally.violated += 1
-            tally.crashed = tally.crashed or shown.breach.kind.raises
             if tally.case is None or case.size <= tally.case.size:
+                tally.crashed = shown.breach.kind.raises
                 tally.case, tally.message, tally.shown = case, shown.message, shown
                 tally.by_order = invariant in by_order
         return messages
