@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
-from frostproof.spec.program import AddFrozen, Eval, Freeze, Schedule, Step
+from frostproof.spec.program import AddFrozen, Eval, Freeze, Program, Schedule, Step
 from frostproof.verification.attribution import EXPLANATIONS
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
@@ -140,9 +140,17 @@ class SwapsWithItsState(broken_programs.Heavy):
         self.train(False)
 
 
-def test_a_mode_that_changes_state_before_the_freeze_is_not_the_freezes_doing() -> None:
+@pytest.mark.parametrize(
+    "program",
+    [
+        (Step(), Eval(), Step(after_forward=(Freeze(FIRST),))),
+        (Step(), Freeze(FIRST), Eval(), Step()),
+    ],
+    ids=["before the freeze", "after the freeze"],
+)
+def test_a_mode_that_changes_state_is_not_the_freezes_doing(program: Program) -> None:
     verification = Verification(subjects(SwapsWithItsState)[0], "cpu")
-    case = case_of(Step(), Eval(), Step(after_forward=(Freeze(FIRST),)))
+    case = case_of(*program)
     with fenced("cpu"):
         verification.prepare()
         assert not verification.find_violations(case)

@@ -26,11 +26,11 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
         return  # an optimizer may legitimately swap weights when its mode changes
     case = trial.case
     frozen = [i for i in case.frozen_midway if i in record.mask.at_step and _warm(trial, record, i)]
-    if trial.subject.modes:  # its train(), with which a step begins, may come before the freeze
-        frozen = [i for i in frozen if i in record.mask.in_forward]
     for role, observed in record.observations.items():
         grads = observed.grads_at_step
-        keeps_state = trial.subject.per_parameter and not observed.state_lost
+        # Its train(), with which a step may begin, legitimately swaps state, too.
+        switched = trial.subject.modes and observed.weights_at_step is not None
+        keeps_state = trial.subject.per_parameter and not (observed.state_lost or switched)
         for i in frozen:
             owned_gradient = i in observed.owned and grads is not None and grads[i] is not None
             if owned_gradient and not _left_by_way(record, role, i):
