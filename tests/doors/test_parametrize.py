@@ -107,6 +107,29 @@ def test_workers_share_a_run(pytester: pytest.Pytester, monkeypatch: pytest.Monk
     assert row.trials == 10
 
 
+def test_a_test_that_does_not_check_begins_no_run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    pytester.makepyfile(
+        """
+        import frostproof
+        from frostproof.doors import parametrize
+        from tests.helpers.broken import Sound
+
+        def never(*arguments, **named):
+            raise AssertionError("it was run")
+
+        @frostproof.parametrize(Sound, devices=["cpu"])
+        def test_nothing(check):
+            parametrize.check_optimizer = never
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.stdout.no_fnmatch_line("*it was run*")
+    assert result.ret == 0
+
+
 def checked(severity: str, **options: object) -> Check:
     """A check of what is thawed, in a run that found something doubtful there."""
     run = SharedRun(subjects(Sound)[0], "cpu", options)

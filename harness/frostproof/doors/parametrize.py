@@ -80,12 +80,16 @@ class SharedRun:
             row.facts["own-options"] = stated
         return report
 
+    @property
+    def rows(self) -> list[SubjectRow]:
+        """What was found; empty before the run, which this does not begin."""
+        return self.report.rows if "report" in self.__dict__ else []
+
     def untold_rows(self) -> list[SubjectRow]:
         """What was found, the first time that this is asked after the run; empty before it."""
-        if self._told or "report" not in self.__dict__:
-            return []
-        self._told = True
-        return self.report.rows
+        rows = [] if self._told else self.rows
+        self._told = self._told or bool(rows)
+        return rows
 
 
 class Check:
@@ -129,7 +133,7 @@ class Check:
         """What of the group was violated as stated, and the reasons that were given."""
         return [
             f"{each.id}: {each.expected_reason}"
-            for row in self.run.report.rows
+            for row in self.run.rows
             for each in row.invariants
             if each.id in GROUPS[self.group] and each.status == "expected"
         ]

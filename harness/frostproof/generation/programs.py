@@ -146,14 +146,16 @@ def _among(events: Sequence[AnyEvent]) -> Draft:
     return lambda gene, now: (events[gene * len(events) // EVENT_GENES],)
 
 
+def _run(gene: int) -> Program:
+    return (Step(),) * RUN_LENGTHS[gene * len(RUN_LENGTHS) // EVENT_GENES]
+
+
 def _freezing_before_run(gene: int, now: Drafting) -> Program:
-    steps = RUN_LENGTHS[gene * len(RUN_LENGTHS) // EVENT_GENES]
-    return (*_freezing()(gene, now), *[Step()] * steps)
+    return (*_freezing()(gene, now), *_run(gene))
 
 
 def _freezing_before_saving(gene: int, now: Drafting) -> Program:
-    steps = RUN_LENGTHS[gene * len(RUN_LENGTHS) // EVENT_GENES]
-    return (Step(), *_freezing()(gene, now), Step(), SaveLoad(), *[Step()] * steps)
+    return (Step(), *_freezing()(gene, now), Step(), SaveLoad(), *_run(gene))
 
 
 MENU: tuple[Draft, ...] = (

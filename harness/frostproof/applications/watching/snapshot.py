@@ -64,7 +64,7 @@ class Snapshot:
         """How often each was written in place, other than through `.data`."""
         if not whole:
             return
-        owned = {id(p) for each in optimizers for g in each.param_groups for p in g["params"]}
+        owned = owned_ids(optimizers)
         self.owned = [id(p) in owned for p in parameters]
         self.weights = digest(parameters)
         self.states = [_state(p, optimizers) for p in parameters]
@@ -86,6 +86,11 @@ class Snapshot:
         names = [name for name in self.buffers if name in due and name in before.buffers]
         moved = changed([before.buffers[n] for n in names], [self.buffers[n] for n in names])
         return [names[i] for i in moved]
+
+
+def owned_ids(optimizers: Iterable[Optimizer]) -> set[int]:
+    """The ids of the parameters that the optimizers own."""
+    return {id(p) for each in optimizers for group in each.param_groups for p in group["params"]}
 
 
 def _state(parameter: nn.Parameter, optimizers: Sequence[Optimizer]) -> Digest:

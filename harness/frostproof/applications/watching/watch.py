@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from frostproof.applications.watching.digest import changed
-from frostproof.applications.watching.snapshot import Frozen, Snapshot
+from frostproof.applications.watching.snapshot import Frozen, Snapshot, owned_ids
 from frostproof.errors import UsageError
 from frostproof.invariants import (
     buffers_hold_in_eval,
@@ -99,7 +99,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                     "torch.optim.Optimizer that it wraps"
                 )
         known = {id(p) for p in model.parameters()}
-        owned = {id(p) for each in self.optimizers for g in each.param_groups for p in g["params"]}
+        owned = owned_ids(self.optimizers)
         if not known & owned:
             raise UsageError(
                 "the optimizer owns no parameter of this model: give the model and the optimizer "
@@ -209,7 +209,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             for name, p in self.model.named_parameters()
             if p.requires_grad and id(p) not in watched
         }
-        owned = {id(p) for each in self.optimizers for g in each.param_groups for p in g["params"]}
+        owned = owned_ids(self.optimizers)
         if trainable and owned.isdisjoint(trainable.values()):
             names = ", ".join([*trainable][:4]) + (" and others" if len(trainable) > 4 else "")
             warnings.warn(

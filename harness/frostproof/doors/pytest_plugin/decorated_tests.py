@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from frostproof.doors.pytest_plugin.options import RunOptions
-from frostproof.doors.pytest_plugin.report_properties import ROWS, encode_rows
+from frostproof.doors.pytest_plugin.report_properties import ROWS, encode
 
 if TYPE_CHECKING:
     from frostproof.doors.parametrize import Check
@@ -39,7 +39,7 @@ class DecoratedTests:
         finally:
             for check in _checks(item):
                 if rows := check.run.untold_rows():
-                    item.user_properties.append((ROWS, encode_rows(rows)))
+                    item.user_properties.append((ROWS, encode(rows)))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -23,13 +23,7 @@ DOUBTFUL = "frostproof-doubtful"
 """Name of the property of an item that fails only because of doubtful rows."""
 
 
-def encode(finding: ItemReport) -> str:
+def encode(found: ItemReport | Sequence[SubjectRow]) -> str:
     import msgspec
 
-    return msgspec.json.encode(finding).decode()
-
-
-def encode_rows(rows: Sequence[SubjectRow]) -> str:
-    import msgspec
-
-    return msgspec.json.encode(rows).decode()
+    return msgspec.json.encode(found).decode()
