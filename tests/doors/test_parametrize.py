@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,14 @@ def test_a_doubtful_row_of_its_group_fails_in_one_line() -> None:
     with pytest.raises(pytest.fail.Exception):
         checked("cost", strict=True)()
     assert checked("cost")().ok
+
+
+def test_the_session_is_strict_where_the_decorator_states_nothing() -> None:
+    for stated, fails in (({}, True), ({"strict": False}, False), ({"strict": True}, True)):
+        check = checked("cost", **stated)
+        check.run.defaults = {"strict": True}
+        with pytest.raises(pytest.fail.Exception) if fails else nullcontext():
+            check()
 
 
 def test_every_setting_is_checked() -> None:

@@ -55,6 +55,10 @@ class SharedRun:
         """It tells this run from others. All workers import the same tests in the same order."""
         self._told = False
 
+    def option(self, name: str) -> Any:
+        """What the decorator states, else the session; None if neither does."""
+        return self.options.get(name, self.defaults.get(name))
+
     @cached_property
     def report(self) -> Report:
         if self.shared is None or fcntl is None or not self.shared.is_dir():
@@ -118,13 +122,13 @@ class Check:
             pytest.fail(f"{where} could not be judged: {row.reason}", pytrace=False)
         rows = [each for each in row.invariants if each.id in GROUPS[self.group]]
         rows.sort(key=lambda each: directness(each.id))
-        strict = bool(self.run.options.get("strict"))
+        strict = bool(self.run.option("strict"))
         grave = [each for each in rows if each.is_grave(strict=strict)]
         for each in grave:
             if each.status == "violated":
                 error = BY_ID[each.id].broken(str(each.message), where)
-                seed = self.run.options.get("seed", self.run.defaults.get("seed"))
-                raise type(error)("\n".join([str(error), *_more(row, each, seed)]))
+                more = _more(row, each, self.run.option("seed"))
+                raise type(error)("\n".join([str(error), *more]))
         if doubts := [each for each in grave if each.status == "doubtful"]:
             pytest.fail(f"{where}: {doubt_message(doubts)}", pytrace=False)
         return any(each.judged for each in rows)

@@ -89,7 +89,12 @@ def _options_of_the_plugin(command: Any) -> Any:
     metavar="auto|N",
     help="Processes to use. 0 runs all in this one, so that a crash of an optimizer ends the run.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show Hypothesis's full report of failures.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Show how optimizers are used, what was explained away, and all that Hypothesis says.",
+)
 @_options_of_the_plugin
 @click.pass_context
 def check_command(
@@ -105,7 +110,7 @@ def check_command(
 
     Exit code 0: everything held; 1: something is violated or crashed; 2: wrong usage; 3: an error
     of pytest or its plugins; 4: something is doubtful, because its own script does not show it,
-    and nothing is worse; 5: nothing was judged; 130: interrupted.
+    and nothing is worse; 5: a named target was not judged; 130: interrupted.
     """
     targets, pytest_args = _split(targets, context)
     if zoo:
@@ -140,7 +145,7 @@ def _options(given: dict[str, Any]) -> Iterator[str]:
         option = f"--frostproof-{name.replace('_', '-')}"
         if value is True:
             yield option
-        elif value not in (None, False):
+        elif value is not None and value is not False:
             values = value if isinstance(value, tuple) else (value,)
             yield from (f"{option}={each}" for each in values)
 

@@ -42,8 +42,8 @@ OPTIONS = (
     ),
     Option(
         "model",
-        "your model in the place of drawn networks: module:factory, a function that returns it; it "
-        "is thawed first, and --freeze says what to freeze",
+        "your model in the place of drawn networks: module:factory, a function that returns it; "
+        "what --freeze matches, or what it comes with frozen, is frozen and thawed in turn",
         "FACTORY",
     ),
     Option(
@@ -72,7 +72,12 @@ OPTIONS = (
         "class with freeze and thaw, or an Approach",
         "WAY",
     ),
-    Option("profile", f"how much to try: {', '.join(PROFILES)} (default: dev)", "NAME"),
+    Option(
+        "profile",
+        f"how many examples to try: {', '.join(f'{k} {v}' for k, v in PROFILES.items())} "
+        "(default: dev)",
+        "NAME",
+    ),
     Option("max-examples", "examples per optimizer and device, instead of the profile's", "N", int),
     Option(
         "time-budget",
@@ -109,7 +114,13 @@ OPTIONS = (
         "LAYER",
         many=True,
     ),
-    Option("timeout", "end a worker process that spends more seconds on one optimizer", "N", int),
+    Option(
+        "timeout",
+        "end a worker process that spends more seconds on one optimizer (default: 180, and one for "
+        "each example)",
+        "N",
+        int,
+    ),
     Option("strict", "fail also for findings that only cost memory or time", kind=bool),
     Option("json", "write the results to this file", "FILE"),
     Option("markdown", "write a summary to this file", "FILE"),
@@ -253,7 +264,8 @@ def _check_files(given: Mapping[str, Any]) -> None:
 def asks_for_us(config: pytest.Config) -> bool:
     """Whether this call of pytest names our suite or one of our options."""
     names_suite = any(PACKAGE in argument for argument in config.args)
-    return names_suite or any(config.getoption(_key(option), None) for option in OPTIONS)
+    given = (config.getoption(_key(option), None) for option in OPTIONS)
+    return names_suite or any(value is not None for value in given)
 
 
 def value_of(config: pytest.Config, option: Option) -> Any:
