@@ -20,6 +20,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+FROM_USERS = (Exception, SystemExit)
+"""What a user's module or function may raise: a script may end with `sys.exit(main())`."""
+
 
 class FrostproofError(Exception):
     """Base of the errors that users can mend. The message is one line that ends with a remedy."""

@@ -348,12 +348,20 @@ def test_the_command_prints_the_page_and_writes_the_data(tmp_path: Path) -> None
             "so that nothing trains (head.weight and others are one tensor): freeze fewer",
         ),
         (
+            f"{HERE}:correct --already-frozen --input 4,3",
+            "returns a model in which nothing is frozen: freeze it there",
+        ),
+        (
             f"{HERE}:all_frozen --already-frozen --freeze backbone --input 4,3",
             "the model has all 4 parameters frozen: nothing trains",
         ),
         (
             f"{HERE}:correct --freeze backbone --input 4,3 --optimizer {HERE}:failing",
             "cannot be built for the model, ValueError: no rate",
+        ),
+        (
+            f"{HERE}:correct --freeze backbone --input 4,3 --optimizer {HERE}:leaving",
+            "cannot be built for the model, SystemExit: nothing to do",
         ),
         (
             f"{HERE}:correct --freeze backbone --input 4,3 --optimizer {HERE}:no_optimizer",

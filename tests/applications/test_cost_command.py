@@ -71,6 +71,10 @@ def raises():
     raise ValueError("no\\nweights")
 
 
+def leaves():
+    raise SystemExit
+
+
 def nothing():
     return None
 
@@ -209,6 +213,7 @@ def test_other_ways_to_name_a_model_and_what_is_frozen(arguments: str, says: str
         ),
         ("mymodels:CONSTANT --freeze x", "'mymodels:CONSTANT' is int, which cannot be called"),
         ("mymodels:raises --freeze x", "'mymodels:raises' raised ValueError: no weights"),
+        ("mymodels:leaves --freeze x", "'mymodels:leaves' raised SystemExit"),
         (
             "mymodels:nothing --freeze x",
             "'mymodels:nothing' returned NoneType: return an nn.Module",

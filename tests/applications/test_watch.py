@@ -444,6 +444,9 @@ def _wrong() -> Iterable[tuple[dict[str, Any], str]]:
     yield {"frozen": []}, "nothing is frozen: give frozen="
     yield {"frozen": "head", "every": 0}, "every is 0"
     yield {"frozen": "head", "optimizer": [object()]}, "object tells nobody of its steps"
+    yield {"frozen": torch.nn.Linear(1, 1)}, "frozen has an object in it"
+    yield {"frozen": [torch.nn.Linear(1, 1)]}, "frozen has an object in it"
+    yield {"frozen": "head", "optimizer": None}, "NoneType tells nobody of its steps"
     other = torch.optim.SGD(Net().parameters(), lr=0.1)
     yield {"frozen": "head", "optimizer": other}, "the optimizer owns no parameter of this model"
 

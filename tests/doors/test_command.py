@@ -261,6 +261,8 @@ def test_what_click_refuses_is_one_line_that_names_the_page_to_read() -> None:
         (["check", "mylib:Lion", "--json", "no/such/folder/x.json"], "make its folder first"),
         (["check", "mylib:Lion", "--html", "no/such/folder/x.html"], "make its folder first"),
         (["check", "mylib:Lion", "--html", "."], "name a file"),
+        (["check", "mylib:Lion", "--html", "a", "--json", "a"], "give each a file"),
+        (["check", "mylib:Lion", "--cases", "mylib.py"], "name a folder"),
         (["replay"], "FILE"),
         (["replay", "none.json"], "name a case file"),
         (["replay", "mylib.py"], "not a case file"),
@@ -306,6 +308,12 @@ def test_the_same_run_through_pytest_from_beside_folders_of_our_names(consumer: 
     done = consumer.run(*pyargs, "--frostproof-optimizer", "mylib:Lino", "-n", "2")
     assert done.returncode == 4
     assert "Did you mean Lion?" in done.stderr
+
+
+def test_a_project_that_does_without_xdist_can_be_verified(consumer: Consumer) -> None:
+    options = ("--jobs", "0", "--max-examples", "2", "--", "-o", "addopts=-p no:xdist")
+    assert consumer.check("mylib:Lion", *options).returncode == 0
+    assert consumer.check("mylib:Lion", *options[:-2], "-p", "no:xdist").returncode == 0
 
 
 def test_lists(consumer: Consumer) -> None:

@@ -207,5 +207,12 @@ def test_wrong_usage_is_refused_where_it_decorates() -> None:
         frostproof.parametrize(3)
     with pytest.raises(frostproof.UsageError, match="Arguments of the optimizer belong in"):
         frostproof.parametrize(Sound, warmup_steps=3)
+    with pytest.raises(frostproof.UsageError, match="unknown profile"):
+        frostproof.parametrize(Sound, profile="fast")
     with pytest.raises(frostproof.UsageError, match="no optimizer"):
         frostproof.parametrize()
+    with pytest.raises(frostproof.UsageError, match="no optimizer"):
+
+        @frostproof.parametrize
+        def test_lion(check: Check) -> None:
+            check()

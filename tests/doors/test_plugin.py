@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from frostproof.doors.pytest_plugin.items import parse_node_id
+from frostproof.results.files import load_results
 from tests.helpers.warm import run_pytest
 
 
@@ -84,7 +86,66 @@ def test_an_option_that_has_nothing_to_write_is_told(pytester: pytest.Pytester) 
     pytester.makepyfile(test_zz_own="def test_own(): pass")
     result = run_pytest(pytester, "test_zz_own.py", "--frostproof-json", "out.json")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["frostproof: --frostproof-json wrote nothing: no test of *"])
+    result.stdout.fnmatch_lines(["frostproof: --frostproof-json did nothing: no test of *"])
+
+
+def test_a_target_that_nothing_verifies_is_wrong_usage(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_zz_own="def test_own(): pass")
+    options = ("--frostproof-optimizer", "torch.optim:SGD", "-n", "0")
+    result = run_pytest(pytester, "test_zz_own.py", *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*-optimizer did nothing: *; add --pyargs frostproof_properties"])
+
+
+def test_an_option_that_decorated_tests_do_not_use_is_told(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    pytester.makepyfile(
+        """
+        import frostproof
+        from tests.helpers.broken import Sound
+
+        @frostproof.parametrize(Sound, max_examples=2, devices=["cpu"])
+        def test_sound(check):
+            check()
+        """
+    )
+    options = ("--frostproof-setting", "compiled", "--frostproof-seed", "1")
+    result = run_pytest(pytester, *options)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["frostproof: --frostproof-setting did nothing: no test of *"])
+
+
+def test_a_value_in_the_configuration_that_is_none_names_its_key(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nfrostproof_max_examples = many\n")
+    result = run_pytest(pytester, "--pyargs", "frostproof_properties")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "frostproof_max_examples in the configuration" in result.stderr.str()
+
+
+def test_a_test_that_something_else_ends_is_not_held_in_full(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+
+        class Limit:
+            @pytest.hookimpl(wrapper=True, trylast=True)
+            def pytest_runtest_call(self, item):
+                yield
+                raise TimeoutError("3 seconds")
+
+        def pytest_configure(config):
+            config.pluginmanager.register(Limit())
+        """
+    )
+    options = ("--frostproof-optimizer", "torch.optim:Rprop", "--frostproof-max-examples", "2")
+    suite = ("--pyargs", "frostproof_properties", "-n", "0")
+    result = run_pytest(pytester, *suite, *options, "--frostproof-json", "out.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    rows = load_results(pytester.path / "out.json").subjects
+    cut_short = {row.facts.get("cut-short") for row in rows if row.judgements}
+    assert cut_short == {"TimeoutError: 3 seconds"}
 
 
 def test_every_verification_is_known_by_its_node_id(pytester: pytest.Pytester) -> None:
@@ -142,6 +203,18 @@ def test_the_seed_of_hypothesis_is_honoured(pytester: pytest.Pytester) -> None:
         pytester, "--pyargs", "frostproof_properties", "--hypothesis-seed", "11", *options
     )
     result.stdout.fnmatch_lines(["frostproof: profile dev, 2 examples, seed 11"])
+    both = (*options, "--hypothesis-seed", "11", "--frostproof-seed", "0")
+    result = run_pytest(pytester, "--pyargs", "frostproof_properties", *both)
+    result.stdout.fnmatch_lines(["frostproof: profile dev, 2 examples, seed 0"])
+
+
+def test_a_target_that_is_named_twice_is_verified_once(pytester: pytest.Pytester) -> None:
+    twice = ("--frostproof-optimizer", "torch.optim:Rprop") * 2
+    options = (*twice, "--frostproof-device", "cpu", "--collect-only", "-q")
+    result = run_pytest(pytester, "--pyargs", "frostproof_properties", *options)
+    ids = [line for line in result.outlines if "Rprop" in line]
+    assert len(ids) == 3
+    assert all(line.endswith("@cpu]") for line in ids)
 
 
 def test_each_optimizer_has_its_own_place_in_the_example_database(

@@ -19,6 +19,7 @@ from tests.helpers.broken import (
     Sound,
     StateFromTheStart,
 )
+from tests.helpers.models import ResNet
 
 
 def test_a_report_says_whether_everything_held() -> None:
@@ -139,6 +140,12 @@ def test_every_implementation_is_a_row() -> None:
         ({"optimizer": int}, "not an optimizer"),
         ({"optimizer": Sound, "devices": ["cuda:77"]}, "absent"),
         ({"optimizer": Sound, "max_examples": 0}, "at least 1"),
+        ({"optimizer": Sound, "max_examples": "5"}, "at least 1"),
+        ({"optimizer": Sound, "devices": "cuda:77"}, "'cuda:77' is absent"),
+        ({"optimizer": Sound, "settings": "eagre"}, "unknown setting 'eagre'"),
+        ({"optimizer": Sound, "expected_failures": ["trainable-moves"]}, "are of type list"),
+        ({"optimizer": Sound, "model": ResNet, "input": 8}, "input is of type int"),
+        ({"optimizer": "mylib:Lion"}, "is a string: give the optimizer class itself"),
         (
             {"optimizer": frostproof.Subject("mylib:A", Sound, arguments={"capturable": True})}
             | {"devices": ["cpu"]},

@@ -281,6 +281,7 @@ def test_wrong_usage_of_python_is_one_line(given: dict[str, Any], said: str) -> 
             "--model mine:raising --freeze stem --input 2",
             "raised ValueError: no weights at user_models.py:",
         ),
+        ("--model mine:leaving --freeze stem --input 2", "raised SystemExit"),
         ("--model mine:ResNet --freeze stem", "no input is known: give its shape"),
         ("--model mine:ResNet --freeze stem --input 2,x", "give the sizes of a batch"),
         ("--model mine:ResNet --freeze stem --input 2,4,6,6", "cannot train on the batch '2,4,6"),

@@ -138,3 +138,93 @@ class SumsInOrderOfSet(Sound):
                 if parameter.grad is not None:
                     self.update(group, parameter, parameter.grad, scale=float(1 / (1 + total)))
         return loss
+
+
+# In eval mode, or after it
+
+
+class Averages(Sound):
+    """Averages the weights, which eval() puts in their place until train(). It is sound."""
+
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
+        super().__init__(params, lr, momentum)
+        self.kept: dict[Tensor, Tensor] = {}
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        super().update(group, parameter, gradient, scale)
+        average = self.state[parameter].setdefault("average", parameter.clone())
+        average.lerp_(parameter, 0.1)
+
+    def average(self, group: dict[str, Any], parameter: Tensor) -> Tensor:
+        average: Tensor = self.state.get(parameter, {}).get("average", parameter)
+        return average
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        for group in self.param_groups if not self.kept else ():
+            for parameter in group["params"]:
+                self.kept[parameter] = parameter.clone()
+                parameter.copy_(self.average(group, parameter))
+
+    @torch.no_grad()
+    def train(self) -> None:
+        for parameter, kept in self.kept.items():
+            parameter.copy_(kept)
+        self.kept.clear()
+
+
+class CorrectsByFirst(Averages):
+    """Corrects all averages by the number of updates of the first parameter."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        super().visit(index, group, position, parameter)
+        if position == 0 and parameter.grad is not None:
+            group["updates"] = group.get("updates", 0) + 1
+
+    def average(self, group: dict[str, Any], parameter: Tensor) -> Tensor:
+        average = super().average(group, parameter)
+        return average if average is parameter else average / (1 - 0.9 ** group.get("updates", 0))
+
+
+class AveragesWhatRequiresGrad(Averages):
+    """Takes the average of another parameter where something before it was thawed."""
+
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
+        super().__init__(params, lr, momentum)
+        self.averages = [parameter.detach().clone() for parameter in self.trained]
+
+    @property
+    def trained(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
+
+    def average(self, group: dict[str, Any], parameter: Tensor) -> Tensor:
+        for each, average in zip(self.trained, self.averages, strict=False):
+            if each is parameter and average.shape == parameter.shape:
+                return average
+        return parameter
+
+
+class PutsBackTheFirst(Heavy):
+    """train() gives what was never updated the weights of the constructor, and rounds them."""
+
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.9) -> None:
+        super().__init__(params, lr, momentum)
+        groups, self.training = self.param_groups, True
+        self.first = {p: p.detach() * 1.001 for group in groups for p in group["params"]}
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        super().update(group, parameter, gradient, scale)
+        self.first.pop(parameter, None)
+
+    def eval(self) -> None:
+        self.training = False
+
+    @torch.no_grad()
+    def train(self) -> None:
+        for parameter, first in self.first.items() if not self.training else ():
+            parameter.copy_(first)
+        self.training = True

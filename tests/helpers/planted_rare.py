@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from tests.helpers.broken_rarely import (
+    AveragesWhatRequiresGrad,
+    CorrectsByFirst,
     DecaysWhatWasAddedFrozen,
     DrawsInOrderOfSet,
     NeverTrainsWhatWasAddedFrozen,
     PullsEveryFifth,
     PullsEverySixth,
     PullsEveryTenth,
+    PutsBackTheFirst,
     PutsFirstBiasesBack,
     ScalesLastOfSet,
     ScalesWhatIsAddedFrozen,
@@ -35,6 +38,9 @@ RARE_BUGS = (
     Planted("flags-untouched", ThawsWhatWasAddedFrozen, HARD, smallest=(1, 2)),
     Planted("thaw-resumes", NeverTrainsWhatWasAddedFrozen, HARD, smallest=(1, 2)),
     Planted("frozen-weights-unchanged", PutsFirstBiasesBack, HARD, smallest=(1, 2)),
+    Planted("frozen-weights-unchanged", PutsBackTheFirst, HARD, smallest=(1, 2)),
+    Planted("trainable-updates-match", CorrectsByFirst, HARD, smallest=(1, 2)),
+    Planted("group-added-trains", AveragesWhatRequiresGrad, HARD, smallest=(1, 2)),
     Planted("repeats-itself", DrawsInOrderOfSet, HARD),
     Planted("repeats-itself", ScalesLastOfSet, HARD),
     Planted("repeats-itself", SumsInOrderOfSet, HARD),

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tests.helpers.broken import Sound
+from tests.helpers.broken_rarely import Averages
 
 
 class Stochastic(Sound):
@@ -203,6 +204,114 @@ class NeedsRate(Optimizer):
         return loss
 
 
+class StateIsTensor(Sound):
+    """Its state of a parameter is the momentum itself, and no dict."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        if parameter not in self.state:
+            self.state[parameter] = torch.zeros_like(parameter)
+        buffer: Any = self.state[parameter]
+        parameter.add_(buffer.mul_(0.9).add_(gradient), alpha=-group["lr"] * scale)
+
+
+class LogsNorms(Sound):
+    """Keeps the norms of its last gradients, for logs, in a tensor in its state."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        state: dict[Any, Any] = self.state
+        norms = state.get("norms", torch.zeros(4))
+        state["norms"] = torch.cat([norms[1:], gradient.float().norm()[None]])
+        super().update(group, parameter, gradient, scale)
+
+
+class CountsByNumber(Sound):
+    """Counts the steps of each group, in a dict with the number of the group."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        self.counts: dict[int, int] = {}
+        super().__init__(params, lr)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        for index in range(len(self.param_groups)):
+            self.counts[index] = self.counts.get(index, 0) + 1
+        return super().step(closure)
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            self.update(group, parameter, parameter.grad, self.counts[index] ** -0.5)
+
+
+class WarmsUp(Sound):
+    """Counts its steps in a dict within its state."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        state: dict[Any, Any] = self.state
+        warm = self.warm = state.setdefault("warm-up", {})
+        warm["steps"] = warm.get("steps", 0) + 1
+        return super().step(closure)
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        super().update(group, parameter, gradient, min(1.0, self.warm["steps"] / 8))
+
+
+class Noise:
+    """Draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(7)
+
+    def like(self, tensor: Tensor) -> Tensor:
+        return torch.rand(tensor.shape, generator=self.generator).to(tensor.dtype) * 1e-3
+
+
+class OwnGenerator(Sound):
+    """Adds noise from a helper that was seeded in the constructor."""
+
+    def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
+        super().__init__(params, lr, momentum)
+        self.noise = Noise()
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        super().update(group, parameter, gradient + self.noise.like(gradient), scale)
+
+
+class StepsInHooks(Optimizer):
+    """Steps as gradients come, and hangs hooks on what requires grad by then."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+        self.hooks: dict[Tensor, Any] = {}
+        self.hang()
+
+    def hang(self) -> None:
+        for group in self.param_groups:
+            for each in group["params"]:
+                if each.requires_grad and each not in self.hooks:
+                    self.hooks[each] = each.register_post_accumulate_grad_hook(self.follow)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.hang()
+        super().zero_grad(set_to_none)
+
+    @torch.no_grad()
+    def follow(self, parameter: Tensor) -> None:
+        for group in self.param_groups:
+            if any(each is parameter for each in group["params"]):
+                parameter.sub_(group["lr"] * parameter.grad)
+                parameter.grad = None
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        return None if closure is None else closure()
+
+
 CORRECT: tuple[type[Optimizer], ...] = (
     Sound,
     Stochastic,
@@ -219,4 +328,11 @@ CORRECT: tuple[type[Optimizer], ...] = (
     NormOfEach,
     CountsInGroup,
     NeedsRate,
+    StateIsTensor,
+    LogsNorms,
+    CountsByNumber,
+    WarmsUp,
+    OwnGenerator,
+    StepsInHooks,
+    Averages,
 )

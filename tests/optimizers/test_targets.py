@@ -30,6 +30,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "arguments={'momentum': 0.9}, variant='with-momentum')\n"
     )
     (tmp_path / "broken_for_tests.py").write_text("raise RuntimeError('cannot be\\nimported')\n")
+    (tmp_path / "script_for_tests.py").write_text("import sys\nsys.exit(0)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("mylib_for_tests", None)
 
@@ -91,6 +92,7 @@ def test_a_star_means_the_subjects_of_a_module_that_defines_no_optimizer(tmp_pat
         ("./mylib/__init__.py:Lion", "as mylib:Lion, and run in the folder"),
         ("profil:Lion", "or run where it can be imported."),
         ("broken_for_tests:Lion", "raised RuntimeError: cannot be imported"),
+        ("script_for_tests:Lion", "raised SystemExit: 0"),
         ("mylib_for_tests:NoOptimizer", "not an optimizer"),
         ("mylib_for_tests:NUMBER", "type int"),
         ("mylib_for_tests", "write module:Name"),

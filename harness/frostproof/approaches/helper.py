@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from frostproof.approaches.approach import Approach, Follows, Parameters
-from frostproof.errors import UsageError, one_line
+from frostproof.errors import FROM_USERS, UsageError, one_line
 from frostproof.spec.case import Case
 from frostproof.spec.imports import import_named
 from frostproof.spec.program import mask_changes
@@ -112,7 +112,7 @@ def load_way(target: str) -> Approach:
 def _instance(target: str, kind: Callable[[], Any]) -> Any:
     try:
         return kind()
-    except Exception as error:  # the user's class may raise anything
+    except FROM_USERS as error:
         text = one_line(f"{type(error).__name__}: {error}", 200)
         raise UsageError(f"{target!r} raised {text}; it must be built without arguments") from None
 

@@ -27,6 +27,7 @@ from frostproof.results.rows import InvariantRow, SubjectRow
 from frostproof.spec.ids import directness
 from frostproof.spec.subject import Subject, expected_failure_faults
 from frostproof.verification.item_report import doubt_message
+from frostproof.verification.profiles import examples
 
 try:
     import fcntl
@@ -171,8 +172,9 @@ def parametrize(
         )
     for fault in expected_failure_faults(options.get("expected_failures") or {}):
         raise UsageError(fault)
-    if not optimizers:
+    if not optimizers or any(_is_a_test(each) for each in optimizers):
         raise UsageError("no optimizer: write @frostproof.parametrize(Lion)")
+    examples(options.get("profile", "dev"), options.get("max_examples"))
     what_is_asked(**{name: options[name] for name in ASKED if name in options})
     found, values = [each for optimizer in optimizers for each in subjects(optimizer)], []
     for device in select_devices(devices):
@@ -189,6 +191,11 @@ def parametrize(
                 if _applies(group)
             ]
     return pytest.mark.parametrize("check", values)
+
+
+def _is_a_test(thing: Any) -> bool:
+    """Whether the decorator was written without its parentheses."""
+    return inspect.isfunction(thing) and "check" in inspect.signature(thing).parameters
 
 
 ASKED = tuple(inspect.signature(what_is_asked).parameters)

@@ -98,7 +98,7 @@ def check_optimizer(
     asked = what_is_asked(settings, model, freeze, input, training_step, way)
     rows = [
         _saved(item_report(each, _run(each, examples, seed)), cases, asked.way)
-        for each in _verifications(optimizer, devices, asked, dict(expected_failures or {}), strict)
+        for each in _verifications(optimizer, devices, asked, expected_failures or {}, strict)
     ]
     return Report(results.merge_rows(rows), time.perf_counter() - started)
 
@@ -143,8 +143,13 @@ def what_is_asked(
 ) -> Requested:
     """What these arguments of `check_optimizer` name. Raises UsageError."""
     inputs = input
-    if input is not None and not (isinstance(input, str) or callable(input)):
+    if isinstance(input, list | tuple):
         inputs = ",".join(map(str, input))
+    elif not (input is None or isinstance(input, str) or callable(input)):
+        raise UsageError(
+            f"input is of type {type(input).__name__}: give the sizes of a batch, as (8, 3), or a "
+            "function that returns one"
+        )
     return requested(
         settings,
         _target(model, "model"),

@@ -193,7 +193,8 @@ def program_from(
     """The program that `genes` encode, in a pair for each event: which one, and its details.
 
     `fit` has the names of the parameters that the subject can train, and `mask` of those that are
-    frozen at first. A program ends with a step, which shows the effect of the last event.
+    frozen at first. A program ends with a step, which shows the effect of the last event. If
+    an optimizer has other weights for evaluation, they are looked at after that.
     """
     events: list[AnyEvent] = []
     frozen = frozenset(mask)
@@ -204,6 +205,8 @@ def program_from(
         events += drafted
     if not isinstance(events[-1], Step):
         events.append(adapt_event(Step(), subject, architecture))
+    if subject.modes:
+        events.append(Eval())
     return tuple(events)
 
 
@@ -240,8 +243,9 @@ def adapt_event(
         event = msgspec.structs.replace(event, drop="none")
     if event.after_forward and architecture.recomputes:
         event = msgspec.structs.replace(event, after_forward=())
-    if event.mask_changes and subject.backward == "create-graph":
-        # The optimizer differentiates the graph of all gradients. That of leftover ones is gone.
+    if event.mask_changes and (subject.backward == "create-graph" or subject.hooks):
+        # The optimizer differentiates the graph of all gradients, and that of leftover ones is
+        # gone. Or it has stepped when backward is over, so that there is no time before its step.
         event = msgspec.structs.replace(event, after_forward=(), after_backward=event.clips)
     if ("scaler" if event.scaled else event.amp) in subject.unable or not architecture.autocasts:
         event = msgspec.structs.replace(event, amp="none")

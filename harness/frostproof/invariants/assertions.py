@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import prod
 
-from frostproof.invariants.invariant import Assertion, Kind, ShownBreach
-from frostproof.invariants.movement import watched_from
+from frostproof.invariants.invariant import HELD, Assertion, Judgements, Kind, ShownBreach
+from frostproof.invariants.movement import rewrites, watched_from
+from frostproof.spec.case import Role
 from frostproof.spec.program import LoadWeights, Step
+from frostproof.training.observation import EventRecord, Trial
 from frostproof.training.source import Statement, block
 
 FEW = 4
@@ -44,18 +48,23 @@ def differ(shown: ShownBreach, left: str, right: str, text: str) -> Statement:
     return block(head, worst, shown.leave(f"{text} {shown.name}[{{i}}]: {numbers}"))
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Moved(Kind):
     """The first parameter must not move in the event, but did.
 
     Where the forward pass or a switch of modes rewrites weights, it must not move in the step.
     """
 
+    whole_event: bool = False
+    """Whether a switch of modes within the event must not move it either."""
+
     def assertion(self, shown: ShownBreach) -> Assertion:
         after = f"after = {shown.values}.detach()"
         found = Assertion(verdict=[after, differ(shown, "before", "after", f"{self.text}:")])
         event, number = shown.record.event, shown.breach.event
         point = "step" if shown.observation.optimizer_called else "handed"
-        if shown.observation.weights_at_step is None:
+        stays = self.whole_event and not rewrites(shown.trial, shown.record, shown.parameter)
+        if shown.observation.weights_at_step is None or stays:
             point = "before"
         elif isinstance(event, LoadWeights):
             point = "loaded"
@@ -70,8 +79,22 @@ class Moved(Kind):
         return found
 
 
-def moved(text: str, where: str = " {where}: {change}") -> Moved:
-    return Moved("moved", text, where=where)
+def moved(text: str, where: str = " {where}: {change}", *, whole_event: bool = False) -> Moved:
+    return Moved("moved", text, where=where, whole_event=whole_event)
+
+
+def unmoved(
+    kind: Moved, trial: Trial, record: EventRecord, role: Role, positions: Iterable[int]
+) -> Judgements:
+    """A breach of this kind at the first of `positions` that moved in the event."""
+    observed = record.observations[role]
+    weights, rewritten = observed.weights, observed.weights_before
+    for i in positions:
+        stays = kind.whole_event and not rewrites(trial, record, i)
+        before = observed.before.weights[i] if stays else rewritten[i]
+        if weights[i] != before:
+            yield kind.breach(record, role, i, before, weights[i])
+        yield HELD
 
 
 class Stuck(Kind):

@@ -1,8 +1,7 @@
 """A parameter that is frozen after it has trained stays, and so does its optimizer state."""
 
-from frostproof.invariants.assertions import moved
+from frostproof.invariants.assertions import moved, unmoved
 from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
-from frostproof.invariants.movement import unmoved
 from frostproof.spec.case import Role
 from frostproof.spec.program import BackwardUnderNoGrad, Freeze, Step, ZeroGrad
 from frostproof.training.observation import EventRecord, Trial
@@ -36,7 +35,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
             if owned_gradient and not _left_by_way(record, role, i):
                 continue  # a gradient that was left or zeroed trains it, as torch defines it
             kind = LEFT if owned_gradient else MOVED
-            for judgement in unmoved(kind, record, role, (i,)):
+            for judgement in unmoved(kind, trial, record, role, (i,)):
                 if judgement is not HELD or observed.optimizer_called:
                     yield judgement
             # State may alias a weight that the forward pass rewrites.

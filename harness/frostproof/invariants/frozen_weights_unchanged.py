@@ -1,16 +1,15 @@
 """Frozen parameters stay, bit for bit, whichever way they were frozen."""
 
-from frostproof.invariants.assertions import moved
+from frostproof.invariants.assertions import moved, unmoved
 from frostproof.invariants.invariant import Invariant, Judgements
-from frostproof.invariants.movement import unmoved
 from frostproof.training.observation import EventRecord, Trial
 
-MOVED = moved("approach {approach} moved a frozen parameter", " {at}: {change}")
+MOVED = moved("approach {approach} moved a frozen parameter", " {at}: {change}", whole_event=True)
 
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
     for role in record.observations:
-        yield from unmoved(MOVED, record, role, record.mask.frozen_so_far)
+        yield from unmoved(MOVED, trial, record, role, record.mask.frozen_so_far)
 
 
 INVARIANT = Invariant(

@@ -1,8 +1,7 @@
 """No gradient, no step: without this, requires_grad=False would not freeze anything."""
 
-from frostproof.invariants.assertions import moved
+from frostproof.invariants.assertions import moved, unmoved
 from frostproof.invariants.invariant import Invariant, Judgements, Kind
-from frostproof.invariants.movement import unmoved
 from frostproof.training.observation import EventRecord, Trial
 
 NO_INF_CHECKS = "No inf checks were recorded"
@@ -32,7 +31,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
             continue
         for i in observed.owned:
             if grads[i] is None:
-                yield from unmoved(MOVED, record, role, (i,))
+                yield from unmoved(MOVED, trial, record, role, (i,))
                 if observed.has_gradient[i]:
                     yield ALLOCATED.breach(record, role, i)
         if error is not None and NO_INF_CHECKS not in error:

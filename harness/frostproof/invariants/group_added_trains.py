@@ -1,10 +1,10 @@
 """Gradual unfreezing: a group that is added during training trains, and changes no other group."""
 
-from frostproof.invariants.assertions import moved, stuck
+from frostproof.invariants.assertions import moved, stuck, unmoved
 from frostproof.invariants.invariant import HELD, Invariant, Judgements
-from frostproof.invariants.movement import trains, unmoved
+from frostproof.invariants.movement import trains
 from frostproof.invariants.pairs import Comparison, comparable
-from frostproof.spec.program import Step
+from frostproof.spec.program import Eval, Step
 from frostproof.training.observation import EventRecord, Trial
 
 AB = Comparison(
@@ -25,8 +25,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     observed, since = record.observations["b"], added.number
     if observed.added_to_optimizer and not observed.optimizer_called:
         everything = range(len(observed.weights))
-        yield from (j for j in unmoved(MOVED, record, "b", everything) if j is not HELD)
-    if isinstance(record.event, Step):
+        yield from (j for j in unmoved(MOVED, trial, record, "b", everything) if j is not HELD)
+    if isinstance(record.event, Step | Eval):
         trainable = record.mask.trainable
         if comparable(trial, record, ("a", "b")):
             yield from AB.differences(trial, record, ("a", "b"), ("weights",), trainable, since)

@@ -354,6 +354,9 @@ class ShownBreach:
     @property
     def state(self) -> str:
         """An expression for the optimizer's state of the first parameter, as plain values."""
+        both = self.observation, self.observation.before
+        if any(each.states.get(self.parameter, b"").startswith(b"tensor") for each in both):
+            return f"getattr({self.states}.get({self.tensor}), 'tolist', str)()"
         items = f"{self.states}.get({self.tensor}, {{}}).items()"
         if self.sharded:
             shard = "v.to_local().tolist() if hasattr(v, 'to_local')"

@@ -1,7 +1,5 @@
 """Whether parameters move: those that must not, and those that should train."""
 
-from collections.abc import Iterable
-
 from frostproof.invariants.invariant import HELD, Judgements, Kind
 from frostproof.spec.case import Positions, Role
 from frostproof.spec.program import LoadWeights, Step
@@ -13,14 +11,9 @@ drawn, even where an update is proportional to a power of the gradient. Two elem
 an update that is made orthogonal to the weights cancels a single one."""
 
 
-def unmoved(kind: Kind, record: EventRecord, role: Role, positions: Iterable[int]) -> Judgements:
-    """A breach of this kind at the first of `positions` that moved in the event."""
-    observed = record.observations[role]
-    before, weights = observed.weights_before, observed.weights
-    for i in positions:
-        if weights[i] != before[i]:
-            yield kind.breach(record, role, i, before[i], weights[i])
-        yield HELD
+def rewrites(trial: Trial, record: EventRecord, i: int) -> bool:
+    """Whether parameter `i` gets other weights before the step by no doing of the optimizer."""
+    return isinstance(record.event, LoadWeights) or trial.case.parameters[i].renormed
 
 
 def moves(record: EventRecord, role: Role, i: int) -> bool:

@@ -6,9 +6,9 @@ from frostproof.training.observation import EventRecord, Trial
 HAS_STATE = Kind(
     "has-state",
     "the optimizer holds state for {name}, which never had a gradient",
-    "{states}.get({tensor})",
+    "{states}.get({tensor}) not in (None, {{}})",
     where=", {at}",
-    shows=": {{list({states}.get({tensor}))}}",
+    shows=": {{{states}[{tensor}]!r:.100}}",
 )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from inspect import signature
 from typing import Any
 
+from frostproof.errors import FROM_USERS, UnusableError
 from frostproof.optimizers.discovery import (
     IMPLEMENTATIONS,
     base_optimizer,
@@ -86,15 +87,19 @@ def as_built(subject: Subject, device: str) -> Subject:
     """The subject with what the optimizer that it builds shows.
 
     Nothing else shows it of an optimizer behind a function. If building raises, the subject is
-    returned as it is, and its trial reports the exception.
+    returned as it is, and its trial reports the exception. Raises UnusableError for what is no
+    optimizer.
     """
     case = small_case(subject, subject.dtypes[0])
     try:
         with unfrozen_training(case, replace(subject, modes=False), device) as training:
-            optimizer = training.optimizer
-    except (Exception, SystemExit):
+            optimizer, parameters = training.optimizer, [*training.model.parameters()]
+    except FROM_USERS:
         return subject
+    if not hasattr(optimizer, "param_groups"):
+        raise UnusableError("it has no param_groups: return a torch.optim.Optimizer")
     found: dict[str, Any] = {"modes": has_modes(optimizer) and _can_switch_modes(optimizer)}
+    found["hooks"] = any(p._backward_hooks or p._post_accumulate_grad_hooks for p in parameters)
     closure = closure_of(optimizer)
     if subject.closure == "optional" and (subject.discovered or closure != "after-backward"):
         found["closure"] = closure
@@ -110,7 +115,7 @@ def _can_switch_modes(optimizer: Any) -> bool:
     try:
         optimizer.eval()
         optimizer.train()
-    except Exception:
+    except FROM_USERS:
         return False
     return True
 

@@ -54,6 +54,8 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
         fields = {"known_cases": {}, **fields}
     if isinstance(optimizer, Subject):
         return [replace(optimizer, target=target or optimizer.target, **fields)]
+    if isinstance(optimizer, str):
+        raise UsageError(f"{optimizer!r} is a string: give the optimizer class itself")
     module = getattr(optimizer, "__module__", "?")
     target = target or f"{module}:{getattr(optimizer, '__qualname__', repr(optimizer))}"
     _check_optimizer(optimizer, target)

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from frostproof.errors import UsageError
+from frostproof.errors import FROM_USERS, UsageError
 from frostproof.optimizers import zoo
 from frostproof.spec.subject import Subject
 
@@ -55,7 +55,7 @@ def entry_point_subjects() -> tuple[dict[str, list[Subject]], list[str]]:
         try:
             for subject in _load_entry_point(point):
                 found.setdefault(subject.target, []).append(subject)
-        except Exception as error:  # somebody else's code
+        except FROM_USERS as error:
             text = " ".join(str(error).split())
             failures.append(
                 f"entry point {point.name!r} of {GROUP} ({point.value}) raised "

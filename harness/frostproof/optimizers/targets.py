@@ -70,6 +70,7 @@ def resolve_setting(name: str) -> Setting:
 
 def resolve_settings(names: Iterable[str]) -> tuple[Setting, ...]:
     """The settings with these names, of which `all` means each that has one; by default eager."""
+    names = [names] if isinstance(names, str) else names
     wanted = [each for name in names for each in (BY_NAME if name == "all" else (name,))]
     return tuple(map(resolve_setting, dict.fromkeys(wanted or (EAGER.name,))))
 

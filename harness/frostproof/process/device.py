@@ -30,6 +30,7 @@ def available_devices() -> list[str]:
 def select_devices(requested: Sequence[str]) -> list[str]:
     """Return the requested devices, or all if none is. Raises UsageError if one is absent."""
     available = available_devices()
+    requested = [requested] if isinstance(requested, str) else requested
     for name in requested:
         kind, _, index = name.partition(":")
         if kind not in available or (index and not (index.isdigit() and int(index) < _count(kind))):

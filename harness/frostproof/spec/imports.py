@@ -11,7 +11,7 @@ from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
-from frostproof.errors import UsageError, did_you_mean, one_line
+from frostproof.errors import FROM_USERS, UsageError, did_you_mean, one_line
 
 
 def unknown_name(
@@ -71,7 +71,7 @@ def import_for_target(name: str, target: str) -> ModuleType:
         )
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a module of the user may raise anything
+    except FROM_USERS as error:
         if (
             isinstance(error, ModuleNotFoundError)
             and error.name

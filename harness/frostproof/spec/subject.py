@@ -124,6 +124,9 @@ class Subject:
     modes: bool = False
     """Whether it has train() and eval(), as schedule-free optimizers do, and is told its mode."""
 
+    hooks: bool = False
+    """Whether its constructor hangs hooks on parameters, as one does that steps during backward."""
+
     distributed: bool = False
     """Whether it needs a process group of torch.distributed. It gets one of a single process."""
 
@@ -315,6 +318,9 @@ def drawn_names(subject: Subject) -> tuple[str, ...]:
 
 def expected_failure_faults(expected: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with expected failures: each names an invariant and has a reason."""
+    if not isinstance(expected, Mapping):
+        yield f"expected failures are of type {type(expected).__name__}: give {{invariant: reason}}"
+        return
     for identity, reason in expected.items():
         if identity not in IDS:
             yield (

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ctypes import string_at
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -73,24 +75,55 @@ def gradient_bits(parameters: Iterable[Tensor]) -> tuple[Bits | None, ...]:
     )
 
 
-_PLAIN = (int, float, str, complex, type(None))
+_PLAIN = (int, float, str, bytes, complex, type(None))
 
 
-def fingerprint(value: Any) -> Bits:
+def _name_of_type(value: Any) -> Bits:
+    return type(value).__name__.encode()
+
+
+def fingerprint(value: Any, of_object: Callable[[Any], Bits] = _name_of_type) -> Bits:
     """The values in a nested state of dicts, lists, tensors and numbers, as bytes.
 
-    Of any other value it has only the name of the type.
+    Of any other value it has what `of_object` says, by default the name of the type.
     """
     if isinstance(value, _PLAIN):
         return repr(value).encode()
     if isinstance(value, Tensor):
         return b"tensor" + bits(value)
     if isinstance(value, Mapping):
-        items = (repr(key).encode() + b":" + fingerprint(item) for key, item in value.items())
+        items = (
+            repr(key).encode() + b":" + fingerprint(item, of_object) for key, item in value.items()
+        )
         return b"{" + b",".join(sorted(items)) + b"}"  # the order of its keys is not a value
     if isinstance(value, list | tuple | deque):
-        return b"[" + b",".join(map(fingerprint, value)) + b"]"
-    return type(value).__name__.encode()
+        return b"[" + b",".join([fingerprint(item, of_object) for item in value]) + b"]"
+    return of_object(value)
+
+
+_STATES: dict[str, Callable[[Any], Any]] = {
+    "torch._C.Generator": lambda value: value.get_state(),
+    "random.Random": lambda value: value.getstate(),
+    "numpy.random.mtrand.RandomState": lambda value: value.get_state(),
+    "numpy.random._generator.Generator": lambda value: value.bit_generator.state,
+    "numpy.ndarray": lambda value: value.tobytes(),
+}
+"""The name of a class -> the state of its objects, which is not in their attributes."""
+
+
+def fingerprint_of_object(value: Any, within: tuple[int, ...] = ()) -> Bits:
+    """The state of a generator of random numbers, an array, or the attributes of an object.
+
+    `within`: the ids of the objects that hold it. One of them again is only named.
+    """
+    name = _name_of_type(value)
+    for kind, state in _STATES.items():
+        if kind in {f"{each.__module__}.{each.__qualname__}" for each in type(value).__mro__}:
+            return name + fingerprint(state(value), fingerprint_of_object)
+    own = getattr(value, "__dict__", None)
+    if not isinstance(own, dict) or isinstance(value, ModuleType) or id(value) in within:
+        return name
+    return name + fingerprint(own, partial(fingerprint_of_object, within=(*within, id(value))))
 
 
 def tensors_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Tensor]]:

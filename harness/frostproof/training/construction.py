@@ -229,7 +229,7 @@ class Construction(Hooks):
         first, groups = not self.optimizer, tuple(number for number, _ in self.layout)
         self.layout = self.newcomers()
         found: list[Statement] = [At("replacing")]
-        if self.subject.backward == "fused":
+        if self.subject.backward == "fused" or self.subject.hooks:
             # The old optimizer hung hooks on the parameters, with which it would go on stepping.
             hooks = ("p._backward_hooks", "p._post_accumulate_grad_hooks")
             clear = (block(f"if {hook}:", f"{hook}.clear()") for hook in hooks)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,7 +24,14 @@ from frostproof.spec.program import (
     Thaw,
     mask_changes,
 )
-from frostproof.training.bits import bits, bits_of, fingerprint, gradient_bits, tensors_in
+from frostproof.training.bits import (
+    bits,
+    bits_of,
+    fingerprint,
+    fingerprint_of_object,
+    gradient_bits,
+    tensors_in,
+)
 from frostproof.training.flops import Flops
 from frostproof.training.observation import (
     Activation,
@@ -123,9 +131,10 @@ class Recorder:
         observation.group_order = self.group_order
         state = self._state_of(optimizer)
         # .get and not []: state is often a defaultdict, and looking would leave an entry behind.
-        observation.stateful = tuple([i for i, p in enumerate(parameters) if state.get(p)])
+        observation.stateful = tuple([i for i, p in enumerate(parameters) if _holds(state.get(p))])
         for i in self.watched:
-            observation.states[i] = fingerprint(state.get(parameters[i]) or None)
+            kept = state.get(parameters[i])
+            observation.states[i] = fingerprint(kept if _holds(kept) else None)
         if self.changes_rates:
             observation.learning_rates = self._of_groups(optimizer, _rate)
         if self.changes_mask:
@@ -210,7 +219,7 @@ class Recorder:
             number in new and _options(new[number]) != _options(group) for number, group in pairs
         ) or (
             old is not None
-            and (any(self._state_of(old).values()) or _kept(old) != _kept(optimizer))
+            and (any(map(_holds, self._state_of(old).values())) or _kept(old) != _kept(optimizer))
         )
 
     def at_load(self, value: None) -> None:
@@ -360,11 +369,33 @@ def _rate(group: dict[str, Any]) -> float | None:
     return float(group["lr"]) if isinstance(group.get("lr"), float | Tensor) else None
 
 
+def _holds(state: Any) -> bool:
+    """Whether an entry of an optimizer's state is more than the empty dict that looking makes."""
+    return state is not None and not (isinstance(state, Mapping) and not state)
+
+
 def _numbers(settings: dict[str, Any]) -> Bits:
     """The numbers in a parameter group, or among an optimizer's attributes, without `lr`."""
-    numbers = {key: value for key, value in settings.items() if isinstance(value, _NUMBERS)}
-    numbers.pop("lr", None)
-    return fingerprint(numbers)
+    return fingerprint(
+        {
+            key: value if isinstance(value, _NUMBERS) else _only_numbers(value)
+            for key, value in settings.items()
+            if key != "lr" and (isinstance(value, _NUMBERS) or _only_numbers(value) is not None)
+        }
+    )
+
+
+def _only_numbers(value: Any) -> list[Any] | None:
+    """The plain numbers in a dict or list that holds nothing else; None if there are none.
+
+    Keys are left out: they may be addresses, which differ in each training.
+    """
+    if isinstance(value, Mapping):
+        value = [*value.values()]
+    if not isinstance(value, list | tuple | deque):
+        return None
+    found = [each if isinstance(each, int | float) else _only_numbers(each) for each in value]
+    return None if None in found or not found else found
 
 
 def _numbers_of_inner(optimizer: Any) -> Bits:
@@ -383,7 +414,7 @@ def _kept(optimizer: Any) -> Bits:
     if optimizer is None:
         return b""
     own = {key: value for key, value in vars(optimizer).items() if key not in given}
-    return fingerprint(own)
+    return fingerprint(own, fingerprint_of_object)
 
 
 def _options(group: dict[str, Any]) -> bytes:

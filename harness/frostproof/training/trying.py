@@ -10,7 +10,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from frostproof.errors import UsageError, one_line
+from frostproof.errors import FROM_USERS, UsageError, one_line
 from frostproof.spec.architecture import expression
 from frostproof.spec.layers.modules import mean_square
 from frostproof.spec.user_model import (
@@ -140,7 +140,7 @@ def _tried(network: UserModel, model: nn.Module, batch: Any, stepping: Any) -> U
         after, passed = bits_of(parameters), len(ran)
         try:
             loss.backward()  # type: ignore[no-untyped-call]
-        except Exception as error:  # a function of the user may raise anything
+        except FROM_USERS as error:
             raise _misfit(network, "backward raised", error) from None
     weights = tuple(
         each._replace(
@@ -164,7 +164,7 @@ def _outputs_and_loss(
     try:
         outputs = None if stepping else eval(network.call, names)
         loss = stepping(model, batch) if stepping else mean_square(outputs)
-    except Exception as error:  # the user's code may raise anything
+    except FROM_USERS as error:
         raise _misfit(network, "the forward pass raised", error) from None
     if not isinstance(loss, Tensor) or loss.dim() or not loss.requires_grad:
         what = network.step or network.factory
@@ -175,7 +175,7 @@ def _outputs_and_loss(
     return outputs, loss
 
 
-def _misfit(network: UserModel, what: str, error: Exception) -> UsageError:
+def _misfit(network: UserModel, what: str, error: BaseException) -> UsageError:
     text = one_line(f"{type(error).__name__}: {error}", 200)
     batch = network.inputs or "the factory's inputs"
     return UsageError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from frostproof.errors import CaseError, UsageError, one_line
+from frostproof.errors import FROM_USERS, CaseError, UsageError, one_line
 from frostproof.spec.imports import import_named
 from frostproof.spec.patterns import matching
 from frostproof.spec.user_model import Form, UserModel, sizes_of
@@ -72,7 +72,7 @@ def called(target: str, function: Any, must: str) -> Any:
     """What a function of the user returns without arguments. Raises UsageError."""
     try:
         return function()
-    except Exception as error:  # the user's function may raise anything
+    except FROM_USERS as error:
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
         _, *frames = traceback.extract_tb(error.__traceback__)
         own = [each for each in frames if not each.filename.startswith(TORCH)]

@@ -97,7 +97,7 @@ def _checkpoint_cut_off(trial: Trial, record: EventRecord, left: Role, right: Ro
     everything = case.architecture.reached((), case.differentiable_input)
     one, other = record.observations[left], record.observations[right]
     cut = [i for i in record.mask.trainable if i in everything - reached]
-    if trial.subject.runs_backward:
+    if trial.subject.runs_backward or trial.subject.hooks:
         return bool(cut)  # nobody sees the gradients; they are known to be behind the cut
     return any(_not_reached(one, i) and not _not_reached(other, i) for i in cut)
 

@@ -30,8 +30,8 @@ def examples(profile: str, max_examples: int | None) -> int:
     """The number of examples. Raises UsageError for an unknown profile or a number below 1."""
     if profile not in PROFILES:
         raise UsageError(f"unknown profile {profile!r}: choose one of {', '.join(PROFILES)}")
-    if max_examples is not None and max_examples < 1:
-        raise UsageError(f"max-examples is {max_examples}: give a number of at least 1")
+    if max_examples is not None and not (isinstance(max_examples, int) and max_examples > 0):
+        raise UsageError(f"max-examples is {max_examples!r}: give a number of at least 1")
     return PROFILES[profile] if max_examples is None else max_examples
 
 

@@ -17,7 +17,7 @@ from hypothesis.strategies import SearchStrategy
 
 from frostproof.approaches.approach import Approaches
 from frostproof.approaches.helper import load_way
-from frostproof.errors import CaseError, UnusableError, UsageError
+from frostproof.errors import FROM_USERS, CaseError, UnusableError, UsageError
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.probe import probe
@@ -189,7 +189,7 @@ def _violations(verification: Verification, saved: CaseFile) -> dict[Invariant, 
         except (UnusableError, CaseError):
             raise
         # Exceptions of the optimizer end a trial, and are judged. These have another cause.
-        except (Exception, SystemExit) as error:
+        except FROM_USERS as error:
             raise CaseError(
                 f"cannot be run with {saved.target!r}, {type(error).__name__}: {error}; "
                 "search again with frostproof check"
@@ -257,15 +257,7 @@ def approaches_of(saved: CaseFile) -> Approaches:
 
 @cache
 def _resolve_target(target: str) -> list[Subject]:
-    try:
-        return resolve([target])
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as error:  # importing a module may raise anything
-        raise UsageError(
-            f"looking up {target!r} raised {type(error).__name__}: {error}; "
-            "name an optimizer as module:Name"
-        ) from None
+    return resolve([target])
 
 
 if __name__ == "__main__":

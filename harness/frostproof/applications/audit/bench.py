@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from frostproof.errors import UsageError, did_you_mean, one_line
+from frostproof.errors import FROM_USERS, UsageError, did_you_mean, one_line
 from frostproof.spec.architecture import expression
 from frostproof.spec.user_model import UserModel
 from frostproof.training.user_models import load_function
@@ -85,7 +85,7 @@ class Bench:
             exec("\n".join(self.setup), names)
         except UsageError:
             raise
-        except Exception as error:  # the user's functions may raise anything
+        except FROM_USERS as error:
             text = one_line(f"{type(error).__name__}: {error}", 200)
             raise UsageError(
                 f"the optimizer {self.optimizer!r} cannot be built for the model, {text}; give "
@@ -103,7 +103,7 @@ class Bench:
             exec(self.backward, names)
         try:
             names["optimizer"].step()
-        except Exception as error:  # the user's optimizer may raise anything
+        except FROM_USERS as error:
             raise UsageError(
                 f"a step of the optimizer {self.optimizer!r} raised "
                 f"{one_line(f'{type(error).__name__}: {error}', 200)}; give another --optimizer"

@@ -81,6 +81,8 @@ def audit(
         cost = _cost(target, () if already_frozen else patterns, inputs, step)
     named = bench.model.named_parameters
     flags = {name: p.requires_grad for name, p in named(remove_duplicate=False)}
+    if all(flags.values()) and not any(each.severity == "mistake" for each in found):
+        raise UsageError(f"{target!r} returns a model in which nothing is frozen: freeze it there")
     return Audit(
         torch=str(torch.__version__),
         model=target,

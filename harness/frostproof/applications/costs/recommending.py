@@ -12,7 +12,7 @@ import torch
 from frostproof.applications.costs.counting import BuildOptimizer, StepCosts, count_costs
 from frostproof.applications.costs.task import CostTask
 from frostproof.applications.costs.ways import MODEL_WAYS, A, B, ModelWay
-from frostproof.errors import UsageError, one_line
+from frostproof.errors import FROM_USERS, UsageError, one_line
 from frostproof.training.bits import bits_of
 from frostproof.training.flops import countable_kernels
 from frostproof.training.frozen_parts import frozen_parts
@@ -40,7 +40,7 @@ def estimate_ways(task: CostTask, optimizing: BuildOptimizer | None) -> list[Way
         plain = count_costs(task, B, optimizing)
     except UsageError:
         raise
-    except Exception as error:  # the user's model may raise anything
+    except FROM_USERS as error:
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
         raise UsageError(f"a training step raised {text}; make it work first") from None
     return [

@@ -19,7 +19,7 @@ from frostproof.applications.costs.recommending import (
     nothing_frozen,
 )
 from frostproof.applications.costs.task import CostTask
-from frostproof.errors import UsageError, did_you_mean, one_line
+from frostproof.errors import FROM_USERS, UsageError, did_you_mean, one_line
 from frostproof.spec.imports import import_for_target
 from frostproof.training.user_models import NO_INPUT, frozen_names, load_model, random_batch
 
@@ -103,7 +103,7 @@ def _build_optimizer(name: str) -> BuildOptimizer:
         try:
             optimizer: Optimizer = found(groups)
             optimizer.step()
-        except Exception as error:  # an optimizer may raise anything
+        except FROM_USERS as error:
             text = f"{type(error).__name__}: {one_line(str(error), 160)}"
             raise UsageError(
                 f"--optimizer {name} cannot train this ({text}): name another"

@@ -78,9 +78,12 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         `optimizer`: one, or several. `frozen`: globs of parameters' names, or names of modules; by
         default every parameter with requires_grad=False. `every`: look after each n-th step.
         """
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"the model is a {type(model).__name__}: give it before its optimizer")
         self.model, self.collect, self.every = model, collect, every
         self.buffers = buffers
-        self.optimizers = [optimizer] if isinstance(optimizer, Optimizer) else [*optimizer]
+        given = optimizer if isinstance(optimizer, Iterable) else (optimizer,)
+        self.optimizers: list[Optimizer] = [*given]
         self.findings: list[Finding] = []
         self.steps = 0
         """The number of steps so far."""
@@ -169,8 +172,11 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         if patterns is None:
             found = [p for p in named.values() if not p.requires_grad]
         else:
-            patterns = (patterns,) if isinstance(patterns, str) else patterns
-            found = [named[n] for each in patterns for n in matching(each, [*named], "frozen")]
+            several = isinstance(patterns, Iterable) and not isinstance(patterns, str)
+            names: list[Any] = [*patterns] if several else [patterns]
+            if not all(isinstance(each, str) for each in names):
+                raise UsageError("frozen has an object in it: give names, as frozen=['backbone']")
+            found = [named[n] for each in names for n in matching(each, [*named], "frozen")]
         if not found:
             raise UsageError("nothing is frozen: give frozen=[...], patterns of parameters' names")
         return found

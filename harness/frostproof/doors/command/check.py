@@ -128,8 +128,15 @@ def check_command(
     says_verbosity = any(re.fullmatch("-v+|--verbose", each) for each in pytest_args)
     verbosity = ["-v"] if verbose else [] if says_verbosity else ["-q"]
     remote = any(argument.startswith("--tx") for argument in pytest_args)
-    # Another --dist in the user's configuration could not run an item again after a crash.
-    workers = ["--dist=load", *([] if remote else [f"--numprocesses={jobs}"]), "--maxschedchunk=1"]
+    # Another --dist in the user's configuration could not run an item again after a crash. It may
+    # also have `-p no:xdist`, which the last -p takes back.
+    workers = [
+        "-p",
+        "xdist",
+        "--dist=load",
+        *([] if remote else [f"--numprocesses={jobs}"]),
+        "--maxschedchunk=1",
+    ]
     options = [f"--frostproof-optimizer={target}" for target in targets] + [*_options(given)]
     arguments = [*SUITE, *verbosity, *options, *workers, *pytest_args]
     listener = Listener()
@@ -181,7 +188,7 @@ out, sys.stdout = sys.stdout, open(os.devnull, "w")
 for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
-    except Exception as error:  # a library may raise anything, and is left out for it
+    except (Exception, SystemExit) as error:  # the library is left out for it
         print(name, f"{type(error).__name__}: {error}".splitlines()[0], sep="\\t", file=out)
 """
 

@@ -20,7 +20,15 @@ import pytest
 from frostproof.doors.pytest_plugin.collection import make_targets_importable
 from frostproof.doors.pytest_plugin.gatherer import Gatherer, failing_cases
 from frostproof.doors.pytest_plugin.items import parse_node_id
-from frostproof.doors.pytest_plugin.options import REPORTS, RunOptions, asks_for_us
+from frostproof.doors.pytest_plugin.options import (
+    FOR_DECORATED,
+    OPTIONS,
+    PREFIX,
+    REPORTS,
+    RunOptions,
+    asks_for_us,
+    is_given,
+)
 from frostproof.doors.pytest_plugin.result_files import ResultFiles
 from frostproof.errors import FrostproofError
 from frostproof.process.interruption import interrupt
@@ -143,6 +151,8 @@ class Controller:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if session.exitstatus == pytest.ExitCode.OK and "optimizer" in self._ignored_options():
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         writes = any(getattr(self.run, each) for each in REPORTS)
         if not self.devices and not (writes and self.gatherer.rows):
             return
@@ -156,6 +166,13 @@ class Controller:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
 
+    def _ignored_options(self) -> list[str]:
+        """The options of the command line that no test of this session has used."""
+        if self.devices or self.config.option.collectonly:
+            return []
+        given = [each.name for each in OPTIONS if is_given(self.config, each)]
+        return [each for each in given if each not in FOR_DECORATED or not self.gatherer.rows]
+
     def _misses_a_target(self, results: Results) -> bool:
         """Whether nothing was judged of a target that was asked for, or nothing at all."""
         if not results.subjects:
@@ -167,14 +184,15 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self.not_run:
             terminalreporter.write_line(f"frostproof: {line}")
+        if ignored := self._ignored_options():
+            names = ", ".join(f"--{PREFIX}-{name}" for name in ignored)
+            terminalreporter.write_line(
+                f"frostproof: {names} did nothing: no test of frostproof_properties "
+                f"{'' if self.gatherer.rows else 'or of @frostproof.parametrize '}has run; add "
+                "--pyargs frostproof_properties",
+                yellow=True,
+            )
         if self.results is None or not self.results.subjects:
-            asked = [each for each in REPORTS if self.config.getoption(f"frostproof_{each}", None)]
-            for each in asked:
-                terminalreporter.write_line(
-                    f"frostproof: --frostproof-{each} wrote nothing: no test of "
-                    "frostproof_properties or of @frostproof.parametrize has run",
-                    yellow=True,
-                )
             return
         from frostproof.report.terminal import explained_lines, results_table
         from frostproof.results.baseline import comparison_lines
@@ -215,11 +233,11 @@ def _where_from(targets: Iterable[str]) -> Iterator[str]:
 
 
 def _seed(config: pytest.Config, run: RunOptions) -> int:
-    """Return the seed for all processes: what Hypothesis or we were told, or one drawn here."""
-    given = config.getoption("hypothesis_seed", None)
+    """Return the seed for all processes: what we or Hypothesis were told, or one drawn here."""
+    given = config.getoption("hypothesis_seed", None) if run.seed is None else run.seed
     if given is not None and str(given).isdigit():
         return int(given)
-    return random.SystemRandom().randrange(1 << 32) if run.seed is None else run.seed
+    return random.SystemRandom().randrange(1 << 32)
 
 
 def _check_usage(config: pytest.Config, run: RunOptions) -> list[str]:

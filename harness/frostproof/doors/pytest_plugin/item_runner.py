@@ -16,7 +16,7 @@ from frostproof.doors.pytest_plugin.items import is_ours, planned_examples, veri
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING, WARNING, encode
 from frostproof.doors.pytest_plugin.time_budget import TimeBudget
-from frostproof.errors import TimeSpentError, UnusableError, ViolationError
+from frostproof.errors import TimeSpentError, UnusableError, ViolationError, one_line
 
 if TYPE_CHECKING:
     from hypothesis.database import ExampleDatabase
@@ -86,6 +86,9 @@ class ItemRunner:
             spent = True
             verification.cut_short_reason = str(error)
             violation = _as_one(verification.violations())
+        except (Exception, pytest.fail.Exception) as error:  # as of another plugin's time limit
+            verification.cut_short_reason = one_line(f"{type(error).__name__}: {error}", 200)
+            raise
         finally:
             finding = self.report(item, verification)
         self.doubtful = {row.id for row in finding.row.invariants if row.status == "doubtful"}

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from frostproof.doors.output_files import check_writable
 from frostproof.doors.pytest_plugin.items import PACKAGE
 from frostproof.doors.pytest_plugin.time_budget import parse_seconds
 from frostproof.errors import UsageError
 from frostproof.verification.profiles import PROFILES, examples
-
-if TYPE_CHECKING:
-    import pytest
 
 PREFIX = "frostproof"
 
@@ -133,6 +132,9 @@ OPTIONS = (
     ),
     Option("cases", "folder for counterexamples (default: frostproof-cases)", "FOLDER"),
 )
+
+FOR_DECORATED = ("profile", "max-examples", "seed", "cases", "strict", *REPORTS)
+"""The options that tests of `@frostproof.parametrize` use, where they state no others."""
 
 _INI_TYPES: dict[tuple[type, bool], Any] = {
     (str, True): "args",
@@ -256,6 +258,9 @@ def _check_model(given: Mapping[str, Any]) -> None:
 
 def _check_files(given: Mapping[str, Any]) -> None:
     check_writable(*(Path(given[kind]) for kind in REPORTS if given[kind]))
+    cases = given["cases"]
+    if cases and Path(cases).exists() and not Path(cases).is_dir():
+        raise UsageError(f"cases is {cases!r}, which is a file: name a folder")
     baseline = given["baseline"]
     if baseline and not Path(baseline).is_file():
         raise UsageError(f"baseline {baseline!r} is not a file: name the results of an earlier run")
@@ -264,11 +269,21 @@ def _check_files(given: Mapping[str, Any]) -> None:
 def asks_for_us(config: pytest.Config) -> bool:
     """Whether this call of pytest names our suite or one of our options."""
     names_suite = any(PACKAGE in argument for argument in config.args)
-    given = (config.getoption(_key(option), None) for option in OPTIONS)
-    return names_suite or any(value is not None for value in given)
+    return names_suite or any(is_given(config, option) for option in OPTIONS)
+
+
+def is_given(config: pytest.Config, option: Option) -> bool:
+    """Whether the command line has this option."""
+    return config.getoption(_key(option), None) is not None
 
 
 def value_of(config: pytest.Config, option: Option) -> Any:
     """What the command line says, else the configuration; None if neither says anything."""
     value = config.getoption(_key(option), None)
-    return config.getini(_key(option) + "s" * option.many) if value is None else value
+    if value is not None:
+        return value
+    name = _key(option) + "s" * option.many
+    try:
+        return config.getini(name)
+    except pytest.UsageError as error:
+        raise UsageError(f"{name} in the configuration: {error}") from None

@@ -63,7 +63,8 @@ def check_usage(run: RunOptions) -> list[str]:
 @cache
 def _subjects(targets: tuple[str, ...]) -> tuple[Subject, ...]:
     found = resolve(targets) if targets else torch_optimizers()
-    return tuple(sorted(found, key=lambda subject: subject.name))
+    distinct = {(subject.target, subject.label): subject for subject in found}
+    return tuple(sorted(distinct.values(), key=lambda subject: subject.name))
 
 
 def _requested(run: RunOptions) -> Requested:
