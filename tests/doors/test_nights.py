@@ -23,6 +23,7 @@ from frostproof.results.rows import (
     merge_rows,
     totals,
 )
+from frostproof.verification.profiles import batches, shards_for
 from frostproof.verification.search import batch_seed
 from tests.helpers import consumer
 from tests.helpers.consumer import PLAIN, SHY
@@ -187,11 +188,25 @@ def test_the_exit_code_of_pytest_becomes_ours(code: int, only_doubtful: bool, ou
     assert listener.exit_code(code) == ours
 
 
-def test_each_batch_of_each_shard_has_a_seed_of_its_own() -> None:
-    seeds = [batch_seed(5, shard, batch) for shard in range(8) for batch in range(8)]
+def test_each_batch_has_a_seed_of_its_own() -> None:
+    seeds = [batch_seed(5, batch) for batch in range(64)]
     assert seeds[0] == 5
     assert len(set(seeds)) == len(seeds)
-    assert seeds == [batch_seed(5, shard, batch) for shard in range(8) for batch in range(8)]
+    assert seeds == [batch_seed(5, batch) for batch in range(64)]
+
+
+@pytest.mark.parametrize("count", [1, 24, 25, 26, 100, 400, 4000, 4001, 100_000])
+def test_a_split_changes_no_example(count: int) -> None:
+    sizes = batches(count)
+    assert sum(sizes) == count
+    assert max(sizes) <= 2000
+    assert all(batches(count, shards) == sizes for shards in range(1, len(sizes) + 1))
+
+
+def test_idle_workers_get_shards() -> None:
+    assert [shards_for(2, items, 100) for items in (1, 2, 3)] == [2, 1, 1]
+    assert [shards_for(64, 1, count) for count in (10, 30, 100, 4000)] == [1, 2, 4, 16]
+    assert shards_for(8, 3, 100) == 2
 
 
 def row(status: str, *, severity: str = "wrong", trials: int = 10) -> SubjectRow:

@@ -46,8 +46,9 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
     if approaches is not None and type(approaches.b).freeze is not Approach.freeze:
         # B only leaves frozen parameters out of the optimizer.
         correct["freeze"] = "def freeze(model, frozen):\n    pass\n"
-    heavy = "HeavyInBothModes" if "optimizer.train()" in script else "Heavy"
-    twins = {**dict.fromkeys(MODULES, "Heavy"), "broken": "Sound", "broken_programs": heavy}
+    twins = {**dict.fromkeys(MODULES, "Heavy"), "broken": "Sound"}
+    if re.search(r"optimizer\.(train|eval)\(\)", script):
+        twins |= {"broken_programs": "HeavyInBothModes", "broken_rarely": "Averages"}
     for module, twin in twins.items():
         script = re.sub(
             rf"^from tests\.helpers\.{module} import (\w+)$",

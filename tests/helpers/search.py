@@ -11,8 +11,8 @@ from hypothesis import Phase, given, settings
 
 from frostproof.generation.draws import drawn_by_seed_alone
 from frostproof.process.fence import fenced
-from frostproof.verification.profiles import PROFILES
-from frostproof.verification.search import reject_minimal, search_violations
+from frostproof.verification.profiles import PROFILES, batches
+from frostproof.verification.search import batch_seed, reject_minimal, search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import Planted
 
@@ -70,6 +70,14 @@ def search(
 
 
 def _search(verification: Verification, seed: int, wanted: Sequence[str], examples: int) -> None:
+    with suppress(FoundError), drawn_by_seed_alone():
+        for number, count in enumerate(batches(examples)):
+            _search_batch(verification, batch_seed(seed, number), wanted, count)
+
+
+def _search_batch(
+    verification: Verification, seed: int, wanted: Sequence[str], examples: int
+) -> None:
     @hypothesis.seed(seed)
     @settings(
         max_examples=examples,
@@ -89,5 +97,4 @@ def _search(verification: Verification, seed: int, wanted: Sequence[str], exampl
         if wanted and all(verification.tallies[each].violated for each in wanted):
             raise FoundError
 
-    with suppress(FoundError), drawn_by_seed_alone():
-        holds()
+    holds()

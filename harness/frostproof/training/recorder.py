@@ -388,13 +388,14 @@ def _numbers(settings: dict[str, Any]) -> Bits:
 def _only_numbers(value: Any) -> list[Any] | None:
     """The plain numbers in a dict or list that holds nothing else; None if there are none.
 
-    Keys are left out: they may be addresses, which differ in each training.
+    Keys are left out: they may be addresses, which differ in each training. What is kept of
+    parameters is no count of a group.
     """
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not any(isinstance(key, Tensor) for key in value):
         value = [*value.values()]
     if not isinstance(value, list | tuple | deque):
         return None
-    found = [each if isinstance(each, int | float) else _only_numbers(each) for each in value]
+    found = [each if type(each) in (int, float) else _only_numbers(each) for each in value]
     return None if None in found or not found else found
 
 

@@ -6,7 +6,6 @@ and draws the same examples each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from frostproof.errors import UsageError
@@ -19,8 +18,12 @@ if TYPE_CHECKING:
 PROFILES = {"dev": 100, "ci": 400, "nightly": 4000}
 """Profile -> examples per optimizer and device."""
 
-BATCH = 2000
-"""Examples per Hypothesis test. It remembers all of them, so that memory and time grow."""
+BATCH = range(25, 2000 + 1)
+"""Examples per Hypothesis test. It begins with small ones, and remembers all of them, so that
+memory and time grow."""
+
+BATCHES = 16
+"""So many batches let as many processes share an optimizer. Few examples have fewer."""
 
 SEARCH = 1000
 """Examples within which a known failure must show. Its search ends at the first."""
@@ -40,28 +43,34 @@ def budget(
     setting: Setting = EAGER,
     *,
     known_failure: bool = False,
-    shard: int | None = None,
-    shards: int = 1,
 ) -> int:
-    """The number of examples, of `count`, that a test tries.
+    """The number of examples, of `count`, that a subject gets in all its shards.
 
-    A search for a known failure has a number of its own. A slow setting tries fewer. If shards
-    cannot be equal, the first ones try one more.
+    A search for a known failure has a number of its own. A slow setting tries fewer.
     """
-    if known_failure:
-        return max(count, SEARCH)
-    count = -(-count // setting.one_in)
-    return count if shard is None else max(1, count // shards + (shard < count % shards))
+    return max(count, SEARCH) if known_failure else -(-count // setting.one_in)
 
 
-def batches(count: int) -> Iterator[int]:
-    """The sizes of the batches of so many examples.
+def batches(count: int, shards: int = 1) -> list[int]:
+    """The sizes of the batches of so many examples: at least one for each shard.
 
-    >>> list(batches(4500))
-    [2000, 2000, 500]
+    They are the same for all numbers of shards up to their own, so that a split changes no example.
+
+    >>> batches(100)
+    [25, 25, 25, 25]
+    >>> batches(30)
+    [15, 15]
+    >>> batches(3, shards=2)
+    [2, 1]
     """
-    for start in range(0, count, BATCH):
-        yield min(BATCH, count - start)
+    size = min(max(BATCH[0], -(-count // BATCHES)), BATCH[-1])
+    number = max(-(-count // size), shards)
+    return [max(1, count // number + (i < count % number)) for i in range(number)]
+
+
+def shards_for(workers: int, items: int, count: int) -> int:
+    """Into how many shards to split each of so many items, so that no worker is idle."""
+    return max(1, min(workers // max(1, items), len(batches(count))))
 
 
 def hypothesis_settings(

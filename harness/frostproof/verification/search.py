@@ -47,10 +47,12 @@ def search_violations(
     verification: Verification,
     examples: int,
     seed: int | None,
-    shard: int = 0,
     databases: Databases = lambda identity: None,
+    shards: int = 1,
 ) -> list[BaseException]:
     """Try this many examples, shrink the violations, and return them as Hypothesis raised them.
+
+    If the verification is one of several `shards`, it tries its share of them.
 
     Shrinking works as well as the draws allow. Two rules of `generation.cases` make them shrink: a
     draw keeps its meaning when another one shrinks, because draws of variable number come last or
@@ -58,14 +60,14 @@ def search_violations(
     copies numbers between equal ones.
     """
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
-    search = _Search(verification, seed, shard, databases)
+    search = _Search(verification, seed, databases)
+    mine = [*enumerate(batches(examples, shards))][verification.shard or 0 :: shards]
     try:
         with verification.phase("search"):
             search.replay_earlier_failures()
-            for number, count in enumerate(batches(examples)):
-                if number:
-                    release_free_memory()
+            for number, count in mine:
                 search.explore(number, count)
+                release_free_memory()
                 if verification.only_invariant is not None and search.found:
                     break
         with verification.phase("shrink"):
@@ -75,9 +77,9 @@ def search_violations(
     return search.violations()
 
 
-def batch_seed(seed: int, shard: int, batch: int) -> int:
-    """The seed of one batch of one shard; the first batch of the first shard has the run's."""
-    return random.Random(f"{seed} {shard} {batch}").getrandbits(32) if shard or batch else seed
+def batch_seed(seed: int, batch: int) -> int:
+    """The seed of one batch; the first has the run's."""
+    return random.Random(f"{seed} {batch}").getrandbits(32) if batch else seed
 
 
 def reject_minimal(verification: Verification, case: Case) -> None:
@@ -119,11 +121,8 @@ class _Found(NamedTuple):
 class _Search:
     """The state of a search: what was found and what was raised."""
 
-    def __init__(
-        self, verification: Verification, seed: int, shard: int, databases: Databases
-    ) -> None:
-        self.verification, self.seed, self.shard = verification, seed, shard
-        self.databases = databases
+    def __init__(self, verification: Verification, seed: int, databases: Databases) -> None:
+        self.verification, self.seed, self.databases = verification, seed, databases
         self.found: dict[Invariant, _Found] = {}
         self.raised: dict[Invariant, BaseException] = {}
 
@@ -209,7 +208,7 @@ class _Search:
         given: Any = hypothesis.given(data=st.data())(test)
         if batch is not None:
             # Before the settings, because a seed removes the database.
-            given = hypothesis.seed(batch_seed(self.seed, self.shard, batch))(given)
+            given = hypothesis.seed(batch_seed(self.seed, batch))(given)
         # Hypothesis skips the test if the database is empty.
         with suppress(SkipTest, _SpentError), drawn_by_seed_alone():
             try:

@@ -163,8 +163,6 @@ class ItemRunner:
             self.run.examples,
             verification.subject.setting,
             known_failure=verification.only_invariant is not None,
-            shard=verification.shard,
-            shards=self.run.shards,
         )
         subject = verification.subject
         model = "" if verification.model is None else verification.model.network.factory
@@ -176,9 +174,8 @@ class ItemRunner:
             database = self.example_database
             return None if database is None else KeyedDatabase(database, f"{key} {identity}")
 
-        found = search_violations(
-            verification, count, self.seed, verification.shard or 0, remembered
-        )
+        shards = 1 if verification.shard is None else self.run.shards
+        found = search_violations(verification, count, self.seed, remembered, shards)
         if len(found) == 1:
             raise found[0]
         if found:

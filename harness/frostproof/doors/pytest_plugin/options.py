@@ -32,6 +32,14 @@ class Option:
     """Whether it may be given more than once."""
 
 
+SHARDS = Option(
+    "shards",
+    "number of parts into which the examples of each optimizer are split (default: as many as keep "
+    "all workers busy)",
+    "N",
+    int,
+)
+
 OPTIONS = (
     Option(
         "optimizer",
@@ -83,13 +91,7 @@ OPTIONS = (
         "time for the whole run, as 90s, 30m or 2h; each optimizer gets a share",
         "TIME",
     ),
-    Option(
-        "shards",
-        "number of parts into which the examples of each optimizer are split, each with its own "
-        "seed (default: 1)",
-        "N",
-        int,
-    ),
+    SHARDS,
     Option(
         "seed", "seed of the search (default: drawn at random, and shown in the header)", "N", int
     ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from frostproof.doors.pytest_plugin.trial_counts import CountsWriter
 from frostproof.doors.pytest_plugin.worker import WorkerItemRunner
 from frostproof.errors import FrostproofError
 from frostproof.process.quiet import quiet
+from frostproof.spec.setting import EAGER
+from frostproof.verification.profiles import shards_for
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
     """With `-n auto`, start no more processes than there are items, or an accelerator has room for.
 
-    The number of items is known where the session is our suite and nothing else.
+    The items are known where the session is our suite and nothing else. Few are split into shards.
     """
     cores = yield
     if not options.asks_for_us(config):
@@ -48,15 +51,32 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int,
     make_targets_importable(config)
     try:
         with quiet():
-            from frostproof.doors.pytest_plugin.suite import number_of_items
             from frostproof.process.device import most_workers
 
             run = RunOptions.of(config)
             most = most_workers(run.devices)
-            items = number_of_items(run) if config.args == [PACKAGE] and run.optimizers else None
+            workers = cores if most is None else min(cores, most)
+            items = _items_in(_sharded(config, run, workers), config)
     except FrostproofError:
         return cores  # The controller reports the error when the session starts.
-    return max(1, min(each for each in (cores, most, items) if each is not None))
+    return max(1, workers if items is None else min(workers, items))
+
+
+def _items_in(run: RunOptions, config: pytest.Config) -> int | None:
+    """The number of items; None if it is not known before they are collected."""
+    if config.args != [PACKAGE] or not run.optimizers:
+        return None
+    from frostproof.doors.pytest_plugin.suite import number_of_items
+
+    return number_of_items(run)
+
+
+def _sharded(config: pytest.Config, run: RunOptions, workers: int) -> RunOptions:
+    """The options, with shards for workers that would be idle, unless their number was given."""
+    given = options.value_of(config, options.SHARDS) is not None
+    slow = any(setting != EAGER.name for setting in run.settings)
+    items = None if given or slow or workers < 2 else _items_in(run, config)
+    return run if items is None else replace(run, shards=shards_for(workers, items, run.examples))
 
 
 @pytest.fixture
@@ -84,6 +104,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _controller_plugins(config: pytest.Config) -> dict[str, object]:
     run = RunOptions.of(config)
+    if options.asks_for_us(config):
+        make_targets_importable(config)
+        with quiet():
+            run = _sharded(config, run, config.getoption("numprocesses", None) or 1)
     gatherer = Gatherer(run)
     controller = Controller(config, run, gatherer)
     plugins: dict[str, object] = {
