@@ -388,6 +388,33 @@ def test_each_thing_is_collected_once() -> None:
     assert len(found) == len({*found}) == len([*model.backbone.parameters()])
 
 
+def test_a_gradient_from_before_the_freeze_is_not_blamed_on_backward() -> None:
+    """It is told as the reason for which its zeros still move the parameter."""
+    model = Net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer, frozen="backbone", collect=True) as watched:
+        train(model, optimizer)
+        model.backbone.requires_grad_(False)
+        for _ in range(2):
+            optimizer.zero_grad(set_to_none=False)
+            model(torch.ones(2, 3)).sum().backward()
+            optimizer.step()
+    assert {each.invariant for each in watched.findings} == {"frozen-weights-unchanged"}
+    told = [str(each) for each in watched.findings if each.name == "backbone.0.weight"]
+    assert len(told) == 2
+    assert "it has a gradient" in told[0]
+    assert "its gradient is zeros" in told[1]
+
+
+def test_state_that_is_a_tensor_is_looked_at() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    state: dict[Any, Any] = optimizer.state
+    state.update({p: torch.zeros(3) for p in model.backbone.parameters()})
+    found = findings(model, optimizer, lambda: state[model.backbone[0].weight].add_(1))
+    assert found == ["freeze-midway-holds backbone.0.weight"]
+
+
 def test_a_step_that_raised_does_not_blind_the_watch() -> None:
     model = frozen_net()
     optimizer = Leaky(model.parameters(), lr=0.1)

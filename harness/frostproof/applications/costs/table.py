@@ -16,6 +16,8 @@ from frostproof.report.terminal import end_of_name
 
 LINE_WIDTH = 120
 """Columns of a line."""
+LEAST_WIDTH = 12
+"""Columns into which a text may be folded."""
 LONGEST_NAME = 34
 """Columns of a module's name."""
 MOST_MODULES = 40
@@ -167,7 +169,7 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
-    """Columns with two spaces between them.
+    """Columns with two spaces between them. The last is folded where a line would be too long.
 
     A name that is too long loses its beginning, because its end tells it from others.
     """
@@ -180,7 +182,15 @@ def align_columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterat
         ]
         text = "  ".join(cells).rstrip()
         line = "".join(c if c.isprintable() else "?" for c in text)  # names may contain anything
-        yield line if len(line) <= LINE_WIDTH else f"{line[: LINE_WIDTH - 1]}…"
+        indent = sum(widths[:-1]) + 2 * len(widths[:-1])
+        if len(line) <= LINE_WIDTH:
+            yield line
+        elif LINE_WIDTH - indent < LEAST_WIDTH:
+            yield f"{line[: LINE_WIDTH - 1]}…"
+        else:
+            first, *more = textwrap.wrap(line[indent:], LINE_WIDTH - indent)
+            yield line[:indent] + first
+            yield from (" " * indent + each for each in more)
 
 
 def wrap_text(text: str) -> list[str]:

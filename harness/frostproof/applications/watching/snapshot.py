@@ -97,6 +97,6 @@ def _state(parameter: nn.Parameter, optimizers: Sequence[Optimizer]) -> Digest:
     """The digest of the optimizers' state of a parameter; empty where there is none."""
     # .get and not []: state is often a defaultdict, and looking would leave an entry behind.
     states = [
-        each.state.get(parameter) or {} for each in optimizers if len(each.state) > 1
+        each.state.get(parameter) for each in optimizers if len(each.state) > 1
     ]  # LBFGS has that of all parameters under the first of them
     return digest([tensor for _, tensor in tensors_in(states)])

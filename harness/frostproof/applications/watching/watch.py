@@ -41,6 +41,12 @@ class Finding:
     message: str
     """What happened and what to do, in one line."""
 
+    @property
+    def thing(self) -> tuple[str, str]:
+        """What it is about: one parameter may move for several reasons."""
+        moves = self.invariant == "frozen-weights-unchanged"
+        return self.name, self.message if moves else self.invariant
+
     def __str__(self) -> str:
         return f"{self.invariant}: at step {self.step}: {self.message}"
 
@@ -91,7 +97,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             raise UsageError(f"every is {every}: give a number of steps of at least 1")
         self._warned = False
         self._told: set[tuple[str, str]] = set()
-        """The invariant and the name of each finding."""
+        """The thing of each finding."""
         self._hooks = ExitStack()
         self._step: FrameType | None = None
         """The frame of the step that runs."""
@@ -128,11 +134,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
         self.frozen.follow()
         now = Snapshot(self.frozen, self.optimizers)
-        found = [
-            each for each in self._compare(now) if (each.invariant, each.name) not in self._told
-        ]
+        found = [each for each in self._compare(now) if each.thing not in self._told]
         self._warn_of_buffers(now)
-        self._told |= {(each.invariant, each.name) for each in found}
+        self._told |= {each.thing for each in found}
         self.findings += found
         self._last = now
         if found and not self.collect:
@@ -266,14 +270,14 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             yield Finding(self.steps, "buffers-hold-in-eval", name, text)
 
     def _flag_and_gradient(self, i: int, now: Snapshot) -> Iterator[Finding]:
-        name, first = self.frozen.names[i], self._first
+        name, first, last = self.frozen.names[i], self._first, self._last
         if now.flags[i] and not first.flags[i]:
             text = f"requires_grad of {name}, which is frozen, was set to True"
             if self._step is not None and not self._at_step.flags[i]:
                 text = flags_untouched.FLIPPED.text.format(name=name, found=True)
             remedy = "call requires_grad_(False), or thaw() it here if it is to train"
             yield self._found("flags-untouched", i, f"{text}: {remedy}")
-        elif now.has_gradient[i] and not (now.flags[i] or first.has_gradient[i]):
+        elif now.has_gradient[i] and not (now.flags[i] or last.flags[i] or last.has_gradient[i]):
             yield self._found(
                 "no-grad-allocated", i, no_grad_allocated.ALLOCATED.text.format(name=name)
             )
