@@ -2,6 +2,7 @@
 
 from frostproof.invariants.assertions import moved, unmoved
 from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
+from frostproof.invariants.movement import moves
 from frostproof.spec.case import Role
 from frostproof.spec.program import BackwardUnderNoGrad, Freeze, Step, ZeroGrad
 from frostproof.training.observation import EventRecord, Trial
@@ -54,9 +55,10 @@ def _left_by_way(record: EventRecord, role: Role, i: int) -> bool:
 def _warm(trial: Trial, record: EventRecord, i: int) -> bool:
     """Whether parameter `i` was trained before this event."""
     return any(
-        grads is not None and grads[i] is not None and i not in each.mask.at_step
+        (moves(each, "a", i) if grads is None else grads[i] is not None)
+        and i not in each.mask.at_step
         for each in trial.records[: record.number]
-        for grads in [each.observations["a"].grads_at_step]
+        for grads in [each.observations["a"].grads_at_step]  # which a fused backward shows nobody
     )
 
 

@@ -41,7 +41,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 INVARIANT = Invariant(
     "group-added-trains",
     "a parameter group that is added during training (gradual unfreezing) trains with the same "
-    "bits as one that was there from the start, and changes no other parameter",
+    "bits as one that was there from the start, unless a count of steps tells them apart, and "
+    "changes no other parameter",
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.add_param_group.html",
     compares=True,

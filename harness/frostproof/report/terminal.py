@@ -22,6 +22,8 @@ STATUS_SYMBOLS = {
     "unreached": "?",
     "not-applicable": " ",
 }
+WITHOUT_FREEZING = ("same-without-freezing", "raises-without-freezing")
+"""Explanations that tell of a fault that has nothing to do with freezing."""
 COST, STALE = "$", "S"
 CELL = 9
 """The least width of a column with a mark and a number of judgements."""
@@ -196,6 +198,9 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
             if each.status in ("held", "unreached") and each.message:
                 yield one_line(f"not found: {row.name} on {row.device}: {each.id}: {each.message}")
     yield from _alike("not compared", rows, _not_compared)
+    yield from _alike("not counted", rows, _not_about_freezing)
+    yield from _alike("does not apply", rows, _why_not_as_alone)
+    yield from _alike("never judged", rows, _never_judged)
     yield from _alike("not tried", rows, lambda row: row.facts.get("not-tried", ()))
     yield from _alike("cut short", rows, lambda row: filter(None, [row.facts.get("cut-short")]))
     yield from _alike("not judged", rows, _why_unusable)
@@ -211,6 +216,24 @@ def _not_compared(row: SubjectRow) -> Iterable[str]:
             f"A and B after one of these violations, in {parted} trials: check again once it is "
             "mended"
         )
+
+
+def _not_about_freezing(row: SubjectRow) -> Iterable[str]:
+    """What is broken with nothing frozen as well, which is not held against the optimizer."""
+    for each in row.invariants:
+        trials = sum(each.explained.get(reason, 0) for reason in WITHOUT_FREEZING)
+        if trials:
+            yield f"{each.id} fails with nothing frozen, too ({trials} times)"
+
+
+def _why_not_as_alone(row: SubjectRow) -> Iterable[str]:
+    reason = row.facts.get("not-as-alone")
+    return [f"trains-as-alone: {reason}"] if reason else []
+
+
+def _never_judged(row: SubjectRow) -> Iterable[str]:
+    names = [each.id for each in row.invariants if each.status == "unreached" and not each.message]
+    return [", ".join(names)] if names and row.trials else []
 
 
 def _why_unusable(row: SubjectRow) -> Iterable[str]:

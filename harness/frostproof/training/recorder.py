@@ -321,6 +321,10 @@ class Recorder:
         if observation.grads_at_step is None:
             self.rng_state_at_step = generator_state(self.training.device)
             observation.optimizer_called = self.ownership.stepping
+            trained = (i for i in self.ownership.owned if i not in self.masked.frozen)
+            gradients = [self.parameters[i].grad for i in trained]
+            if self.training.subject.hooks and (None in gradients or not gradients):
+                return  # Hooks may have stepped, and nobody knows with which gradients.
             unedited = isinstance(event, Step) and event.drop == "none" and not event.after_backward
             observation.grads_at_step = (
                 observation.grads_after_backward

@@ -280,21 +280,29 @@ class Verification:
     def severity(self, invariant: Invariant) -> str:
         return "crash" if self.tallies[invariant.id].crashed else invariant.severity
 
-    def _find_violations(self, case: Case, muted: Collection[str]) -> Mapping[Invariant, str]:
+    def _find_violations(
+        self, case: Case, muted: Collection[str], explained_away: frozenset[str] = frozenset()
+    ) -> Mapping[Invariant, str]:
+        """The same. A trial goes on past what was explained away, in one more run."""
         if self.only_invariant == "repeats-itself" and "again" not in case.extras:
             case = case.replaced(extras=(*case.extras, "again"))
-        outcome = self._run(case, muted)
-        fresh, by_order = _unmuted(outcome, muted), list[Invariant]()
+        passed = [*muted, *explained_away]
+        outcome = self._run(case, passed)
+        outcome.judged = [each for each in outcome.judged if each.id not in explained_away]
+        fresh, by_order = _unmuted(outcome, passed), list[Invariant]()
         known = [invariant for invariant in outcome.violated if invariant.id in muted]
         if fresh or outcome.trial.crash is not None:
             nan = _nan_in(outcome.trial)
             with nans_alike(nan):
                 if nan:
-                    outcome = self._run(case, muted)
-                    fresh = _unmuted(outcome, muted)
-                reruns = Reruns(outcome, self.subject, self.indexed_device, self.approaches, muted)
+                    outcome = self._run(case, passed)
+                    fresh = _unmuted(outcome, passed)
+                reruns = Reruns(outcome, self.subject, self.indexed_device, self.approaches, passed)
                 fresh, explained = attribute(reruns, fresh)
             self._count_explained(outcome, explained, fresh)
+            if explained and not fresh and outcome.trial.crash is None:
+                more = explained_away.union(invariant.id for invariant, _ in explained)
+                return self._find_violations(case, muted, more)
             by_order = [each for each in fresh if self._is_due_to_order(each, case, reruns)]
             crash = outcome.trial.crash
             if crash is not None and not fresh and not known:
