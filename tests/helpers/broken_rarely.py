@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from tests.helpers.broken import Sound
 from tests.helpers.broken_programs import Heavy, PullsToSlowWeights
@@ -228,3 +229,55 @@ class PutsBackTheFirst(Heavy):
         for parameter, first in self.first.items() if not self.training else ():
             parameter.copy_(first)
         self.training = True
+
+
+# In hooks, while the backward pass runs
+
+
+class StepsInHooks(Optimizer):
+    """Steps as gradients come, and hangs hooks on what requires grad by then. It is sound."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+        self.hooks: dict[Tensor, Any] = {}
+        self.hang()
+
+    def hang(self) -> None:
+        for group in self.param_groups:
+            for each in group["params"]:
+                if each.requires_grad and each not in self.hooks:
+                    self.hooks[each] = each.register_post_accumulate_grad_hook(self.follow)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.hang()
+        super().zero_grad(set_to_none)
+
+    @torch.no_grad()
+    def follow(self, parameter: Tensor) -> None:
+        for group in self.param_groups:
+            if any(each is parameter for each in group["params"]):
+                parameter.sub_(group["lr"] * parameter.grad)
+                parameter.grad = None
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        return None if closure is None else closure()
+
+
+class StepsInHooksAndDecays(StepsInHooks):
+    """Decays what has ever trained, in step(), also once it is frozen."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        self.trained: set[Tensor] = set()
+
+    def follow(self, parameter: Tensor) -> None:
+        super().follow(parameter)
+        self.trained.add(parameter)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter in self.trained:
+                    parameter.mul_(0.99)
+        return super().step(closure)

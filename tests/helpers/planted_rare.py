@@ -15,6 +15,7 @@ from tests.helpers.broken_rarely import (
     PutsFirstBiasesBack,
     ScalesLastOfSet,
     ScalesWhatIsAddedFrozen,
+    StepsInHooksAndDecays,
     SumsInOrderOfSet,
     ThawsWhatWasAddedFrozen,
 )
@@ -41,6 +42,7 @@ RARE_BUGS = (
     Planted("frozen-weights-unchanged", PutsBackTheFirst, HARD, smallest=(1, 2)),
     Planted("trainable-updates-match", CorrectsByFirst, HARD, smallest=(1, 2)),
     Planted("group-added-trains", AveragesWhatRequiresGrad, HARD, smallest=(1, 2)),
+    Planted("freeze-midway-holds", StepsInHooksAndDecays, HARD, smallest=(1, 2)),
     Planted("repeats-itself", DrawsInOrderOfSet, HARD),
     Planted("repeats-itself", ScalesLastOfSet, HARD),
     Planted("repeats-itself", SumsInOrderOfSet, HARD),

@@ -47,6 +47,8 @@ def corrected(script: str, approaches: Approaches | None = None) -> str:
         # B only leaves frozen parameters out of the optimizer.
         correct["freeze"] = "def freeze(model, frozen):\n    pass\n"
     twins = {**dict.fromkeys(MODULES, "Heavy"), "broken": "Sound"}
+    if "StepsInHooks" in script:
+        twins["broken_rarely"] = "StepsInHooks"
     if re.search(r"optimizer\.(train|eval)\(\)", script):
         twins |= {"broken_programs": "HeavyInBothModes", "broken_rarely": "Averages"}
     for module, twin in twins.items():

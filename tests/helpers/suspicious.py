@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tests.helpers.broken import Sound
-from tests.helpers.broken_rarely import Averages
+from tests.helpers.broken_rarely import Averages, StepsInHooks
 
 
 class Stochastic(Sound):
@@ -281,35 +281,6 @@ class OwnGenerator(Sound):
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
     ) -> None:
         super().update(group, parameter, gradient + self.noise.like(gradient), scale)
-
-
-class StepsInHooks(Optimizer):
-    """Steps as gradients come, and hangs hooks on what requires grad by then."""
-
-    def __init__(self, params: Any, lr: float = 0.1) -> None:
-        super().__init__(params, {"lr": lr})
-        self.hooks: dict[Tensor, Any] = {}
-        self.hang()
-
-    def hang(self) -> None:
-        for group in self.param_groups:
-            for each in group["params"]:
-                if each.requires_grad and each not in self.hooks:
-                    self.hooks[each] = each.register_post_accumulate_grad_hook(self.follow)
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        self.hang()
-        super().zero_grad(set_to_none)
-
-    @torch.no_grad()
-    def follow(self, parameter: Tensor) -> None:
-        for group in self.param_groups:
-            if any(each is parameter for each in group["params"]):
-                parameter.sub_(group["lr"] * parameter.grad)
-                parameter.grad = None
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        return None if closure is None else closure()
 
 
 CORRECT: tuple[type[Optimizer], ...] = (

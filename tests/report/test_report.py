@@ -348,6 +348,22 @@ def test_one_subject_is_one_everywhere(tmp_path: Path) -> None:
     assert "1 subject, 0 violated" in said
 
 
+def test_what_was_not_judged_or_not_counted_is_said() -> None:
+    found = one_subject(
+        InvariantRow("thaw-resumes", "unreached", "wrong", 0),
+        InvariantRow("trains-as-alone", "not-applicable", "wrong", 0),
+        InvariantRow(
+            "checkpoint-resumes", "held", "wrong", 4, explained={"same-without-freezing": 2}
+        ),
+    )
+    found.subjects[0].facts["not-as-alone"] = "it has modes"
+    lines = results_table(found.subjects, found.totals).splitlines()
+    assert "never judged on cpu: O: thaw-resumes" in lines
+    assert "does not apply on cpu: O: trains-as-alone: it has modes" in lines
+    fails = "checkpoint-resumes fails with nothing frozen, too (2 times)"
+    assert f"not counted on cpu: O: {fails}" in lines
+
+
 def test_the_violation_that_names_the_fault_comes_first() -> None:
     order = ("flags-untouched", "trainable-updates-match", "no-state-for-frozen")
     rows = [
