@@ -21,6 +21,7 @@ from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_pairs
 from tests.helpers.broken import ChoosesWhereOneIsFrozen, Sound, StateFromTheStart
+from tests.helpers.broken_rarely import PutsBackTheFirst
 from tests.helpers.search import search
 
 PAIRS: dict[type[Optimizer], tuple[str, str]] = {
@@ -70,6 +71,16 @@ def test_each_of_two_bugs_is_shrunk_to_a_case_of_its_own() -> None:
     ]
     assert all(case is not None and len(case.parameters) <= 4 for case in cases)
     assert cases[0] != cases[1]
+
+
+def test_a_smallest_case_ends_where_it_shows_its_violation() -> None:
+    verification = Verification(subjects(PutsBackTheFirst)[0], "cpu")
+    with fenced("cpu"):
+        verification.prepare()
+        search_violations(verification, 60, seed=0)
+    found = [tally for tally in verification.tallies.values() if tally.case and tally.shown]
+    assert found
+    assert all(each.shown.breach.event == len(each.case.program) - 1 for each in found)  # type: ignore[union-attr]
 
 
 def test_all_examples_are_tried_whatever_is_found() -> None:

@@ -26,6 +26,7 @@ from frostproof.invariants.invariant import Invariant
 from frostproof.process.allocator import release_free_memory
 from frostproof.spec.case import Case
 from frostproof.spec.ids import directness
+from frostproof.spec.program import Step
 from frostproof.verification.profiles import batches, hypothesis_settings
 
 if TYPE_CHECKING:
@@ -176,6 +177,22 @@ class _Search:
                 smallest[shrinking.smallest] = database.smallest
             message = self.verification.tallies[invariant.id].message
             self.raised[invariant] = error or self.verification.violation_of(invariant, message)
+        for invariant in self.verification.invariants:
+            self._end_at_breach(invariant)
+
+    def _end_at_breach(self, invariant: Invariant) -> None:
+        """Leave out the events behind the one that shows the violation, if it shows without them.
+
+        A program ends with a step, or in eval mode, so that the draws cannot leave them out.
+        """
+        tally = self.verification.tallies[invariant.id]
+        if tally.case is None or tally.shown is None:
+            return
+        program = tally.case.program[: tally.shown.breach.event + 1]
+        if len(program) < len(tally.case.program) and any(isinstance(e, Step) for e in program):
+            # It is smaller, so that it takes the place of the other if it is violated.
+            others = [identity for identity in self._muted() if identity != invariant.id]
+            self.verification.find_violations(tally.case.replaced(program=program), others)
 
     def violations(self) -> list[BaseException]:
         """The exceptions that were raised, those of the most direct violations first."""
