@@ -177,7 +177,7 @@ class _Search:
                 smallest[shrinking.smallest] = database.smallest
             message = self.verification.tallies[invariant.id].message
             self.raised[invariant] = error or self.verification.violation_of(invariant, message)
-        for invariant in self.verification.invariants:
+        for invariant in filter(self.verification.fails, self.verification.invariants):
             self._end_at_breach(invariant)
 
     def _end_at_breach(self, invariant: Invariant) -> None:
