@@ -78,9 +78,13 @@ def test_a_smallest_case_ends_where_it_shows_its_violation() -> None:
     with fenced("cpu"):
         verification.prepare()
         search_violations(verification, 60, seed=0)
-    found = [tally for tally in verification.tallies.values() if tally.case and tally.shown]
-    assert found
-    assert all(each.shown.breach.event == len(each.case.program) - 1 for each in found)  # type: ignore[union-attr]
+    ends = [
+        (tally.shown.breach.event, len(tally.case.program) - 1)
+        for tally in verification.tallies.values()
+        if tally.case is not None and tally.shown is not None
+    ]
+    assert ends
+    assert all(shown_at == last for shown_at, last in ends)
 
 
 def test_all_examples_are_tried_whatever_is_found() -> None:

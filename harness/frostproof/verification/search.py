@@ -27,7 +27,7 @@ from frostproof.process.allocator import release_free_memory
 from frostproof.spec.case import Case
 from frostproof.spec.ids import directness
 from frostproof.spec.program import Step
-from frostproof.verification.profiles import batches, hypothesis_settings
+from frostproof.verification.profiles import BATCH, batches, hypothesis_settings
 
 if TYPE_CHECKING:
     from frostproof.verification.verification import Verification
@@ -68,7 +68,8 @@ def search_violations(
             search.replay_earlier_failures()
             for number, count in mine:
                 search.explore(number, count)
-                release_free_memory()
+                if examples > BATCH[-1]:  # Fewer leave little behind, and collecting takes time.
+                    release_free_memory()
                 if verification.only_invariant is not None and search.found:
                     break
         with verification.phase("shrink"):

@@ -10,13 +10,14 @@ from frostproof.applications.audit.statements import (
     listed,
     moves,
 )
+from frostproof.applications.watching.snapshot import owned_ids
 
 OWNED = 'owned = {id(p) for group in optimizer.param_groups for p in group["params"]}'
 
 
 def not_owned(bench: Bench) -> Statements:
     """Trainable parameters that the optimizer does not have."""
-    model, owned = bench.model, _owned(bench)
+    model, owned = bench.model, owned_ids([bench.names["optimizer"]])
     missing = [n for n, p in model.named_parameters() if p.requires_grad and id(p) not in owned]
     foreign = owned - {id(p) for p in model.parameters()}
     if missing:
@@ -33,11 +34,6 @@ def not_owned(bench: Bench) -> Statements:
             shows=(OWNED, f"id({code(missing[0])}) not in owned"),
             remedy="build the optimizer after the last change of the model",
         )
-
-
-def _owned(bench: Bench) -> set[int]:
-    """The ids of what the optimizer owns."""
-    return {id(p) for group in bench.names["optimizer"].param_groups for p in group["params"]}
 
 
 def left_over(bench: Bench) -> Statements:
@@ -109,7 +105,7 @@ def checkpoint_of_another_mask(bench: Bench) -> Statements:
     every = [*bench.model.parameters()]
     trainable = [p for p in every if p.requires_grad]
     given = ":" in bench.optimizer  # by the user, who then gives it all of them
-    if given and _owned(bench) >= {id(p) for p in every}:
+    if given and owned_ids([bench.names["optimizer"]]) >= {id(p) for p in every}:
         return
     if [id(p) for p in trainable] == [id(p) for p in every[: len(trainable)]]:
         return
