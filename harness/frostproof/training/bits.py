@@ -117,8 +117,9 @@ def fingerprint_of_object(value: Any, within: tuple[int, ...] = ()) -> Bits:
     `within`: the ids of the objects that hold it. One of them again is only named.
     """
     name = _name_of_type(value)
+    kinds = {f"{each.__module__}.{each.__qualname__}" for each in type(value).__mro__}
     for kind, state in _STATES.items():
-        if kind in {f"{each.__module__}.{each.__qualname__}" for each in type(value).__mro__}:
+        if kind in kinds:
             return name + fingerprint(state(value), fingerprint_of_object)
     own = getattr(value, "__dict__", None)
     if not isinstance(own, dict) or isinstance(value, ModuleType) or id(value) in within:

@@ -380,13 +380,12 @@ def _holds(state: Any) -> bool:
 
 def _numbers(settings: dict[str, Any]) -> Bits:
     """The numbers in a parameter group, or among an optimizer's attributes, without `lr`."""
-    return fingerprint(
-        {
-            key: value if isinstance(value, _NUMBERS) else _only_numbers(value)
-            for key, value in settings.items()
-            if key != "lr" and (isinstance(value, _NUMBERS) or _only_numbers(value) is not None)
-        }
-    )
+    found = {
+        key: value if isinstance(value, _NUMBERS) else _only_numbers(value)
+        for key, value in settings.items()
+        if key != "lr"
+    }
+    return fingerprint({key: value for key, value in found.items() if value is not None})
 
 
 def _only_numbers(value: Any) -> list[Any] | None:
