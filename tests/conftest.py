@@ -14,9 +14,9 @@ from tests.helpers import warm
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """Start half as many workers again as there are cores, as a third of the time tests wait."""
+    """Start two workers for each core, as tests that run commands wait for half of their time."""
     cores = yield
-    return cores + cores // 2
+    return 2 * cores
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,7 +14,8 @@ from frostproof.doors.command.check import zoo_targets
 from frostproof.doors.command.main import main
 from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers import zoo
-from tests.helpers.consumer import Consumer, environment, leaky, wheel
+from tests.helpers import warm
+from tests.helpers.consumer import Consumer, environment, leaky, run, wheel
 
 LION = """
 import os
@@ -275,7 +276,7 @@ def test_what_click_refuses_is_one_line_that_names_the_page_to_read() -> None:
 def test_wrong_usage_is_one_line_and_exit_code_2(
     consumer: Consumer, arguments: list[str], says: str
 ) -> None:
-    done = consumer.run("frostproof", *arguments)
+    done = run(consumer.folder, warm.frostproof(*arguments))
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert done.returncode == 2
     assert len(lines) == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ from frostproof.verification.replay import replay
 from frostproof.verification.reproduction import reproductions
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
-from tests.helpers import consumer, user_models
+from tests.helpers import consumer, user_models, warm
 from tests.helpers.broken import DecaysEverything, Sound
 from tests.helpers.models import ResNet
 from tests.helpers.search import flagged
@@ -188,7 +186,7 @@ def test_the_command_writes_a_case_that_replays(folder: Path) -> None:
     assert reproduces(
         path.with_suffix(".py"), "frozen-weights-unchanged", folder, [ROOT]
     ).reproduced
-    words = [sys.executable, "-m", "frostproof", "replay", str(path)]
+    words = warm.frostproof("replay", str(path))
     again = consumer.run(folder, words, PYTHONPATH=ROOT)
     assert again.returncode == 1, again.stdout + again.stderr
     assert "STILL VIOLATED" in again.stdout
@@ -198,8 +196,8 @@ def test_the_command_writes_a_case_that_replays(folder: Path) -> None:
     assert "returns a model with other parameters than the case has" in other.stderr
     (folder / "mine.py").write_text(MINE)
     page = folder / "page.html"
-    report = [sys.executable, "-m", "frostproof", "report", "out.json", "--html", str(page)]
-    subprocess.run(report, cwd=folder, check=True)
+    report = warm.frostproof("report", "out.json", "--html", str(page))
+    assert consumer.run(folder, report).returncode == 0
     assert "mine:ResNet()" in page.read_text()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from frostproof.training.trying import model_under_test
 from frostproof.verification.reproduction import reproductions
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
-from tests.helpers import consumer, ways
+from tests.helpers import consumer, warm, ways
 from tests.helpers.broken import Sound
 from tests.helpers.search import flagged, search
 
@@ -42,9 +41,7 @@ def test_a_correct_helper_is_not_flagged(name: str) -> None:
 @pytest.mark.parametrize("name", ways.WRONG)
 def test_a_wrong_helper_is_told_with_a_script(name: str, tmp_path: Path) -> None:
     verification = verification_of(name)
-    with fenced("cpu"):
-        verification.prepare()
-        search_violations(verification, 60, 1)
+    search(verification, seed=1, examples=20)
     found = reproductions(verification, tmp_path)
     assert found
     assert all(each.text and not each.doubtful for each in found.values()), found
@@ -80,7 +77,7 @@ def test_the_command_writes_a_case_that_replays(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "approach freeze_modules moved a frozen parameter" in done.stdout
     path = next((tmp_path / "frostproof-cases").glob("*frozen-weights-unchanged.json"))
-    words = [sys.executable, "-m", "frostproof", "replay", str(path)]
+    words = warm.frostproof("replay", str(path))
     again = consumer.run(tmp_path, words, PYTHONPATH=ROOT)
     assert again.returncode == 1, again.stdout + again.stderr
     assert "STILL VIOLATED" in again.stdout
@@ -124,7 +121,7 @@ def test_the_case_of_a_way_that_ends_the_process_replays(tmp_path: Path) -> None
     (path,) = (tmp_path / "frostproof-cases").glob("*crashed.json")
     assert load_case(path).way == "mine:freeze"
     assert "from mine import freeze" in path.with_suffix(".py").read_text()
-    words = [sys.executable, "-m", "frostproof", "replay", str(path)]
+    words = warm.frostproof("replay", str(path))
     again = consumer.run(tmp_path, words, PYTHONPATH=ROOT)
     assert again.returncode == 1, again.stdout + again.stderr
     assert "ended with SIGKILL" in again.stdout

@@ -358,7 +358,8 @@ class Recorder:
 
 
 _NUMBERS = (int, float, Tensor)
-"""A tuple: isinstance would build a union anew for each group at each event."""
+_SEQUENCES = (list, tuple, deque)
+"""Tuples: isinstance would build a union anew for each group at each event."""
 
 
 def _norm(gradients: list[Tensor]) -> Bits:
@@ -394,12 +395,17 @@ def _only_numbers(value: Any) -> list[Any] | None:
     Keys are left out: they may be addresses, which differ in each training. What is kept of
     parameters is no count of a group.
     """
-    if isinstance(value, Mapping) and not any(isinstance(key, Tensor) for key in value):
-        value = [*value.values()]
-    if not isinstance(value, list | tuple | deque):
+    if isinstance(value, dict) and not any(isinstance(key, Tensor) for key in value):
+        value = value.values()
+    elif not isinstance(value, _SEQUENCES):
         return None
-    found = [each if type(each) in (int, float) else _only_numbers(each) for each in value]
-    return None if None in found or not found else found
+    found: list[Any] = []
+    for each in value:
+        number = each if type(each) in (int, float) else _only_numbers(each)
+        if number is None:
+            return None  # at once: most groups begin with their parameters
+        found.append(number)
+    return found or None
 
 
 def _numbers_of_inner(optimizer: Any) -> Bits:
