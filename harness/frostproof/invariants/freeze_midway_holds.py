@@ -27,12 +27,11 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
     case = trial.case
     frozen = [i for i in case.frozen_midway if i in record.mask.at_step and _warm(trial, record, i)]
     for role, observed in record.observations.items():
-        grads = observed.grads_at_step
         # Its train(), with which a step may begin, legitimately swaps state, too.
         switched = trial.subject.modes and observed.weights_at_step is not None
         keeps_state = trial.subject.per_parameter and not (observed.state_lost or switched)
         for i in frozen:
-            owned_gradient = i in observed.owned and grads is not None and grads[i] is not None
+            owned_gradient = i in observed.owned and observed.gradient_at_step(i) is not None
             if owned_gradient and not _left_by_way(record, role, i):
                 continue  # a gradient that was left or zeroed trains it, as torch defines it
             kind = LEFT if owned_gradient else MOVED

@@ -46,9 +46,9 @@ def due(trial: Trial, record: EventRecord, role: Role, i: int) -> bool:
     evaluations = 2 if trial.subject.closure == "after-backward" else 1
     if observed.drew_random_numbers or observed.evaluations > evaluations:
         return False
-    if not observed.optimizer_called or observed.grads_at_step is None or i not in observed.owned:
+    if not observed.optimizer_called or i not in observed.owned:
         return False
-    return _noticeable(observed.grads_at_step[i], dtype)
+    return _noticeable(observed.gradient_at_step(i), dtype)
 
 
 def trains(

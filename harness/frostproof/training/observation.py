@@ -156,6 +156,10 @@ class Observation:
         """The weights before the event, or before its step where the forward pass rewrites them."""
         return self.before.weights if self.weights_at_step is None else self.weights_at_step
 
+    def gradient_at_step(self, i: int) -> Bits | None:
+        """The gradient of parameter `i` at the call of step(); None also if it was not seen."""
+        return None if self.grads_at_step is None else self.grads_at_step[i]
+
 
 @dataclass(slots=True)
 class Crash:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from frostproof.errors import FROM_USERS, CaseError, UsageError, one_line
+from frostproof.errors import FROM_USERS, CaseError, UsageError, did_you_mean, one_line
 from frostproof.spec.imports import import_named
 from frostproof.spec.patterns import matching
 from frostproof.spec.user_model import Form, UserModel, sizes_of
@@ -64,6 +64,22 @@ def load_function(target: str, kind: str, what: str) -> Any:
     if not (callable(found) or isinstance(found, nn.Module)):
         raise UsageError(
             f"{target!r} is {type(found).__name__}, which cannot be called: name {what}"
+        )
+    return found
+
+
+def load_optimizer(name: str, what: str) -> Any:
+    """A class of torch.optim, or what `module:name` names, which should be `what`.
+
+    Raises UsageError.
+    """
+    if ":" in name:
+        return load_function(name, "optimizer", what)
+    found = getattr(torch.optim, name, None)
+    if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+        near = did_you_mean(name, [*vars(torch.optim)])
+        raise UsageError(
+            f"torch.optim has no optimizer {name!r}: give module:name for others.{near}"
         )
     return found
 

@@ -47,7 +47,7 @@ def _frozen_has_gradient(trial: Trial, record: EventRecord, left: Role, right: R
     torch's optimizers look at gradients alone.
     """
     return any(
-        observed.optimizer_called and _grad_at_step(observed, i) is not None
+        observed.optimizer_called and observed.gradient_at_step(i) is not None
         for observed in (record.observations[left], record.observations[right])
         for i in record.mask.at_step
         if i in observed.owned
@@ -63,8 +63,8 @@ def _thawed_within_step(trial: Trial, record: EventRecord, left: Role, right: Ro
     names = {name for each in thaws for name in each.names}
     one, other = record.observations[left], record.observations[right]
     thawed = [i for i in map(trial.case.positions.__getitem__, names) if i in frozen]
-    expected = left != "a" or all(_grad_at_step(one, i) is None for i in thawed)
-    return expected and any(_grad_at_step(one, i) != _grad_at_step(other, i) for i in thawed)
+    expected = left != "a" or all(one.gradient_at_step(i) is None for i in thawed)
+    return expected and any(one.gradient_at_step(i) != other.gradient_at_step(i) for i in thawed)
 
 
 def _clipped_with_leftovers(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
@@ -248,10 +248,6 @@ def _numbers(trial: Trial, gradient: Bits | None) -> list[float | str] | None:
 
     numbers = () if gradient is None else values(gradient, trial.case.dtype)
     return ["NaN" if isnan(x) else x for x in numbers] if any(numbers) else None
-
-
-def _grad_at_step(observed: Observation, i: int) -> Bits | None:
-    return None if observed.grads_at_step is None else observed.grads_at_step[i]
 
 
 def _ranks_rewrite(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import torch
 from torch.optim import Optimizer
 
-from frostproof.errors import FROM_USERS, UsageError, did_you_mean, one_line
+from frostproof.errors import FROM_USERS, UsageError, one_line
 from frostproof.spec.architecture import expression
 from frostproof.spec.user_model import UserModel
-from frostproof.training.user_models import load_function
+from frostproof.training.user_models import load_optimizer
 
 BUILDER = "an optimizer class, or a function that takes the model and returns its optimizer"
 
@@ -121,16 +120,10 @@ class Bench:
 
 def _optimizer(target: str) -> tuple[list[str], str]:
     """The import, and the expression, of an optimizer of the model. Raises UsageError."""
-    if ":" not in target:
-        found = getattr(torch.optim, target, None)
-        if not (isinstance(found, type) and issubclass(found, Optimizer)):
-            near = did_you_mean(target, [*vars(torch.optim)])
-            raise UsageError(
-                f"torch.optim has no optimizer {target!r}: give module:name for others.{near}"
-            )
+    found = load_optimizer(target, BUILDER)
+    module, colon, name = target.partition(":")
+    if not colon:
         return [], f"torch.optim.{target}(model.parameters())"
-    found = load_function(target, "optimizer", BUILDER)
-    module, _, name = target.partition(":")
     given = "model.parameters()" if isinstance(found, type) else "model"
     return [f"from {module} import {name} as make_optimizer"], f"make_optimizer({given})"
 

@@ -19,9 +19,14 @@ from frostproof.applications.costs.recommending import (
     nothing_frozen,
 )
 from frostproof.applications.costs.task import CostTask
-from frostproof.errors import FROM_USERS, UsageError, did_you_mean, one_line
-from frostproof.spec.imports import import_for_target
-from frostproof.training.user_models import NO_INPUT, frozen_names, load_model, random_batch
+from frostproof.errors import FROM_USERS, UsageError, one_line
+from frostproof.training.user_models import (
+    NO_INPUT,
+    frozen_names,
+    load_model,
+    load_optimizer,
+    random_batch,
+)
 
 
 class CostReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,19 +90,7 @@ def cost_report(
 
 def _build_optimizer(name: str) -> BuildOptimizer:
     """The builder of an optimizer of torch.optim, or of `module:Name`. Raises UsageError."""
-    module_name, _, attribute = name.rpartition(":")
-    module: Any = import_for_target(module_name, name) if module_name else torch.optim
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        known = [
-            each
-            for each, kind in vars(module).items()
-            if isinstance(kind, type) and issubclass(kind, Optimizer) and kind is not Optimizer
-        ]
-        some = ", ".join(known[:20])
-        raise UsageError(
-            f"unknown optimizer {name!r}: give one of {some}.{did_you_mean(attribute, known)}"
-        )
+    found = load_optimizer(name, "an optimizer class")
 
     def step(groups: list[dict[str, Any]]) -> Optimizer:
         try:

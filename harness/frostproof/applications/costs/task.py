@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from frostproof.errors import UsageError, one_line
+from frostproof.spec.layers.modules import mean_square
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,9 @@ def mean_square_loss(outputs: Any) -> Tensor:
 
     Raises UsageError if there is none.
     """
-    found = [each for each in tensor_leaves(outputs) if each.is_floating_point()]
-    if not found:
+    if not any(each.is_floating_point() for each in tensor_leaves(outputs)):
         raise UsageError(
             f"the model returns {type(outputs).__name__} without a floating-point tensor: let it "
             "return what is trained on"
         )
-    return torch.stack([each.square().mean().float() for each in found]).mean()
+    return mean_square(outputs)
