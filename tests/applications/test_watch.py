@@ -457,6 +457,86 @@ def test_layers_thaw_and_freeze_while_they_are_watched() -> None:
     assert [each.name for each in watched.findings] == ["backbone.2.weight"]
 
 
+def test_layers_may_require_grad_before_they_thaw() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer) as watched:
+        train(model, optimizer)
+        model.backbone[2].requires_grad_(True)
+        watched.thaw("backbone.2")
+        train(model, optimizer)
+        model.backbone[0].requires_grad_(True)
+        with pytest.raises(ViolationError, match=r"requires_grad of backbone\.0\.weight"):
+            watched.thaw("backbone.2")
+
+
+@pytest.mark.parametrize(
+    ("owned", "required", "said"),
+    [
+        ("head", True, "no optimizer owns it: give it to one by add_param_group()"),
+        ("all", False, "its requires_grad is False: call requires_grad_(True)"),
+    ],
+)
+def test_what_was_thawed_and_does_not_train_is_told(owned: str, required: bool, said: str) -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD((model if owned == "all" else model.head).parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer) as watched:
+        watched.thaw("backbone.2")
+        model.backbone[2].requires_grad_(required)
+        with pytest.raises(ViolationError) as caught:
+            train(model, optimizer)
+    text = "thaw-resumes: at step 1: backbone.2.weight was thawed, and does not train, because "
+    assert str(caught.value).startswith(text + said)
+
+
+def test_what_was_thawed_and_frozen_again_need_not_train() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer) as watched:
+        watched.thaw("backbone.2")
+        watched.freeze("backbone.2")
+        train(model, optimizer)
+
+
+def test_a_forgotten_thaw_is_the_reason_that_is_told() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def unfreeze_and_train() -> None:
+        model.backbone[2].requires_grad_(True)
+        train(model, optimizer)
+
+    text = message(model, optimizer, unfreeze_and_train)
+    assert "its requires_grad was set to True; thaw() it here if it is to train" in text
+
+
+def test_a_parameter_that_is_replaced_by_one_that_trains_is_not_blamed_on_the_optimizer() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+
+    def replace_and_train() -> None:
+        model.backbone[2].weight = nn.Parameter(model.backbone[2].weight.detach().clone())
+        train(model, optimizer)
+
+    text = message(model, optimizer, replace_and_train)
+    assert "another parameter, which requires grad, took the place of the frozen backbone.2" in text
+
+
+def test_an_optimizer_that_is_built_later_is_watched_too() -> None:
+    model = frozen_net()
+    first = torch.optim.SGD(model.head.parameters(), lr=0.1)
+    other = Net()
+    with frostproof.watch(model, first) as watched:
+        train(model, first)
+        train(other, torch.optim.SGD(other.parameters(), lr=0.1))  # somebody else's
+        assert watched.steps == 3
+        with pytest.raises(ViolationError, match=r"at step 4: step\(\) moved the frozen"):
+            train(model, Leaky(model.parameters(), lr=0.1))
+        watched.stop()
+    train(model, Leaky(model.parameters(), lr=0.1))
+    assert watched.steps == 4
+
+
 def test_several_optimizers_are_watched() -> None:
     model = frozen_net()
     first = torch.optim.SGD(model.head.parameters(), lr=0.1)

@@ -12,6 +12,10 @@ from typing import Any, Self
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from frostproof.applications.watching.digest import changed
 from frostproof.applications.watching.snapshot import Frozen, Snapshot, owned_ids
@@ -57,6 +61,10 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     Frozen weights, their optimizer state, and the buffers of frozen modules in eval mode must keep
     their bits. Parameters with requires_grad=False must keep it, and must get no gradient. A frozen
     parameter that the optimizer did not own must not get into its groups while it requires grad.
+    What thaws must require grad, and be in an optimizer.
+
+    An optimizer that is built later is watched from its first step, if it owns a parameter of the
+    model.
 
     The first thing that does not hold raises a `ViolationError` from within `optimizer.step()`; or
     everything is collected in `findings`, each thing once. Looking waits for an accelerator.
@@ -98,6 +106,10 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         self._warned = False
         self._told: set[tuple[str, str]] = set()
         """The thing of each finding."""
+        self._thawed: dict[str, nn.Parameter] = {}
+        """What was thawed since the last step: its name, and the parameter."""
+        self._leaving: set[int] = set()
+        """The ids of what is about to be thawed."""
         self._hooks = ExitStack()
         self._step: FrameType | None = None
         """The frame of the step that runs."""
@@ -115,20 +127,30 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 "that train together"
             )
         self._start(self._matching(frozen))
-        for each in self.optimizers:
-            self._hooks.callback(each.register_step_pre_hook(self._before_step).remove)
-            self._hooks.callback(each.register_step_post_hook(self._after_step).remove)
+        self._hooks.callback(register_optimizer_step_pre_hook(self._before_step).remove)
+        self._hooks.callback(register_optimizer_step_post_hook(self._after_step).remove)
 
     def freeze(self, *patterns: str) -> None:
         """Watch these parameters too, from now on."""
         self.check()
-        self._start([*self.frozen.parameters, *self._matching(patterns)])
+        added = self._matching(patterns)
+        for parameter in added:
+            self._thawed.pop(self._name_of(parameter), None)
+        self._start([*self.frozen.parameters, *added])
 
     def thaw(self, *patterns: str) -> None:
-        """Watch these parameters no longer: they are to train."""
-        self.check()
-        thawed = {id(p) for p in self._matching(patterns)}
-        self._start([p for p in self.frozen.parameters if id(p) not in thawed])
+        """Watch these parameters no longer: they are to train.
+
+        At the next step they must require grad, and an optimizer must own them.
+        """
+        thawed = self._matching(patterns)
+        self._leaving = {id(p) for p in thawed}
+        try:
+            self.check()
+            self._start([p for p in self.frozen.parameters if id(p) not in self._leaving])
+        finally:
+            self._leaving = set()
+        self._thawed |= {self._name_of(p): p for p in thawed}
 
     def check(self) -> None:
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
@@ -185,11 +207,27 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             raise UsageError("nothing is frozen: give frozen=[...], patterns of parameters' names")
         return found
 
+    def _name_of(self, parameter: nn.Parameter) -> str:
+        return next(name for name, each in self.model.named_parameters() if each is parameter)
+
     def _start(self, parameters: Iterable[nn.Parameter]) -> None:
         self.frozen = Frozen(self.model, parameters)
         self._first = self._last = self._at_step = Snapshot(self.frozen, self.optimizers)
 
-    def _before_step(self, *_: Any) -> None:
+    def _is_watched(self, optimizer: Optimizer) -> bool:
+        """Whether an optimizer trains the model; one that is new is watched from now on."""
+        if any(each is optimizer for each in self.optimizers):
+            return True
+        known = {id(p) for p in self.model.parameters()}
+        # It may be somebody else's, and of any kind.
+        if not hasattr(optimizer, "param_groups") or known.isdisjoint(owned_ids([optimizer])):
+            return False
+        self.optimizers.append(optimizer)
+        return True
+
+    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
+        if not self._is_watched(optimizer):
+            return
         frame: FrameType | None = sys._getframe(1)
         if self._step is not None:  # it calls the step() of its base class, or it raised
             while frame is not None and frame is not self._step:
@@ -247,6 +285,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def _compare(self, now: Snapshot) -> Iterator[Finding]:
         frozen, last = self.frozen, self._last
+        if self._step is not None:
+            yield from self._untrained()
         moved = sorted({*changed(last.weights, now.weights), *frozen.removed})
         for i in moved:
             yield self._found("frozen-weights-unchanged", i, self._moving(i, now))
@@ -269,11 +309,34 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 )
             yield Finding(self.steps, "buffers-hold-in-eval", name, text)
 
+    def _untrained(self) -> Iterator[Finding]:
+        """What was thawed, and did not train in the step that has just been made."""
+        owned = owned_ids(self.optimizers)
+        for name, parameter in self._thawed.items():
+            why = ""
+            if not parameter.requires_grad:
+                why = "its requires_grad is False: call requires_grad_(True)"
+            elif id(parameter) not in owned:
+                why = (
+                    "no optimizer owns it: give it to one by add_param_group(), or build the "
+                    "optimizer from all parameters"
+                )
+            if why:
+                text = f"{name} was thawed, and does not train, because {why}"
+                yield Finding(self.steps, "thaw-resumes", name, text)
+        self._thawed = {}
+
     def _flag_and_gradient(self, i: int, now: Snapshot) -> Iterator[Finding]:
         name, first, last = self.frozen.names[i], self._first, self._last
         if now.flags[i] and not first.flags[i]:
+            if id(self.frozen.parameters[i]) in self._leaving:
+                return
             text = f"requires_grad of {name}, which is frozen, was set to True"
-            if self._step is not None and not self._at_step.flags[i]:
+            if i in self.frozen.replaced:
+                text = (
+                    f"another parameter, which requires grad, took the place of the frozen {name}"
+                )
+            elif self._step is not None and not self._at_step.flags[i]:
                 text = flags_untouched.FLIPPED.text.format(name=name, found=True)
             remedy = "call requires_grad_(False), or thaw() it here if it is to train"
             yield self._found("flags-untouched", i, f"{text}: {remedy}")
@@ -324,5 +387,10 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             return (
                 "its gradient is zeros, with which an optimizer still decays weights and follows "
                 "momentum; set its grad to None"
+            )
+        if now.flags[i] and not self._first.flags[i]:
+            return (
+                "its requires_grad was set to True; thaw() it here if it is to train, or else call "
+                "requires_grad_(False), and set its grad to None"
             )
         return "it has a gradient; call requires_grad_(False), and set its grad to None"
