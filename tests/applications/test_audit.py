@@ -92,7 +92,7 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
         },
         "not in the optimizer",
         "head.weight, head.bias train nowhere: the optimizer does not own them",
-        "build the optimizer after",
+        "build the optimizer from all parameters",
     ),
     "pattern that misses a bias": (
         {"target": "correct", "patterns": ["backbone.*weight"], "inputs": "4,3"},

@@ -57,6 +57,12 @@ def partly_frozen():
     return model, (torch.randn(2, 3, 8, 8),)
 
 
+def evaluating():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Linear(2, 2))
+    model[1].eval()
+    return model, torch.randn(3, 2)
+
+
 def tokens():
     model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 2))
     return model, torch.randint(7, (2, 3))
@@ -183,7 +189,9 @@ def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:
             "3 of 8 parameters are frozen",
         ),
         ("mymodels:partly_frozen", "6 of 8 parameters are frozen"),
+        ("mymodels:partly_frozen --freeze head.bias", "and 3 more are frozen as the model was"),
         ("mymodels:READY --freeze 0 --input 3,2 --optimizer SGD", "with SGD"),
+        ("mymodels:evaluating --freeze 0", "eval mode of 1 of the 4 modules"),
         (
             "mymodels:READY --freeze 0 --input 3,2 --optimizer torch.optim:Adagrad",
             "Recommended: A, filtered",

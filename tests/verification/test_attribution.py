@@ -16,11 +16,11 @@ from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import Linear
-from frostproof.spec.program import AddFrozen, Eval, Freeze, Program, SaveLoad, Schedule, Step
+from frostproof.spec.program import AddFrozen, Eval, Freeze, Program, Schedule, Step
 from frostproof.verification.attribution import EXPLANATIONS
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
-from tests.helpers import broken, broken_programs, broken_rarely
+from tests.helpers import broken, broken_programs
 from tests.helpers.protocols import Plain
 from tests.helpers.search import flagged, search
 from tests.trial.test_programs import FIRST, case_of
@@ -170,8 +170,8 @@ def test_what_is_explained_away_is_counted_in_the_row() -> None:
     assert "does-not-move-without-freezing" in explained
 
 
-class ForgetsAndDecays(broken_rarely.Averages):
-    """A checkpoint loses what it averages. From its third step on it decays everything."""
+class PlacesAndDecays(broken.RateByPosition):
+    """From its third step on it decays everything."""
 
     steps = 0
 
@@ -185,19 +185,43 @@ class ForgetsAndDecays(broken_rarely.Averages):
 
 
 def test_what_was_explained_away_hides_nothing_that_comes_after_it() -> None:
-    verification = Verification(subjects(ForgetsAndDecays)[0], "cpu")
+    stated = subjects(PlacesAndDecays, positional="each place has a rate of its own")
+    verification = Verification(stated[0], "cpu")
     architecture = Architecture(Input((2,)), (Linear(3), Linear(2)))
     names = tuple(parameter.name for parameter in architecture.parameters)
-    program = (Step(), Eval(), SaveLoad(), Step(), Step(), Step())
+    program = (Step(), Step(), Step())
     with fenced("cpu"):
         verification.prepare()
         groups = (Group(names, simplest(verification.subject)),)
         case = Case(architecture, names[:1], groups, program, "float32", batch=2, seed=0)
         found = verification.find_violations(case)
     assert "frozen-weights-unchanged" in {each.id for each in found}
-    checkpoint = verification.tallies["checkpoint-resumes"]
-    assert checkpoint.explained == {"same-without-freezing": 1}
-    assert not checkpoint.judged
+    updates = verification.tallies["trainable-updates-match"]
+    assert updates.explained == {"positional-by-design": 1}
+
+
+class CountsInAttribute(Plain):
+    """From its third step on it steps twice as far. A checkpoint does not have its count."""
+
+    steps = 0
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        self.steps += 1
+        for group in self.param_groups if self.steps > 2 else ():
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(2)
+        return super().step(closure)
+
+
+def test_a_checkpoint_that_resumes_otherwise_is_violated_with_nothing_frozen_too() -> None:
+    verification = Verification(subjects(CountsInAttribute)[0], "cpu")
+    search(verification, 0, "checkpoint-resumes")
+    found = verification.tallies["checkpoint-resumes"]
+    assert found.violated
+    assert not found.explained
+    assert "SaveLoad" not in verification.subject.unable
 
 
 def test_each_explanation_has_an_id_and_a_sentence() -> None:

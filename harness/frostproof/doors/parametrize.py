@@ -110,8 +110,10 @@ class Check:
         for row in report.rows:  # a comprehension would be a frame that pytest shows
             judged = self._judged(row) or judged
         if not judged:
+            first = report.rows[0]
+            reasons = "".join(f"; not tried: {each}" for each in first.facts.get("not-tried", ()))
             pytest.skip(
-                f"{_where(report.rows[0])}: no case reached {', '.join(GROUPS[self.group])}"
+                f"{_where(first)}: no case reached {', '.join(GROUPS[self.group])}{reasons}"
             )
         return report
 

@@ -30,5 +30,6 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.load_state_dict.html",
     compares=True,
+    freezing=False,
     violation_class="checkpoint",
 )

@@ -9,8 +9,8 @@ from typing import Any
 
 from frostproof.errors import FROM_USERS, UnusableError
 from frostproof.optimizers.discovery import (
+    BASE,
     IMPLEMENTATIONS,
-    base_optimizer,
     closure_of,
     has_modes,
 )
@@ -78,7 +78,7 @@ _OTHER_WAYS: tuple[dict[str, Any], ...] = (
     {"takes": "parameter-list", "groups": False},
     {"takes": "named-parameters"},
     {"keys": use_muon},
-    {"takes": "optimizer", "base": base_optimizer, "per_parameter": False},
+    {"takes": "optimizer", "base": BASE, "per_parameter": False},
     {"takes": "model", "groups": False, "per_parameter": False},
 )
 

@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -38,9 +38,8 @@ TAKES = {
 """Name of the first argument -> what it takes, if that is not a list of parameters."""
 
 
-def base_optimizer(groups: Any) -> Optimizer:
-    """The optimizer that is wrapped by those that wrap one."""
-    return torch.optim.SGD(groups, lr=0.1)
+BASE = partial(torch.optim.SGD, lr=0.1)
+"""Builds the optimizer that is wrapped by those that wrap one."""
 
 
 def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject]:
@@ -107,7 +106,7 @@ def _fields_of_signature(optimizer: Any, given: Mapping[str, Any]) -> dict[str, 
         "factory": optimizer,
         "takes": takes,
         "lists": lists,
-        "base": base_optimizer if takes == "optimizer" else None,
+        "base": BASE if takes == "optimizer" else None,
         "per_parameter": takes in ("parameters", "named-parameters"),
         "groups": takes not in ("model", "two-lists"),
         "backward": "fused" if hasattr(optimizer, "fused_backward") else "plain",

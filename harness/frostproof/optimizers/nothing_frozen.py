@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -12,7 +12,6 @@ from hypothesis import find, settings
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.approaches.approach import Alone, RequiresGrad
-from frostproof.invariants.invariant import Invariant
 from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, DType, Group
 from frostproof.spec.layers import (
@@ -30,7 +29,7 @@ from frostproof.spec.subject import Options, ParameterKind, Subject
 from frostproof.training.bits import finite
 from frostproof.training.observation import Trial
 from frostproof.training.training import Training
-from frostproof.trial.lockstep import Outcome, run_trial
+from frostproof.trial.lockstep import run_trial
 
 NETWORKS: dict[ParameterKind, tuple[Input, tuple[AnyLayer, ...]]] = {
     "any": (Input((1, 3, 3)), (Conv2d(2, 3), Tanh(), Flatten(), LayerNorm(), Linear(2))),
@@ -111,16 +110,14 @@ def _minimal_example(space: SearchStrategy[dict[str, Any]]) -> Options:
     return tuple(find(space, lambda _: True, settings=quiet).items())
 
 
-def run_unfrozen(
-    case: Case, subject: Subject, device: str, invariants: Sequence[Invariant] = ()
-) -> Outcome:
+def run_unfrozen(case: Case, subject: Subject, device: str) -> Trial:
     """Run one copy of a case. Raises ProcessGroupError if the optimizer needs a process group."""
-    outcome = run_trial(case, subject, device, invariants, Alone())
-    crash = outcome.trial.crash
+    trial = run_trial(case, subject, device, (), Alone()).trial
+    crash = trial.crash
     has_group = subject.distributed or subject.setting.ranks > 1
     if crash is not None and not has_group and _PROCESS_GROUP.search(str(crash)):
         raise ProcessGroupError
-    return outcome
+    return trial
 
 
 def run_steps(
@@ -135,7 +132,7 @@ def run_steps(
     steps = max(STEPS, subject.patience)
     program = (Step(closure=subject.needs_closure),) * steps
     case = small_case(subject, dtype, groups, options, architecture).replaced(program=program)
-    return run_unfrozen(case, subject, device).trial
+    return run_unfrozen(case, subject, device)
 
 
 def fault_of(
@@ -183,7 +180,7 @@ def refuses_empty_list(subject: Subject, device: str) -> bool:
     vectors = Architecture(Input((3,)), (LayerNorm(),))
     for architecture in (vectors, Architecture(*NETWORKS["matrices"])):
         case = small_case(subject, subject.dtypes[0], architecture=architecture)
-        if run_unfrozen(case, subject, device).trial.crash is not None:
+        if run_unfrozen(case, subject, device).crash is not None:
             return True
     return False
 

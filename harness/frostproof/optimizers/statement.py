@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, get_args
 
+from frostproof.optimizers.measurements import TRIED
 from frostproof.spec.subject import Backward, Closure, ParameterKind, Subject, Takes
 from frostproof.training.naming import Naming
 
@@ -47,6 +48,8 @@ def statement(subject: Subject, *, unusable: bool) -> str:
     }
     for each in fields(Subject):
         value = getattr(subject, each.name)
+        if each.name == "unable":  # What a run finds out anyway may be mended one day.
+            value = tuple(ability for ability in value if ability not in TRIED)
         if each.name not in (*stated, *_OF_THE_RESULT) and not _is_default(each, value):
             stated[each.name] = _value(naming, value)
     comments = {"space": "  # draws one alternative of each choice: (name, value) pairs"}

@@ -201,6 +201,7 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
     yield from _alike("not counted", rows, _not_about_freezing)
     yield from _alike("does not apply", rows, _why_not_as_alone)
     yield from _alike("never judged", rows, _never_judged)
+    yield from _alike("not drawn", rows, _never_drawn)
     yield from _alike("not tried", rows, lambda row: row.facts.get("not-tried", ()))
     yield from _alike("cut short", rows, lambda row: filter(None, [row.facts.get("cut-short")]))
     yield from _alike("not judged", rows, _why_unusable)
@@ -234,6 +235,11 @@ def _why_not_as_alone(row: SubjectRow) -> Iterable[str]:
 def _never_judged(row: SubjectRow) -> Iterable[str]:
     names = [each.id for each in row.invariants if each.status == "unreached" and not each.message]
     return [", ".join(names)] if names and row.trials else []
+
+
+def _never_drawn(row: SubjectRow) -> Iterable[str]:
+    names = ", ".join(row.facts.get("not-drawn", ()))
+    return [f"{names}: always the default; name other values in a Subject's space"] if names else []
 
 
 def _why_unusable(row: SubjectRow) -> Iterable[str]:

@@ -76,7 +76,7 @@ class Construction(Hooks):
         options = {**subject.arguments, **dict(self.case.groups[0].options)}
         first = self._first_argument()
         if subject.base is not None:
-            first = f"{self.naming.of(subject.base)}({first})"
+            first = self.naming.call(subject.base, first)
         arguments = [first, *self.naming.keywords(options)]
         how = subject.setting.optimizer or "{factory}({arguments})"
         if self.approach.alone:

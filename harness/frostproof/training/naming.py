@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import math
@@ -30,7 +31,11 @@ class Naming:
         """The reason for which a script cannot name everything; empty where it can."""
 
     def of(self, thing: Any, target: str = "") -> str:
-        """An expression for a class or a function."""
+        """An expression for a class or a function, or a `functools.partial` of one."""
+        if isinstance(thing, functools.partial):
+            self.imports.add("import functools")
+            self.bound["functools"] = functools
+            return f"functools.partial({self._arguments_of(thing)})"
         for module, path in _places(thing, target):
             if _found(module, path) is not thing:
                 continue
@@ -50,6 +55,17 @@ class Naming:
         name = getattr(thing, "__qualname__", None) or repr(thing)
         remedy = "define it at the top level of a module, not in __main__"
         return self._unnamed(thing, f"{name} cannot be imported by name: {remedy}")
+
+    def call(self, function: Any, argument: str) -> str:
+        """A call of a class or a function, or of a `functools.partial` of one with keywords."""
+        if isinstance(function, functools.partial) and not function.args:
+            keywords = self.keywords(function.keywords)
+            return f"{self.of(function.func)}({', '.join([argument, *keywords])})"
+        return f"{self.of(function)}({argument})"
+
+    def _arguments_of(self, thing: functools.partial[Any]) -> str:
+        given = [*map(self.value, thing.args), *self.keywords(thing.keywords)]
+        return ", ".join([self.of(thing.func), *given])
 
     def value(self, value: Any) -> str:
         """An expression for an argument."""

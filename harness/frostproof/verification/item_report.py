@@ -26,6 +26,7 @@ ORDER_HINT = (
     "if that is by design, state the reason as `positional` in a Subject"
 )
 SET_ASIDE = "comparisons were set aside, because two runs with one seed differ"
+BUILT_ANEW = "no group is added, as an optimizer of this kind is built anew for each mask"
 DOUBTFUL_HINT = "the fault may be frostproof's, so please open an issue with the case file"
 
 
@@ -94,13 +95,17 @@ def usage(subject: Subject) -> str:
 def _drawn(subject: Subject) -> str:
     if not isinstance(subject.space, tuple):
         return "from its own strategy"
-    drawn = drawn_names(subject)
+    kept = _never_drawn(subject)
+    left = f", and not {', '.join(kept)}" if kept else ""
+    return (", ".join(drawn_names(subject)) or "no hyperparameters") + left
+
+
+def _never_drawn(subject: Subject) -> list[str]:
+    """The hyperparameters that have their default in every case."""
     from frostproof.optimizers.discovery import options_of  # which imports torch
 
-    varied = (*drawn, *subject.arguments)
-    kept = [name for name in options_of(subject.factory) if name not in varied]
-    left = f", and not {', '.join(kept)}" if kept else ""
-    return (", ".join(drawn) or "no hyperparameters") + left
+    varied = (*drawn_names(subject), *subject.arguments)
+    return [name for name in options_of(subject.factory) if name not in varied]
 
 
 def item_report(
@@ -258,7 +263,7 @@ def _case_of(verification: Verification, row: InvariantRow) -> Case | None:
 def _subject_row(verification: Verification, rows: list[InvariantRow]) -> SubjectRow:
     subject, reason = verification.subject, verification.unusable_reason
     judgements = sum(row.judged for row in rows)
-    if reason is None and not judgements:
+    if reason is None and not judgements and verification.only_invariant is None:
         parts = ("no case could be judged", verification.rejection_reason)
         reason = verification.cut_short_reason or ": ".join(filter(None, parts))
     return SubjectRow(
@@ -285,6 +290,8 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
         facts["way"] = verification.approaches.way.name
     if verification.unusable_reason is None and subject.factory is not None:
         facts["used-as"] = usage(subject)
+        if subject.discovered and drawn_names(subject) and (kept := _never_drawn(subject)):
+            facts["not-drawn"] = kept
     if verification.moves_on_zero_grad is not None:
         facts["moves-on-zero-grad"] = verification.moves_on_zero_grad
     if verification.divergence_counts:
@@ -296,8 +303,9 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
     set_aside = (
         [f"{SET_ASIDE}: {', '.join(verification.set_aside)}"] if verification.set_aside else []
     )
-    if subject.not_tried or set_aside:
-        facts["not-tried"] = [*subject.not_tried, *set_aside]
+    anew = [] if subject.per_parameter or subject.factory is None else [BUILT_ANEW]
+    if subject.not_tried or anew or set_aside:
+        facts["not-tried"] = [*subject.not_tried, *anew, *set_aside]
     if verification.cut_short_reason:
         facts["cut-short"] = verification.cut_short_reason
     if verification.rejected_cases:

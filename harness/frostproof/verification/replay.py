@@ -20,6 +20,7 @@ from frostproof.approaches.helper import load_way
 from frostproof.errors import FROM_USERS, CaseError, UnusableError, UsageError
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.registry import BY_ID
+from frostproof.optimizers.discovery import options_of
 from frostproof.optimizers.probe import probe
 from frostproof.optimizers.targets import resolve, resolve_setting
 from frostproof.process.device import device_for_worker, select_devices
@@ -221,7 +222,10 @@ def _subject(saved: CaseFile) -> Subject:
     subject = next((each for each in found if each.label == saved.variant), None)
     if subject is None:
         variants = ", ".join(each.label for each in found)
-        raise CaseError(f"{target!r} has no implementation {saved.variant!r}: it has {variants}")
+        raise CaseError(
+            f"{target!r} has no implementation {saved.variant!r}: it has {variants}; a Subject of "
+            "your own needs its own name as its target, module:NAME"
+        )
     if subject.needs:
         _check_arguments(subject, saved)
         raise UsageError(
@@ -229,7 +233,7 @@ def _subject(saved: CaseFile) -> Subject:
             "name a Subject, or a function of a parameter list"
         )
     if not isinstance(subject.space, SearchStrategy):
-        known = drawn_names(subject)
+        known = {*drawn_names(subject), *options_of(subject.factory)}
         for name in (name for group in saved.case.groups for name, _ in group.options):
             if name not in known:
                 raise CaseError(

@@ -32,7 +32,7 @@ def not_owned(bench: Bench) -> Statements:
             subject="not in the optimizer",
             text=f"{listed(missing)} train nowhere: the optimizer does not own them{why}",
             shows=(OWNED, f"id({code(missing[0])}) not in owned"),
-            remedy="build the optimizer after the last change of the model",
+            remedy="build the optimizer from all parameters, after the last change of the model",
         )
 
 
@@ -113,9 +113,9 @@ def checkpoint_of_another_mask(bench: Bench) -> Statements:
     yield Statement(
         severity="note",
         subject="checkpoints",
-        text=f"an optimizer over the {len(trainable)} trainable parameters alone would save them "
-        "by number: its checkpoint would load without an error for any other mask with as many, "
-        "although the state is that of other parameters",
+        text=f"an optimizer over the {len(trainable)} trainable parameters alone trains nothing "
+        "that thaws later, and saves its state by number: its checkpoint would load without an "
+        "error for any other mask with as many, although the state is that of other parameters",
         shows=(
             f"saved = {kind}([p for p in model.parameters() if p.requires_grad]).state_dict()",
             f"{kind}([*model.parameters()][:{len(trainable)}]).load_state_dict(saved) is None",

@@ -157,6 +157,7 @@ def _page(found: Audit) -> Iterator[str]:
     yield ""
     if not found.mistakes:
         yield "No mistake was found. Your training loop was not run: frostproof.watch looks at it."
+        yield "A later stage with other frozen parameters has an audit of its own."
         yield ""
     for each in found.statements:
         text = f"{each.severity.upper()}: {each.subject}: {each.text}"

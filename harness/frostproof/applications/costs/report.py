@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +20,7 @@ from frostproof.applications.costs.recommending import (
 )
 from frostproof.applications.costs.task import CostTask
 from frostproof.errors import FROM_USERS, UsageError, one_line
+from frostproof.spec.patterns import matching
 from frostproof.training.user_models import (
     NO_INPUT,
     frozen_names,
@@ -67,7 +68,7 @@ def cost_report(
     task = CostTask(model, inputs, frozen)
     estimates = estimate_ways(task, optimizing)
     chosen = cheapest_way(estimates)
-    notes = list(cost_remarks(task, chosen))
+    notes = [*_frozen_before(task, patterns), *cost_remarks(task, chosen)]
     layers: list[LayerCost] = []
     try:
         layers = layer_costs(task)
@@ -88,6 +89,17 @@ def cost_report(
     )
 
 
+def _frozen_before(task: CostTask, patterns: Sequence[str]) -> Iterator[str]:
+    """What the model's own code has frozen beside what the patterns freeze."""
+    every = dict(task.model.named_parameters(remove_duplicate=False))
+    found = (matching(pattern, [*every], "--freeze") for pattern in patterns)
+    asked = {id(every[name]) for names in found for name in names}
+    others = [n for n, p in every.items() if n in task.frozen and id(p) not in asked]
+    if others and patterns:
+        some = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")
+        yield f"{some} {'is' if len(others) == 1 else 'are'} frozen as the model was built"
+
+
 def _build_optimizer(name: str) -> BuildOptimizer:
     """The builder of an optimizer of torch.optim, or of `module:Name`. Raises UsageError."""
     found = load_optimizer(name, "an optimizer class")
@@ -99,7 +111,8 @@ def _build_optimizer(name: str) -> BuildOptimizer:
         except FROM_USERS as error:
             text = f"{type(error).__name__}: {one_line(str(error), 160)}"
             raise UsageError(
-                f"--optimizer {name} cannot train this ({text}): name another"
+                f"--optimizer {name} cannot train this ({text}): name another class, which takes "
+                "groups of parameters"
             ) from None
         return optimizer
 
