@@ -126,6 +126,30 @@ def test_a_compiled_step_of_adamw_corrects_its_bias_in_single_precision(
         assert least <= units <= most
 
 
+@pytest.mark.parametrize("foreach", [False, True])
+@pytest.mark.parametrize("frozen", ["first", "last"])
+@compiling()
+def test_a_compiled_step_of_sgd_forgets_its_momentum_behind_a_frozen_first_group(
+    frozen: str, foreach: bool
+) -> None:
+    """In silence. With the frozen group behind the other one, it keeps it.
+
+    Row 51: https://github.com/pytorch/pytorch/issues/115607
+    """
+    moved = []
+    for compiled in (False, True):
+        idle, trained = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+        order = (idle, trained) if frozen == "first" else (trained, idle)
+        groups = [{"params": [each]} for each in order]
+        optimizer = SGD(groups, lr=1.0, momentum=0.5, foreach=foreach)
+        step = torch.compile(optimizer.step, backend=BACKEND) if compiled else optimizer.step
+        for _ in range(3):
+            trained.grad = torch.ones(2)
+            step()
+        moved.append(-float(trained[0]))
+    assert moved == [4.25, 3.0 if frozen == "first" else 4.25]
+
+
 @compiling()
 def test_gradual_unfreezing_reaches_the_recompile_limit_in_silence() -> None:
     """From there it runs eagerly.

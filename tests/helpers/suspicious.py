@@ -229,11 +229,19 @@ class LogsNorms(Sound):
 
 
 class CountsByNumber(Sound):
-    """Counts the steps of each group, in a dict with the number of the group."""
+    """Counts the steps of each group, in a dict with the number of the group, and saves it."""
 
     def __init__(self, params: Any, lr: float = 0.1) -> None:
         self.counts: dict[int, int] = {}
         super().__init__(params, lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "counts": {**self.counts}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        rest = {**state_dict}
+        self.counts = {**rest.pop("counts")}
+        super().load_state_dict(rest)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         for index in range(len(self.param_groups)):
@@ -271,11 +279,19 @@ class Noise:
 
 
 class OwnGenerator(Sound):
-    """Adds noise from a helper that was seeded in the constructor."""
+    """Adds noise from a helper that was seeded in the constructor, and is saved."""
 
     def __init__(self, params: Any, lr: float = 0.1, momentum: float = 0.0) -> None:
         super().__init__(params, lr, momentum)
         self.noise = Noise()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "noise": self.noise.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        rest = {**state_dict}
+        self.noise.generator.set_state(rest.pop("noise"))
+        super().load_state_dict(rest)
 
     def update(
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0

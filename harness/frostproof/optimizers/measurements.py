@@ -50,8 +50,6 @@ ABILITIES: dict[Ability, Program] = {
     "scaler": (Step(amp="scaler"), Step(amp="overflow"), Step(amp="scaler")),
 }
 """Ability -> a program that needs it."""
-TRIED = (*ABILITIES, "zero-elements")
-"""The abilities that each run finds out by trying them."""
 
 _WORDS = {
     "SaveLoad": "saving",
@@ -72,6 +70,9 @@ BETWEEN_BACKWARD_AND_STEP: tuple[Ability, ...] = (
     "scaler",
 )
 """Abilities that need time between backward and step, which not every optimizer gives."""
+
+TRIED = {*ABILITIES, "zero-elements"}.difference(BETWEEN_BACKWARD_AND_STEP)
+"""The abilities that each run finds out by trying them, and by nothing else."""
 
 
 def why_unable(subject: Subject, device: str, ability: Ability) -> str:
