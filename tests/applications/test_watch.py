@@ -537,6 +537,26 @@ def test_an_optimizer_that_is_built_later_is_watched_too() -> None:
     assert watched.steps == 4
 
 
+def test_a_compiled_step_is_watched() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    sound = torch.compile(optimizer.step, backend="eager")
+    leaky = torch.compile(Leaky(model.parameters(), lr=0.1).step, backend="eager")
+
+    def train_by(step: Any) -> None:
+        optimizer.zero_grad()
+        model(torch.randn(5, 3)).square().mean().backward()
+        step()
+
+    with frostproof.watch(model, optimizer) as watched:
+        for number in range(1, 4):
+            train_by(sound)
+            assert watched.steps == number
+        with pytest.raises(ViolationError, match=r"at step 4: step\(\) moved the frozen"):
+            train_by(leaky)
+        watched.stop()
+
+
 def test_several_optimizers_are_watched() -> None:
     model = frozen_net()
     first = torch.optim.SGD(model.head.parameters(), lr=0.1)

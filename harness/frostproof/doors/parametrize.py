@@ -158,8 +158,8 @@ def parametrize(
 
     The test receives `check`, a function without arguments. `check()` raises an AssertionError for
     the first violation in its group, and fails the test if something in it is doubtful or the
-    optimizer could not be judged. Otherwise it returns the Report. It skips the test if no case
-    reached an invariant of the group.
+    optimizer could not be judged. Otherwise it returns the Report of the whole run, all groups. It
+    skips the test if no case reached an invariant of the group, and says what was not tried.
 
     The arguments are those of `check_optimizer`, and the decorator raises UsageError as that does.
     The options --frostproof-seed, -profile, -max-examples, -cases and -strict hold where it states

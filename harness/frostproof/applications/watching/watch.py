@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import (
@@ -30,6 +31,8 @@ from frostproof.invariants.registry import BY_ID
 from frostproof.spec.patterns import matching
 
 OUTSIDE = "something outside of step()"
+COMPILED = "compiled"
+"""In the place of the frame of a step that torch.compile runs, in several frames."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,21 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.invariant}: at step {self.step}: {self.message}"
+
+
+def _uncompiled(
+    look: Callable[[Optimizer, FrameType | str], None],
+) -> Callable[[Optimizer, Any, Any], None]:
+    """A hook that looks, and that torch.compile does not compile with the step."""
+    aside = torch.compiler.disable(look)  # type: ignore[no-untyped-call]
+
+    def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if torch.compiler.is_compiling():
+            aside(optimizer, COMPILED)
+        else:
+            look(optimizer, sys._getframe(1))
+
+    return hook
 
 
 class watch:  # noqa: N801 - a context manager is called like a function, as torch.no_grad is
@@ -111,8 +129,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         self._leaving: set[int] = set()
         """The ids of what is about to be thawed."""
         self._hooks = ExitStack()
-        self._step: FrameType | None = None
-        """The frame of the step that runs."""
+        self._step: FrameType | str | None = None
+        """The frame of the step that runs, or COMPILED."""
         for each in self.optimizers:
             if not hasattr(each, "_optimizer_step_post_hooks"):
                 raise UsageError(
@@ -127,8 +145,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 "that train together"
             )
         self._start(self._matching(frozen))
-        self._hooks.callback(register_optimizer_step_pre_hook(self._before_step).remove)
-        self._hooks.callback(register_optimizer_step_post_hook(self._after_step).remove)
+        before, after = self._before_step, self._after_step
+        self._hooks.callback(register_optimizer_step_pre_hook(_uncompiled(before)).remove)
+        self._hooks.callback(register_optimizer_step_post_hook(_uncompiled(after)).remove)
 
     def freeze(self, *patterns: str) -> None:
         """Watch these parameters too, from now on."""
@@ -225,20 +244,24 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         self.optimizers.append(optimizer)
         return True
 
-    def _before_step(self, optimizer: Optimizer, *_: Any) -> None:
+    def _before_step(self, optimizer: Optimizer, stepping: FrameType | str) -> None:
+        """`stepping`: the frame of the step, or COMPILED."""
         if not self._is_watched(optimizer):
             return
-        frame: FrameType | None = sys._getframe(1)
-        if self._step is not None:  # it calls the step() of its base class, or it raised
+        if isinstance(self._step, FrameType) and isinstance(stepping, FrameType):
+            # It calls the step() of its base class, or it raised.
+            frame: FrameType | None = stepping
             while frame is not None and frame is not self._step:
                 frame = frame.f_back
             if frame is not None:
                 return
-        self._step = sys._getframe(1)
+        elif self._step is stepping:  # the same in a compiled step, where nobody knows which
+            return
+        self._step = stepping
         self._at_step = Snapshot(self.frozen, self.optimizers, whole=False)
 
-    def _after_step(self, *_: Any) -> None:
-        if self._step is not sys._getframe(1):
+    def _after_step(self, optimizer: Optimizer, stepping: FrameType | str) -> None:
+        if self._step is not stepping:
             return
         self.steps += 1
         if self.steps == 1:
