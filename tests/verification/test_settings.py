@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -175,6 +176,31 @@ def test_what_ddp_refuses_without_an_optimizer_is_not_the_optimizers_fault() -> 
     assert not flagged(verification)
     explained = [tally.explained for tally in verification.tallies.values()]
     assert sum(each.get("raises-without-optimizer", 0) for each in explained) == 1
+
+
+class RaisesBesideOthers(Sound):
+    """Its step raises if it owns something frozen, and another optimizer was built after it."""
+
+    built = 0
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        RaisesBesideOthers.built += 1
+        self.number = RaisesBesideOthers.built
+
+    def step(self, closure: Any = None) -> Any:
+        owned = [p for group in self.param_groups for p in group["params"]]
+        if self.number != RaisesBesideOthers.built and not all(p.requires_grad for p in owned):
+            raise RuntimeError("there is another one")
+        return super().step(closure)
+
+
+def test_what_only_several_compiled_trainings_raise_is_not_the_optimizers_fault() -> None:
+    case = one_of_each(SGD).replaced(program=(Step(), Step()), extras=())
+    verification = found(of(RaisesBesideOthers, "compiled"), case)
+    assert not flagged(verification)
+    explained = [tally.explained for tally in verification.tallies.values()]
+    assert sum(each.get("compiled-beside-others", 0) for each in explained) == 1
 
 
 def test_the_model_and_the_step_are_compiled_for_each_mask() -> None:

@@ -260,3 +260,11 @@ class Alone(Approaches):
     def roles_for(self, case: Case) -> dict[Role, Approach]:
         roles = super().roles_for(case)
         return {role: roles[role] for role in roles if role in ("a", "resumed")}
+
+
+@dataclass(frozen=True)
+class OnlyA(Approaches):
+    """A and nothing beside it, not even from its checkpoints."""
+
+    def roles_for(self, case: Case) -> dict[Role, Approach]:
+        return {"a": self.a}

@@ -95,6 +95,12 @@ EXPLANATIONS = (
         ),
     ),
     Explanation(
+        "compiled-beside-others",
+        "Compiled, the training does not raise if no other one is compiled in the same process.",
+        lambda invariant, shown, subject: shown.breach.kind.raises and subject.setting.compiles,
+        lambda reruns, invariant, shown: not reruns.raises_by_itself,
+    ),
+    Explanation(
         "refuses-unlike-rates",
         "With nothing frozen, it also raises if the learning rates of its groups differ.",
         _crash,

@@ -13,6 +13,7 @@ from functools import cached_property
 from frostproof.approaches.approach import (
     Approach,
     Approaches,
+    OnlyA,
     RequiresGradNudged,
     RequiresGradReversed,
 )
@@ -21,7 +22,7 @@ from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
-from frostproof.spec.program import AddFrozen, Freeze, Schedule, Thaw
+from frostproof.spec.program import AddFrozen, Freeze, SaveLoad, Schedule, Thaw
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.trial.lockstep import Outcome, run_trial
 
@@ -110,6 +111,21 @@ class Reruns:
         """Whether the model, as its setting wraps it, raises in this case without an optimizer."""
         alone = replace(AUTOGRAD, setting=self.subject.setting)
         return run_trial(self.case, alone, self.device, (), Approaches()).trial.crash is not None
+
+    @cached_property
+    def raises_by_itself(self) -> bool:
+        """Whether the training that raised does so with no other one in the process, as a script.
+
+        One that has gone on from its checkpoint is not tried.
+        """
+        crash = self.outcome.trial.crash
+        assert crash is not None
+        before = self.case.program[: crash.index + 1]
+        if crash.role.startswith("resumed") and any(isinstance(e, SaveLoad) for e in before):
+            return True
+        approaches = OnlyA(a=self.approaches.roles_for(self.case)[crash.role])
+        alone = run_trial(self.case, self.subject, self.device, (), approaches).trial.crash
+        return alone is not None and alone.index <= crash.index
 
     @cached_property
     def depends_on_grouping(self) -> bool:
