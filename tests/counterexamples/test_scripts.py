@@ -252,7 +252,7 @@ def test_what_cannot_be_written_down_says_why() -> None:
     for factory in (
         local,
         lambda parameters, **options: DecaysEverything(parameters, **options),  # noqa: PLW0108
-        functools.partial(DecaysEverything),
+        functools.partial(local),
     ):
         with pytest.raises(UnprintableError, match="cannot be imported by name"):
             script_of(simplest(), Subject("here:it", factory), "frozen-weights-unchanged")
@@ -263,6 +263,14 @@ def test_what_cannot_be_written_down_says_why() -> None:
     )
     with pytest.raises(UnprintableError, match=r"tensor\(0.\) cannot be written down"):
         script_of(simplest(), given, "frozen-weights-unchanged")
+
+
+def test_a_partial_of_a_class_is_written_down() -> None:
+    factory = functools.partial(DecaysEverything, lr=0.5)
+    given = Subject("here:it", factory, takes="parameters")
+    text = script_of(simplest(), given, "frozen-weights-unchanged")
+    assert "import functools\n" in text
+    assert "functools.partial(DecaysEverything, lr=0.5)(" in text
 
 
 EVERYTHING = (
