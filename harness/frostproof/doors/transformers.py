@@ -24,6 +24,8 @@ class TrainerWatch(TrainerCallback):
     def on_train_begin(
         self, args: Any, state: Any, control: Any, *, model: Any, optimizer: Any, **_: Any
     ) -> None:
+        if self.watched is not None:  # of a training that raised, which nobody tells a callback
+            self.watched.stop()
         # Accelerate's optimizer wraps the one that steps.
         self.watched = watch(model, getattr(optimizer, "optimizer", optimizer), **self.given)
 
