@@ -352,13 +352,15 @@ def test_what_was_not_judged_or_not_counted_is_said() -> None:
     found = one_subject(
         InvariantRow("thaw-resumes", "unreached", "wrong", 0),
         InvariantRow("trains-as-alone", "not-applicable", "wrong", 0),
-        InvariantRow("thaw-resumes", "held", "wrong", 4, explained={"same-without-freezing": 2}),
+        InvariantRow(
+            "freeze-midway-holds", "held", "wrong", 4, explained={"same-without-freezing": 2}
+        ),
     )
     found.subjects[0].facts["not-as-alone"] = "it has modes"
     lines = results_table(found.subjects, found.totals).splitlines()
     assert "never judged on cpu: O: thaw-resumes" in lines
     assert "does not apply on cpu: O: trains-as-alone: it has modes" in lines
-    fails = "thaw-resumes fails with nothing frozen, too (2 times)"
+    fails = "freeze-midway-holds fails with nothing frozen, too (2 times)"
     assert f"not counted on cpu: O: {fails}" in lines
 
 

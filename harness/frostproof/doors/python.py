@@ -43,15 +43,12 @@ class Report:
         """Whether something was judged, and nothing is violated or doubtful."""
         return self.totals.judgements > 0 and not self.totals.violated and not self.totals.doubtful
 
-    def __repr__(self) -> str:
-        """The table, which pytest shows where `assert report.ok, report` fails."""
-        return str(self)
-
     def _repr_html_(self) -> str:
         """Show the table in a notebook."""
         return f"<pre>{escape(str(self))}</pre>"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
+        """The table, which pytest shows where `assert report.ok, report` fails."""
         from frostproof.report.terminal import results_table
 
         return results_table(self.rows, self.totals)

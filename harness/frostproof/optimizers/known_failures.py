@@ -75,15 +75,16 @@ _LBFGS_IN_ZERO = dict.fromkeys(
     ("trainable-updates-match", "gradless-step-is-noop", "thaw-resumes"), _LBFGS_PER_RANK
 )
 
-_FORGETS_MOMENTUM = {
-    "trainable-updates-match": Known(
-        ">=2.7",
-        "while nothing in the first group has a gradient, the compiled step does not see the "
-        "momentum buffers of the other groups, and starts them anew each time",
-    ),
-}
+_FORGETS_MOMENTUM = Known(
+    ">=2.7",
+    "while nothing in the first group has a gradient, the compiled step does not see the momentum "
+    "buffers of the other groups, and starts them anew each time",
+)
 
-_SGD_IN_COMPILED = dict.fromkeys(("compiled", "compiled-inductor"), _FORGETS_MOMENTUM)
+_SGD_COMPILED = {
+    setting: {"trainable-updates-match": _FORGETS_MOMENTUM}
+    for setting in ("compiled", "compiled-inductor")
+}
 
 KNOWN_FAILURES: dict[tuple[str, str | None], Mapping[str, Any]] = {
     ("torch.optim.adagrad.Adagrad", None): {
@@ -146,9 +147,9 @@ KNOWN_FAILURES: dict[tuple[str, str | None], Mapping[str, Any]] = {
             "while one parameter of a group has no momentum buffer yet, the others are updated one "
             "by one, which rounds differently in bfloat16",
         ),
-        "expected_in": _SGD_IN_COMPILED,
+        "expected_in": _SGD_COMPILED,
     },
-    ("torch.optim.sgd.SGD", "forloop"): {"expected_in": _SGD_IN_COMPILED},
+    ("torch.optim.sgd.SGD", "forloop"): {"expected_in": _SGD_COMPILED},
     ("torch.optim.sgd.SGD", "fused"): {
         "expected_failures": {
             "gradless-step-is-noop": Known(

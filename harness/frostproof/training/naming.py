@@ -35,7 +35,8 @@ class Naming:
         if isinstance(thing, functools.partial):
             self.imports.add("import functools")
             self.bound["functools"] = functools
-            return f"functools.partial({self._arguments_of(thing)})"
+            given = [*map(self.value, thing.args), *self.keywords(thing.keywords)]
+            return f"functools.partial({', '.join([self.of(thing.func), *given])})"
         for module, path in _places(thing, target):
             if _found(module, path) is not thing:
                 continue
@@ -62,10 +63,6 @@ class Naming:
             keywords = self.keywords(function.keywords)
             return f"{self.of(function.func)}({', '.join([argument, *keywords])})"
         return f"{self.of(function)}({argument})"
-
-    def _arguments_of(self, thing: functools.partial[Any]) -> str:
-        given = [*map(self.value, thing.args), *self.keywords(thing.keywords)]
-        return ", ".join([self.of(thing.func), *given])
 
     def value(self, value: Any) -> str:
         """An expression for an argument."""

@@ -395,7 +395,7 @@ def _only_numbers(value: Any) -> list[Any] | None:
     Keys are left out: they may be addresses, which differ in each training. What is kept of
     parameters is no count of a group.
     """
-    if isinstance(value, dict) and not any(isinstance(key, Tensor) for key in value):
+    if isinstance(value, Mapping) and not any(isinstance(key, Tensor) for key in value):
         value = value.values()
     elif not isinstance(value, _SEQUENCES):
         return None

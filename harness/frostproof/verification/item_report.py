@@ -288,7 +288,8 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if verification.approaches.way is not None:
         facts["way"] = verification.approaches.way.name
-    if verification.unusable_reason is None and subject.factory is not None:
+    usable = verification.unusable_reason is None
+    if usable and subject.factory is not None:
         facts["used-as"] = usage(subject)
         if subject.discovered and drawn_names(subject) and (kept := _never_drawn(subject)):
             facts["not-drawn"] = kept
@@ -303,7 +304,7 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
     set_aside = (
         [f"{SET_ASIDE}: {', '.join(verification.set_aside)}"] if verification.set_aside else []
     )
-    anew = [] if subject.per_parameter or subject.factory is None else [BUILT_ANEW]
+    anew = [BUILT_ANEW] if usable and not subject.per_parameter else []
     if subject.not_tried or anew or set_aside:
         facts["not-tried"] = [*subject.not_tried, *anew, *set_aside]
     if verification.cut_short_reason:

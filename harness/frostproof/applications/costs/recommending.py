@@ -86,12 +86,11 @@ def _rank(costs: StepCosts) -> tuple[int, ...]:
 
 def cost_remarks(task: CostTask, chosen: WayEstimate) -> Iterator[str]:
     """What else is to be known of this model, and of this way with it."""
-    evaluating = sum(not module.training for module in task.model.modules())
-    if evaluating:
-        every = len([*task.model.modules()])
+    training = [module.training for module in task.model.modules()]
+    if not all(training):
         yield (
-            f"eval mode of {evaluating} of the {every} modules, as the model was built: norms and "
-            "dropout in train mode cost more"
+            f"eval mode of {training.count(False)} of the {len(training)} modules, as the model "
+            "was built: norms and dropout in train mode cost more"
         )
     drifting = drifting_modules(task)
     if len(drifting) == 1:

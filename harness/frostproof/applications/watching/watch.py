@@ -62,6 +62,7 @@ def _uncompiled(
     look: Callable[[Optimizer, FrameType | str], None],
 ) -> Callable[[Optimizer, Any, Any], None]:
     """A hook that looks, and that torch.compile does not compile with the step."""
+    # torch states no types for it.
     aside = torch.compiler.disable(look)  # type: ignore[no-untyped-call]
 
     def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -153,8 +154,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """Watch these parameters too, from now on."""
         self.check()
         added = self._matching(patterns)
-        for parameter in added:
-            self._thawed.pop(self._name_of(parameter), None)
+        for name in self._named(added):
+            self._thawed.pop(name, None)
         self._start([*self.frozen.parameters, *added])
 
     def thaw(self, *patterns: str) -> None:
@@ -169,7 +170,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             self._start([p for p in self.frozen.parameters if id(p) not in self._leaving])
         finally:
             self._leaving = set()
-        self._thawed |= {self._name_of(p): p for p in thawed}
+        self._thawed |= self._named(thawed)
 
     def check(self) -> None:
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
@@ -226,8 +227,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             raise UsageError("nothing is frozen: give frozen=[...], patterns of parameters' names")
         return found
 
-    def _name_of(self, parameter: nn.Parameter) -> str:
-        return next(name for name, each in self.model.named_parameters() if each is parameter)
+    def _named(self, parameters: Iterable[nn.Parameter]) -> dict[str, nn.Parameter]:
+        ids = {id(p) for p in parameters}
+        return {name: p for name, p in self.model.named_parameters() if id(p) in ids}
 
     def _start(self, parameters: Iterable[nn.Parameter]) -> None:
         self.frozen = Frozen(self.model, parameters)
