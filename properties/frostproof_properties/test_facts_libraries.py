@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,25 @@ def test_peft_leaves_the_base_until_adapters_are_merged() -> None:
     assert torch.allclose(weight, torch.frombuffer(bytearray(start), dtype=weight.dtype).view(4, 4))
 
 
+def _private(model: nn.Module, **options: Any) -> Any:
+    """The optimizer that Opacus makes of SGD, for this model."""
+    opacus = pytest.importorskip("opacus", reason=INSTALL)
+    samples = torch.utils.data.TensorDataset(torch.randn(8, 4))
+    batches: Any = torch.utils.data.DataLoader(samples, batch_size=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _, optimizer, _ = opacus.PrivacyEngine().make_private(
+            module=model,
+            optimizer=torch.optim.SGD(model.parameters(), lr=0.1, **options),
+            data_loader=batches,
+            noise_multiplier=1.0,
+            max_grad_norm=1.0,
+            poisson_sampling=False,
+        )
+    return optimizer
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_opacus_cannot_train_what_thaws_later() -> None:
     """Opacus trains around frozen parameters, and raises once one of them is thawed.
 
@@ -150,27 +170,94 @@ def test_opacus_cannot_train_what_thaws_later() -> None:
 
     Row 64: https://github.com/meta-pytorch/opacus/pull/729
     """
-    opacus = pytest.importorskip("opacus", reason=INSTALL)
     torch.manual_seed(0)
     model: Any = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     model[0].requires_grad_(False)
     frozen = model[0].weight
     start = bits(frozen)
-    batches: Any = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(torch.randn(8, 4)), batch_size=4
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model, optimizer, _ = opacus.PrivacyEngine().make_private(
-            module=model,
-            optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
-            data_loader=batches,
-            noise_multiplier=1.0,
-            max_grad_norm=1.0,
-            poisson_sampling=False,
-        )
+    optimizer = _private(model)
     _step(model, optimizer, torch.randn(4, 4))
     assert bits(frozen) == start
     frozen.requires_grad_(True)
     with pytest.raises(ValueError, match="Per sample gradient"):
         _step(model, optimizer, torch.randn(4, 4))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("set_to_none", [False, True])
+def test_opacus_moves_what_froze_midway(set_to_none: bool) -> None:
+    """The optimizer of Opacus clears gradients to zeros, so momentum and decay move what freezes.
+
+    `zero_grad` has `set_to_none=False` there, and True in torch. With True, what is frozen stays.
+
+    Row 64: no public report
+    """
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    optimizer = _private(model, weight_decay=0.1)
+    _step(model, optimizer, torch.randn(4, 4))
+    model[0].requires_grad_(False)
+    start = bits(model[0].weight)
+    optimizer.zero_grad(**({"set_to_none": True} if set_to_none else {}))
+    model(torch.randn(4, 4)).square().mean().backward()
+    optimizer.step()
+    assert (bits(model[0].weight) == start) == set_to_none
+
+
+def _learner(model: nn.Module, **options: Any) -> Any:
+    """A `Learner` of fastai whose layer groups are the modules of the model."""
+    pytest.importorskip("fastai.callback.progress", reason=INSTALL)  # It brings no_bar().
+    from fastai.data.core import DataLoaders
+    from fastai.learner import Learner
+
+    items = [(torch.randn(4), torch.zeros(2)) for _ in range(4)]
+    return Learner(
+        DataLoaders.from_dsets(items, items, bs=2, num_workers=0, device="cpu"),
+        model,
+        loss_func=nn.MSELoss(),
+        splitter=lambda parts: [list(part.parameters()) for part in parts],
+        **options,
+    )
+
+
+@pytest.mark.parametrize("by_torch", [False, True])
+def test_fastai_decays_what_freeze_to_froze_between_two_fits(by_torch: bool) -> None:
+    """An optimizer of fastai steps each parameter that has a gradient, and clears them to zeros.
+
+    So weight decay, which is not zero by default, moves what `Learner.freeze_to` froze after a
+    `fit`. An optimizer of torch in an `OptimWrapper` clears gradients to None, and leaves it.
+    What is frozen before the first `fit` stays in both.
+
+    Row 64: no public report
+    """
+    optimizers = pytest.importorskip("fastai.optimizer", reason=INSTALL)
+    by_torchs = partial(optimizers.OptimWrapper, opt=torch.optim.AdamW)
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    learner = _learner(model, opt_func=by_torchs if by_torch else optimizers.Adam)
+
+    def moves() -> bool:
+        start = bits(model[0].weight)
+        with learner.no_bar(), learner.no_logging():
+            learner.fit(1, 0.1)
+        return bits(model[0].weight) != start
+
+    learner.freeze_to(1)
+    assert not moves()
+    learner.unfreeze()
+    assert moves()
+    learner.freeze_to(1)
+    assert not model[0].weight.requires_grad
+    assert moves() == (not by_torch)
+
+
+def test_fastai_trains_norms_in_what_is_frozen() -> None:
+    """`freeze_to` leaves norms trainable, as `Learner` has train_bn=True by default.
+
+    Row 64: https://docs.fast.ai/learner.html
+    """
+    for train_bn in (True, False):
+        backbone = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+        _learner(nn.Sequential(backbone, nn.Linear(3, 2)), train_bn=train_bn).freeze()
+        assert not backbone[0].weight.requires_grad
+        assert backbone[1].weight.requires_grad == train_bn

@@ -85,4 +85,26 @@ class TransformersStyle:
             model.get_parameter(name).requires_grad = True
 
 
-WAYS = ("Lightning", "LightningTrainBN", "Timm", "TimmParameters", "TransformersStyle")
+class Fastai:
+    """`freeze_to` of fastai's optimizer, over two layer groups: what is frozen, and the rest."""
+
+    def freeze(self, model: nn.Module, names: Names) -> None:
+        self._groups(model, {*frozen_of(model), *names}).freeze_to(1)
+
+    def thaw(self, model: nn.Module, names: Names) -> None:
+        self._groups(model, frozen_of(model) - set(names)).freeze_to(1)
+
+    def _groups(self, model: nn.Module, frozen: set[str]) -> Any:
+        from fastai.optimizer import SGD
+
+        parts: tuple[list[nn.Parameter], ...] = ([], [])
+        for name, parameter in model.named_parameters():
+            parts[name not in frozen].append(parameter)
+        return SGD(parts, lr=0.0)
+
+
+def frozen_of(model: nn.Module) -> set[str]:
+    return {name for name, each in model.named_parameters() if not each.requires_grad}
+
+
+WAYS = ("Lightning", "LightningTrainBN", "Timm", "TimmParameters", "TransformersStyle", "Fastai")
