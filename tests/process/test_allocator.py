@@ -110,6 +110,38 @@ def test_kernels_that_read_stray_memory_are_no_fault_of_the_optimizer(
     assert all(set(each) == {"nondeterministic-kernels"} for each in explained)
 
 
+class _StrayOnce(_Stray):
+    """The same, which happens to find empty memory each time after the first."""
+
+    seen = False
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        wrong = _Stray.backward(ctx, gradient)
+        if _StrayOnce.seen or torch.equal(wrong, gradient):
+            return gradient
+        _StrayOnce.seen = True
+        return wrong
+
+
+@glibc
+def test_kernels_that_read_stray_memory_once_are_no_fault_of_the_optimizer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    linear, stray = nn.functional.linear, cast(Any, _StrayOnce.apply)
+    monkeypatch.setattr(
+        nn.functional, "linear", lambda x, weight, bias=None: linear(x, stray(weight), bias)
+    )
+    verification = Verification(resolve(["torch.optim:SGD"])[0], "cpu")
+    verification.prepare()
+    _StrayOnce.seen = False
+    with fenced("cpu"):
+        verification.judge(CASE.replaced(extras=("again",)))
+    assert _StrayOnce.seen
+    assert verification.tallies["repeats-itself"].explained == {"nondeterministic-kernels": 1}
+    assert item_report(verification).row.status == "held"
+
+
 @pytest.mark.parametrize("shown", [True, False])
 def test_what_kernels_do_is_expected_where_this_machine_shows_it(
     shown: bool, monkeypatch: pytest.MonkeyPatch

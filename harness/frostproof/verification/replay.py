@@ -31,6 +31,7 @@ from frostproof.spec.setting import BY_NAME, EAGER, Setting
 from frostproof.spec.subject import AUTOGRAD, Subject, drawn_names, given_arguments
 from frostproof.spec.user_model import UserModel
 from frostproof.training.user_models import check_unchanged
+from frostproof.verification.attribution import EXPLANATIONS
 from frostproof.verification.reproduction import reproductions
 from frostproof.verification.verification import Verification
 
@@ -89,7 +90,9 @@ def replay(saved: CaseFile) -> ReplayVerdict:
         return ReplayVerdict("NOT JUDGED", str(unusable))
     if not found:
         rejection = verification.rejection_reason
-        return ReplayVerdict("NOT JUDGED", rejection) if rejection else ReplayVerdict("FIXED")
+        if rejection:
+            return ReplayVerdict("NOT JUDGED", rejection)
+        return ReplayVerdict("FIXED", _explained(verification, own))
     shown = own if own in found else min(found, key=lambda each: directness(each.id))
     text = str(verification.violation_of(shown, found[shown])).partition("\n")[0]
     if shown is not own:
@@ -196,6 +199,13 @@ def _violations(verification: Verification, saved: CaseFile) -> dict[Invariant, 
                 "search again with frostproof check"
             ) from None
     return found
+
+
+def _explained(verification: Verification, invariant: Invariant) -> str:
+    """What the case still shows that is not held against the optimizer; empty if nothing."""
+    ids = verification.tallies[invariant.id].explained
+    found = [f"{each.id}: {each.sentence}" for each in EXPLANATIONS if each.id in ids]
+    return f"a difference is left that has another cause, {'; '.join(found)}" if found else ""
 
 
 def _check_arguments(subject: Subject, saved: CaseFile) -> None:

@@ -22,7 +22,7 @@ from frostproof.invariants.invariant import Invariant, ShownBreach
 from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
-from frostproof.spec.program import AddFrozen, Freeze, SaveLoad, Schedule, Thaw
+from frostproof.spec.program import AddFrozen, Freeze, SaveLoad, Schedule, Step, Thaw
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.trial.lockstep import Outcome, run_trial
 
@@ -91,18 +91,24 @@ class Reruns:
 
     @cached_property
     def unlike_runs(self) -> ShownBreach | None:
-        """What shows that two runs with one seed differ: of the control, or of A in the case."""
-        if REPEATS in self.control.violated:
-            return self.control.violated[REPEATS]
-        twice = self.run(self.case.replaced(extras=("again",)), invariants=(REPEATS,))
-        shown = twice.violated.get(REPEATS)
-        return None if shown is None or "again" not in shown.breach.roles else shown
+        """What shows that two runs with one seed differ: of A in the case, or of the control."""
+        for run in (
+            lambda: self.outcome,
+            lambda: self.control,
+            lambda: self.run(self.case.replaced(extras=("again",)), invariants=(REPEATS,)),
+        ):
+            shown = run().violated.get(REPEATS)
+            if shown is not None and "again" in shown.breach.roles:
+                return shown
+        return None
 
     @cached_property
     def kernels_vary(self) -> bool:
         """Whether forward and backward differ from run to run without an optimizer."""
         if self.subject.factory is None:
             return is_accelerator(self.device)
+        if self.unlike_runs is not None and _differ_before_step(self.unlike_runs):
+            return True
         plain = run_trial(self.case.control(), AUTOGRAD, self.device, (REPEATS,), Approaches())
         return REPEATS in plain.violated
 
@@ -228,3 +234,23 @@ class Reruns:
 
     def _crashes(self, case: Case) -> bool:
         return self.run(case, invariants=()).trial.crash is not None
+
+
+def _differ_before_step(shown: ShownBreach) -> bool:
+    """Whether two runs came to other losses or gradients from the same bits, before a step.
+
+    The optimizer has no part in that, unless it calls the closure, or backward, itself.
+    """
+    record, subject = shown.trial.records[shown.breach.event], shown.trial.subject
+    if not isinstance(record.event, Step) or record.event.closure or subject.runs_backward:
+        return False
+    one, other = (record.observations[role] for role in shown.breach.roles)
+    alike = (
+        one.before.weights == other.before.weights
+        and one.before.buffers == other.before.buffers
+        and one.before.rng_state == other.before.rng_state
+        and one.grads_after_zero_grad == other.grads_after_zero_grad
+    )
+    return alike and (
+        one.losses != other.losses or one.grads_after_backward != other.grads_after_backward
+    )
