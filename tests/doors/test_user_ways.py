@@ -57,7 +57,7 @@ def test_a_helper_is_judged_on_a_model_of_ones_own() -> None:
         verification.prepare()
         search_violations(verification, 20, 1)
     message = flagged(verification)["frozen-weights-unchanged"]
-    assert "approach freeze_without_biases_of_norms moved" in message
+    assert "freeze_without_biases_of_norms left requires_grad=True" in message
     assert ".bias" in message
 
 
@@ -75,7 +75,7 @@ def test_the_command_writes_a_case_that_replays(tmp_path: Path) -> None:
     way = ("mine:Sound", "--way", "mine:freeze_modules")
     done = consumer.check(tmp_path, *way, *options, PYTHONPATH=ROOT)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "approach freeze_modules moved a frozen parameter" in done.stdout
+    assert "your way freeze_modules left requires_grad=True on a parameter" in done.stdout
     path = next((tmp_path / "frostproof-cases").glob("*frozen-weights-unchanged.json"))
     words = warm.frostproof("replay", str(path))
     again = consumer.run(tmp_path, words, PYTHONPATH=ROOT)
@@ -94,7 +94,7 @@ def test_python_takes_the_way_as_a_function(tmp_path: Path) -> None:
     options = {"max_examples": 10, "devices": ["cpu"], "seed": 1, "cases": tmp_path}
     report = check_optimizer(Sound, way=ways.freeze_modules, **options)  # type: ignore[arg-type]
     found = {row.id: row for row in report.rows[0].invariants}["frozen-weights-unchanged"]
-    assert "approach freeze_modules moved" in str(found.message)
+    assert "your way freeze_modules left requires_grad=True" in str(found.message)
     assert load_case(Path(str(found.case))).way == f"{HERE}:freeze_modules"
     assert check_optimizer(Sound, way=f"{HERE}:AddsGroups", **options).ok  # type: ignore[arg-type]
 

@@ -239,3 +239,23 @@ def test_a_closure_without_gradients_is_named_as_the_reason() -> None:
 
     with pytest.raises(UnusableError, match="calls its closure with gradients disabled"):
         probed(Blind)
+
+
+def test_a_stated_value_with_which_it_raises_is_left_out_and_told() -> None:
+    class Warms(Plain):
+        def __init__(self, params: Any, lr: float = 0.1, warmup: int = 4) -> None:
+            super().__init__(params, lr)
+            self.param_groups[0]["warmup"] = self.defaults["warmup"] = warmup
+
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            for group in self.param_groups:
+                1 / group["warmup"]
+            return super().step(closure)
+
+    space = (((("lr", 0.1),),), ((("warmup", 4),), (("warmup", 0),), (("warmup", 2),)))
+    with fenced("cpu"):
+        found = probe(Subject("mylib:Warms", Warms, space=space), "cpu")
+    assert found.space == (space[0], (space[1][0], space[1][2]))
+    assert found.coupled is None
+    (reason,) = found.not_tried
+    assert reason == "warmup=0: with nothing frozen it raises ZeroDivisionError: division by zero"

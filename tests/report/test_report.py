@@ -357,11 +357,14 @@ def test_what_was_not_judged_or_not_counted_is_said() -> None:
         ),
     )
     found.subjects[0].facts["not-as-alone"] = "it has modes"
+    found.subjects[0].facts["raises"] = ["ValueError: no, with lr=0.1"]
     lines = results_table(found.subjects, found.totals).splitlines()
     assert "never judged on cpu: O: thaw-resumes" in lines
     assert "does not apply on cpu: O: trains-as-alone: it has modes" in lines
     fails = "freeze-midway-holds fails with nothing frozen, too (2 times)"
     assert f"not counted on cpu: O: {fails}" in lines
+    raises = "with nothing frozen, too, it raises ValueError: no, with lr=0.1"
+    assert f"not counted on cpu: O: {raises}" in lines
 
 
 def test_the_violation_that_names_the_fault_comes_first() -> None:

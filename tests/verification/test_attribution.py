@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -17,6 +18,7 @@ from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import Linear
 from frostproof.spec.program import AddFrozen, Eval, Freeze, Program, Schedule, Step
+from frostproof.spec.subject import Subject
 from frostproof.verification.attribution import EXPLANATIONS
 from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
@@ -251,3 +253,21 @@ def test_the_row_says_the_class_of_the_violation(
     row = rows[invariant]
     assert (row.status, row.violation_class) == ("violated", violation_class)
     assert rows["flags-untouched"].violation_class is None
+
+
+def test_what_raises_with_nothing_frozen_too_is_told_with_its_hyperparameters() -> None:
+    class Warms(Plain):
+        def __init__(self, params: Any, lr: float = 0.1, warmup: int = 1) -> None:
+            super().__init__(params, lr)
+            self.warmup = warmup
+
+        def step(self, closure: Any = None) -> Any:
+            1 / self.warmup
+            return super().step(closure)
+
+    drawn = st.fixed_dictionaries({"lr": st.just(0.1), "warmup": st.sampled_from([1, 0])})
+    verification = Verification(Subject("mylib:Warms", Warms, space=drawn, groups=False), "cpu")
+    search(verification, 0, examples=12)
+    row = item_report(verification).row
+    assert row.status == "held"
+    assert row.facts["raises"] == ["ZeroDivisionError: division by zero, with lr=0.1, warmup=0"]

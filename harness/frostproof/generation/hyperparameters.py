@@ -81,8 +81,22 @@ def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
             ((name, _as_long_as(default, value)),) for ((_, value),) in SINGLE.get(name, ())
         )
         if choice and all(_same_kind(value, default) for ((_, value),) in choice):
-            found.append(choice)
+            found.append(_with_default(name, default, choice))
     return tuple(found)
+
+
+def _with_default(name: str, default: Any, choice: Choice) -> Choice:
+    """The choice, and the default as well, as it is what most people train with.
+
+    Whole numbers, as of iterations, would be slow, and learning rates are too small to show.
+    """
+    if isinstance(default, list):
+        default = tuple(default)
+    parts = default if isinstance(default, tuple) else (default,)
+    counts = not parts or not all(isinstance(part, float) for part in parts)
+    if name == "lr" or counts or ((name, default),) in choice:
+        return choice
+    return (*choice, ((name, default),))
 
 
 def _same_kind(value: Value, default: Any) -> bool:

@@ -10,7 +10,7 @@ from frostproof.invariants.invariant import HELD, Assertion, Judgements, Kind, S
 from frostproof.invariants.movement import rewrites, watched_from
 from frostproof.spec.case import Role
 from frostproof.spec.program import LoadWeights, Step
-from frostproof.training.observation import EventRecord, Trial
+from frostproof.training.observation import EventRecord, Observation, Trial
 from frostproof.training.source import Statement, block
 
 FEW = 4
@@ -81,6 +81,17 @@ class Moved(Kind):
 
 def moved(text: str, where: str = " {where}: {change}", *, whole_event: bool = False) -> Moved:
     return Moved("moved", text, where=where, whole_event=whole_event)
+
+
+LEFT_TRAINABLE = (
+    "your way {approach} left requires_grad=True on a parameter that it was to freeze, which moved"
+)
+"""Why a parameter moved under the user's own way to freeze."""
+
+
+def left_trainable(role: Role, observed: Observation, i: int) -> bool:
+    """Whether the user's own way left parameter `i`, which it was to freeze, trainable."""
+    return role == "way" and observed.flags[i]
 
 
 def unmoved(

@@ -1,6 +1,6 @@
 """A parameter that is frozen after it has trained stays, and so does its optimizer state."""
 
-from frostproof.invariants.assertions import moved, unmoved
+from frostproof.invariants.assertions import LEFT_TRAINABLE, left_trainable, moved, unmoved
 from frostproof.invariants.invariant import HELD, Invariant, Judgements, Kind
 from frostproof.invariants.movement import moves
 from frostproof.spec.case import Role
@@ -11,6 +11,7 @@ MOVED = moved("a parameter that was frozen midway, and has no gradient, moved")
 LEFT = moved(
     "your way left the gradient of a parameter that it froze (set it to None), which moved"
 )
+FREE = moved(LEFT_TRAINABLE)
 STATE = Kind(
     "state",
     "the optimizer's state of {name}, frozen midway, changed",
@@ -35,6 +36,7 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
             if owned_gradient and not _left_by_way(record, role, i):
                 continue  # a gradient that was left or zeroed trains it, as torch defines it
             kind = LEFT if owned_gradient else MOVED
+            kind = FREE if left_trainable(role, observed, i) else kind
             for judgement in unmoved(kind, trial, record, role, (i,)):
                 if judgement is not HELD or observed.optimizer_called:
                     yield judgement

@@ -1,15 +1,18 @@
 """Frozen parameters stay, bit for bit, whichever way they were frozen."""
 
-from frostproof.invariants.assertions import moved, unmoved
+from frostproof.invariants.assertions import LEFT_TRAINABLE, left_trainable, moved, unmoved
 from frostproof.invariants.invariant import Invariant, Judgements
 from frostproof.training.observation import EventRecord, Trial
 
 MOVED = moved("approach {approach} moved a frozen parameter", " {at}: {change}", whole_event=True)
+FREE = moved(LEFT_TRAINABLE, " {at}: {change}", whole_event=True)
 
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
-    for role in record.observations:
-        yield from unmoved(MOVED, trial, record, role, record.mask.frozen_so_far)
+    for role, observed in record.observations.items():
+        for i in record.mask.frozen_so_far:
+            kind = FREE if left_trainable(role, observed, i) else MOVED
+            yield from unmoved(kind, trial, record, role, (i,))
 
 
 INVARIANT = Invariant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import torch
 from torch import nn
@@ -26,15 +27,15 @@ def coupling(subject: Subject, device: str) -> str | None:
     stated = subject.coupled or next(_unlike_lists_of_parameters(subject), None)
     if stated is not None:
         return stated
+    simple = simplest(subject)
     try:
-        simple = simplest(subject)
-        alike = _alike(subject, device, simple, max(STEPS, subject.patience)) and all(
-            _alike(subject, device, (*simple, *each), FEW_STEPS)
-            for choice in (subject.space if isinstance(subject.space, tuple) else ())
-            for each in choice[1:]
-        )
+        alike = _alike(subject, device, simple, max(STEPS, subject.patience))
     except Exception as error:  # whatever it raises
         return one_line(f"it cannot train one parameter, or two: {error}")
+    for choice in subject.space if isinstance(subject.space, tuple) else ():
+        for each in choice[1:]:
+            with suppress(Exception):  # It raises with these, whether it is alone or not.
+                alike = alike and _alike(subject, device, (*simple, *each), FEW_STEPS)
     return None if alike else "with nothing frozen, one parameter changes what another one does"
 
 

@@ -32,7 +32,7 @@ from frostproof.spec.program import (
     SetLr,
     Step,
 )
-from frostproof.spec.subject import Ability, Options, Space, Subject
+from frostproof.spec.subject import Ability, Choice, Options, Space, Subject
 from frostproof.training.bits import bits_of, values
 from frostproof.training.observation import Bits
 from frostproof.trial.lockstep import run_trial
@@ -147,6 +147,29 @@ def working_space(subject: Subject, space: Space, device: str) -> Space:
             working.append(works)
     together = tuple(pair for choice in working for pair in choice[0])
     return () if fault_of(subject, device, dtype, options=together) else tuple(working)
+
+
+def without_crashes(subject: Subject, device: str) -> tuple[Space, tuple[str, ...]]:
+    """The alternatives of a stated space with which it steps, and why each other is left out.
+
+    Each is tried with the simplest of the other choices. The simplest of all are known to work.
+    """
+    if isinstance(subject.space, SearchStrategy):
+        return subject.space, ()
+    kept: list[Choice] = []
+    reasons: list[str] = []
+    for choice in subject.space:
+        others = tuple(pair for pair in simplest(subject) if pair not in choice[0])
+        working = [choice[0]]
+        for options in choice[1:]:
+            trial = run_steps(subject, device, subject.dtypes[0], options=(*others, *options))
+            if trial.crash is None:
+                working.append(options)
+            else:
+                named = ", ".join(f"{name}={value!r}" for name, value in options)
+                reasons.append(f"{named}: with nothing frozen it raises {trial.crash}")
+        kept.append(tuple(working))
+    return tuple(kept), tuple(reasons)
 
 
 def keeps_groups(subject: Subject, device: str) -> bool:

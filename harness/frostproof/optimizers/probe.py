@@ -23,6 +23,7 @@ from frostproof.optimizers.measurements import (
     steps_until_moved,
     why_not_zero_elements,
     why_unable,
+    without_crashes,
     working_space,
 )
 from frostproof.optimizers.nothing_frozen import (
@@ -96,7 +97,11 @@ def _probe(subject: Subject, device: str) -> Subject:
     found = replace(found, dtypes=dtypes)
     not_tried = () if fault is None else (fault.why_not("several groups fail"),)
     found = _without_inabilities(replace(found, not_tried=not_tried), device)
-    found = _probe_discovered(found, subject, device) if subject.discovered else found
+    if subject.discovered:
+        found = _probe_discovered(found, subject, device)
+    else:
+        space, reasons = without_crashes(found, device)
+        found = replace(found, space=space, not_tried=(*found.not_tried, *reasons))
     return replace(found, coupled=coupling(found, device))
 
 

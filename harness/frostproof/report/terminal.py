@@ -225,6 +225,8 @@ def _not_about_freezing(row: SubjectRow) -> Iterable[str]:
         trials = sum(each.explained.get(reason, 0) for reason in WITHOUT_FREEZING)
         if trials:
             yield f"{each.id} fails with nothing frozen, too ({trials} times)"
+    for raised in row.facts.get("raises", ()):
+        yield f"with nothing frozen, too, it raises {raised}"
 
 
 def _why_not_as_alone(row: SubjectRow) -> Iterable[str]:

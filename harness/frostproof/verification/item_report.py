@@ -307,6 +307,8 @@ def _facts_of(verification: Verification) -> dict[str, Any]:
     anew = [BUILT_ANEW] if usable and not subject.per_parameter else []
     if subject.not_tried or anew or set_aside:
         facts["not-tried"] = [*subject.not_tried, *anew, *set_aside]
+    if verification.raised_unfrozen:
+        facts["raises"] = [verification.raised_unfrozen]
     if verification.cut_short_reason:
         facts["cut-short"] = verification.cut_short_reason
     if verification.rejected_cases:

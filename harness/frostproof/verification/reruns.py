@@ -6,7 +6,7 @@ events, with nothing frozen.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cached_property
 
@@ -92,11 +92,12 @@ class Reruns:
     @cached_property
     def unlike_runs(self) -> ShownBreach | None:
         """What shows that two runs with one seed differ: of A in the case, or of the control."""
-        for run in (
+        runs: tuple[Callable[[], Outcome], ...] = (
             lambda: self.outcome,
             lambda: self.control,
             lambda: self.run(self.case.replaced(extras=("again",)), invariants=(REPEATS,)),
-        ):
+        )
+        for run in runs:
             shown = run().violated.get(REPEATS)
             if shown is not None and "again" in shown.breach.roles:
                 return shown

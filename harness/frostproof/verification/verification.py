@@ -102,6 +102,9 @@ class Verification:
     cut_short_reason: str = field(default="", init=False)
     """Why fewer examples were tried than asked for."""
 
+    raised_unfrozen: str = field(default="", init=False)
+    """The first exception that the optimizer raises with nothing frozen, too."""
+
     set_aside: list[str] = field(default_factory=list, init=False)
     """Ids of the invariants whose comparisons were set aside, because two runs differ."""
 
@@ -334,6 +337,9 @@ class Verification:
         left: Mapping[Invariant, ShownBreach],
     ) -> None:
         for invariant, reason in explained:
+            if reason == "raises-without-freezing" and not self.raised_unfrozen:
+                options = ", ".join(f"{k}={v!r}" for k, v in outcome.trial.case.groups[0].options)
+                self.raised_unfrozen = f"{outcome.trial.crash}, with {options or 'no options'}"
             if invariant.id in self.tallies:
                 self.tallies[invariant.id].explained[reason] += 1
             if invariant in outcome.judged and invariant not in left:
