@@ -115,6 +115,26 @@ def test_the_counter_counts_as_flop_counter_mode_does(name: str) -> None:
     assert gradless.flops == same.flops > 0
 
 
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_each_gradient_of_a_convolution_takes_as_much_as_its_forward_pass(
+    groups: int, transposed: bool, dimensions: int
+) -> None:
+    """`FlopCounterMode` counts the gradient of the weights `groups` times."""
+    kind = getattr(nn, f"Conv{'Transpose' * transposed}{dimensions}d")
+    layer, inputs = kind(4, 8, 3, groups=groups), torch.randn(2, 4, *[6] * dimensions)
+    with Flops() as forward:
+        outputs = layer(inputs.requires_grad_())
+    for samples, weights in ((True, True), (False, True), (True, False)):
+        inputs.requires_grad_(samples)
+        layer.weight.requires_grad_(weights)
+        outputs = layer(inputs)
+        with Flops() as backward:
+            outputs.sum().backward()
+        assert backward.flops == forward.flops * (samples + weights) > 0
+
+
 def test_what_torch_func_computes_is_what_is_counted_for_it() -> None:
     task = task_training(mlp(4, nn.GELU), (1, 3))
     model = task.thawed()

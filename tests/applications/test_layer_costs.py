@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from frostproof.applications.costs.counting import count_costs
 from frostproof.applications.costs.explaining import layer_costs
-from frostproof.applications.costs.recommending import cost_remarks, drifting_modules, estimate_ways
+from frostproof.applications.costs.recommending import (
+    cost_remarks,
+    drifting_modules,
+    estimate_ways,
+    upstream_remark,
+)
 from frostproof.applications.costs.task import CostTask
 from frostproof.applications.costs.ways import A
 from tests.helpers import models
@@ -108,3 +115,34 @@ def test_what_is_frozen_and_changes_all_the_same_is_named() -> None:
         "0.weight and 1.weight are one parameter" in each
         for each in cost_remarks(task, estimate_ways(task, None)[0])
     )
+
+
+def test_the_gradient_of_a_parametrized_weight_is_for_the_weight() -> None:
+    convolution = nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 4, 3, groups=4))
+    model = nn.Sequential(nn.Linear(6, 6), convolution)
+    task = CostTask(model, (torch.randn(2, 4, 6),), frozenset({"0.weight", "0.bias"}))
+    (layer,) = [each for each in layer_costs(task) if each.path == "1"]
+    assert (layer.weight_flops, layer.input_flops) == (layer.forward_flops, 0)
+
+
+def test_what_trains_before_frozen_modules_is_told_with_what_freezing_it_would_save() -> None:
+    class Positioned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.position = nn.Parameter(torch.zeros(16))
+            self.body = nn.Sequential(nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 16))
+            self.head = nn.Linear(16, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return cast(Tensor, self.head(self.body(x + self.position)))
+
+    task = task_freezing(Positioned(), torch.randn(3, 16), "body")
+    (remark,) = upstream_remark(task, layer_costs(task))
+    head, body = 2 * 3 * 16 * 2, 2 * 2 * 3 * 16 * 16
+    whole = body + 2 * head
+    assert remark == (
+        "backward goes through frozen modules (body.0, body.2), as what comes before them trains "
+        f"(position): with that frozen, too, it would take {head:,} FLOPs and not {whole:,}"
+    )
+    task = task_freezing(Positioned(), torch.randn(3, 16), "body", "position")
+    assert not [*upstream_remark(task, layer_costs(task))]

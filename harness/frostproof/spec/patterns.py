@@ -7,8 +7,18 @@ from fnmatch import fnmatchcase
 
 from frostproof.errors import UsageError, did_you_mean
 
-SHOWN = 6
-"""As many names are shown of a model that has more."""
+SHOWN = 4
+"""As many names are listed of more."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names in a sentence.
+
+    >>> listed(["a", "b", "c", "d", "e", "f"])
+    'a, b, c, d and 2 more'
+    """
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def is_match(name: str, pattern: str) -> bool:
@@ -28,9 +38,8 @@ def matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
     if not found:
         parts = [each.split(".") for each in names]
         paths = {".".join(each[:i]): None for each in parts for i in range(1, len(each))}
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         raise UsageError(
-            f"{given} {pattern!r} matches no parameter: there are {', '.join(names[:SHOWN])}{more}."
+            f"{given} {pattern!r} matches no parameter: there are {listed(names)}."
             f"{did_you_mean(pattern, [*names, *paths])}"
         )
     return found

@@ -64,9 +64,32 @@ def _lstm_backward(*shapes: Any, out_shape: Any = None, **others: Any) -> int:
     return 2 * _lstm(*shapes)
 
 
+def _convolution_backward(
+    gradient: Sizes,
+    samples: Sizes,
+    weight: Sizes,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+    output_mask: Sequence[bool],
+    out_shape: Any = None,
+) -> int:
+    """As much as the forward pass, for each of the gradients of samples and of weights.
+
+    The formula of torch counts the gradient of the weights `groups` times.
+    """
+    places = samples if transposed else gradient
+    return 2 * places[0] * prod(places[2:]) * prod(weight) * sum(output_mask[:2])
+
+
 FORMULAS: dict[Any, Callable[..., int]] = {
     aten.mv: _matrix_vector,
     aten.addmv: _added_matrix_vector,
+    aten.convolution_backward: _convolution_backward,
     aten.dot: _dot,
     aten.vdot: _dot,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
@@ -74,8 +97,8 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     aten.mkldnn_rnn_layer: _lstm,
     aten.mkldnn_rnn_layer_backward: _lstm_backward,
 }
-"""Formulas, by shapes, that FlopCounterMode does not have. Attention is counted as torch counts it
-on accelerators (`sdpa_flop`)."""
+"""Formulas, by shapes, that FlopCounterMode does not have, or has wrong. Attention is counted as
+torch counts it on accelerators (`sdpa_flop`)."""
 
 
 _by_shapes: Any = shape_wrapper

@@ -7,10 +7,10 @@ from frostproof.applications.audit.statements import (
     Statement,
     Statements,
     is_matched,
-    listed,
     moves,
 )
 from frostproof.applications.watching.snapshot import owned_ids
+from frostproof.spec.patterns import listed
 
 OWNED = 'owned = {id(p) for group in optimizer.param_groups for p in group["params"]}'
 

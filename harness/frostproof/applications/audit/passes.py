@@ -14,9 +14,9 @@ from frostproof.applications.audit.statements import (
     Statement,
     Statements,
     is_matched,
-    listed,
     moves,
 )
+from frostproof.spec.patterns import listed
 from frostproof.training.frozen_parts import frozen_parts
 
 PASSES = 8

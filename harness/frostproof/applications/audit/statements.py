@@ -11,11 +11,9 @@ import msgspec
 from torch import Tensor, nn
 
 from frostproof.applications.audit.bench import Bench, code
-from frostproof.spec.patterns import is_match
+from frostproof.spec.patterns import SHOWN, is_match, listed
 
 Severity = Literal["mistake", "note"]
-SHOWN = 4
-"""As many names are listed of more."""
 
 
 class Statement(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,11 +30,6 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Statements = Iterator[Statement]
-
-
-def listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def moves(name: str, forward: str = "", stepping: str = "train()") -> tuple[str, str]:

@@ -68,7 +68,8 @@ def layer_costs(task: CostTask) -> list[LayerCost]:
 def _differentiate(model: nn.Module, calls: Iterable[ModuleCall]) -> None:
     """Make the arguments of each module require grad as they did in these calls.
 
-    They also do so when backward computes a segment again.
+    They also do so when backward computes a segment again. The arguments of a parametrization are
+    weights, and stay frozen.
     """
     flags: dict[str, list[tuple[bool, ...]]] = {}
     for call in calls:
@@ -87,7 +88,7 @@ def _differentiate(model: nn.Module, calls: Iterable[ModuleCall]) -> None:
         return replaced
 
     for path, module in model.named_modules():
-        if path in flags:
+        if path in flags and ".parametrizations." not in f".{path}":
             module.register_forward_pre_hook(hook(path), with_kwargs=True)
 
 

@@ -10,9 +10,11 @@ import msgspec
 import torch
 
 from frostproof.applications.costs.counting import BuildOptimizer, StepCosts, count_costs
+from frostproof.applications.costs.explaining import LayerCost
 from frostproof.applications.costs.task import CostTask
 from frostproof.applications.costs.ways import MODEL_WAYS, A, B, ModelWay
 from frostproof.errors import FROM_USERS, UsageError, one_line
+from frostproof.spec.patterns import listed
 from frostproof.training.bits import bits_of
 from frostproof.training.flops import countable_kernels
 from frostproof.training.frozen_parts import frozen_parts
@@ -93,15 +95,10 @@ def cost_remarks(task: CostTask, chosen: WayEstimate) -> Iterator[str]:
             "was built: norms and dropout in train mode cost more"
         )
     drifting = drifting_modules(task)
-    if len(drifting) == 1:
+    if drifting:
         yield (
-            f"module {drifting[0]} is frozen, yet a forward pass changes its buffers: call .eval() "
-            "on it after each model.train()"
-        )
-    elif drifting:
-        yield (
-            f"modules {drifting[0]} and {len(drifting) - 1} more are frozen, yet a forward pass "
-            "changes their buffers: call .eval() on them after each model.train()"
+            f"frozen modules have buffers that a forward pass changes, {listed(drifting)}: call "
+            ".eval() on them after each model.train()"
         )
     if chosen.costs is not None and chosen.costs.stale_bytes:
         yield (
@@ -114,6 +111,28 @@ def cost_remarks(task: CostTask, chosen: WayEstimate) -> Iterator[str]:
     for each in names.values():
         if len(each) > 1 and each[0] in task.frozen:
             yield f"{' and '.join(each)} are one parameter: it is frozen under each name"
+
+
+def upstream_remark(task: CostTask, layers: Sequence[LayerCost]) -> Iterator[str]:
+    """What A would save if nothing trained before the frozen modules that backward goes through.
+
+    It is counted, and told from a tenth of the backward FLOPs on.
+    """
+    passed = [each for each in layers if each.frozen == each.weights > 0 and each.input_flops]
+    names = [name for name, _ in task.model.named_parameters()]
+    behind = [i for i, name in enumerate(names) for at in passed if name.startswith(f"{at.path}.")]
+    more = [name for name in names[: max(behind, default=0)] if name not in task.frozen]
+    if not more or len(more) == len(task.trainable):
+        return
+    full = sum(each.weight_flops + each.input_flops for each in layers)
+    with suppress(Exception):  # a model may rely on what it trains
+        less = count_costs(replace(task, frozen=task.frozen | {*more}), A).backward_flops
+        if 10 * (full - less) >= full:
+            yield (
+                f"backward goes through frozen modules ({listed([e.path for e in passed])}), as "
+                f"what comes before them trains ({listed(more)}): with that frozen, too, it would "
+                f"take {less:,} FLOPs and not {full:,}"
+            )
 
 
 def drifting_modules(task: CostTask) -> list[str]:

@@ -17,10 +17,11 @@ from frostproof.applications.costs.recommending import (
     cost_remarks,
     estimate_ways,
     nothing_frozen,
+    upstream_remark,
 )
 from frostproof.applications.costs.task import CostTask
 from frostproof.errors import FROM_USERS, UsageError, one_line
-from frostproof.spec.patterns import matching
+from frostproof.spec.patterns import listed, matching
 from frostproof.training.user_models import (
     NO_INPUT,
     frozen_names,
@@ -72,6 +73,7 @@ def cost_report(
     layers: list[LayerCost] = []
     try:
         layers = layer_costs(task)
+        notes += upstream_remark(task, layers)
     except Exception as error:  # the model trains, but not with hooks on its modules
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
         notes.append(f"the costs of single modules cannot be counted: {text}")
@@ -96,8 +98,8 @@ def _frozen_before(task: CostTask, patterns: Sequence[str]) -> Iterator[str]:
     asked = {id(every[name]) for names in found for name in names}
     others = [n for n, p in every.items() if n in task.frozen and id(p) not in asked]
     if others and patterns:
-        some = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")
-        yield f"{some} {'is' if len(others) == 1 else 'are'} frozen as the model was built"
+        verb = "is" if len(others) == 1 else "are"
+        yield f"{listed(others)} {verb} frozen as the model was built"
 
 
 def _build_optimizer(name: str) -> BuildOptimizer:
