@@ -250,10 +250,15 @@ def test_a_correct_model_has_no_mistake_and_notes_what_may_go_wrong() -> None:
     assert "A: requires_grad=False is the cheapest way to freeze these" in page
 
 
+RESUMES = ": to resume alike, a checkpoint needs torch.get_rng_state(), too"
+
+
 def test_modules_that_draw_random_numbers_are_noted() -> None:
     found = audited({"target": "dropping", "patterns": ["backbone"], "inputs": "4,3"})
     (note,) = [each for each in found.statements if each.subject == "random numbers"]
-    assert note.text == "each forward pass draws some in frozen parts: backbone.1 (Dropout)"
+    assert (
+        note.text == f"each forward pass draws some in frozen parts: backbone.1 (Dropout){RESUMES}"
+    )
     assert note.remedy == "model.backbone.eval()  # after each model.train()"
 
 
@@ -263,7 +268,7 @@ def test_only_a_module_that_draws_itself_is_noted() -> None:
     (note,) = [each for each in found.statements if each.subject == "random numbers"]
     assert note.text == (
         "each forward pass draws some in frozen parts: backbone.0.1, backbone.0 (Dropout, "
-        "AddsNoise); and in what trains: the model itself (DrawsInHead)"
+        f"AddsNoise); and in what trains: the model itself (DrawsInHead){RESUMES}"
     )
 
 

@@ -8,7 +8,8 @@ from frostproof.spec.program import Eval, Step
 from frostproof.training.observation import EventRecord, Trial
 
 AB = Comparison(
-    "after a group was added at event {since}, B trains unlike A, which had it from the start,",
+    "A, which had each group from the start, and B, which got one at event {since}, train unlike "
+    "each other",
     exact=False,
 )
 MOVED = moved("add_param_group moved a parameter", " {at}: {change}")
@@ -41,8 +42,8 @@ def judge(trial: Trial, record: EventRecord) -> Judgements:
 INVARIANT = Invariant(
     "group-added-trains",
     "a parameter group that is added during training (gradual unfreezing) trains with the same "
-    "bits as one that was there from the start, unless a count of steps tells them apart, and "
-    "changes no other parameter",
+    "bits as one that was there from the start, as far as no count of steps of the group itself "
+    "tells them apart, and changes no other parameter",
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.add_param_group.html",
     compares=True,

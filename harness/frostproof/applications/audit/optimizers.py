@@ -115,7 +115,8 @@ def checkpoint_of_another_mask(bench: Bench) -> Statements:
         subject="checkpoints",
         text=f"an optimizer over the {len(trainable)} trainable parameters alone trains nothing "
         "that thaws later, and saves its state by number: its checkpoint would load without an "
-        "error for any other mask with as many, although the state is that of other parameters",
+        "error for any other mask with as many, although the state is that of other parameters; "
+        "for a mask with another number it would not load",
         shows=(
             f"saved = {kind}([p for p in model.parameters() if p.requires_grad]).state_dict()",
             f"{kind}([*model.parameters()][:{len(trainable)}]).load_state_dict(saved) is None",

@@ -95,7 +95,8 @@ def random_numbers(bench: Bench) -> Statements:
     yield Statement(
         severity="note",
         subject="random numbers",
-        text=f"each forward pass{when} draws some {'; and '.join(where)}",
+        text=f"each forward pass{when} draws some {'; and '.join(where)}: to resume "
+        "alike, a checkpoint needs torch.get_rng_state(), too",
         shows=(
             f"{training}state = torch.get_rng_state(); {bench.call}",
             "not torch.equal(state, torch.get_rng_state())",
