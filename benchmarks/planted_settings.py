@@ -14,7 +14,7 @@ from dataclasses import replace
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import resolve_setting
 from frostproof.process.fork_server import forking
-from frostproof.verification.profiles import PROFILES, budget
+from frostproof.verification.profiles import PROFILES
 from frostproof.verification.verification import Verification
 from tests.helpers.planted_settings import BUGS, CORRECT
 from tests.helpers.search import flagged, search
@@ -22,7 +22,7 @@ from tests.helpers.search import flagged, search
 
 def main(name: str, seeds: int) -> None:
     setting = resolve_setting(name)
-    count = budget(PROFILES["dev"], setting)
+    count = -(-PROFILES["dev"] // setting.one_in)
     cases = [*BUGS[name].items(), *((optimizer, None) for optimizer in CORRECT[name])]
     for optimizer, identity in cases:
         subject = replace(subjects(optimizer)[0], setting=setting)

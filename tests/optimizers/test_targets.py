@@ -57,6 +57,18 @@ def test_a_class_that_torch_adds_is_picked_up(monkeypatch: pytest.MonkeyPatch) -
     assert "torch.optim:Newest" in {subject.target for subject in torch_optimizers()}
 
 
+def test_a_subject_that_is_named_takes_the_place_of_its_class_in_a_module(tmp_path: Path) -> None:
+    (tmp_path / "stated_for_tests.py").write_text(
+        "import frostproof, mylib_for_tests\n"
+        "OWN = frostproof.Subject(target='mylib_for_tests:Lion', factory=mylib_for_tests.Lion)\n"
+    )
+    sys.modules.pop("stated_for_tests", None)
+    both = resolve(["mylib_for_tests:*", "stated_for_tests:OWN"])
+    assert [each.target for each in both] == ["stated_for_tests:OWN"]
+    named = resolve(["mylib_for_tests:Lion", "stated_for_tests:OWN"])
+    assert "mylib_for_tests:Lion" in {each.target for each in named}
+
+
 def test_implementations_are_subjects_of_their_own() -> None:
     variants = {subject.variant for subject in resolve(["torch.optim:Adam"])}
     assert variants == {"forloop", "foreach", "fused", "capturable", "differentiable"}

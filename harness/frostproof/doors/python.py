@@ -167,14 +167,12 @@ def _target(thing: Any, kind: str) -> str | None:
 
 def _run(verification: Verification, examples: int, seed: int | None) -> dict[str, Reproduction]:
     """Search for violations, which stay in the verification, and run their scripts."""
-    setting, searched = verification.subject.setting, verification.only_invariant is not None
-    with fenced(verification.indexed_device, setting):
+    with fenced(verification.indexed_device, verification.subject.setting):
         try:
             verification.prepare()
         except UnusableError:
             return {}
-        count = profiles.budget(examples, setting, known_failure=searched)
-        search_violations(verification, count, seed)
+        search_violations(verification, verification.budget(examples), seed)
     return reproductions(verification, Path.cwd())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -48,8 +49,26 @@ def nothing_to_run(found: Iterable[Subject], devices: Sequence[str]) -> list[str
 
 
 def resolve(targets: Iterable[str]) -> list[Subject]:
-    """The subjects of `targets`, one per implementation. Raises UsageError, one line."""
-    return [subject for target in targets for subject in _subjects_of(target)]
+    """The subjects of `targets`, one per implementation. Raises UsageError, one line.
+
+    A Subject that is named takes the place of its own target in a `module:*` beside it.
+    """
+    found = [(target, _subjects_of(target)) for target in targets]
+    named = (_stated_at(target) for target, _ in found)  # whose modules are imported by now
+    taken = {each.target for each in named if each is not None}
+    return [
+        subject
+        for target, members in found
+        for subject in members
+        if not (target.endswith(":*") and subject.target in taken)
+    ]
+
+
+def _stated_at(target: str) -> Subject | None:
+    """The Subject that a target names, if it names one."""
+    module_name, _, name = target.partition(":")
+    found = getattr(sys.modules.get(module_name), name, None)
+    return found if isinstance(found, Subject) else None
 
 
 @cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from frostproof.errors import UsageError
-from frostproof.spec.setting import EAGER, Setting
 
 if TYPE_CHECKING:
     from hypothesis import Phase, settings
@@ -26,7 +25,10 @@ BATCHES = 16
 """So many batches let as many processes share an optimizer. Few examples have fewer."""
 
 SEARCH = 1000
-"""Examples within which a known failure must show. Its search ends at the first."""
+"""Examples, at least, within which an expected failure must show. Its search ends at the first."""
+
+SEARCH_FROM_CASE = 100
+"""The same where a known case is stated, with which the search begins."""
 
 
 def examples(profile: str, max_examples: int | None) -> int:
@@ -36,19 +38,6 @@ def examples(profile: str, max_examples: int | None) -> int:
     if max_examples is not None and not (isinstance(max_examples, int) and max_examples > 0):
         raise UsageError(f"max-examples is {max_examples!r}: give a number of at least 1")
     return PROFILES[profile] if max_examples is None else max_examples
-
-
-def budget(
-    count: int,
-    setting: Setting = EAGER,
-    *,
-    known_failure: bool = False,
-) -> int:
-    """The number of examples, of `count`, that a subject gets in all its shards.
-
-    A search for a known failure has a number of its own. A slow setting tries fewer.
-    """
-    return max(count, SEARCH) if known_failure else -(-count // setting.one_in)
 
 
 def batches(count: int, shards: int = 1) -> list[int]:

@@ -39,6 +39,8 @@ They are seconds of the processor, so that other work beside a run makes no larg
 and PATIENCE times as many by the clock, because an optimizer may also wait.
 """
 PATIENCE = 4
+EXPECTED_SHRINKING = 4.0
+"""The same for an expected failure, which nobody has to mend now."""
 
 Databases = Callable[[str], "ExampleDatabase | None"]
 """The id of an invariant -> the database of its failures."""
@@ -164,7 +166,8 @@ class _Search:
     def shrink(self) -> None:
         """Shrink each violation to its smallest case, and keep the exception that it raises."""
         self.set_aside_comparisons()
-        end = _Deadline(SHRINKING)
+        expected = self.verification.only_invariant is not None
+        end = _Deadline(EXPECTED_SHRINKING if expected else SHRINKING)
         smallest: dict[bytes, bytes] = {}
         for number, (invariant, found) in enumerate(self.found.items()):
             left = len(self.found) - number

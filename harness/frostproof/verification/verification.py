@@ -27,6 +27,7 @@ from frostproof.spec.user_model import ModelUnderTest
 from frostproof.training.bits import has_nan, nans_alike
 from frostproof.training.observation import Trial
 from frostproof.trial.lockstep import Outcome, run_trial
+from frostproof.verification import profiles
 from frostproof.verification.attribution import attribute
 from frostproof.verification.order import is_gone_in_order
 from frostproof.verification.reruns import Reruns
@@ -200,6 +201,13 @@ class Verification:
             return {}
         stated = self.subject.searched_failures.items()
         return {identity: reason for identity, reason in stated if identity in self.tallies}
+
+    def budget(self, count: int) -> int:
+        """The number of examples, where a run has so many, that this tries in all its shards."""
+        if self.only_invariant is None:
+            return -(-count // self.subject.setting.one_in)
+        known = self.subject.known_case(self.only_invariant) is not None
+        return max(count, profiles.SEARCH_FROM_CASE if known else profiles.SEARCH)
 
     def has_own_search(self, identity: str) -> bool:
         """Whether another verification searches for this failure, and finds a smaller case."""

@@ -156,14 +156,9 @@ class ItemRunner:
         if verification is None:
             return None
         from frostproof.doors.pytest_plugin.example_database import KeyedDatabase
-        from frostproof.verification.profiles import budget
         from frostproof.verification.search import search_violations
 
-        count = budget(
-            self.run.examples,
-            verification.subject.setting,
-            known_failure=verification.only_invariant is not None,
-        )
+        count = verification.budget(self.run.examples)
         subject = verification.subject
         model = "" if verification.model is None else verification.model.network.factory
         way = self.run.way or ""
