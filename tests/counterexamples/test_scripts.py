@@ -386,7 +386,7 @@ def test_a_script_trains_bit_for_bit_as_the_trial_does_under_every_protocol(
         verification.prepare()
 
     @settings(
-        max_examples=8, deadline=None, database=None, phases=(Phase.generate,), derandomize=True
+        max_examples=5, deadline=None, database=None, phases=(Phase.generate,), derandomize=True
     )
     @given(verification.cases)
     def check(case: Case) -> None:

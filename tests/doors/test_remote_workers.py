@@ -42,7 +42,7 @@ class Hosts(NamedTuple):
 
     def check(self, *arguments: str, remote: bool = True) -> subprocess.CompletedProcess[str]:
         workers = [word for each in self.workers for word in ("--tx", each)]
-        common = ("--device", "cpu", "--max-examples", "30", "--seed", "5", *arguments)
+        common = ("--device", "cpu", "--max-examples", "12", "--seed", "5", *arguments)
         return self.local.run(
             "frostproof", "check", *common, *(("--", *workers) if remote else ("--jobs", "2"))
         )
@@ -181,7 +181,7 @@ def test_a_worker_that_is_killed_costs_its_item_a_second_run(hosts: Hosts, built
         "mylib:Plain": "held",
     }, done.stdout + done.stderr
     assert done.returncode == 1
-    assert rows["mylib:Dies"]["trials"] == 30
+    assert rows["mylib:Dies"]["trials"] == 12
 
 
 def test_a_machine_that_stays_away_is_replaced(hosts: Hosts, built: Path) -> None:

@@ -177,7 +177,7 @@ def test_every_depth_is_drawn_in_at_least_3_percent_of_cases(depth: int) -> None
             lambda case: any(not dict(group.options).get("momentum") for group in case.groups),
         ),
         ("frozen midway", 0.40, lambda case: bool(case.frozen_midway)),
-        ("frozen midway, with ten steps to follow", 0.05, freezes_before_run),
+        ("frozen midway, with ten steps to follow", 0.03, freezes_before_run),
         ("thawed", 0.30, lambda case: bool(case.thawed)),
         (
             "thawed, never owned by B",

@@ -259,3 +259,20 @@ def test_a_stated_value_with_which_it_raises_is_left_out_and_told() -> None:
     assert found.coupled is None
     (reason,) = found.not_tried
     assert reason == "warmup=0: with nothing frozen it raises ZeroDivisionError: division by zero"
+
+
+def test_a_distance_of_all_parameters_is_found_though_it_hardly_moves_them_at_first() -> None:
+    class Faint(Plain):
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            every = [
+                p for group in self.param_groups for p in group["params"] if p.grad is not None
+            ]
+            distance = 1e-12 * sum(float(p.grad.sum()) for p in every)
+            for p in every:
+                p.add_(distance * p.grad)
+            return super().step(closure)
+
+    assert (
+        probed(Faint).coupled == "with nothing frozen, one parameter changes what another one does"
+    )

@@ -209,7 +209,7 @@ def test_known_findings_shrink_to_few_parameters_and_events(
     target: str, variant: str, invariant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "frostproof.verification.search.SHRINKING", 120.0
+        "frostproof.verification.search.EXPECTED_SHRINKING", 120.0
     )  # a slow machine is no matter here
     subject = next(subject for subject in resolve([target]) if subject.variant == variant)
     sizes = []

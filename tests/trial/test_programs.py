@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 from torch.optim import LBFGS, SGD, Adam, Optimizer, Rprop
 
 from frostproof.approaches.approach import Approaches
@@ -53,6 +54,7 @@ from frostproof.verification.verification import Verification
 from tests.helpers.broken_programs import Heavy
 from tests.helpers.planted import BUGS
 from tests.helpers.planted_rare import RARE_BUGS
+from tests.helpers.protocols import Plain
 from tests.helpers.search import search
 from tests.helpers.suspicious import ClosureOnly, Stochastic
 
@@ -627,3 +629,41 @@ def test_memory_that_is_read_before_it_is_written_shows() -> None:
             Approaches(),
         )
     assert "repeats-itself" in {invariant.id for invariant in outcome.violated}
+
+
+class _Rough(Plain):
+    """Keeps its momentum in float32, whatever its parameters are."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        state = self.state[parameter]
+        mean = state.setdefault("mean", torch.zeros_like(parameter, dtype=torch.float32))
+        mean.lerp_(gradient.to(mean.dtype), 0.3)
+        parameter.add_(mean.to(parameter.dtype), alpha=-group["lr"])
+
+
+class _Around(Optimizer):
+    """Another one does its work, and has the state."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        self.inner = [_Rough(params, lr)]
+        super().__init__(self.inner[0].param_groups, {"lr": lr})
+
+    def step(self, closure: Any = None) -> Any:
+        return self.inner[0].step(closure)
+
+    def state_dict(self) -> Any:
+        return self.inner[0].state_dict()
+
+    def load_state_dict(self, state: Any) -> None:
+        self.inner[0].load_state_dict(state)
+
+
+@pytest.mark.parametrize("optimizer", [_Rough, _Around])
+def test_state_that_torch_casts_when_it_loads_is_a_cause_inside_a_wrapper_too(
+    optimizer: type[Optimizer],
+) -> None:
+    program = (Step(), Step(), SaveLoad(), Step())
+    outcome = outcome_of(case_of(*program, dtype="float64"), optimizer)
+    assert outcome.trial.diverged["a", "resumed"] == "state-cast-on-load"

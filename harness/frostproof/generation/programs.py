@@ -155,7 +155,11 @@ def _freezing_before_run(gene: int, now: Drafting) -> Program:
 
 
 def _freezing_before_saving(gene: int, now: Drafting) -> Program:
-    return (Step(), *_freezing()(gene, now), Step(), SaveLoad(), *_run(gene))
+    return (Step(), *_freezing()(gene, now), Step(), SaveLoad(), Step())
+
+
+def _freezing_before_saving_and_run(gene: int, now: Drafting) -> Program:
+    return (*_freezing_before_saving(gene, now), *_run(gene)[1:])
 
 
 MENU: tuple[Draft, ...] = (
@@ -177,8 +181,9 @@ MENU: tuple[Draft, ...] = (
     *[_among((Eval(), Eval(only_frozen=True), Eval(), Train()))] * 4,
     *[_among((LoadWeights(),))] * 3,
     *[_adding] * 3,
-    *[_freezing_before_run] * 4,
-    *[_freezing_before_saving] * 4,
+    *[_freezing_before_run] * 2,
+    *[_freezing_before_saving] * 2,
+    *[_freezing_before_saving_and_run] * 2,
 )
 """The events, weighted by repetition. Of more than EVENT_GENES, some would never be drawn."""
 

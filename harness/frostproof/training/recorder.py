@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -231,10 +231,14 @@ class Recorder:
         self.observation.state_cast = any(loaded(path, dtype) != dtype for path, dtype in saved)
 
     def _state_dtypes(self) -> dict[tuple[Any, ...], torch.dtype]:
-        """The dtypes of the optimizer's state tensors, by the parameter's position and keys."""
-        state = self._state_of(self.training.optimizer)
-        states = {i: state.get(parameter) for i, parameter in enumerate(self.parameters)}
-        return {path: tensor.dtype for path, tensor in tensors_in(states)}
+        """The dtypes of state tensors of the optimizer, and of those inside it.
+
+        They are by the number of the optimizer, and the parameter's position and keys.
+        """
+        optimizer = self.training.optimizer
+        found = [self._state_of(each) for each in (optimizer, *_inner_optimizers(optimizer))]
+        states = [{i: each.get(p) for i, p in enumerate(self.parameters)} for each in found]
+        return {path: tensor.dtype for path, tensor in tensors_in(dict(enumerate(states)))}
 
     def at_switched(self, value: None) -> None:
         # The weights that a change to train mode swaps are not changed by the event.
@@ -408,13 +412,19 @@ def _only_numbers(value: Any) -> list[Any] | None:
     return found or None
 
 
-def _numbers_of_inner(optimizer: Any) -> Bits:
-    """The same for the optimizers among an optimizer's attributes, which do its work."""
-    found = b""
-    for value in vars(optimizer).values():
+def _inner_optimizers(optimizer: Any) -> Iterator[torch.optim.Optimizer]:
+    """The optimizers among an optimizer's attributes, which do its work."""
+    for value in getattr(optimizer, "__dict__", {}).values():
         for each in value if isinstance(value, list | tuple) else (value,):
             if isinstance(each, torch.optim.Optimizer):
-                found += _numbers(vars(each)) + b"".join(map(_numbers, each.param_groups))
+                yield each
+
+
+def _numbers_of_inner(optimizer: Any) -> Bits:
+    """The same for the optimizers inside an optimizer."""
+    found = b""
+    for each in _inner_optimizers(optimizer):
+        found += _numbers(vars(each)) + b"".join(map(_numbers, each.param_groups))
     return found
 
 

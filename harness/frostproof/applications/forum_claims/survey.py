@@ -19,7 +19,7 @@ from frostproof.applications.forum_claims.verdict import (
     Word,
     decide_claim,
 )
-from frostproof.counterexamples.execution import reproduces
+from frostproof.counterexamples.execution import HOLDS, reproduces
 
 
 class SettledClaim(msgspec.Struct, frozen=True):
@@ -84,6 +84,6 @@ def _doubt(identity: str, shown: TriedExample, text: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "claim.py"
         path.write_text(text, encoding="utf-8")
-        done = reproduces(path, identity, path.parent)
-    agrees = done.said == "it exits 0" if shown.held else done.reproduced
+        done = reproduces(path, identity, path.parent, expected=HOLDS if shown.held else "")
+    agrees = done.said == HOLDS if shown.held else done.reproduced
     return "" if agrees else done.said

@@ -13,7 +13,6 @@ from frostproof.doors.command.parameters import (
     seed_option,
 )
 from frostproof.doors.output_files import check_writable
-from frostproof.process.quiet import quiet
 
 
 @click.command("claims")
@@ -36,22 +35,24 @@ def claims_command(
     Each claim is true, false with a counterexample, or true only under a condition.
     Exit code 0, whatever the verdicts are; 2: wrong usage.
     """
+    from frostproof.process.fork_server import forking
     from frostproof.report.files import make_folder, write_file
 
     check_writable(json, markdown)
-    with quiet():
+    if cases is not None:
+        make_folder(cases)
+    rows = []
+    with forking(("torch._dynamo", "frostproof.applications.forum_claims.survey")):
         from frostproof.applications.forum_claims import CLAIMS
         from frostproof.applications.forum_claims.document import claims_markdown
         from frostproof.applications.forum_claims.survey import make_survey, settle_claim
         from frostproof.applications.forum_claims.words import claim_lines, totals_line
-    if cases is not None:
-        make_folder(cases)
-    rows = []
-    for claim in CLAIMS:
-        rows.append(settle_claim(claim, examples, seed))
-        click.echo("\n".join(claim_lines(rows[-1])))
-        if cases is not None:
-            write_file(cases / f"claim-{claim.id}.py", rows[-1].script.encode())
+
+        for claim in CLAIMS:
+            rows.append(settle_claim(claim, examples, seed))
+            click.echo("\n".join(claim_lines(rows[-1])))
+            if cases is not None:
+                write_file(cases / f"claim-{claim.id}.py", rows[-1].script.encode())
     found = make_survey(rows, examples, seed)
     if json is not None:
         write_file(json, found.to_json())
