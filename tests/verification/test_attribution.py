@@ -163,13 +163,13 @@ def test_a_mode_that_changes_state_is_not_the_freezes_doing(program: Program) ->
 
 
 def test_what_is_explained_away_is_counted_in_the_row() -> None:
-    explained: dict[str, int] = {}
-    for seed in range(3):
+    for seed in range(8):
         verification = Verification(subjects(Centralises)[0], "cpu")
         search(verification, seed)
-        for row in item_report(verification).row.invariants:
-            explained |= row.explained
-    assert "does-not-move-without-freezing" in explained
+        rows = item_report(verification).row.invariants
+        if any("does-not-move-without-freezing" in row.explained for row in rows):
+            return
+    raise AssertionError("no search had to explain it")
 
 
 class PlacesAndDecays(broken.RateByPosition):

@@ -77,7 +77,7 @@ def test_a_smallest_case_ends_where_it_shows_its_violation() -> None:
     verification = Verification(subjects(PutsBackTheFirst)[0], "cpu")
     with fenced("cpu"):
         verification.prepare()
-        search_violations(verification, 60, seed=0)
+        search_violations(verification, 100, seed=0)
     ends = [
         (tally.shown.breach.event, len(tally.case.program) - 1)
         for tally in verification.tallies.values()
