@@ -22,13 +22,13 @@ from tests.helpers.search import flagged, search
 
 def main(name: str, seeds: int) -> None:
     setting = resolve_setting(name)
-    count = -(-PROFILES["dev"] // setting.one_in)
     cases = [*BUGS[name].items(), *((optimizer, None) for optimizer in CORRECT[name])]
     for optimizer, identity in cases:
         subject = replace(subjects(optimizer)[0], setting=setting)
         started, found = time.perf_counter(), 0
         for seed in range(seeds):
             verification = Verification(subject, "cpu", strict=True)
+            count = verification.budget(PROFILES["dev"])
             search(verification, seed, *([identity] if identity else []), examples=count)
             found += identity in flagged(verification) if identity else bool(flagged(verification))
         what = f"found with {found}" if identity else f"flagged with {found}"

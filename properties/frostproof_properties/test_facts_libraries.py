@@ -149,16 +149,14 @@ def _private(model: nn.Module, **options: Any) -> Any:
     opacus = pytest.importorskip("opacus", reason=INSTALL)
     samples = torch.utils.data.TensorDataset(torch.randn(8, 4))
     batches: Any = torch.utils.data.DataLoader(samples, batch_size=4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _, optimizer, _ = opacus.PrivacyEngine().make_private(
-            module=model,
-            optimizer=torch.optim.SGD(model.parameters(), lr=0.1, **options),
-            data_loader=batches,
-            noise_multiplier=1.0,
-            max_grad_norm=1.0,
-            poisson_sampling=False,
-        )
+    _, optimizer, _ = opacus.PrivacyEngine().make_private(
+        module=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1, **options),
+        data_loader=batches,
+        noise_multiplier=1.0,
+        max_grad_norm=1.0,
+        poisson_sampling=False,
+    )
     return optimizer
 
 

@@ -81,6 +81,13 @@ class _Stray(torch.autograd.Function):
         return gradient + (taken()[0] == FILLER ^ 0xFF)
 
 
+def _put_into_linear(kernel: type[_Stray], monkeypatch: pytest.MonkeyPatch) -> None:
+    linear, stray = nn.functional.linear, cast(Any, kernel.apply)
+    monkeypatch.setattr(
+        nn.functional, "linear", lambda x, weight, bias=None: linear(x, stray(weight), bias)
+    )
+
+
 @dataclass(frozen=True)
 class _ElsewhereInMemory(OptimizerSubset):
     """B, in whose backward pass memory holds by chance something else."""
@@ -94,10 +101,7 @@ class _ElsewhereInMemory(OptimizerSubset):
 def test_kernels_that_read_stray_memory_are_no_fault_of_the_optimizer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    linear, stray = nn.functional.linear, cast(Any, _Stray.apply)
-    monkeypatch.setattr(
-        nn.functional, "linear", lambda x, weight, bias=None: linear(x, stray(weight), bias)
-    )
+    _put_into_linear(_Stray, monkeypatch)
     verification = Verification(
         resolve(["torch.optim:SGD"])[0], "cpu", approaches=Approaches(b=_ElsewhereInMemory("B"))
     )
@@ -128,10 +132,7 @@ class _StrayOnce(_Stray):
 def test_kernels_that_read_stray_memory_once_are_no_fault_of_the_optimizer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    linear, stray = nn.functional.linear, cast(Any, _StrayOnce.apply)
-    monkeypatch.setattr(
-        nn.functional, "linear", lambda x, weight, bias=None: linear(x, stray(weight), bias)
-    )
+    _put_into_linear(_StrayOnce, monkeypatch)
     verification = Verification(resolve(["torch.optim:SGD"])[0], "cpu")
     verification.prepare()
     _StrayOnce.seen = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +272,21 @@ def test_what_raises_with_nothing_frozen_too_is_told_with_its_hyperparameters() 
     row = item_report(verification).row
     assert row.status == "held"
     assert row.facts["raises"] == ["ZeroDivisionError: division by zero, with lr=0.1, warmup=0"]
+
+
+class AddsNoiseInHooks(broken.Sound):
+    """Adds noise to each gradient, in hooks on its parameters, that no seed repeats."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.requires_grad:
+                    parameter.register_hook(lambda gradient: gradient * (1 + os.urandom(1)[0]))
+
+
+def test_noise_in_hooks_of_the_optimizer_is_no_kernels_doing() -> None:
+    verification = Verification(subjects(AddsNoiseInHooks)[0], "cpu")
+    search(verification, 0, "repeats-itself")
+    assert verification.tallies["repeats-itself"].violated
+    assert not verification.tallies["repeats-itself"].explained

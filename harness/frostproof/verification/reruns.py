@@ -240,10 +240,12 @@ class Reruns:
 def _differ_before_step(shown: ShownBreach) -> bool:
     """Whether two runs came to other losses or gradients from the same bits, before a step.
 
-    The optimizer has no part in that, unless it calls the closure, or backward, itself.
+    The optimizer has no part in that, unless it calls the closure, or backward, itself, or has
+    hooks on its parameters.
     """
     record, subject = shown.trial.records[shown.breach.event], shown.trial.subject
-    if not isinstance(record.event, Step) or record.event.closure or subject.runs_backward:
+    takes_part = subject.runs_backward or subject.hooks
+    if not isinstance(record.event, Step) or record.event.closure or takes_part:
         return False
     one, other = (record.observations[role] for role in shown.breach.roles)
     alike = (
