@@ -250,6 +250,12 @@ def test_a_correct_model_has_no_mistake_and_notes_what_may_go_wrong() -> None:
     assert "A: requires_grad=False is the cheapest way to freeze these" in page
 
 
+def test_what_trains_before_frozen_modules_is_told_with_the_costs() -> None:
+    found = audited({"target": "deep", "patterns": ["backbone.[1-5]"], "inputs": "4,3"})
+    page = " ".join(audit_page(found).split())
+    assert "as what comes before them trains (backbone.0.weight, backbone.0.bias): with" in page
+
+
 RESUMES = ": to resume alike, a checkpoint needs torch.get_rng_state(), too"
 
 

@@ -21,7 +21,7 @@ from frostproof.report.files import write_reports
 from frostproof.report.html.page import results_page
 from frostproof.report.markdown import STEP_SUMMARY_LIMIT, results_markdown
 from frostproof.report.terminal import explained_lines, results_table
-from frostproof.results.baseline import compare
+from frostproof.results.baseline import compare, comparison_lines
 from frostproof.results.files import load_results, merge_results
 from frostproof.results.rows import (
     InvariantRow,
@@ -103,7 +103,10 @@ def test_shards_are_merged_and_written_in_every_form(
     html = names["html"].read_text()
     assert html.count('<svg class="network"') == 20
     assert "frostproof replay" in html
-    assert names["md"].read_text().startswith("## frostproof")
+    summary = names["md"].read_text()
+    assert summary.startswith("## frostproof")
+    assert "several seeds" in summary
+    assert "None" not in summary.splitlines()[4]
 
 
 def test_whatever_comes_from_outside_is_escaped(results: Results, folder: Path) -> None:
@@ -177,6 +180,15 @@ def test_what_changed_since_the_baseline(results: Results) -> None:
         f'data-filter="change" data-value="{change}"' in html
         for change in ("new", "fixed", "still")
     )
+
+
+def test_a_subject_of_the_baseline_that_is_not_in_this_run_is_named(results: Results) -> None:
+    now = copied(results)
+    lost = now.subjects.pop(24)
+    name = f"{lost.name} on {lost.device}"
+    assert f"  not in this run: {name}" in comparison_lines(now, results)
+    assert f"Not in this run: `{name}`." in results_markdown(now, results)
+    assert f"not in this run: {name}<" in results_page(now, (), results)
 
 
 def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
@@ -311,6 +323,8 @@ def test_the_step_summary_stays_within_its_limit(
         write_reports(many)
         assert file.stat().st_size <= STEP_SUMMARY_LIMIT
     assert "did not fit here" in file.read_text()
+    write_reports(results, markdown=file)
+    assert file.read_text() == results_markdown(results), "one file, and one summary in it"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "none" / "summary.md"))
     write_reports(many)
 
@@ -486,6 +500,16 @@ def test_what_is_no_results_file_gets_one_line(
     code, output = frostproof("report", path, "--html", tmp_path / "x.html")
     assert (code, len(output.splitlines())) == (2, 1)
     assert says in output
+
+
+def test_a_fact_of_another_type_is_refused(results: Results, tmp_path: Path) -> None:
+    spoiled = json.loads(results.to_json())
+    spoiled["subjects"][0]["facts"]["partings"] = None
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(spoiled))
+    code, output = frostproof("report", path)
+    assert (code, len(output.splitlines())) == (2, 1)
+    assert "Expected `object`, got `null`" in output
 
 
 def test_a_file_that_cannot_be_written_gets_one_line(results: Results, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from frostproof.optimizers.nothing_frozen import (
     small_case,
     unfrozen_training,
 )
-from frostproof.spec.case import Case
+from frostproof.spec.case import Case, options_text
 from frostproof.spec.program import (
     Clip,
     Freeze,
@@ -166,8 +166,9 @@ def without_crashes(subject: Subject, device: str) -> tuple[Space, tuple[str, ..
             if trial.crash is None:
                 working.append(options)
             else:
-                named = ", ".join(f"{name}={value!r}" for name, value in options)
-                reasons.append(f"{named}: with nothing frozen it raises {trial.crash}")
+                reasons.append(
+                    f"{options_text(options)}: with nothing frozen it raises {trial.crash}"
+                )
         kept.append(tuple(working))
     return tuple(kept), tuple(reasons)
 

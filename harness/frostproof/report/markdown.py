@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from frostproof.errors import one_line
 from frostproof.report.terminal import subject_count
-from frostproof.results.baseline import compare
+from frostproof.results.baseline import compare, gone
 from frostproof.results.rows import Results, SubjectRow
 from frostproof.spec.ids import directness
+from frostproof.spec.patterns import listed
 
 STEP_SUMMARY_LIMIT = 1 << 20
 """Bytes that the summary of a step on GitHub may have."""
@@ -30,6 +31,8 @@ def results_markdown(
     if baseline is not None:
         title = "| since the baseline | optimizer | device | invariant |"
         tables.insert(0, (title, _changes(results, baseline)))
+        if missing := gone(results, baseline):
+            lines += [f"Not in this run: {code_span(listed(missing))}.", ""]
     left = limit - sum(len(line.encode()) + 1 for line in lines) - 1024
     for title, rows in tables:
         written = 0
@@ -56,7 +59,8 @@ def _head(results: Results) -> Iterator[str]:
     doubtful = f"**{total.doubtful} doubtful**, " if total.doubtful else ""
     failed = f"**{total.violated} violated**, {doubtful}{total.unusable} not judged"
     devices = ", ".join(map(code_span, environment.devices))
-    run = f"profile {code_span(environment.profile)}, seed {environment.seed}"
+    seed = "several seeds" if environment.seed is None else f"seed {environment.seed}"
+    run = f"profile {code_span(environment.profile)}, {seed}"
     yield from ("## frostproof", "", f"{counts}: {failed}.", "")
     yield from (f"torch {code_span(environment.torch)}, {run}, devices {devices}.", "")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from frostproof.spec.architecture import Architecture
-from frostproof.spec.case import Case
+from frostproof.spec.case import Case, options_text
 from frostproof.spec.layers import Layer, Sequential, Shape, TiedLinear
 from frostproof.spec.user_model import UserModel
 
@@ -98,13 +98,8 @@ def _notes(
 
 
 def hyperparameter_text(case: Case) -> str:
-    """The arguments of the optimizer, as `lr=0.1, betas=(0.9, 0.99)`.
-
-    If groups differ, one text for each.
-    """
-    texts = [
-        ", ".join(f"{name}={value!r}" for name, value in group.options) for group in case.groups
-    ]
+    """The arguments of the optimizer. If groups differ, one text for each."""
+    texts = [options_text(group.options) for group in case.groups]
     if len(set(texts)) == 1:
         return texts[0]
     return "; ".join(f"group {i}: {text}" for i, text in enumerate(texts))

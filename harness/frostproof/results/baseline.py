@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from frostproof.results.rows import Results
+from frostproof.spec.patterns import listed
 
 Change = Literal["new", "fixed", "still"]
 Key = tuple[str, str, str, str]
@@ -32,7 +33,7 @@ def compare(now: Results, before: Results) -> dict[Key, Change]:
 
 
 def comparison_lines(now: Results, before: Results) -> Iterator[str]:
-    """A line with the counts, and a line for each new or fixed violation."""
+    """A line with the counts, one for each new or fixed violation, and one of missing subjects."""
     found, names = compare(now, before), {row.key: row.name for row in now.subjects}
     counts = Counter(found.values())
     doubtful = {
@@ -51,6 +52,14 @@ def comparison_lines(now: Results, before: Results) -> Iterator[str]:
             if each == change:
                 mark = " (doubtful)" if key in doubtful else ""
                 yield f"  {change}: {names[key[:3]]} on {key[2]}: {key[3]}{mark}"
+    if missing := gone(now, before):
+        yield f"  not in this run: {listed(missing)}"
+
+
+def gone(now: Results, before: Results) -> list[str]:
+    """The subjects of the earlier run that this one does not have, with their devices."""
+    have = {row.key for row in now.subjects}
+    return [f"{row.name} on {row.device}" for row in before.subjects if row.key not in have]
 
 
 def has_new_failure(now: Results, before: Results | None) -> bool:

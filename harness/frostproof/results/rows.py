@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, cast, get_args
 
 import msgspec
 
@@ -25,6 +25,29 @@ PHASES = ("probe", "search", "shrink", "scripts")
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 ROW_STATUSES: tuple[RowStatus, ...] = get_args(RowStatus)
+
+
+Facts = TypedDict(
+    "Facts",
+    {
+        "way": str,
+        "used-as": str,
+        "not-drawn": list[str],
+        "moves-on-zero-grad": bool,
+        "partings": dict[str, int],
+        "not-as-alone": str,
+        "unable": list[str],
+        "not-tried": list[str],
+        "raises": list[str],
+        "cut-short": str,
+        "rejected-cases": int,
+        "depends-on-order": bool,
+        "rounding-ulp": float,
+        "own-options": str,
+    },
+    total=False,
+)
+"""What is known of a subject besides its verdicts: see docs/results.md."""
 
 
 class InvariantRow(msgspec.Struct):
@@ -95,8 +118,8 @@ class SubjectRow(msgspec.Struct):
     seconds: float
     """The time that its trials took, in all processes together."""
 
-    facts: dict[str, Any]
-    """What is known besides the verdicts, such as `moves-on-zero-grad`."""
+    facts: Facts
+    """What is known besides the verdicts."""
 
     invariants: list[InvariantRow]
 
@@ -243,14 +266,14 @@ def add_seconds(phases: Iterable[dict[str, float]]) -> dict[str, float]:
     return {phase: found[phase] for phase in PHASES if phase in found}
 
 
-def _merge_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def _merge_facts(one: Facts, other: Facts) -> Facts:
     """Counts (integers) add up, the largest size (float) stays, and lists are joined.
 
     Others are equal in both.
     """
-    both = one | other
+    both: dict[str, Any] = {**one, **other}
     for name in one.keys() & other.keys():
-        mine, theirs = one[name], other[name]
+        mine, theirs = cast(dict[str, Any], one)[name], both[name]
         if isinstance(mine, dict):
             both[name] = _add_counts(mine, theirs)
         elif isinstance(mine, list):
@@ -259,7 +282,7 @@ def _merge_facts(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
             both[name] = max(mine, theirs)
         elif isinstance(mine, int) and not isinstance(mine, bool):
             both[name] = mine + theirs
-    return both
+    return cast(Facts, both)
 
 
 def totals(subjects: list[SubjectRow], seconds: float) -> Totals:

@@ -41,6 +41,15 @@ FILE_MAX_INTEGER = 1_000_000
 """The largest integer hyperparameter, which may be a number of iterations."""
 
 
+def options_text(options: Iterable[tuple[str, Value]]) -> str:
+    """Hyperparameters as arguments.
+
+    >>> options_text([("lr", 0.1), ("betas", (0.9, 0.99))])
+    'lr=0.1, betas=(0.9, 0.99)'
+    """
+    return ", ".join(f"{name}={value!r}" for name, value in options)
+
+
 class Group(msgspec.Struct, frozen=True, repr_omit_defaults=True, forbid_unknown_fields=True):
     """A parameter group of the optimizer."""
 

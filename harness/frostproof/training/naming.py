@@ -54,7 +54,7 @@ class Naming:
             self.bound[first] = owner
             return path
         name = getattr(thing, "__qualname__", None) or repr(thing)
-        remedy = "define it at the top level of a module, not in __main__"
+        remedy = "define it at the top level of a module that can be imported"
         return self._unnamed(thing, f"{name} cannot be imported by name: {remedy}")
 
     def call(self, function: Any, argument: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from frostproof.errors import one_line
 from frostproof.invariants.invariant import Invariant
 from frostproof.invariants.registry import INVARIANTS
-from frostproof.results.rows import InvariantRow, RowStatus, Status, SubjectRow, add_seconds
+from frostproof.results.rows import Facts, InvariantRow, RowStatus, Status, SubjectRow, add_seconds
 from frostproof.spec.case import Case
 from frostproof.spec.casefile import CaseFile
 from frostproof.spec.ids import directness
@@ -282,10 +282,9 @@ def _subject_row(verification: Verification, rows: list[InvariantRow]) -> Subjec
     )
 
 
-def _facts_of(verification: Verification) -> dict[str, Any]:
-    """What is known of a subject besides its verdicts."""
+def _facts_of(verification: Verification) -> Facts:
     subject = verification.subject
-    facts: dict[str, Any] = {}
+    facts: Facts = {}
     if verification.approaches.way is not None:
         facts["way"] = verification.approaches.way.name
     usable = verification.unusable_reason is None

@@ -19,7 +19,7 @@ from frostproof.invariants.registry import INVARIANTS
 from frostproof.optimizers.measurements import depends_on_order, moves_on_zero_grad
 from frostproof.optimizers.probe import probe
 from frostproof.process.fence import eager_only, settings_restored
-from frostproof.spec.case import Case
+from frostproof.spec.case import Case, options_text
 from frostproof.spec.ids import directness
 from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Subject
@@ -346,7 +346,7 @@ class Verification:
     ) -> None:
         for invariant, reason in explained:
             if reason == "raises-without-freezing" and not self.raised_unfrozen:
-                options = ", ".join(f"{k}={v!r}" for k, v in outcome.trial.case.groups[0].options)
+                options = options_text(outcome.trial.case.groups[0].options)
                 self.raised_unfrozen = f"{outcome.trial.crash}, with {options or 'no options'}"
             if invariant.id in self.tallies:
                 self.tallies[invariant.id].explained[reason] += 1

@@ -129,12 +129,13 @@ def _cost(target: str, patterns: Sequence[str], inputs: str | None, step: str | 
     share = 100 * best.backward_flops / plain.backward_flops
     table = "(`frostproof cost` has the table)"
     what = "these" if patterns else "what is frozen now"
+    more = f"; {report.upstream}" if report.upstream else ""
     if share > 99:
         return f"no way to freeze {what} makes the backward pass cheaper {table}"
     words = f"{share:.0f} %" if share >= 1 else "less than 1 %"
     return (
         f"{report.recommended} is the cheapest way to freeze {what}: its backward pass takes "
-        f"{words} of the FLOPs that it takes if only the optimizer is told {table}"
+        f"{words} of the FLOPs that it takes if only the optimizer is told {table}{more}"
     )
 
 

@@ -113,7 +113,7 @@ def cost_remarks(task: CostTask, chosen: WayEstimate) -> Iterator[str]:
             yield f"{' and '.join(each)} are one parameter: it is frozen under each name"
 
 
-def upstream_remark(task: CostTask, layers: Sequence[LayerCost]) -> Iterator[str]:
+def upstream_remark(task: CostTask, layers: Sequence[LayerCost]) -> str | None:
     """What A would save if nothing trained before the frozen modules that backward goes through.
 
     It is counted, and told from a tenth of the backward FLOPs on.
@@ -123,16 +123,17 @@ def upstream_remark(task: CostTask, layers: Sequence[LayerCost]) -> Iterator[str
     behind = [i for i, name in enumerate(names) for at in passed if name.startswith(f"{at.path}.")]
     more = [name for name in names[: max(behind, default=0)] if name not in task.frozen]
     if not more or len(more) == len(task.trainable):
-        return
+        return None
     full = sum(each.weight_flops + each.input_flops for each in layers)
     with suppress(Exception):  # a model may rely on what it trains
         less = count_costs(replace(task, frozen=task.frozen | {*more}), A).backward_flops
         if 10 * (full - less) >= full:
-            yield (
+            return (
                 f"backward goes through frozen modules ({listed([e.path for e in passed])}), as "
                 f"what comes before them trains ({listed(more)}): with that frozen, too, it would "
                 f"take {less:,} FLOPs and not {full:,}"
             )
+    return None
 
 
 def drifting_modules(task: CostTask) -> list[str]:

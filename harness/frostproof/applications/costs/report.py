@@ -49,6 +49,8 @@ class CostReport(msgspec.Struct, frozen=True, kw_only=True):
     recommended: str
     """The name of a way."""
     remarks: tuple[str, ...]
+    upstream: str | None = None
+    """The remark about what trains before frozen modules, if that costs much."""
 
 
 def cost_report(
@@ -71,9 +73,10 @@ def cost_report(
     chosen = cheapest_way(estimates)
     notes = [*_frozen_before(task, patterns), *cost_remarks(task, chosen)]
     layers: list[LayerCost] = []
+    upstream = None
     try:
         layers = layer_costs(task)
-        notes += upstream_remark(task, layers)
+        upstream = upstream_remark(task, layers)
     except Exception as error:  # the model trains, but not with hooks on its modules
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
         notes.append(f"the costs of single modules cannot be counted: {text}")
@@ -87,7 +90,8 @@ def cost_report(
         nothing_frozen=nothing_frozen(task, optimizing),
         ways=tuple(estimates),
         recommended=chosen.way,
-        remarks=tuple(notes),
+        remarks=(*notes, *([upstream] if upstream else [])),
+        upstream=upstream,
     )
 
 

@@ -16,7 +16,7 @@ from frostproof.report.failure_text import replay_command
 from frostproof.report.network_code import case_code, case_conditions, hyperparameter_text
 from frostproof.report.network_drawing import NetworkDrawing, ViolationPlace, draw_network
 from frostproof.report.terminal import explained_reasons
-from frostproof.results.baseline import Change, Key, compare
+from frostproof.results.baseline import Change, Key, compare, gone
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
 from frostproof.spec.case import Case
 from frostproof.spec.ids import directness
@@ -184,7 +184,7 @@ def page_context(
         changes=None
         if baseline is None
         else tuple((change, change_counts[change]) for change in ("new", "fixed", "still")),
-        gone=() if baseline is None else _gone(results, baseline),
+        gone=() if baseline is None else tuple(gone(results, baseline)),
     )
 
 
@@ -198,11 +198,6 @@ def _columns(identities: Sequence[str], subjects: Sequence[SubjectRow]) -> tuple
     return tuple(
         MatrixColumn(id, *texts.get(id, ("", "")), judged[id], violated[id]) for id in identities
     )
-
-
-def _gone(results: Results, baseline: Results) -> tuple[str, ...]:
-    have = {row.key for row in results.subjects}
-    return tuple(f"{row.name} on {row.device}" for row in baseline.subjects if row.key not in have)
 
 
 def _matrix_row(
