@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import LBFGS, SGD, Adadelta, AdamW, Rprop, lr_scheduler
+from torch.utils.checkpoint import checkpoint
 
 from frostproof.optimizers.torch_version import torch_is
 from frostproof.process.fence import fenced
@@ -148,6 +149,30 @@ def test_a_compiled_step_of_sgd_forgets_its_momentum_behind_a_frozen_first_group
             step()
         moved.append(-float(trained[0]))
     assert moved == [4.25, 3.0 if frozen == "first" else 4.25]
+
+
+@compiling()
+def test_a_compiled_reentrant_checkpoint_trains_what_it_cuts_off_without_torch_compile() -> None:
+    """No input of the segment requires grad, so that it would train nothing.
+
+    Row 28: https://github.com/huggingface/transformers/issues/21381
+    """
+
+    def allocated(compiled: bool) -> bool:
+        prefix, segment = network(1), network(1)
+        prefix.requires_grad_(False)
+
+        def forward(samples: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor = checkpoint(segment, prefix(samples), use_reentrant=True)
+            return outputs
+
+        run = torch.compile(forward, backend=BACKEND) if compiled else forward
+        loss = run(torch.ones(2, 3)).square().mean()
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        return segment[0].weight.grad is not None
+
+    assert [allocated(compiled) for compiled in (False, True)] == [False, True]
 
 
 @compiling()

@@ -119,7 +119,7 @@ def test_a_lost_memory_is_one_warning_and_the_same_verdicts(
         redis.process.send_signal(signal.SIGKILL)
         redis.process.wait()
     # While it is lost during the run, a third optimizer is still to begin.
-    targets = {"before": ["mylib:Leaky"], "during": ["mylib:Killer", "mylib:Plain", "mylib:Leaky"]}[
+    targets = {"before": ["mylib:Deaf"], "during": ["mylib:Killer", "mylib:Plain", "mylib:Deaf"]}[
         lost
     ]
     arguments = (*targets, "--max-examples", "25", "--seed", "3", "--jobs", "2")

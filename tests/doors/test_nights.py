@@ -172,7 +172,7 @@ def test_what_is_only_doubtful_has_an_exit_code_of_its_own(tmp_path: Path) -> No
 def test_a_violation_beside_a_doubt_is_exit_code_1(tmp_path: Path) -> None:
     (tmp_path / "mylib.py").write_text(SHY)
     done = consumer.check(
-        tmp_path, "mylib:Shy", "mylib:Leaky", "--max-examples", "20", "--seed", "1", "--jobs", "0"
+        tmp_path, "mylib:Shy", "mylib:Deaf", "--max-examples", "20", "--seed", "1", "--jobs", "0"
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "2 subjects (1 violated, 1 doubtful, 0 not judged)" in done.stdout

@@ -29,7 +29,7 @@ class Dies(Plain):
         return super().step(closure)
 """
 MYLIB = PLAIN + OWN
-TARGETS = ("torch.optim:Rprop", "mylib:Plain", "mylib:Leaky")
+TARGETS = ("torch.optim:Rprop", "mylib:Plain", "mylib:Deaf")
 
 
 class Hosts(NamedTuple):
@@ -164,7 +164,7 @@ def test_other_machines_come_to_the_same_verdicts(hosts: Hosts) -> None:
         for name in ("remote", "local")
     ]
     assert trials[0] == trials[1], "the same seed draws the same examples on every machine"
-    assert list((hosts.local.folder / "frostproof-cases").glob("mylib_Leaky*.py")), (
+    assert list((hosts.local.folder / "frostproof-cases").glob("mylib_Deaf*.py")), (
         "cases come back to the machine that asked"
     )
     assert not (hosts.local.folder.parent.parent / "one" / "project" / "frostproof-cases").exists()
@@ -172,12 +172,12 @@ def test_other_machines_come_to_the_same_verdicts(hosts: Hosts) -> None:
 
 def test_a_worker_that_is_killed_costs_its_item_a_second_run(hosts: Hosts, built: Path) -> None:
     (built / "mark").unlink(missing_ok=True)
-    done = hosts.check("mylib:Dies", "mylib:Leaky", "mylib:Plain", "--json", "killed.json")
+    done = hosts.check("mylib:Dies", "mylib:Deaf", "mylib:Plain", "--json", "killed.json")
     assert (built / "mark").exists(), done.stdout
     rows = hosts.local.results("killed.json")
     assert {target: row["status"] for target, row in rows.items()} == {
         "mylib:Dies": "held",
-        "mylib:Leaky": "violated",
+        "mylib:Deaf": "violated",
         "mylib:Plain": "held",
     }, done.stdout + done.stderr
     assert done.returncode == 1
@@ -203,7 +203,7 @@ def test_a_machine_that_stays_away_is_replaced(hosts: Hosts, built: Path) -> Non
 def test_a_machine_that_was_never_there_is_one_line(built: Path) -> None:
     local = Consumer(built / "local" / "project", built / "local" / "env" / "bin")
     done = local.run(
-        "frostproof", "check", "mylib:Leaky", "--", "--tx", f"socket=127.0.0.1:{free_port()}"
+        "frostproof", "check", "mylib:Deaf", "--", "--tx", f"socket=127.0.0.1:{free_port()}"
     )
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if "127.0.0.1" in line]

@@ -15,6 +15,7 @@ from torch.optim import SGD, AdamW, Optimizer, SparseAdam
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.execution import Execution, reproduces
 from frostproof.counterexamples.script import script, training
+from frostproof.doors.pytest_plugin.suite import RECORDED_AUTOGRAD
 from frostproof.errors import UsageError
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.discovery import subjects
@@ -24,6 +25,7 @@ from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group, Role
 from frostproof.spec.layers import (
     AvgPool2d,
+    Checkpointed,
     Conv2d,
     Dropout,
     Embedding,
@@ -176,6 +178,22 @@ def test_what_ddp_refuses_without_an_optimizer_is_not_the_optimizers_fault() -> 
     assert not flagged(verification)
     explained = [tally.explained for tally in verification.tallies.values()]
     assert sum(each.get("raises-without-optimizer", 0) for each in explained) == 1
+
+
+def test_what_the_setting_does_without_an_optimizer_is_not_the_optimizers_fault() -> None:
+    """A reentrant checkpoint cuts off what is in it, and does not where torch.compile runs it."""
+    layers = (Linear(2), Checkpointed((Linear(3), Tanh()), reentrant=True))
+    architecture = Architecture(Input((2,)), layers)
+    names = tuple(parameter.name for parameter in architecture.parameters)
+    groups = (Group(names, (("lr", 0.1),)),)
+    case = Case(architecture, ("0.weight", "0.bias"), groups, (Step(), Step()), batch=2)
+    verification = found(of(SGD, "compiled"), case)
+    assert not flagged(verification)
+    tally = verification.tallies["no-grad-backward-raises"]
+    assert tally.explained == {"same-without-optimizer": 1}
+    alone = found(RECORDED_AUTOGRAD.in_setting(resolve_setting("compiled")), case)
+    assert flagged(alone) == ["no-grad-backward-raises"]
+    assert "no-grad-backward-raises" in alone.subject.expected_failures
 
 
 class RaisesBesideOthers(Sound):

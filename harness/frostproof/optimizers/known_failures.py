@@ -181,6 +181,16 @@ AUTOGRAD_KNOWN_FAILURES: dict[str, Any] = {
             "the earlier content of the memory, on x86 with AVX512-BF16",
         ),
     },
+    "expected_in": {
+        setting: {
+            "no-grad-backward-raises": Known(
+                ">=2.7",
+                "torch.compile runs a reentrant checkpoint like one that is not reentrant: what is "
+                "inside trains, and is cut off otherwise, if no input requires grad",
+            )
+        }
+        for setting in ("compiled", "compiled-inductor")
+    },
     "known_cases": {"repeats-itself": _KNOWN / "torch.autograd-repeats-itself.json"},
 }
 """The same for autograd on the CPU, on machines whose kernels show it."""

@@ -14,6 +14,7 @@ from frostproof.invariants.movement import moves
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.nothing_frozen import refuses_empty_list
 from frostproof.spec.program import Step
+from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import finite
 from frostproof.training.observation import Trial
@@ -91,7 +92,8 @@ EXPLANATIONS = (
         "The model, as the setting wraps it, also raises in this case without an optimizer.",
         _crash,
         lambda reruns, invariant, shown: (
-            shown.crash.phase in ("forward", "backward") and reruns.raises_without_optimizer
+            shown.crash.phase in ("forward", "backward")
+            and reruns.without_optimizer.trial.crash is not None
         ),
     ),
     Explanation(
@@ -173,6 +175,17 @@ EXPLANATIONS = (
         "The parameter does not move at that event with nothing frozen either.",
         lambda invariant, shown, subject: shown.breach.kind.stuck,
         _stuck_too,
+    ),
+    Explanation(
+        "same-without-optimizer",
+        "In its setting, the model violates the same invariant without an optimizer.",
+        lambda invariant, shown, subject: (
+            subject.setting is not EAGER
+            and subject.factory is not None
+            and not invariant.needs_optimizer
+            and not shown.breach.kind.raises
+        ),
+        lambda reruns, invariant, shown: invariant in reruns.without_optimizer.violated,
     ),
     Explanation(
         "same-without-freezing",

@@ -114,10 +114,12 @@ class Reruns:
         return REPEATS in plain.violated
 
     @cached_property
-    def raises_without_optimizer(self) -> bool:
-        """Whether the model, as its setting wraps it, raises in this case without an optimizer."""
+    def without_optimizer(self) -> Outcome:
+        """The model in this case, as its setting wraps it."""
         alone = replace(AUTOGRAD, setting=self.subject.setting)
-        return run_trial(self.case, alone, self.device, (), Approaches()).trial.crash is not None
+        fit = [invariant for invariant in INVARIANTS if invariant.judges(alone)]
+        muted = [invariant.id for invariant in fit]
+        return run_trial(self.case, alone, self.device, fit, Approaches(), muted=muted)
 
     @cached_property
     def raises_by_itself(self) -> bool:

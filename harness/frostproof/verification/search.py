@@ -24,6 +24,7 @@ from frostproof.errors import ViolationError
 from frostproof.generation.draws import drawn_by_seed_alone
 from frostproof.invariants.invariant import Invariant
 from frostproof.process.allocator import release_free_memory
+from frostproof.process.frames import with_room_for_frames
 from frostproof.spec.case import Case
 from frostproof.spec.ids import directness
 from frostproof.spec.program import Step
@@ -46,6 +47,7 @@ Databases = Callable[[str], "ExampleDatabase | None"]
 """The id of an invariant -> the database of its failures."""
 
 
+@with_room_for_frames
 def search_violations(
     verification: Verification,
     examples: int,
