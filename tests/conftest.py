@@ -1,4 +1,4 @@
-"""All tests: scripts run in forks of a process that has imported torch."""
+"""All tests: one thread for torch, and scripts in forks of a process that has imported it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import pytest
 
 from frostproof.process.fork_server import VARIABLE
 from tests.helpers import warm
+
+# The workers share the cores, and threads of torch that wait for each other keep a core busy. torch
+# reads this when it is imported, here and in every command and script.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)

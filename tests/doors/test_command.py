@@ -165,8 +165,7 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
 
 
 def _replays_until_it_is_mended(consumer: Consumer, case: str, last_words: str) -> None:
-    assert consumer.run(*last_words.split()).returncode == 1
-    again = consumer.run("frostproof", "replay", case)
+    again = consumer.run(*last_words.split())
     assert (again.returncode, again.stdout.split(" ")[0]) == (1, "STILL"), again.stderr
     (consumer.folder / "mylib.py").write_text(LION.replace("p.mul_(0.9)", "pass"))
     again = consumer.run("frostproof", "replay", case)
@@ -198,7 +197,7 @@ def test_the_library_in_the_current_folder_is_verified_not_an_installed_copy(
 ) -> None:
     installed = next(consumer.scripts.parent.glob("lib/**/site-packages"))
     (installed / "stale.py").write_text(LION)
-    (consumer.folder / "stale.py").write_text(f"{LION}\nLion = Leaky\n")
+    (consumer.folder / "stale.py").write_text(LION.replace("return loss", "return None"))
     try:
         done = consumer.check("stale:Lion", "--seed", "1")
         assert done.returncode == 1, done.stdout + done.stderr

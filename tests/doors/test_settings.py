@@ -8,44 +8,42 @@ from pathlib import Path
 from tests.helpers import warm
 from tests.helpers.consumer import PLAIN, check, run
 
-GRAPHS = """
+RANKED = """
 import torch
 
 
-class Graphs(torch.optim.SGD):
-    # Its code for graphs drops the loss of its closure.
+class Ranked(torch.optim.SGD):
+    # Drops the loss of its closure where it trains on several ranks.
     def __init__(self, params, lr=0.1):
         super().__init__(params, lr=lr, foreach=False)
 
     def step(self, closure=None):
         loss = super().step(closure)
-        return None if torch.compiler.is_compiling() else loss
+        return None if torch.distributed.is_initialized() else loss
 """
 
 
 def test_a_case_of_a_setting_is_found_named_and_run_again(tmp_path: Path) -> None:
-    (tmp_path / "mylib.py").write_text(GRAPHS)
+    (tmp_path / "mylib.py").write_text(RANKED)
     done = check(
         tmp_path,
-        "mylib:Graphs",
-        *("--setting", "eager", "--setting", "compiled", "--seed", "1"),
-        *("--max-examples", "32", "--jobs", "0"),
+        "mylib:Ranked",
+        *("--setting", "eager", "--setting", "ddp", "--seed", "1"),
+        *("--max-examples", "16", "--jobs", "0"),
     )
     assert done.returncode == 1, done.stdout
     results = json.loads((tmp_path / "out.json").read_text())
     assert results["version"] == 1
     rows = {row["variant"]: row for row in results["subjects"]}
-    assert (rows["default"]["status"], rows["compiled"]["status"]) == ("held", "violated")
-    assert "mylib:Graphs compiled on cpu: closure-is-honoured" in done.stdout
-    broken = next(
-        row for row in rows["compiled"]["invariants"] if row["id"] == "closure-is-honoured"
-    )
-    assert "torch.compile" in (tmp_path / broken["reproducer"]).read_text()
+    assert (rows["default"]["status"], rows["ddp"]["status"]) == ("held", "violated")
+    assert "mylib:Ranked ddp on cpu: closure-is-honoured" in done.stdout
+    broken = next(row for row in rows["ddp"]["invariants"] if row["id"] == "closure-is-honoured")
+    assert "torch.distributed" in (tmp_path / broken["reproducer"]).read_text()
     again = run(tmp_path, warm.frostproof("replay", broken["case"]))
     assert again.returncode == 1, again.stdout
     assert "STILL VIOLATED" in again.stdout
     (tmp_path / "mylib.py").write_text(
-        GRAPHS.replace("None if torch.compiler.is_compiling() else loss", "loss")
+        RANKED.replace("None if torch.distributed.is_initialized() else loss", "loss")
     )
     again = run(tmp_path, warm.frostproof("replay", broken["case"]))
     assert again.returncode == 0, again.stdout

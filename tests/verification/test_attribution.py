@@ -164,9 +164,10 @@ def test_a_mode_that_changes_state_is_not_the_freezes_doing(program: Program) ->
 
 
 def test_what_is_explained_away_is_counted_in_the_row() -> None:
-    for seed in range(8):
-        verification = Verification(subjects(Centralises)[0], "cpu")
-        search(verification, seed)
+    subject = subjects(Centralises)[0]
+    for seed in range(16):
+        verification = Verification(subject, "cpu")
+        search(verification, seed, examples=50)
         rows = item_report(verification).row.invariants
         if any("does-not-move-without-freezing" in row.explained for row in rows):
             return
