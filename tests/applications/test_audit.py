@@ -312,8 +312,8 @@ def test_the_cost_is_that_of_the_model_as_it_is() -> None:
     given = {"target": "nearly_nothing_frozen", "inputs": "4,3", "already_frozen": True}
     one, other = (audited({**given, "patterns": each}).cost for each in ([], ["backbone"]))
     assert one == other != ""
-    step = {"target": "TiedHead", "patterns": ["body"], "inputs": f"{HERE}:tokens"}
-    assert "it is counted where --input has sizes" in audited(step).cost
+    tokens = {"target": "TiedHead", "patterns": ["body"], "inputs": f"{HERE}:tokens"}
+    assert "of the FLOPs that it takes if only the optimizer is told" in audited(tokens).cost
 
 
 def test_an_audit_leaves_the_generator_as_it_was() -> None:

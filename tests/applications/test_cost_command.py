@@ -29,6 +29,8 @@ from frostproof.optimizers.torch_version import torch_is
 from tests.helpers.consumer import clean
 
 MODELS = """
+from collections import OrderedDict
+
 import torch
 from torch import nn
 
@@ -55,6 +57,29 @@ def partly_frozen():
     model = Net()
     model.backbone.requires_grad_(False)
     return model, (torch.randn(2, 3, 8, 8),)
+
+
+def batch():
+    return pair()[1]
+
+
+def named():
+    return {"x": pair()[1]}
+
+
+def step(model, batch):
+    return model(batch).square().mean()
+
+
+def silent_step(model, batch):
+    model(batch)
+
+
+def deep():
+    third = nn.Linear(4, 4)
+    second = nn.Sequential(OrderedDict(third=third, act=nn.Tanh(), linear=nn.Linear(4, 4)))
+    first = nn.Sequential(OrderedDict(second=second))
+    return nn.Sequential(OrderedDict(first=first, head=nn.Linear(4, 2))), torch.randn(3, 4)
 
 
 def evaluating():
@@ -132,6 +157,41 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def cost(*arguments: str) -> Result:
     """The command, in this process."""
     return CliRunner().invoke(main, ["cost", *arguments])
+
+
+def test_a_batch_a_dict_and_a_training_step_cost_what_the_plain_call_does(folder: Path) -> None:
+    found = []
+    for given in (
+        ("mymodels:pair",),
+        ("mymodels:Net", "--input", "mymodels:batch"),
+        ("mymodels:Net", "--input", "mymodels:named"),
+        ("mymodels:pair", "--training-step", "mymodels:step"),
+    ):
+        done = cost(*given, "--freeze", "backbone.*", "--json", "out.json")
+        assert done.exit_code == 0, done.output
+        results = json.loads((folder / "out.json").read_text())
+        spent = {each["way"]: each["costs"] for each in results["ways"]}
+        found.append(({way: each and each["backward_flops"] for way, each in spent.items()}, spent))
+    plain, as_batch, as_dict, by_step = (flops for flops, _ in found)
+    assert plain == as_batch
+    assert as_dict == by_step == {**plain, "torch.func": None}
+    ways = (each["A: requires_grad=False"] for _, each in (found[0], found[3]))
+    saved, saved_by_step = (each["saved_bytes"] for each in ways)
+    assert saved_by_step == saved + 2 * 5 * 4, "the step's square keeps the 2 by 5 outputs"
+
+
+def test_a_long_reason_is_below_the_table(folder: Path) -> None:
+    done = cost("mymodels:deep", "--freeze", "first.second.linear")
+    lines = done.output.splitlines()
+    assert [line for line in lines if line.endswith("needed by [1]")]
+    assert "[1] first.second.third.weight" in lines
+
+
+def test_a_training_step_that_returns_no_loss_is_one_line() -> None:
+    given = ("mymodels:pair", "--freeze", "head.*", "--training-step", "mymodels:silent_step")
+    done = cost(*given)
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert "the training step returns None: let it return the loss" in done.output
 
 
 def test_what_is_frozen_what_is_computed_and_which_way(folder: Path) -> None:

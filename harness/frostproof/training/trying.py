@@ -20,17 +20,13 @@ from frostproof.spec.user_model import (
     UserModel,
     Weight,
     is_expressible,
-    sizes_of,
 )
 from frostproof.training.bits import bits_of
 from frostproof.training.user_models import (
-    NO_INPUT,
-    LoadedModel,
-    called,
     frozen_as_built,
     frozen_names,
-    load_function,
     load_model,
+    load_step,
 )
 
 
@@ -53,8 +49,8 @@ def model_under_test(
     loaded = load_model(target)
     frozen = (frozen_as_built if as_built else frozen_names)(loaded.model, patterns)
     _check_parameters(target, loaded.model, most_weights)
-    batch = _first_batch(target, loaded, inputs or "")
-    stepping = load_function(step, "training step", STEP) if step else None
+    batch = loaded.batch(target, inputs)
+    stepping = load_step(step)
     network = UserModel(
         factory=target,
         form=loaded.form,
@@ -77,9 +73,6 @@ def model_under_test(
     return ModelUnderTest(tried, tuple(each.name for each in tried.weights if each.name in frozen))
 
 
-STEP = "a function of the model and a batch that returns the loss"
-
-
 def _check_parameters(target: str, model: nn.Module, most_weights: int | None) -> None:
     count = sum(p.numel() for p in model.parameters())
     if most_weights is not None and count > most_weights:
@@ -97,17 +90,6 @@ def _check_parameters(target: str, model: nn.Module, most_weights: int | None) -
             raise UsageError(
                 f"Python code cannot reach the parameter {name!r}: name modules by identifiers"
             )
-
-
-def _first_batch(target: str, loaded: LoadedModel, inputs: str) -> Any:
-    if ":" in inputs:
-        function = load_function(inputs, "input", "a function that returns a batch")
-        return called(inputs, function, "return a batch")
-    if inputs:
-        return torch.randn(sizes_of(inputs))
-    if loaded.inputs is None:
-        raise UsageError(NO_INPUT.format(target))
-    return loaded.inputs
 
 
 def _call(batch: Any) -> Call:

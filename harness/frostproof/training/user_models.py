@@ -34,12 +34,19 @@ class LoadedModel(NamedTuple):
     """What the factory returns beside the model: its inputs; None if it returns the model alone."""
     form: Form
 
-    @property
-    def arguments(self) -> tuple[Any, ...] | None:
-        """The inputs as positional arguments."""
-        if self.inputs is None or isinstance(self.inputs, tuple):
-            return self.inputs
-        return tuple(self.inputs) if isinstance(self.inputs, list) else (self.inputs,)
+    def batch(self, target: str, inputs: str | None) -> Any:
+        """The batch that `inputs` gives, by its sizes or by `module:name`, or the factory's own.
+
+        Raises UsageError.
+        """
+        if inputs and ":" in inputs:
+            function = load_function(inputs, "input", "a function that returns a batch")
+            return called(inputs, function, "return a batch")
+        if inputs:
+            return random_batch(self.model, inputs)
+        if self.inputs is None:
+            raise UsageError(NO_INPUT.format(target))
+        return self.inputs
 
 
 def load_model(target: str) -> LoadedModel:
@@ -66,6 +73,12 @@ def load_function(target: str, kind: str, what: str) -> Any:
             f"{target!r} is {type(found).__name__}, which cannot be called: name {what}"
         )
     return found
+
+
+def load_step(step: str | None) -> Any:
+    """The training step at `module:name`; None if none is named. Raises UsageError."""
+    what = "a function of the model and a batch that returns the loss"
+    return load_function(step, "training step", what) if step else None
 
 
 def load_optimizer(name: str, what: str) -> Any:
@@ -98,14 +111,14 @@ def called(target: str, function: Any, must: str) -> Any:
         ) from None
 
 
-def random_batch(model: nn.Module, shape: str) -> tuple[Tensor]:
+def random_batch(model: nn.Module, shape: str) -> Tensor:
     """Random numbers of a shape such as "8,3,32,32", with the device and dtype of the parameters.
 
     Raises UsageError if the shape is malformed.
     """
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     samples = torch.randn(sizes_of(shape), generator=torch.Generator().manual_seed(0))
-    return (samples.to(like.device, like.dtype),)
+    return samples.to(like.device, like.dtype)
 
 
 def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:

@@ -116,10 +116,8 @@ def outermost(names: Sequence[str], every: Sequence[str]) -> list[str]:
 
 
 def _cost(target: str, patterns: Sequence[str], inputs: str | None, step: str | None) -> str:
-    if step or (inputs and ":" in inputs):
-        return "it is counted where --input has sizes and no --training-step is given"
     try:
-        report = cost_report(target, patterns, inputs)
+        report = cost_report(target, patterns, inputs, step=step)
     except UsageError:
         return ""
     costs = {each.way: each.costs for each in report.ways}

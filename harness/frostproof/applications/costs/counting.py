@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from frostproof.applications.costs.task import CostTask, mean_square_loss, tensor_leaves
+from frostproof.applications.costs.task import CostTask, tensor_leaves
 from frostproof.applications.costs.ways import ModelWay
 from frostproof.training.flops import Flops, countable_kernels
 from frostproof.training.saved_tensors import SavedForBackward, size, storages
@@ -53,16 +54,16 @@ def count_costs(
     error of the model.
     """
     model, frozen = task.thawed(), task.frozen
-    inputs = tree_map(_copied, task.inputs)
-    of_inputs = storages(tensor_leaves(inputs))
+    task = replace(task, inputs=tree_map(_copied, task.inputs))
+    of_inputs = storages(tensor_leaves(task.inputs))
     of_weights = storages([*model.parameters(), *model.buffers()])
     way.freeze(model, frozen)
     with countable_kernels(model), _seeded(), torch.enable_grad():
         saving = SavedForBackward()
         with Flops() as forward, saving:
-            outputs = way.forward(model, inputs, frozen)
+            outputs = way.forward(model, task)
         saved = saving.held()
-        loss = mean_square_loss(outputs)
+        loss = task.loss(outputs)
         with Flops() as backward:
             way.backward(loss, model, frozen)
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

@@ -57,10 +57,10 @@ def layer_costs(task: CostTask) -> list[LayerCost]:
     model = task.thawed()
     A.freeze(model, task.frozen)
     with countable_kernels(model):
-        calls = StepTrace(model, task.inputs).calls
+        calls = StepTrace(model, task).calls
         frozen = task.thawed().requires_grad_(False)
         _differentiate(frozen, calls)
-        passing = StepTrace(frozen, task.inputs).calls
+        passing = StepTrace(frozen, task).calls
     trained = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     return list(_layers(task, calls, passing, trained))
 

@@ -142,7 +142,7 @@ def drifting_modules(task: CostTask) -> list[str]:
     modules = dict(model.named_modules())
     before = {path: bits_of(module.buffers(recurse=False)) for path, module in modules.items()}
     with countable_kernels(model), torch.no_grad():
-        model(*task.inputs)
+        task.outputs(model)
     parts = frozen_parts(model, lambda name, p: name in task.frozen)
     return [
         path

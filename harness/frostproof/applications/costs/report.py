@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 from frostproof.applications.costs.counting import BuildOptimizer, StepCosts
@@ -19,15 +20,14 @@ from frostproof.applications.costs.recommending import (
     nothing_frozen,
     upstream_remark,
 )
-from frostproof.applications.costs.task import CostTask
+from frostproof.applications.costs.task import CostTask, mean_square_loss
 from frostproof.errors import FROM_USERS, UsageError, one_line
 from frostproof.spec.patterns import listed, matching
 from frostproof.training.user_models import (
-    NO_INPUT,
     frozen_names,
     load_model,
     load_optimizer,
-    random_batch,
+    load_step,
 )
 
 
@@ -54,21 +54,22 @@ class CostReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cost_report(
-    target: str, patterns: Sequence[str], shape: str | None = None, optimizer: str = "AdamW"
+    target: str,
+    patterns: Sequence[str],
+    inputs: str | None = None,
+    optimizer: str = "AdamW",
+    step: str | None = None,
 ) -> CostReport:
     """Count every way to freeze the parameters that match `patterns` in the model at `target`.
 
-    Raises UsageError.
+    `inputs`: the sizes of a batch, or `module:name` of a function that returns one. `step`:
+    `module:name` of a function of the model and a batch that returns the loss. Raises UsageError.
     """
     loaded = load_model(target)
-    model, inputs = loaded.model, loaded.arguments
+    model = loaded.model
     optimizing = _build_optimizer(optimizer)
-    if shape is not None:
-        inputs = random_batch(model, shape)
     frozen = frozen_names(model, patterns)
-    if inputs is None:
-        raise UsageError(NO_INPUT.format(target))
-    task = CostTask(model, inputs, frozen)
+    task = _task(model, loaded.batch(target, inputs), frozen, load_step(step))
     estimates = estimate_ways(task, optimizing)
     chosen = cheapest_way(estimates)
     notes = [*_frozen_before(task, patterns), *cost_remarks(task, chosen)]
@@ -93,6 +94,17 @@ def cost_report(
         remarks=(*notes, *([upstream] if upstream else [])),
         upstream=upstream,
     )
+
+
+def _task(model: nn.Module, batch: Any, frozen: frozenset[str], step: Any) -> CostTask:
+    """The task of a model that is called with a tensor, a tuple or a dict, or by its step."""
+    if step is not None:
+        return CostTask(model, (batch,), frozen, step)
+    if isinstance(batch, dict):
+        return CostTask(
+            model, (batch,), frozen, lambda model, named: mean_square_loss(model(**named))
+        )
+    return CostTask(model, tuple(batch) if isinstance(batch, tuple | list) else (batch,), frozen)
 
 
 def _frozen_before(task: CostTask, patterns: Sequence[str]) -> Iterator[str]:

@@ -20,6 +20,8 @@ LEAST_WIDTH = 12
 """Columns into which a text may be folded."""
 LONGEST_NAME = 34
 """Columns of a module's name."""
+LONGEST_REASON = 16
+"""Columns of a parameter's name in the last column. Longer ones are below the table."""
 MOST_MODULES = 40
 """Lines of the table of modules."""
 
@@ -47,12 +49,19 @@ def _modules(layers: Sequence[LayerCost]) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [
         ("module", "kind", "weights", "", "forward", "for weights", "for inputs", "why")
     ]
-    for each in condense_layers(layers, MOST_MODULES):
+    condensed = condense_layers(layers, MOST_MODULES)
+    needed = dict.fromkeys(each.needed_by for each in condensed if each.needed_by)
+    marks = {name: f"[{i}]" for i, name in enumerate(needed, 1) if len(name) > LONGEST_REASON}
+    for each in condensed:
+        why = each.why
+        if each.needed_by in marks:
+            why = why.replace(each.needed_by, marks[each.needed_by])
         frozen = "frozen" if each.frozen == each.weights else "partly" if each.frozen else "trains"
         words = (each.path or "(itself)", each.kind, number_text(each.weights))
         flops = map(number_text, (each.forward_flops, each.weight_flops, each.input_flops))
-        rows.append((*words, frozen if each.weights else "", *flops, each.why))
+        rows.append((*words, frozen if each.weights else "", *flops, why))
     yield from align_columns(rows, right=(2, 4, 5, 6))
+    yield from (line for name, mark in marks.items() for line in wrap_text(f"{mark} {name}"))
     yield ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,22 @@ class CostTask:
     """The positional arguments of the model."""
     frozen: frozenset[str]
     """Names of parameters, as in `model.named_parameters()`."""
+    step: Callable[..., Any] | None = None
+    """Returns the loss of a model on the inputs. By default that is the mean of the squares of its
+    outputs."""
+
+    def outputs(self, model: nn.Module) -> Any:
+        """The forward pass of a copy of the model."""
+        return model(*self.inputs) if self.step is None else self.step(model, *self.inputs)
+
+    def loss(self, outputs: Any) -> Tensor:
+        """The loss of these outputs. Raises UsageError if there is none."""
+        if self.step is None:
+            return mean_square_loss(outputs)
+        if not isinstance(outputs, Tensor) or outputs.dim():
+            kind = one_line(repr(outputs), 80)
+            raise UsageError(f"the training step returns {kind}: let it return the loss, a number")
+        return outputs
 
     @cached_property
     def trainable(self) -> tuple[str, ...]:

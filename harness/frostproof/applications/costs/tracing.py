@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from frostproof.applications.costs.task import mean_square_loss, tensor_leaves
+from frostproof.applications.costs.task import CostTask, tensor_leaves
 from frostproof.training.flops import Flops
 
 Node = Any
@@ -40,7 +40,7 @@ class StepTrace:
     Work that backward repeats counts for the operation that needs it.
     """
 
-    def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def __init__(self, model: nn.Module, task: CostTask) -> None:
         self.calls: list[ModuleCall] = []
         self.open: list[ModuleCall] = []
         self.order = {
@@ -53,11 +53,11 @@ class StepTrace:
         ]
         with Flops() as self.flops:
             try:
-                outputs = model(*inputs)
+                outputs = task.outputs(model)
             finally:
                 for hook in hooks:  # a segment that backward computes again is not a new call
                     hook.remove()
-            loss = mean_square_loss(outputs)
+            loss = task.loss(outputs)
             for node, call in self.owner.items():
                 self._time(node, call)
             if loss.requires_grad:

@@ -23,6 +23,8 @@ from frostproof.approaches.others import (
     untrained,
 )
 
+CALLS_ITSELF = "the training step, or the call with names, runs the model as a whole"
+
 ParamGroups = list[dict[str, Any]]
 Names = Collection[str]
 
@@ -50,8 +52,8 @@ class ModelWay:
         # None of these approaches needs the model to be a Sequential.
         self.approach.freeze(model, parameters)  # type: ignore[arg-type]
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Names) -> Any:
-        return model(*inputs)
+    def forward(self, model: nn.Module, task: CostTask) -> Any:
+        return task.outputs(model)
 
     def backward(self, loss: Tensor, model: nn.Module, frozen: Names) -> None:
         """Leave the gradients in `.grad`."""
@@ -77,6 +79,8 @@ class PrefixModelWay(ModelWay):
     """Freezes the first layers of an `nn.Sequential`, which run separately."""
 
     def unfit(self, task: CostTask) -> str:
+        if task.step is not None:
+            return CALLS_ITSELF
         if not isinstance(task.model, nn.Sequential):
             return "the model is not an nn.Sequential, so its first layers cannot run separately"
         frozen, trainable = split_parameters(task.model, task.frozen)
@@ -86,19 +90,23 @@ class PrefixModelWay(ModelWay):
         behind = [name for name in task.frozen if int(name.partition(".")[0]) >= length]
         return f"{min(behind)} is frozen behind a layer that trains" if behind else ""
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Names) -> Any:
+    def forward(self, model: nn.Module, task: CostTask) -> Any:
         assert isinstance(model, nn.Sequential)
-        (samples,) = inputs
-        return self.approach.forward(model, samples, split_parameters(model, frozen)[0])
+        (samples,) = task.inputs
+        return self.approach.forward(model, samples, split_parameters(model, task.frozen)[0])
 
 
 @dataclass(frozen=True)
 class FunctionalModelWay(ModelWay):
     """Builds the same graph as `torch.func.grad`, which allows no hooks on saved tensors."""
 
-    def forward(self, model: nn.Module, inputs: tuple[Any, ...], frozen: Names) -> Any:
-        values = {name: p.detach() if name in frozen else p for name, p in model.named_parameters()}
-        return torch.func.functional_call(model, values, inputs)
+    def unfit(self, task: CostTask) -> str:
+        return CALLS_ITSELF if task.step is not None else ""
+
+    def forward(self, model: nn.Module, task: CostTask) -> Any:
+        named = model.named_parameters()
+        values = {name: p.detach() if name in task.frozen else p for name, p in named}
+        return torch.func.functional_call(model, values, task.inputs)
 
     def backward(self, loss: Tensor, model: nn.Module, frozen: Names) -> None:
         trainable = [p for p in split_parameters(model, frozen)[1] if p.requires_grad]

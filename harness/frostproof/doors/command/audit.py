@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from frostproof.doors.command.parameters import freeze_option, import_from_here, json_option
+from frostproof.doors.command.parameters import (
+    freeze_option,
+    import_from_here,
+    input_option,
+    json_option,
+    step_option,
+)
 from frostproof.doors.output_files import check_writable
 from frostproof.process.quiet import quiet
 
@@ -14,18 +20,8 @@ from frostproof.process.quiet import quiet
 @click.command("audit")
 @click.argument("model", metavar="MODULE:FACTORY")
 @freeze_option
-@click.option(
-    "--input",
-    "inputs",
-    help="A batch: its sizes, as 8,3,32,32, or module:name of a function that returns one.",
-    metavar="SHAPE",
-)
-@click.option(
-    "--training-step",
-    "step",
-    help="module:name of a function of the model and a batch that returns the loss.",
-    metavar="FUNCTION",
-)
+@input_option
+@step_option
 @click.option(
     "--optimizer",
     default="AdamW",

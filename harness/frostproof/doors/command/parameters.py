@@ -25,6 +25,19 @@ seed_option = click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the search."
 )
 
+input_option = click.option(
+    "--input",
+    "inputs",
+    help="A batch, if the factory returns none: its sizes, as 8,3,32,32, or module:name of a "
+    "function that returns one.",
+    metavar="SHAPE",
+)
+step_option = click.option(
+    "--training-step",
+    "step",
+    help="module:name of a function of the model and a batch that returns the loss.",
+    metavar="FUNCTION",
+)
 freeze_option = click.option(
     "--freeze",
     multiple=True,
