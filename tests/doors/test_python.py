@@ -105,24 +105,24 @@ def test_what_two_random_runs_differ_in_is_explained_and_counted(seed: int) -> N
 
 def test_expected_failures_are_strict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        profile, "SEARCH", 60
+        profile, "SEARCH", 30
     )  # a known failure that is there no more is looked for to the end
     reason = {"no-state-for-frozen": "allocates in __init__"}
     assert frostproof.check_optimizer(
-        StateFromTheStart, max_examples=30, devices=["cpu"], expected_failures=reason, strict=True
+        StateFromTheStart, max_examples=15, devices=["cpu"], expected_failures=reason, strict=True
     ).ok
     assert not frostproof.check_optimizer(
-        StateFromTheStart, max_examples=30, devices=["cpu"], strict=True
+        StateFromTheStart, max_examples=15, devices=["cpu"], strict=True
     ).ok
     held = frostproof.check_optimizer(
         Sound,
-        max_examples=30,
+        max_examples=15,
         devices=["cpu"],
         expected_failures={"frozen-weights-unchanged": "no reason"},
     )
     assert not held.ok
     stale = frostproof.check_optimizer(
-        Sound, max_examples=30, devices=["cpu"], expected_failures=reason
+        Sound, max_examples=15, devices=["cpu"], expected_failures=reason
     )
     assert not stale.ok
     assert "STALE tests.helpers.broken:Sound on cpu: no-state-for-frozen: expected" in str(stale)

@@ -313,7 +313,7 @@ def test_what_is_wrapped_is_found_under_any_name(argument: str) -> None:
 def test_groups_that_keep_count_are_no_violation() -> None:
     verification = Verification(subjects(CountsInGroup)[0], "cpu")
     for seed in range(3):
-        search(verification, seed)
+        search(verification, seed, examples=40)
     assert not flagged(verification)
     assert verification.divergence_counts["late-group-counts-differently"]
 
@@ -376,7 +376,7 @@ def test_dependence_on_order_is_told_apart() -> None:
     declared = Verification(
         subjects(ByPlace, positional="each place has a rate of its own")[0], "cpu"
     )
-    search(declared, seed=1)
+    search(declared, seed=1, examples=40)
     assert not flagged(declared)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.consumer import SHY
 from tests.helpers.workflows import (
     ACTION,
     DOCUMENTED,
@@ -48,20 +49,6 @@ class {name}(Steady):
                 p.sub_(p.grad.sign() * group["lr"])
 """
 OPTIMIZERS = STEADY + CARELESS.format(name="Careless")
-SHY = f"""
-import sys
-{STEADY}
-
-class Shy(Steady):
-    # Moves frozen parameters in the harness, but not in a script.
-    @torch.no_grad()
-    def step(self):
-        if "frostproof" not in sys.modules:
-            return super().step()
-        for group in self.param_groups:
-            for p in group["params"]:
-                p.sub_(p.grad.sign() * group["lr"] if p.grad is not None else group["lr"])
-"""
 NEEDY = """
 from torch.optim import SGD
 
@@ -171,7 +158,7 @@ def test_a_night_fails_where_a_violation_is_new(cache: Path, tmp_path: Path) -> 
 
 @needs_bash
 def test_a_doubt_is_for_the_report_to_judge_as_a_violation_is(tmp_path: Path) -> None:
-    runner, searched = search(tmp_path / "search", SHY)
+    runner, searched = search(tmp_path / "search", f"{SHY}\ndel Deaf\n")
     assert searched.returncode == 0, searched.stdout + searched.stderr
     runner, done = report(tmp_path / "report", {"mylib/1": runner.folder / "found" / "mylib" / "1"})
     assert done.returncode == 1, done.stdout + done.stderr

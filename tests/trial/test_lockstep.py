@@ -177,7 +177,7 @@ def test_an_optimizer_that_does_not_repeat_itself_is_accused_of_that_alone() -> 
 def test_rounding_is_reported_with_its_size_and_is_no_violation(target: str) -> None:
     for subject in resolve([target]):
         verification = Verification(subject, "cpu")
-        search(verification, seed=0)
+        search(verification, seed=0, examples=40)
         row = item_report(verification).row
         assert row.status == "held"
         assert row.facts["rounding-ulp"] >= 0
@@ -193,7 +193,7 @@ def test_an_optimizer_that_makes_much_of_the_last_digit_is_not_accused() -> None
     apart = run_trial(CASE.replaced(dtype="float64"), rounds, "cpu", INVARIANTS, Approaches())
     assert BY_ID["trainable-updates-match"] in apart.violated
     verification = Verification(rounds, "cpu")
-    search(verification, seed=0)
+    search(verification, seed=0, examples=40)
     assert item_report(verification).row.status == "held"
 
 

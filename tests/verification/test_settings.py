@@ -64,10 +64,12 @@ def one_of_each(optimizer: type[Optimizer], setting: str = "eager") -> Case:
     names = tuple(parameter.name for parameter in architecture.parameters)
     decays = issubclass(optimizer, Sound)
     options = (("momentum", 0.9), ("weight_decay", 0.1)) if decays else (("lr", 0.1),)
+    saves = NUMPY or setting != "zero"
+    again = (Step(),) if setting != "compiled" else ()  # which compiles once for each mask
     program = (
-        *(Step(), Step(), Freeze(("2.weight",)), Step(), Thaw(("0.weight",)), Step()),
-        *((SaveLoad(),) if NUMPY or setting != "zero" else ()),
-        *(Thaw(("2.weight",)), Step(), Step()),
+        *(Step(), *again, Freeze(("2.weight",)), Step(), Thaw(("0.weight",)), Step()),
+        *((SaveLoad(),) if saves else ()),
+        *(Thaw(("2.weight",)), Step(), *again),
     )
     return Case(
         architecture,
