@@ -262,7 +262,7 @@ CRASHING = [f"mylib:{name}" for name in ("Faults", "Exits", "ExitsToo")]
 def test_every_optimizer_gets_its_verdict_however_many_crash(project: Path) -> None:
     """Six workers die here, more than the four that xdist by itself replaces with `-n 1`."""
     targets = (*CRASHING, "mylib:Plain", "mylib:Deaf")
-    done = check(project, *targets, "--max-examples", "10", "--jobs", "1")
+    done = check(project, *targets, "--max-examples", "12", "--seed", "5", "--jobs", "1")
     assert done.returncode == 1, done.stdout + done.stderr
     statuses = {target: row["status"] for target, row in rows(project).items()}
     crashed = dict.fromkeys(CRASHING, "crashed")
@@ -407,5 +407,5 @@ def test_no_worker_is_started_for_an_item_that_does_not_exist(project: Path) -> 
 
 
 def test_a_run_that_ends_at_its_first_failure_is_exit_code_1(project: Path) -> None:
-    done = check(project, "mylib:Deaf", "--max-examples", "5", "--", "-x")
+    done = check(project, "mylib:Deaf", "--max-examples", "12", "--seed", "5", "--", "-x")
     assert done.returncode == 1, done.stdout
