@@ -18,9 +18,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)
 def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
-    """Start three workers for each core, as tests that run commands wait for most of their time."""
+    """Start two workers for each core, as tests that run commands wait for half of their time."""
     cores = yield
-    return 3 * cores
+    return 2 * cores
 
 
 @pytest.fixture(scope="session", autouse=True)
