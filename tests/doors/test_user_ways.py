@@ -130,7 +130,7 @@ def test_the_case_of_a_way_that_ends_the_process_replays(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        (f"{HERE}:freeze_one", "takes 1 arguments: it must be freeze(model, names)"),
+        (f"{HERE}:freeze_one", "takes 1 argument: it must be freeze(model, names)"),
         (f"{HERE}:freeze_four", "takes 4 arguments"),
         (f"{HERE}:NotAWay", "is not a way to freeze: give a function freeze(model, names)"),
         (f"{HERE}:NeedsArguments", "it must be built without arguments"),
