@@ -265,7 +265,7 @@ def test_modules_that_draw_random_numbers_are_noted() -> None:
     assert (
         note.text == f"each forward pass draws some in frozen parts: backbone.1 (Dropout){RESUMES}"
     )
-    assert note.remedy == "model.backbone.eval()  # after each model.train()"
+    assert note.remedy == "model.backbone.eval()  # after each model.train(), while frozen"
 
 
 def test_only_a_module_that_draws_itself_is_noted() -> None:
@@ -305,7 +305,7 @@ def test_a_frozen_norm_that_a_loop_would_put_into_train_mode_is_noted() -> None:
     found = audited({**given, "already_frozen": True})
     (note,) = [each for each in found.statements if each.subject == "buffers change"]
     assert (note.severity, found.mistakes) == ("note", 0)
-    assert note.remedy == "model.backbone.eval()  # after each model.train()"
+    assert note.remedy == "model.backbone.eval()  # after each model.train(), while frozen"
 
 
 def test_the_cost_is_that_of_the_model_as_it_is() -> None:
@@ -332,7 +332,9 @@ def test_the_command_prints_the_page_and_writes_the_data(tmp_path: Path) -> None
     done = command(*words.split())
     assert done.exit_code == 1, done.output
     assert "MISTAKE: buffers change: backbone.1: BatchNorm1d in train mode" in done.output
-    assert "    mend: model.backbone.eval()  # after each model.train()" in done.output
+    assert (
+        "    mend: model.backbone.eval()  # after each model.train(), while frozen" in done.output
+    )
     data = json.loads(path.read_text())
     assert (data["format"], data["version"]) == ("frostproof-audit", 1)
     assert command(f"{HERE}:correct", "--freeze", "backbone", "--input", "4,3").exit_code == 0

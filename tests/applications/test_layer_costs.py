@@ -146,3 +146,9 @@ def test_what_trains_before_frozen_modules_is_told_with_what_freezing_it_would_s
     )
     task = task_freezing(Positioned(), torch.randn(3, 16), "body", "position")
     assert upstream_remark(task, layer_costs(task)) is None
+    model = Positioned()
+    model.body[2] = nn.utils.parametrizations.weight_norm(model.body[2])
+    task = task_freezing(model, torch.randn(3, 16), "body.0", "body.2.bias")
+    remark = upstream_remark(task, layer_costs(task))
+    assert remark is not None
+    assert "modules (body.0), as what comes before them trains (position):" in remark

@@ -18,6 +18,7 @@ import frostproof
 from frostproof.applications.watching.digest import WIDTH, changed, digest
 from frostproof.applications.watching.watch import watch
 from frostproof.errors import UsageError, ViolationError
+from tests.helpers import audited
 from tests.helpers.audited import Leaky
 
 
@@ -455,6 +456,31 @@ def test_layers_thaw_and_freeze_while_they_are_watched() -> None:
         model.backbone[2].bias.data.add_(1)
         model.backbone[2].weight.data.add_(1)
     assert [each.name for each in watched.findings] == ["backbone.2.weight"]
+
+
+def test_what_was_thawed_in_eval_mode_is_told() -> None:
+    model = audited.Net(nn.Linear(3, 3), nn.Dropout(0.5))
+    model.backbone.requires_grad_(False).eval()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer) as watched:
+        train(model, optimizer)
+        watched.thaw("backbone")
+        model.backbone.requires_grad_(True)
+        with pytest.warns(UserWarning, match=r"thawed has modules in eval mode \(backbone.1\)"):
+            train(model, optimizer)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [("head", "it is not watched as frozen"), (["backbone"], "as thaw\\('backbone'\\)")],
+)
+def test_what_cannot_be_thawed_is_one_line(pattern: Any, says: str) -> None:
+    model = audited.Net()
+    model.backbone.requires_grad_(False)
+    with frostproof.watch(model, torch.optim.SGD(model.parameters(), lr=0.1)) as watched:
+        with pytest.raises(UsageError, match=says):
+            watched.thaw(pattern)
+        train(model, watched.optimizers[0])
 
 
 def test_layers_may_require_grad_before_they_thaw() -> None:

@@ -65,6 +65,8 @@ def test_a_subject_that_is_named_takes_the_place_of_its_class_in_a_module(tmp_pa
     sys.modules.pop("stated_for_tests", None)
     both = resolve(["mylib_for_tests:*", "stated_for_tests:OWN"])
     assert [each.target for each in both] == ["stated_for_tests:OWN"]
+    both = resolve(["mylib_for_tests:*", "stated_for_tests:*"])
+    assert [each.target for each in both] == ["stated_for_tests:OWN"]
     named = resolve(["mylib_for_tests:Lion", "stated_for_tests:OWN"])
     assert "mylib_for_tests:Lion" in {each.target for each in named}
 

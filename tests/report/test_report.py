@@ -21,7 +21,7 @@ from frostproof.report.files import write_reports
 from frostproof.report.html.page import results_page
 from frostproof.report.markdown import STEP_SUMMARY_LIMIT, results_markdown
 from frostproof.report.terminal import explained_lines, results_table
-from frostproof.results.baseline import compare, comparison_lines
+from frostproof.results.baseline import compare, comparison_lines, has_new_failure
 from frostproof.results.files import load_results, merge_results
 from frostproof.results.rows import (
     InvariantRow,
@@ -182,6 +182,17 @@ def test_what_changed_since_the_baseline(results: Results) -> None:
     )
 
 
+def test_what_was_judged_before_and_is_not_now_is_new(results: Results) -> None:
+    now = copied(results)
+    row = next(each for each in now.subjects if each.status == "held")
+    row.status, row.invariants = "unusable", []
+    assert compare(now, results)[*row.key, "not-judged"] == "new"
+    assert has_new_failure(now, results)
+    assert f"  new: {row.name} on {row.device}: not-judged" in comparison_lines(now, results)
+    assert not has_new_failure(now, now), "it was not judged in the last run either"
+    assert results_page(now, (), results)
+
+
 def test_a_subject_of_the_baseline_that_is_not_in_this_run_is_named(results: Results) -> None:
     now = copied(results)
     lost = now.subjects.pop(24)
@@ -197,7 +208,8 @@ def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
     for each in subject.invariants:
         each.status = "unreached"
     subject.status = "unusable"
-    assert not [key for key, change in compare(now, results).items() if key[:3] == subject.key]
+    found = {key: each for key, each in compare(now, results).items() if key[:3] == subject.key}
+    assert found == {(*subject.key, "not-judged"): "new"}
 
 
 def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:

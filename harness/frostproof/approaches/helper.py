@@ -126,7 +126,8 @@ def _checked(helper: Helper) -> Helper:
         if not 2 <= given <= 3:
             expected = EXPECTED.replace("freeze", direction)
             raise UsageError(
-                f"{direction} of {helper.target!r} takes {given} argument{'s' * (given != 1)}: it must be {expected}"
+                f"{direction} of {helper.target!r} takes {given} argument{'s' * (given != 1)}: "
+                f"it must be {expected}"
             )
     if helper.owned == "trainable":
         thaw = helper.functions["thaw"]

@@ -55,8 +55,7 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
         return [replace(optimizer, target=target or optimizer.target, **fields)]
     if isinstance(optimizer, str):
         raise UsageError(f"{optimizer!r} is a string: give the optimizer class itself")
-    module = getattr(optimizer, "__module__", "?")
-    target = target or f"{module}:{getattr(optimizer, '__qualname__', repr(optimizer))}"
+    target = target or _public_name(optimizer)
     _check_optimizer(optimizer, target)
     found = _fields_of_signature(optimizer, fields)
     names = _arguments(optimizer)
@@ -75,6 +74,19 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
         )
         for variant, given in variants
     ]
+
+
+def _public_name(optimizer: Any) -> str:
+    """`module:Name` with the outermost package that has the optimizer under its name.
+
+    So it is what its users import, and what `frostproof check 'package:*'` calls it.
+    """
+    module = getattr(optimizer, "__module__", "?")
+    name = getattr(optimizer, "__qualname__", repr(optimizer))
+    parts = module.split(".")
+    packages = (".".join(parts[:i]) for i in range(1, len(parts)))
+    has = (each for each in packages if getattr(sys.modules.get(each), name, None) is optimizer)
+    return f"{next(has, module)}:{name}"
 
 
 def _check_optimizer(optimizer: Any, target: str) -> None:

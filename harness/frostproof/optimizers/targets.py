@@ -54,8 +54,8 @@ def resolve(targets: Iterable[str]) -> list[Subject]:
     A Subject that is named takes the place of its own target in a `module:*` beside it.
     """
     found = [(target, _subjects_of(target)) for target in targets]
-    named = (_stated_at(target) for target, _ in found)  # whose modules are imported by now
-    taken = {each.target for each in named if each is not None}
+    # The modules of all targets are imported by now.
+    taken = {subject.target for target, _ in found for subject in _stated_at(target)}
     return [
         subject
         for target, members in found
@@ -64,11 +64,13 @@ def resolve(targets: Iterable[str]) -> list[Subject]:
     ]
 
 
-def _stated_at(target: str) -> Subject | None:
-    """The Subject that a target names, if it names one."""
+def _stated_at(target: str) -> list[Subject]:
+    """The Subjects that a target names: one, or those of a module that exports no class."""
     module_name, _, name = target.partition(":")
-    found = getattr(sys.modules.get(module_name), name, None)
-    return found if isinstance(found, Subject) else None
+    module = sys.modules[module_name]
+    names = [name] if name != "*" else [] if _exported(module) else _stated(module)
+    found = (getattr(module, each, None) for each in names)
+    return [each for each in found if isinstance(each, Subject)]
 
 
 @cache

@@ -217,6 +217,13 @@ def _not_compared(row: SubjectRow) -> Iterable[str]:
             f"A and B after one of these violations, in {parted} trials: check again once it is "
             "mended"
         )
+    counted = row.facts.get("partings", {}).get("late-group-counts-differently")
+    if counted:
+        yield (
+            f"A and B after a group came late, in {counted} trials: it counts steps for a group, "
+            "or for all, so that what thaws has another count in A than in B; a count for each "
+            "parameter, as in torch.optim, has not"
+        )
 
 
 def _not_about_freezing(row: SubjectRow) -> Iterable[str]:

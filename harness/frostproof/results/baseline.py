@@ -11,14 +11,15 @@ from frostproof.spec.patterns import listed
 
 Change = Literal["new", "fixed", "still"]
 Key = tuple[str, str, str, str]
-"""Target, variant, device, and the id of an invariant, or `crashed` if the process ended."""
+"""Target, variant, device, and the id of an invariant; `crashed` if the process ended, and
+`not-judged` if the optimizer could not be judged."""
 
 
 def compare(now: Results, before: Results) -> dict[Key, Change]:
     """Which violations are new, fixed, or still there. Doubtful ones count as violations.
 
     A violation is fixed only if its invariant was judged again and held, and its subject has no
-    other violation.
+    other violation. A subject that was judged before, and is not now, is new.
     """
     found, old = _verdicts(now), _verdicts(before)
     broken = {key[:3] for key, violated in found.items() if violated}
@@ -29,6 +30,10 @@ def compare(now: Results, before: Results) -> dict[Key, Change]:
             result[key] = "still" if was else "new"
         elif was and key[:3] not in broken:
             result[key] = "fixed"
+    judged = {row.key for row in before.subjects if row.status != "unusable"}
+    for row in now.subjects:
+        if row.status == "unusable" and row.key in judged:
+            result[*row.key, "not-judged"] = "new"
     return result
 
 

@@ -18,8 +18,8 @@ from frostproof.spec.patterns import matching
 from frostproof.spec.user_model import Form, UserModel, sizes_of
 
 NO_INPUT = (
-    "no input is known: give its shape, as --input 8,3,32,32, or let {} return a pair "
-    "(model, inputs)"
+    "no input is known: give its shape, as --input 8,3,32,32, or --input module:name of a function "
+    "that returns a batch, or let {} return a pair (model, inputs)"
 )
 
 TORCH = f"{Path(torch.__file__).parent}{os.sep}"

@@ -33,7 +33,7 @@ def evaluating(bench: Bench, paths: Iterable[str]) -> str:
     parts = parts_of(bench)
     around = dict.fromkeys(parts[path] for path in paths)
     lines = "; ".join(f"{code(part)}.eval()" for part in around)
-    return f"{lines}  # after each model.train()"
+    return f"{lines}  # after each model.train(), while frozen"
 
 
 def changing_buffers(bench: Bench) -> Statements:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -44,7 +44,10 @@ def estimate_ways(task: CostTask, optimizing: BuildOptimizer | None) -> list[Way
         raise
     except FROM_USERS as error:
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
-        raise UsageError(f"a training step raised {text}; make it work first") from None
+        raise UsageError(
+            f"a training step raised {text}; give --input what the model takes, "
+            "or a --training-step"
+        ) from None
     return [
         WayEstimate(way.name, way.how, plain)
         if way is B
@@ -118,9 +121,14 @@ def upstream_remark(task: CostTask, layers: Sequence[LayerCost]) -> str | None:
 
     It is counted, and told from a tenth of the backward FLOPs on.
     """
-    passed = [each for each in layers if each.frozen == each.weights > 0 and each.input_flops]
+
+    def holds(layer: LayerCost, names: Iterable[str]) -> bool:
+        return any(name.startswith(f"{layer.path}.") for name in names)
+
+    frozen = (each for each in layers if each.frozen == each.weights > 0)
+    passed = [each for each in frozen if each.input_flops and not holds(each, task.trainable)]
     names = [name for name, _ in task.model.named_parameters()]
-    behind = [i for i, name in enumerate(names) for at in passed if name.startswith(f"{at.path}.")]
+    behind = [i for i, name in enumerate(names) for at in passed if holds(at, [name])]
     more = [name for name in names[: max(behind, default=0)] if name not in task.frozen]
     if not more or len(more) == len(task.trainable):
         return None

@@ -28,9 +28,11 @@ from frostproof.invariants import (
     no_grad_allocated,
 )
 from frostproof.invariants.registry import BY_ID
-from frostproof.spec.patterns import matching
+from frostproof.spec.patterns import is_match, listed, matching
 
 OUTSIDE = "something outside of step()"
+WITH_MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
+"""Modules that do something else in eval mode, beside those with an argument `dropout`."""
 COMPILED = "compiled"
 """In the place of the frame of a step that torch.compile runs, in several frames."""
 
@@ -127,6 +129,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """The thing of each finding."""
         self._thawed: dict[str, nn.Parameter] = {}
         """What was thawed since the last step: its name, and the parameter."""
+        self._thawed_patterns: tuple[str, ...] = ()
         self._leaving: set[int] = set()
         """The ids of what is about to be thawed."""
         self._hooks = ExitStack()
@@ -153,7 +156,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     def freeze(self, *patterns: str) -> None:
         """Watch these parameters too, from now on."""
         self.check()
-        added = self._matching(patterns)
+        added = self._matching(patterns, "freeze()")
         for name in self._named(added):
             self._thawed.pop(name, None)
         self._start([*self.frozen.parameters, *added])
@@ -163,14 +166,17 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
         At the next step they must require grad, and an optimizer must own them.
         """
-        thawed = self._matching(patterns)
+        thawed = self._matching(patterns, "thaw()")
         self._leaving = {id(p) for p in thawed}
         try:
             self.check()
+            if self._leaving.isdisjoint(id(p) for p in self.frozen.parameters):
+                raise UsageError(f"thaw() of {', '.join(patterns)}: it is not watched as frozen")
             self._start([p for p in self.frozen.parameters if id(p) not in self._leaving])
         finally:
             self._leaving = set()
         self._thawed |= self._named(thawed)
+        self._thawed_patterns += patterns
 
     def check(self) -> None:
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
@@ -178,6 +184,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         now = Snapshot(self.frozen, self.optimizers)
         found = [each for each in self._compare(now) if each.thing not in self._told]
         self._warn_of_buffers(now)
+        if self._step is not None:
+            self._warn_of_modes()
         self._told |= {each.thing for each in found}
         self.findings += found
         self._last = now
@@ -213,7 +221,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         else:  # which must not be hidden by what it left behind
             self.stop()
 
-    def _matching(self, patterns: str | Iterable[str] | None) -> list[nn.Parameter]:
+    def _matching(
+        self, patterns: str | Iterable[str] | None, given: str = "frozen"
+    ) -> list[nn.Parameter]:
         named = dict(self.model.named_parameters(remove_duplicate=False))
         if patterns is None:
             found = [p for p in named.values() if not p.requires_grad]
@@ -221,8 +231,10 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             several = isinstance(patterns, Iterable) and not isinstance(patterns, str)
             names: list[Any] = [*patterns] if several else [patterns]
             if not all(isinstance(each, str) for each in names):
-                raise UsageError("frozen has an object in it: give names, as frozen=['backbone']")
-            found = [named[n] for each in names for n in matching(each, [*named], "frozen")]
+                name = given.removesuffix("()")
+                how = "frozen=['backbone']" if name == given else f"{name}('backbone')"
+                raise UsageError(f"{given} has an object in it: give names, as {how}")
+            found = [named[n] for each in names for n in matching(each, [*named], given)]
         if not found:
             raise UsageError("nothing is frozen: give frozen=[...], patterns of parameters' names")
         return found
@@ -303,6 +315,23 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             warnings.warn(
                 f"frozen modules in train mode rewrite their buffers: {', '.join(paths)}; call "
                 "eval() of each after model.train(), and buffers=True makes this a violation",
+                stacklevel=3,
+            )
+
+    def _warn_of_modes(self) -> None:
+        """Warn of modules in eval mode in what was thawed since the last step."""
+        patterns, self._thawed_patterns = self._thawed_patterns, ()
+        names = [
+            path
+            for path, module in self.model.named_modules()
+            if not module.training
+            and any(is_match(path, pattern) for pattern in patterns)
+            and (isinstance(module, WITH_MODES) or getattr(module, "dropout", None))
+        ]
+        if names:
+            warnings.warn(
+                f"what was thawed has modules in eval mode ({listed(names)}): call train() of them "
+                "if they are to train as before",
                 stacklevel=3,
             )
 

@@ -26,7 +26,8 @@ from frostproof.doors.output_files import check_writable
 @click.option(
     "--fail-on-new",
     is_flag=True,
-    help="Exit with code 1 if something is violated or doubtful that was not in the baseline.",
+    help="Exit with code 1 if something is violated or doubtful that was not in the baseline, or "
+    "can no longer be judged.",
 )
 def report_command(
     files: tuple[Path, ...],
