@@ -667,3 +667,29 @@ def test_state_that_torch_casts_when_it_loads_is_a_cause_inside_a_wrapper_too(
     program = (Step(), Step(), SaveLoad(), Step())
     outcome = outcome_of(case_of(*program, dtype="float64"), optimizer)
     assert outcome.trial.diverged["a", "resumed"] == "state-cast-on-load"
+
+
+class _KeepsSlowCopies(Plain):
+    """Its slow copies are in an attribute, and not in its state."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr)
+        self.slow: dict[Tensor, Tensor] = {}
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.copy_(self.slow.setdefault(p, p.clone()).lerp_(p, 0.5))
+        return loss
+
+
+def test_what_loading_a_checkpoint_does_not_restore_is_named() -> None:
+    case = case_of(Step(), Schedule("StepLR"), Step(), SaveLoad(), Step())
+    verification = Verification(subjects(_KeepsSlowCopies)[0], "cpu")
+    with fenced("cpu"):
+        found = verification.find_violations(case)
+    said = "from its checkpoint of event 3 (loading does not restore its slow), differs"
+    assert [said in message for message in found.values()] == [True]

@@ -6,7 +6,9 @@ from frostproof.spec.case import Role
 from frostproof.spec.program import SaveLoad, Step
 from frostproof.training.observation import EventRecord, Trial
 
-RESUMED = Comparison("approach {approach}, resumed from its checkpoint of event {since}, differs")
+RESUMED = Comparison(
+    "approach {approach}, resumed from its checkpoint of event {since}{unlike_attributes}, differs"
+)
 PAIRS: tuple[tuple[Role, Role], ...] = (("a", "resumed"), ("b", "resumed-b"))
 
 

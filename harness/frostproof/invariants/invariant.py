@@ -291,6 +291,13 @@ class ShownBreach:
         return at(self.record)
 
     @property
+    def unlike_attributes(self) -> str:
+        """The optimizer's attributes that loading its checkpoint did not restore."""
+        loaded = self.trial.records[self.since or 0].observations[self.breach.roles[1]]
+        names = ", ".join(loaded.unlike_attributes)
+        return f" (loading does not restore its {names})" if names else ""
+
+    @property
     def where(self) -> str:
         """The event, and the approach."""
         return f"{self.at}, approach {self.approach}"

@@ -106,6 +106,8 @@ class Observation:
     """Whether a new optimizer lacks state or settings that the old one had."""
     state_cast: bool = False
     """Whether loading a checkpoint changed the dtype of the optimizer's state."""
+    unlike_attributes: tuple[str, ...] = ()
+    """The optimizer's own attributes that have other values after loading a checkpoint."""
     flags_flipped_by_adding: Positions = ()
     """The parameters whose requires_grad changed when their group was added."""
     closure: ClosureUse | None = None

@@ -74,6 +74,8 @@ class Recorder:
         """The optimizer that another one is about to replace."""
         self.state_dtypes: dict[tuple[Any, ...], torch.dtype] = {}
         """The dtypes of the optimizer's state, when a checkpoint is saved."""
+        self.kept: dict[str, Bits] = {}
+        """The optimizer's attributes at that time."""
         self.saved_bytes = 0
         """What the last counted forward pass saved for backward."""
         self.hooks = ExitStack()
@@ -223,12 +225,15 @@ class Recorder:
         )
 
     def at_load(self, value: None) -> None:
-        self.state_dtypes = self._state_dtypes()
+        self.state_dtypes, self.kept = self._state_dtypes(), _kept(self.training.optimizer)
 
     def at_resumed(self, value: None) -> None:
         loaded = self._state_dtypes().get
         saved = self.state_dtypes.items()
         self.observation.state_cast = any(loaded(path, dtype) != dtype for path, dtype in saved)
+        kept, of_schedulers = _kept(self.training.optimizer), ("step", "_opt_called")
+        unlike = (name for name, value in self.kept.items() if kept.get(name) != value)
+        self.observation.unlike_attributes = tuple(n for n in unlike if n not in of_schedulers)
 
     def _state_dtypes(self) -> dict[tuple[Any, ...], torch.dtype]:
         """The dtypes of state tensors of the optimizer, and of those inside it.
@@ -428,13 +433,12 @@ def _numbers_of_inner(optimizer: Any) -> Bits:
     return found
 
 
-def _kept(optimizer: Any) -> Bits:
+def _kept(optimizer: Any) -> dict[str, Bits]:
     """What an optimizer keeps in attributes of its own: counts, and state under other names."""
     given = ("param_groups", "state", "defaults")
-    if optimizer is None:
-        return b""
-    own = {key: value for key, value in vars(optimizer).items() if key not in given}
-    return fingerprint(own, fingerprint_of_object)
+    attributes = {} if optimizer is None else vars(optimizer)
+    own = {key: value for key, value in attributes.items() if key not in given}
+    return {key: fingerprint(value, fingerprint_of_object) for key, value in own.items()}
 
 
 def _options(group: dict[str, Any]) -> bytes:
