@@ -138,6 +138,11 @@ def test_a_correct_optimizer_holds_and_a_leaky_one_does_not(consumer: Consumer) 
     assert "Traceback" not in done.stdout
     assert "nn.Linear(" in done.stdout
     lines = done.stdout.splitlines()
+    refused = run(consumer.folder, warm.frostproof("replay", str(script)))
+    assert refused.returncode == 2
+    assert f"is a script, to run with Python: replay '{script.with_suffix('.json')}'" in (
+        refused.stderr
+    )
     assert "\r" not in done.stdout
     assert lines[-1].startswith("frostproof replay frostproof-cases")
     html = (consumer.folder / "page.html").read_text()

@@ -138,6 +138,7 @@ def test_shards_split_the_examples_and_add_up(project: Path) -> None:
     assert held["judgements"] == sum(row["judged"] for row in held["invariants"])
     cases = [row["case"] for row in rows["mylib:Rare", "default"]["invariants"] if row["case"]]
     assert len(cases) == len(set(cases)) > 0
+    assert done.stdout.count("\n  replay:    ") == 1, "shards show one counterexample"
     assert sorted(cases) == sorted(
         f"frostproof-cases/{path.name}"
         for path in (project / "frostproof-cases").glob("mylib_Rare*.json")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from frostproof.doors.command.parameters import import_from_here
-from frostproof.errors import FrostproofError, one_line
+from frostproof.errors import FrostproofError, UsageError, one_line
 from frostproof.process.quiet import quiet
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def _exit_code(path: Path) -> int:
 def _replay(path: Path) -> tuple[CaseFile, ReplayVerdict]:
     from frostproof.spec.casefile import load_case
 
+    beside = path.with_suffix(".json")
+    if path.suffix == ".py" and beside.is_file():
+        raise UsageError(f"{str(path)!r} is a script, to run with Python: replay {str(beside)!r}")
     saved = load_case(path)
     with quiet():
         from frostproof.verification.replay import replay

@@ -19,7 +19,7 @@ import pytest
 
 from frostproof.doors.pytest_plugin.collection import make_targets_importable
 from frostproof.doors.pytest_plugin.gatherer import Gatherer, failing_cases
-from frostproof.doors.pytest_plugin.items import parse_node_id
+from frostproof.doors.pytest_plugin.items import ItemId, parse_node_id
 from frostproof.doors.pytest_plugin.options import (
     FOR_DECORATED,
     OPTIONS,
@@ -29,6 +29,7 @@ from frostproof.doors.pytest_plugin.options import (
     asks_for_us,
     is_given,
 )
+from frostproof.doors.pytest_plugin.report_properties import FINDING
 from frostproof.doors.pytest_plugin.result_files import ResultFiles
 from frostproof.errors import FrostproofError
 from frostproof.process.interruption import interrupt
@@ -50,6 +51,8 @@ class Controller:
         self.devices: list[str] = []
         """The devices of our items; empty if the session has none."""
         self.results: Results | None = None
+        self._violated: dict[ItemId, list[pytest.TestReport]] = {}
+        """The reports of the shards of each item that found a violation."""
         self._previous_handler: Any = None
 
     def time_left(self) -> float | None:
@@ -133,6 +136,9 @@ class Controller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.gatherer.receive(report)
+        item = parse_node_id(report.nodeid)
+        if item is not None and report.failed and FINDING in dict(report.user_properties):
+            self._violated.setdefault(item, []).append(report)
         if self.devices:
             self.files.flush(self._results)
 
@@ -157,6 +163,7 @@ class Controller:
         if not self.devices and not (writes and self.gatherer.rows):
             return
         self.gatherer.close()
+        self._tell_once()
         self.results = self._results()
         if self._misses_a_target(self.results) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
@@ -165,6 +172,13 @@ class Controller:
         except FrostproofError as error:  # The table is still printed.
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
+
+    def _tell_once(self) -> None:
+        """Of several shards, let the one with the shortest text alone show its counterexample."""
+        for reports in self._violated.values() if self.config.get_verbosity() <= 0 else ():
+            for other in sorted(reports, key=lambda each: len(str(each.sections)))[1:]:
+                other.longrepr = "Another shard shows a smaller counterexample, or the same one."
+                other.sections = []
 
     def _ignored_options(self) -> list[str]:
         """The options of the command line that no test of this session has used."""
