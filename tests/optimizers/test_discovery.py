@@ -388,3 +388,8 @@ def test_groups_that_cannot_state_their_options_are_not_tried() -> None:
     (why,) = verification.subject.not_tried
     assert why.startswith("groups that state their options fail with nothing frozen: it cannot ")
     assert "len()" in why
+
+
+def test_a_class_is_named_by_the_outermost_package_that_has_it() -> None:
+    assert subjects(torch.optim.SGD)[0].target == "torch.optim:SGD"
+    assert subjects(CountsInGroup)[0].target == f"{CountsInGroup.__module__}:CountsInGroup"

@@ -85,7 +85,8 @@ def _public_name(optimizer: Any) -> str:
     name = getattr(optimizer, "__qualname__", repr(optimizer))
     parts = module.split(".")
     packages = (".".join(parts[:i]) for i in range(1, len(parts)))
-    has = (each for each in packages if getattr(sys.modules.get(each), name, None) is optimizer)
+    loaded = (each for each in packages if each in sys.modules)
+    has = (each for each in loaded if vars(sys.modules[each]).get(name) is optimizer)
     return f"{next(has, module)}:{name}"
 
 
