@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from tests.helpers.consumer import PLAIN
+from tests.helpers.consumer import PLAIN, leaky
 
 BARE = """import torch, mylib
 p = torch.nn.Parameter(torch.ones(3))
@@ -40,7 +40,7 @@ def seconds(folder: Path, *words: str) -> float:
 def main(runs: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        (folder / "mylib.py").write_text(PLAIN)
+        (folder / "mylib.py").write_text(PLAIN + leaky("Plain"))
         seconds(folder, "-m", "frostproof", *COMMANDS["check of a broken one"])  # makes the case
         assert (folder / CASE).exists()
         bare: list[float] = []
