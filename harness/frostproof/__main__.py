@@ -1,5 +1,5 @@
 """`python -m frostproof`: the command, where its script is not on the path."""
 
-from frostproof.doors.command.main import main
+from frostproof.doors.command.main import run
 
-main()
+run()
