@@ -458,6 +458,19 @@ def test_layers_thaw_and_freeze_while_they_are_watched() -> None:
     assert [each.name for each in watched.findings] == ["backbone.2.weight"]
 
 
+def test_what_was_thawed_and_frozen_again_may_stay_in_eval_mode(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    model = audited.Net(nn.Linear(3, 3), nn.Dropout(0.5))
+    model.backbone.requires_grad_(False).eval()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer) as watched:
+        watched.thaw("backbone")
+        watched.freeze("backbone")
+        train(model, optimizer)
+    assert not [each for each in recwarn if "eval mode" in str(each.message)]
+
+
 def test_what_was_thawed_in_eval_mode_is_told() -> None:
     model = audited.Net(nn.Linear(3, 3), nn.Dropout(0.5))
     model.backbone.requires_grad_(False).eval()

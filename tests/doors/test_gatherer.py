@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from frostproof.doors.pytest_plugin.gatherer import Gatherer
+from frostproof.doors.pytest_plugin.items import without_shard
 from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.results.rows import RowStatus
 from frostproof.spec import casefile
@@ -77,3 +78,10 @@ def test_a_signal_loses_nothing_of_a_finding_that_is_being_taken_in(
     finally:
         signal.signal(signal.SIGINT, handler)
     assert script(gatherer) == "# the script"
+
+
+def test_a_known_failure_of_an_optimizer_is_no_shard_of_it() -> None:
+    ids = [f"x.py::test_optimizer[mylib:A-default@cpu#{shard}]" for shard in (1, 2)]
+    known = "x.py::test_known_failure[thaw-resumes of mylib:A-default@cpu]"
+    assert len({*map(without_shard, ids)}) == 1
+    assert without_shard(known) == known

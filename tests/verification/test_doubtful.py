@@ -74,7 +74,7 @@ def test_a_test_that_fails_otherwise_is_worse_than_a_doubt(tmp_path: Path) -> No
     (tmp_path / "mylib.py").write_text(SHY)
     for outcome, code in (("False", 1), ("True", 4)):
         (tmp_path / "test_own.py").write_text(f"def test_own():\n    assert {outcome}\n")
-        done = check(tmp_path, "mylib:Shy", "--max-examples", "20", "--", "test_own.py")
+        done = check(tmp_path, "mylib:Shy", "--", "test_own.py")
         assert done.returncode == code, done.stdout + done.stderr
     failures = done.stdout.partition("= FAILURES =")[2].partition("= frostproof =")[0]
     assert "closure-is-honoured is doubtful: " in failures

@@ -33,7 +33,7 @@ def write_reports(
 
         write_file(html, results_page(results, folders, baseline).encode())
     step = os.environ.get("GITHUB_STEP_SUMMARY")
-    if step and (markdown is None or not _same_file(markdown, Path(step))):
+    if step and (markdown is None or markdown.resolve() != Path(step).resolve()):
         _append(Path(step), results, baseline)
 
 
@@ -58,10 +58,6 @@ def make_folder(folder: Path) -> None:
         raise UsageError(
             f"cannot make the folder {str(folder)!r} ({error.strerror}): name one that can be made"
         ) from None
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
 
 
 def _append(path: Path, results: Results, baseline: Results | None) -> None:

@@ -28,7 +28,8 @@ from frostproof.invariants import (
     no_grad_allocated,
 )
 from frostproof.invariants.registry import BY_ID
-from frostproof.spec.patterns import is_match, listed, matching
+from frostproof.spec.patterns import listed, matching
+from frostproof.training.frozen_parts import frozen_parts
 
 OUTSIDE = "something outside of step()"
 WITH_MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
@@ -129,7 +130,6 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """The thing of each finding."""
         self._thawed: dict[str, nn.Parameter] = {}
         """What was thawed since the last step: its name, and the parameter."""
-        self._thawed_patterns: tuple[str, ...] = ()
         self._leaving: set[int] = set()
         """The ids of what is about to be thawed."""
         self._hooks = ExitStack()
@@ -176,16 +176,15 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         finally:
             self._leaving = set()
         self._thawed |= self._named(thawed)
-        self._thawed_patterns += patterns
 
     def check(self) -> None:
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
         self.frozen.follow()
         now = Snapshot(self.frozen, self.optimizers)
-        found = [each for each in self._compare(now) if each.thing not in self._told]
-        self._warn_of_buffers(now)
         if self._step is not None:
             self._warn_of_modes()
+        found = [each for each in self._compare(now) if each.thing not in self._told]
+        self._warn_of_buffers(now)
         self._told |= {each.thing for each in found}
         self.findings += found
         self._last = now
@@ -320,13 +319,14 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def _warn_of_modes(self) -> None:
         """Warn of modules in eval mode in what was thawed since the last step."""
-        patterns, self._thawed_patterns = self._thawed_patterns, ()
+        thawed = {id(p) for p in self._thawed.values()}
+        parts = frozen_parts(self.model, lambda name, p: id(p) in thawed) if thawed else {}
+        modules = ((path, self.model.get_submodule(path)) for path in parts)
         names = [
             path
-            for path, module in self.model.named_modules()
+            for path, module in modules
             if not module.training
-            and any(is_match(path, pattern) for pattern in patterns)
-            and (isinstance(module, WITH_MODES) or getattr(module, "dropout", None))
+            and (isinstance(module, WITH_MODES) or isinstance(vars(module).get("dropout"), float))
         ]
         if names:
             warnings.warn(

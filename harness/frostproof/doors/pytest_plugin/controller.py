@@ -19,7 +19,7 @@ import pytest
 
 from frostproof.doors.pytest_plugin.collection import make_targets_importable
 from frostproof.doors.pytest_plugin.gatherer import Gatherer, failing_cases
-from frostproof.doors.pytest_plugin.items import ItemId, parse_node_id
+from frostproof.doors.pytest_plugin.items import parse_node_id, without_shard
 from frostproof.doors.pytest_plugin.options import (
     FOR_DECORATED,
     OPTIONS,
@@ -51,8 +51,8 @@ class Controller:
         self.devices: list[str] = []
         """The devices of our items; empty if the session has none."""
         self.results: Results | None = None
-        self._violated: dict[ItemId, list[pytest.TestReport]] = {}
-        """The reports of the shards of each item that found a violation."""
+        self._violated: dict[str, list[pytest.TestReport]] = {}
+        """The reports of the shards of each item that found a violation, by its node id."""
         self._previous_handler: Any = None
 
     def time_left(self) -> float | None:
@@ -136,9 +136,8 @@ class Controller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.gatherer.receive(report)
-        item = parse_node_id(report.nodeid)
-        if item is not None and report.failed and FINDING in dict(report.user_properties):
-            self._violated.setdefault(item, []).append(report)
+        if report.failed and FINDING in dict(report.user_properties):
+            self._violated.setdefault(without_shard(report.nodeid), []).append(report)
         if self.devices:
             self.files.flush(self._results)
 
