@@ -55,6 +55,18 @@ class AllocatesWhenCompiled(Sound):
         super().visit(index, group, position, parameter)
 
 
+class CountsInAList(Sound):
+    """Keeps a list that grows by one in each step: its length is a constant of each graph."""
+
+    def __init__(self, params: Any, **options: Any) -> None:
+        super().__init__(params, **options)
+        self.history: list[float] = []
+
+    def step(self, closure: Any = None) -> Any:
+        self.history.append(self.param_groups[0]["lr"])
+        return super().step(closure)
+
+
 class HasTwoCodes(Sound):
     """Correct: a graph takes other operations, which do the same."""
 

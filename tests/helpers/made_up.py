@@ -121,7 +121,7 @@ def results(subjects: int, examples: int, folder: Path, names: tuple[str, ...] =
             [],
         )
         row.facts = {"moves-on-zero-grad": number % 2 == 0, "partings": {"clipping": 12}}
-        for place, invariant in enumerate(each for each in INVARIANTS if not each.needs_ranks):
+        for place, invariant in enumerate(each for each in INVARIANTS if each.applies_in is None):
             each = InvariantRow(invariant.id, "held", invariant.severity, 40 * place + number)
             row.invariants.append(each)
             if (

@@ -12,6 +12,7 @@ BUGS: dict[str, dict[type[Sound], str]] = {
         own.ZerosWhenCompiled: "freeze-midway-holds",
         own.KnowsFirstGradientsWhenCompiled: "group-added-trains",
         own.AllocatesWhenCompiled: "no-state-for-frozen",
+        own.CountsInAList: "compiled-step-settles",
     },
     "ddp": {
         own.DecaysOnOneRank: "frozen-weights-unchanged",

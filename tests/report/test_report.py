@@ -352,7 +352,7 @@ def test_the_table_is_readable_at_80_columns_with_200_optimizers(
     assert all(row.target.partition(":")[2] in text for row in rows if row.status == "held")
     header = matrix[0]
     assert header.endswith("12345 67890 12345 67890 12")
-    assert len([each for each in INVARIANTS if not each.needs_ranks]) == 22
+    assert len([each for each in INVARIANTS if each.applies_in is None]) == 22
 
 
 def one_subject(*invariants: InvariantRow) -> Results:

@@ -270,7 +270,7 @@ def test_what_is_no_file_gets_one_line(tmp_path: Path) -> None:
         ({"target": ".planted:Lion"}, "for target"),
         ({"target": "os:system"}, "takes no hyperparameter"),
         ({"target": "sys:exit"}, "takes no hyperparameter"),
-        ({"target": "torch.utils.cpp_extension:load_inline"}, "needs cpp_sources"),
+        ({"target": "torch.fx:replace_pattern"}, "needs pattern"),
         ({"variant": "fused"}, "has no implementation 'fused': it has default"),
         ({"device": "cuda:77"}, "absent"),
         ({"device": "quantum"}, "absent"),

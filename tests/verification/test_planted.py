@@ -52,7 +52,7 @@ def test_a_planted_bug_is_caught_and_its_script_fails_until_it_is_mended(
 
 def test_every_invariant_has_an_easy_and_a_hard_bug() -> None:
     planted = Counter((bug.invariant, bug.hard) for bug in (*BUGS, *PROGRAM_BUGS, *RARE_BUGS))
-    alone = [each.id for each in INVARIANTS if not each.needs_ranks]
+    alone = [each.id for each in INVARIANTS if each.applies_in is None]
     assert all(planted[identity, hard] for identity in alone for hard in (False, True))
 
 

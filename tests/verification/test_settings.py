@@ -34,7 +34,7 @@ from frostproof.spec.layers import (
     Sequential,
     Tanh,
 )
-from frostproof.spec.program import Freeze, SaveLoad, Step, Thaw
+from frostproof.spec.program import Freeze, SaveLoad, SetLr, Step, Thaw
 from frostproof.spec.setting import EAGER, Setting
 from frostproof.spec.subject import Subject
 from frostproof.trial.lockstep import run_trial
@@ -65,11 +65,13 @@ def one_of_each(optimizer: type[Optimizer], setting: str = "eager") -> Case:
     decays = issubclass(optimizer, Sound)
     options = (("momentum", 0.9), ("weight_decay", 0.1)) if decays else (("lr", 0.1),)
     saves = NUMPY or setting != "zero"
-    again = (Step(),) if setting != "compiled" else ()  # which compiles once for each mask
+    compiled = setting == "compiled"
+    again = () if compiled else (Step(),)  # what is compiled once for each mask takes long
     program = (
         *(Step(), *again, Freeze(("2.weight",)), Step(), Thaw(("0.weight",)), Step()),
         *((SaveLoad(),) if saves else ()),
         *(Thaw(("2.weight",)), Step(), *again),
+        *(Step(),) * (5 if compiled else 0),
     )
     return Case(
         architecture,
@@ -240,7 +242,16 @@ def test_the_marks_of_a_closure_are_not_compiled_with_the_step_that_calls_it() -
     assert verification.tallies["closure-is-honoured"].judged == 1
 
 
-def test_the_limit_of_recompilations_raises_and_is_put_back() -> None:
+def test_steps_that_are_not_alike_may_each_be_compiled() -> None:
+    rates = [event for factor in (0.5, 0.4, 0.3, 0.2) for event in (SetLr(factor), Step())]
+    program = (Step(), *rates, Thaw(("0.weight",)), *[Step()] * 4)
+    case = one_of_each(SGD).replaced(program=program, extras=())
+    verification = found(of(SGD, "compiled"), case)
+    assert not flagged(verification)
+    assert verification.tallies["compiled-step-settles"].judged == 0
+
+
+def test_a_limit_of_recompilations_that_a_setting_sets_is_put_back() -> None:
     config = torch._dynamo.config
     before = config.recompile_limit, config.fail_on_recompile_limit_hit
     tight = replace(

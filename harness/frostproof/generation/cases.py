@@ -32,6 +32,7 @@ from frostproof.generation.networks import (
     nest_layers,
 )
 from frostproof.generation.programs import (
+    COMPILED_RUN,
     DRAWN_MAX_EVENTS,
     EVENT_END,
     EVENT_GENES,
@@ -273,7 +274,8 @@ def case_from(
     alone = aspect["alone"] and subject.coupled is None
     genes = draws.genes(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2)
     able = _divisible(subject) if alone else subject
-    program = program_from(genes, network, fit, mask, able)
+    run = COMPILED_RUN * pick(2) if subject.setting.step else 0
+    program = program_from(genes, network, fit, mask, able, run)
     if has_way and "set_to_none" not in subject.unable and pick(2):
         program = tuple(Step(set_to_none=False) if e == Step() else e for e in program)
     seed = pick(1 << 16)

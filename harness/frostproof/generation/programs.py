@@ -41,6 +41,9 @@ RUN_LENGTHS = (1, 4, 6, 8, 10, *[12] * 6)
 """The numbers of steps in a run. Some optimizers do something at every fifth or tenth step only.
 
 With one step, a run shrinks to what could have been drawn without it."""
+COMPILED_RUN = 5
+"""Steps that half of the programs end with where the step is compiled. They cost next to nothing,
+and show one that is compiled anew each time."""
 EVENT_GENES = 114
 """Numbers below it choose an event, and its details.
 
@@ -194,12 +197,14 @@ def program_from(
     fit: Sequence[str],
     mask: Iterable[str],
     subject: Subject,
+    run: int = 0,
 ) -> Program:
     """The program that `genes` encode, in a pair for each event: which one, and its details.
 
     `fit` has the names of the parameters that the subject can train, and `mask` of those that are
     frozen at first. A program ends with a step, which shows the effect of the last event. If
-    an optimizer has other weights for evaluation, they are looked at after that.
+    an optimizer has other weights for evaluation, they are looked at after that. `run`: how many
+    more steps there are, all alike.
     """
     events: list[AnyEvent] = []
     frozen = frozenset(mask)
@@ -210,6 +215,7 @@ def program_from(
         events += drafted
     if not isinstance(events[-1], Step):
         events.append(adapt_event(Step(), subject, architecture))
+    events += [adapt_event(Step(), subject, architecture)] * run
     if subject.modes:
         events.append(Eval())
     return tuple(events)

@@ -14,6 +14,7 @@ from frostproof.training.observation import Crash, EventRecord, Observation, Tri
 from frostproof.training.source import Block, Statement, block
 
 if TYPE_CHECKING:
+    from frostproof.spec.setting import Setting
     from frostproof.spec.subject import Subject
 
 Severity = Literal["wrong", "crash", "cost"]
@@ -162,8 +163,9 @@ class Invariant:
     """Whether it does not apply to autograd alone."""
     autograd_only: bool = False
     """Whether it does not apply to an optimizer."""
-    needs_ranks: bool = False
-    """Whether it applies only where several processes train together."""
+    applies_in: Callable[[Setting], bool] | None = None
+    """Tells the settings in which alone it applies; None if it applies in all. A trial ends where
+    it is broken, even if that is known, because what such a setting does next are consequences."""
     compares: bool = False
     """Whether it compares two runs, which means nothing where a run does not repeat itself."""
     freezing: bool = True
@@ -191,13 +193,12 @@ class Invariant:
     def judges(self, subject: Subject) -> bool:
         """Whether it applies to a subject in its setting."""
         setting = subject.setting
-        means = self.id not in setting.not_judged
-        return means and self.applies(optimizer=subject.factory is not None, ranks=setting.ranks)
+        means = self.applies_in is None or self.applies_in(setting)
+        means = means and self.id not in setting.not_judged
+        return means and self.applies(optimizer=subject.factory is not None)
 
-    def applies(self, *, optimizer: bool, ranks: int = 1) -> bool:
-        """Whether it applies to a run on so many ranks, with or without an optimizer."""
-        if self.needs_ranks and ranks == 1:
-            return False
+    def applies(self, *, optimizer: bool) -> bool:
+        """Whether it applies to a run with, or without, an optimizer."""
         return not self.autograd_only if optimizer else not self.needs_optimizer
 
 
@@ -222,7 +223,7 @@ class ShownBreach:
     def message(self) -> str:
         """The breach in one line: which parameter, by how much, under which approach."""
         text = self.fill(self.breach.kind.text + self.breach.kind.where)
-        several = self.trial.subject.setting.ranks > 1 and not self.invariant.needs_ranks
+        several = self.trial.subject.setting.ranks > 1 and self.invariant.applies_in is None
         return f"{text}; on rank {self.trial.rank}" if several else text
 
     @property

@@ -35,6 +35,6 @@ INVARIANT = Invariant(
     "ranks that train together have the same weights, bit for bit, after every event",
     judge,
     "https://docs.pytorch.org/docs/stable/notes/ddp.html",
-    needs_ranks=True,
+    applies_in=lambda setting: setting.ranks > 1,
     freezing=False,
 )

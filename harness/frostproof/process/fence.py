@@ -91,18 +91,23 @@ def _repeatable_kernels(device: str, fused_attention: bool) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+_LIMITS = ("recompile_limit", "accumulated_recompile_limit", "fail_on_recompile_limit_hit")
+"""Settings of torch.compile that a training may change."""
+
+
 @contextmanager
 def _compiling() -> Iterator[None]:
     """Let torch compile, without its warnings. Restore its settings, and drop what it compiled."""
     config, level = torch._dynamo.config, logging.root.manager.disable
-    limit, fails = config.recompile_limit, config.fail_on_recompile_limit_hit
     logging.disable(logging.WARNING)  # pytest would keep what torch logs of each graph
     try:
-        with torch.compiler.set_stance("default"):
+        with (
+            torch.compiler.set_stance("default"),
+            config.patch({name: getattr(config, name) for name in _LIMITS}),
+        ):
             yield
     finally:
         torch._dynamo.reset()
-        config.recompile_limit, config.fail_on_recompile_limit_hit = limit, fails
         logging.disable(level)
 
 

@@ -119,7 +119,7 @@ def _lines(rows: list[SubjectRow], columns: list[str], width: int) -> Iterable[s
 
 def _columns(rows: list[SubjectRow]) -> list[str]:
     """The ids of the invariants that apply to any optimizer; of all if there is no verdict."""
-    return _applying(rows) or [each.id for each in INVARIANTS if not each.needs_ranks]
+    return _applying(rows) or [each.id for each in INVARIANTS if each.applies_in is None]
 
 
 def _names_by_module(rows: Iterable[SubjectRow]) -> Iterable[str]:

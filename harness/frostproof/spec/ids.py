@@ -20,6 +20,7 @@ InvariantId = Literal[
     "repeats-itself",
     "trains-as-alone",
     "ranks-agree",
+    "compiled-step-settles",
     "stale-grads-harmless",
     "stale-grads-accumulate",
     "buffers-hold-in-eval",
@@ -60,6 +61,7 @@ _MOST_DIRECT: tuple[InvariantId, ...] = (
     "trainable-updates-match",
     "trainable-moves",
     # No weight is wrong.
+    "compiled-step-settles",
     "no-state-for-frozen",
     "cost-bounded",
 )

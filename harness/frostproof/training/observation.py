@@ -94,6 +94,8 @@ class Observation:
     some."""
     optimizer_called: bool = False
     """Whether there was an optimizer to call."""
+    functions_compiled: int = 0
+    """How many functions torch.compile compiled in step(), where the setting compiles that."""
     clipped_norms: list[ClippedNorms] = field(default_factory=list)
     """The norms of each clipping over the whole model."""
     scaler_error: str | None = None

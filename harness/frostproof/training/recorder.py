@@ -69,6 +69,8 @@ class Recorder:
         self.masked = Masked(frozenset(), ())
         self.tracing = self.counting = False
         self.rng_state_at_step = b""
+        self.compiled_before: int | None = None
+        """How many functions torch.compile had compiled before step(), where that is compiled."""
         self.group_order: Positions | None = ()
         self.replaced: Any = None
         """The optimizer that another one is about to replace."""
@@ -89,7 +91,7 @@ class Recorder:
         """
         self.observation = Observation(self.observation)
         self.event, self.tracing, self.counting = event, trace, count
-        self.rng_state_at_step = b""
+        self.rng_state_at_step, self.compiled_before = b"", None
         self.default_dtype = torch.get_default_dtype()
 
     def abandon(self) -> None:
@@ -101,6 +103,8 @@ class Recorder:
     def end(self) -> Observation:
         """Return what was observed, now that the event is over."""
         observation, parameters = self.observation, self.parameters
+        if self.compiled_before is not None:
+            observation.functions_compiled = _functions_compiled() - self.compiled_before
         observation.grad_enabled = torch.is_grad_enabled()
         torch.set_grad_enabled(True)
         if torch.get_default_dtype() != self.default_dtype:
@@ -362,8 +366,18 @@ class Recorder:
             if any(grad is not None for grad in grads):  # if none is left, step() cleared them
                 self.observation.grads_at_step = grads
 
+    def at_step(self, value: None) -> None:
+        if self.training.subject.setting.step:
+            self.compiled_before = _functions_compiled()
+
     def at_refused(self, error: Exception) -> None:
         self.observation.scaler_error = str(error)
+
+
+def _functions_compiled() -> int:
+    """How many functions torch.compile has compiled so far, or tried to."""
+    counters: Mapping[str, Mapping[str, int]] = torch._dynamo.utils.counters
+    return counters["frames"]["total"]
 
 
 _NUMBERS = (int, float, Tensor)

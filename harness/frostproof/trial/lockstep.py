@@ -99,8 +99,8 @@ def _run_once(
                     known.append(shown)  # A mere cost changes nothing that comes later.
         if any(i.severity != "cost" and i.id not in muted for i in violated):
             break
-        if any(shown.invariant.needs_ranks for shown in known):
-            break  # What ranks that are not alike do next are consequences.
+        if any(invariant.applies_in is not None for invariant in violated):
+            break
         lockstep.go_on_past(known)
     lockstep.close()
     trials = lockstep.trials

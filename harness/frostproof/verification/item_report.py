@@ -219,7 +219,7 @@ def _row_of(verification: Verification, invariant: Invariant) -> InvariantRow | 
     subject, tally = verification.subject, verification.tallies.get(invariant.id)
     if tally is None or verification.unusable_reason is not None:
         reason = subject.setting.not_judged.get(invariant.id)
-        known = (subject.factory is not None and not invariant.needs_ranks) or reason is not None
+        known = (subject.factory is not None and invariant.applies_in is None) or reason is not None
         return (
             InvariantRow(invariant.id, "not-applicable", invariant.severity, message=reason)
             if known and verification.only_invariant is None

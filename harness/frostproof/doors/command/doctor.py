@@ -57,11 +57,13 @@ def doctor_command() -> None:
 
 
 def _versions() -> Iterator[tuple[str, str]]:
+    import torch
+
     import frostproof
 
     yield "frostproof", f"{version('frostproof')} in {Path(frostproof.__file__).parent}"
     yield "python", f"{platform.python_version()}, {platform.platform()}"
-    yield "torch", version("torch")
+    yield "torch", str(torch.__version__)
     yield "libraries", ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
 
 
