@@ -83,5 +83,6 @@ def one_line(text: str, longest: int = 400) -> str:
 
 def did_you_mean(name: str, candidates: Sequence[str]) -> str:
     """A question with the most similar candidate; empty if none is similar."""
-    near = difflib.get_close_matches(name, candidates, n=1)
+    alike = [each for each in candidates if each.lower() == name.lower()]
+    near = alike or difflib.get_close_matches(name, candidates, n=1)
     return f" Did you mean {near[0]}?" if near else ""

@@ -229,3 +229,23 @@ def test_the_step_of_lbfgs_is_never_compiled() -> None:
     backward(model, model, 0)
     step(lambda: torch.ones(()))
     assert graphs() == 0
+
+
+@pytest.mark.skipif(not torch_is(">=2.13"), reason="known of torch 2.13 and 2.14")
+@compiling()
+def test_a_compiled_step_mixes_up_a_disabled_closure_and_none() -> None:
+    """It calls None. Wrapped in a lambda, the closure is told from none."""
+    model = network()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    step = torch.compile(optimizer.step, backend=BACKEND)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def closure() -> torch.Tensor:
+        backward(model, model, 0)
+        return torch.ones(())
+
+    step(lambda: closure())  # noqa: PLW0108
+    step()
+    step(closure)
+    with pytest.raises(TypeError, match="'NoneType' object is not callable"):
+        step()

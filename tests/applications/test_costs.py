@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from frostproof.applications.costs.chart import backward_products_a, backward_products_b
 from frostproof.applications.costs.counting import count_costs
-from frostproof.applications.costs.recommending import cheapest_way, cost_remarks, estimate_ways
+from frostproof.applications.costs.explaining import layer_costs
+from frostproof.applications.costs.recommending import (
+    cheapest_way,
+    cost_remarks,
+    estimate_ways,
+    forward_remark,
+)
 from frostproof.applications.costs.task import mean_square_loss
 from frostproof.applications.costs.ways import MODEL_WAYS, A, B
 from frostproof.approaches.approach import Approaches
@@ -199,10 +206,25 @@ def test_a_prefix_is_one_that_runs_by_itself() -> None:
     assert prefix.unfit(task_training(mlp(3), (2,))) == ""
     assert "0" not in prefix.unfit(task_training(mlp(3), (0, 1)))
     assert "first layer" in prefix.unfit(task_training(mlp(3), (0,)))
-    assert prefix.unfit(task_training(mlp(4), (1,))).startswith("2.bias is frozen behind")
+    assert prefix.unfit(task_training(mlp(4), (1,))).startswith("2.weight is frozen behind")
     assert "nn.Sequential" in prefix.unfit(task_freezing(*models.resnet(), "stem"))
+    named = nn.Sequential(OrderedDict(body=nn.Linear(2, 2), head=nn.Linear(2, 2)))
+    assert prefix.unfit(task_freezing(named, torch.ones(1, 2), "body")) == ""
+    assert "first layer" in prefix.unfit(task_freezing(named, torch.ones(1, 2), "head"))
     lstm = task_freezing(*models.classifier(), "lstm")
     assert [way.name for way in MODEL_WAYS if "LSTM" in way.unfit(lstm)] == ["buffers"]
+
+
+def test_the_forward_pass_of_a_frozen_beginning_is_told_where_it_is_most() -> None:
+    def told(*training: int) -> str | None:
+        task = task_training(mlp(4), training)
+        return forward_remark(task, layer_costs(task))
+
+    found = told(3)
+    assert found is not None
+    assert f"{3 * PRODUCT:,} of {4 * PRODUCT:,} FLOPs" in found
+    assert told(0, 3) is None
+    assert told(1, 2, 3) is None
 
 
 def test_counting_leaves_the_model_and_the_random_numbers_as_they_were() -> None:

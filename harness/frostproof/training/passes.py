@@ -89,8 +89,14 @@ class Passes(Construction):
         elif self.runs_backward:
             first = self._clear(event)
             body = [At("called"), *self._compute(event)]
-        step: Statement = At("step")
-        called = [block(head, *body, *returns), step, f"returned = {self.stepper}(closure)"]
+        called: list[Statement] = [block(head, *body, *returns)]
+        if self.subject.setting.compiles:
+            # What is compiled is the model in it, and step(), which mixes up a disabled closure
+            # and none: it gets a function that calls it.
+            takes = head.removeprefix("def closure(").removesuffix("):")
+            called.append("evaluate = torch.compiler.disable(closure)")
+            called.append(f"closure = lambda {takes}: evaluate({takes})".replace(" :", ":"))
+        called += [At("step"), f"returned = {self.stepper}(closure)"]
         return [*first, *called, At("returned", "returned")]
 
     def _loss_alone(self, event: Step) -> list[Statement]:

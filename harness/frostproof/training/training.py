@@ -6,7 +6,7 @@ import builtins
 import contextlib
 import inspect
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 from types import CodeType
@@ -114,8 +114,7 @@ class Training:
             "network": self._network,
             "batch": lambda seed: self.batches.draw(seed)[0],
             "draw": self.batches.draw,
-            # A closure's marks must not be compiled with the step that calls it.
-            "at": _uncompiled(self._at) if subject.setting.compiles else self._at,
+            "at": self._at,
             **{HOOKS[name]: getattr(approach, name) for name in self.plan.own},
         }
         exec(_compiled(*case.architecture.imports), self.names)
@@ -175,12 +174,6 @@ class Training:
             self.ownership = value
         if self.observer is not None:
             self.observer.at(self, point, value)
-
-
-def _uncompiled(function: Callable[..., None]) -> Callable[..., None]:
-    """The function, which torch.compile then calls, and does not look into."""
-    disabled: Callable[..., None] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
-    return disabled
 
 
 def _code(*statements: Statement) -> CodeType:

@@ -144,6 +144,23 @@ def upstream_remark(task: CostTask, layers: Sequence[LayerCost]) -> str | None:
     return None
 
 
+def forward_remark(task: CostTask, layers: Sequence[LayerCost]) -> str | None:
+    """What the forward pass of a frozen beginning takes, which no way to freeze saves.
+
+    It is told from half of the forward FLOPs on.
+    """
+    trains = (i for i, each in enumerate(layers) if each.frozen < each.weights)
+    before = layers[: next(trains, 0)]
+    frozen, full = (sum(each.forward_flops for each in some) for some in (before, layers))
+    if 2 * frozen < full or not frozen:
+        return None
+    return (
+        f"no way saves the forward pass of what is frozen before the first that trains, "
+        f"{frozen:,} of {full:,} FLOPs: if it is in eval mode and sees the same inputs in each "
+        "epoch, compute its outputs once, and train on these"
+    )
+
+
 def drifting_modules(task: CostTask) -> list[str]:
     """Paths of modules in frozen parts that have buffers that a forward pass changes."""
     model = task.thawed()

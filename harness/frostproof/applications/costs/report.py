@@ -17,6 +17,7 @@ from frostproof.applications.costs.recommending import (
     cheapest_way,
     cost_remarks,
     estimate_ways,
+    forward_remark,
     nothing_frozen,
     upstream_remark,
 )
@@ -78,6 +79,7 @@ def cost_report(
     try:
         layers = layer_costs(task)
         upstream = upstream_remark(task, layers)
+        notes += filter(None, [forward_remark(task, layers)])
     except Exception as error:  # the model trains, but not with hooks on its modules
         text = f"{type(error).__name__}: {one_line(str(error), 200)}"
         notes.append(f"the costs of single modules cannot be counted: {text}")

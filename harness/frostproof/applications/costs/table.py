@@ -151,7 +151,8 @@ def recommendation_reason(chosen: WayEstimate, ways: Iterable[WayEstimate]) -> s
         for what, (part, whole) in shares.items()
         if whole
     )
-    return f"Compared with B, it takes {text}. No way costs less, and no equal way is simpler."
+    most = "No way that applies costs less, and no equal one is simpler."
+    return f"Compared with B, it takes {text}. {most}"
 
 
 def share_text(part: int, whole: int) -> str:

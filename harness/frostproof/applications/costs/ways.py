@@ -87,8 +87,10 @@ class PrefixModelWay(ModelWay):
         length = untrained(task.model, frozen) if trainable else 0
         if not length:
             return "the first layer with parameters trains"
-        behind = [name for name in task.frozen if int(name.partition(".")[0]) >= length]
-        return f"{min(behind)} is frozen behind a layer that trains" if behind else ""
+        behind = {id(p) for layer in [*task.model][length:] for p in layer.parameters()}
+        named = task.model.named_parameters(remove_duplicate=False)
+        late = [name for name, p in named if name in task.frozen and id(p) in behind]
+        return f"{late[0]} is frozen behind a layer that trains" if late else ""
 
     def forward(self, model: nn.Module, task: CostTask) -> Any:
         assert isinstance(model, nn.Sequential)

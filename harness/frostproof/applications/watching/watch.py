@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+import frostproof
 from frostproof.applications.watching.digest import changed
 from frostproof.applications.watching.snapshot import Frozen, Snapshot, owned_ids
 from frostproof.errors import UsageError
@@ -34,6 +36,7 @@ from frostproof.training.frozen_parts import frozen_parts
 OUTSIDE = "something outside of step()"
 WITH_MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 """Modules that do something else in eval mode, beside those with an argument `dropout`."""
+_LIBRARIES = tuple(f"{each.__path__[0]}{os.sep}" for each in (torch, frostproof))
 COMPILED = "compiled"
 """In the place of the frame of a step that torch.compile runs, in several frames."""
 
@@ -75,6 +78,24 @@ def _uncompiled(
             look(optimizer, sys._getframe(1))
 
     return hook
+
+
+def _flat(patterns: Any) -> list[Any]:
+    """Patterns in a list, however they were given: alone, in lists, or in lists among others."""
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
+        return [patterns]
+    return [each for some in patterns for each in _flat(some)]
+
+
+def _users_level() -> int:
+    """The `stacklevel` with which whoever calls this warns in the user's code.
+
+    Between them are torch, whose step() calls the hooks, and this package.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_LIBRARIES):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 class watch:  # noqa: N801 - a context manager is called like a function, as torch.no_grad is
@@ -128,6 +149,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         self._warned = False
         self._told: set[tuple[str, str]] = set()
         """The thing of each finding."""
+        self._off: set[str] = set()
+        """The names of what is watched and had requires_grad=False once."""
         self._thawed: dict[str, nn.Parameter] = {}
         """What was thawed since the last step: its name, and the parameter."""
         self._leaving: set[int] = set()
@@ -153,7 +176,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         self._hooks.callback(register_optimizer_step_pre_hook(_uncompiled(before)).remove)
         self._hooks.callback(register_optimizer_step_post_hook(_uncompiled(after)).remove)
 
-    def freeze(self, *patterns: str) -> None:
+    def freeze(self, *patterns: str | Iterable[str]) -> None:
         """Watch these parameters too, from now on."""
         self.check()
         added = self._matching(patterns, "freeze()")
@@ -161,7 +184,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             self._thawed.pop(name, None)
         self._start([*self.frozen.parameters, *added])
 
-    def thaw(self, *patterns: str) -> None:
+    def thaw(self, *patterns: str | Iterable[str]) -> None:
         """Watch these parameters no longer: they are to train.
 
         At the next step they must require grad, and an optimizer must own them.
@@ -171,7 +194,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         try:
             self.check()
             if self._leaving.isdisjoint(id(p) for p in self.frozen.parameters):
-                raise UsageError(f"thaw() of {', '.join(patterns)}: it is not watched as frozen")
+                names = ", ".join(_flat(patterns))
+                raise UsageError(f"thaw() of {names}: it is not watched as frozen")
             self._start([p for p in self.frozen.parameters if id(p) not in self._leaving])
         finally:
             self._leaving = set()
@@ -188,6 +212,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         self._told |= {each.thing for each in found}
         self.findings += found
         self._last = now
+        self._note_flags(now)
         if found and not self.collect:
             raise BY_ID[found[0].invariant].violation(str(found[0]))
 
@@ -221,14 +246,13 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             self.stop()
 
     def _matching(
-        self, patterns: str | Iterable[str] | None, given: str = "frozen"
+        self, patterns: Iterable[str | Iterable[str]] | None, given: str = "frozen"
     ) -> list[nn.Parameter]:
         named = dict(self.model.named_parameters(remove_duplicate=False))
         if patterns is None:
             found = [p for p in named.values() if not p.requires_grad]
         else:
-            several = isinstance(patterns, Iterable) and not isinstance(patterns, str)
-            names: list[Any] = [*patterns] if several else [patterns]
+            names = _flat(patterns)
             if not all(isinstance(each, str) for each in names):
                 name = given.removesuffix("()")
                 how = "frozen=['backbone']" if name == given else f"{name}('backbone')"
@@ -245,6 +269,12 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     def _start(self, parameters: Iterable[nn.Parameter]) -> None:
         self.frozen = Frozen(self.model, parameters)
         self._first = self._last = self._at_step = Snapshot(self.frozen, self.optimizers)
+        self._off &= {*self.frozen.names}
+        self._note_flags(self._first)
+
+    def _note_flags(self, now: Snapshot) -> None:
+        flags = zip(self.frozen.names, now.flags, strict=True)
+        self._off.update(name for name, requires_grad in flags if not requires_grad)
 
     def _is_watched(self, optimizer: Optimizer) -> bool:
         """Whether an optimizer trains the model; one that is new is watched from now on."""
@@ -299,7 +329,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             warnings.warn(
                 f"no optimizer owns what requires grad ({names}), so that nothing trains: build "
                 "the optimizer after the last change of the model",
-                stacklevel=4,
+                stacklevel=_users_level(),
             )
 
     def _warn_of_buffers(self, now: Snapshot) -> None:
@@ -314,7 +344,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             warnings.warn(
                 f"frozen modules in train mode rewrite their buffers: {', '.join(paths)}; call "
                 "eval() of each after model.train(), and buffers=True makes this a violation",
-                stacklevel=3,
+                stacklevel=_users_level(),
             )
 
     def _warn_of_modes(self) -> None:
@@ -332,7 +362,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             warnings.warn(
                 f"what was thawed has modules in eval mode ({listed(names)}): call train() of them "
                 "if they are to train as before",
-                stacklevel=3,
+                stacklevel=_users_level(),
             )
 
     # What is found
@@ -351,16 +381,22 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             yield from self._flag_and_gradient(i, now)
         due = {*now.buffers} if self.buffers else frozen.kept_in_eval
         names = now.changed_buffers(last, due)
-        training = dict.fromkeys(n.rpartition(".")[0] for n in names if n not in now.evaluating)
+        training: dict[str, list[str]] = {}
         for name in names:
-            path = name.rpartition(".")[0]
-            text = f"{buffers_hold_in_eval.CHANGED.text}: {name}"
-            if name not in now.evaluating:
-                was = " and was in eval mode" if name in frozen.kept_in_eval else ""
-                text = (
-                    f"{path} is frozen{was}, but is in train mode, so that its buffer {name} "
-                    f"changed: after model.train() call eval() of {', '.join(training)}"
-                )
+            if name in now.evaluating:
+                text = f"{buffers_hold_in_eval.CHANGED.text}: {name}"
+                yield Finding(self.steps, "buffers-hold-in-eval", name, text)
+            else:
+                path, _, last_part = name.rpartition(".")
+                training.setdefault(path, []).append(last_part)
+        for path, own in training.items():
+            name = f"{path}.{own[0]}".removeprefix(".")
+            was = " and was in eval mode" if name in frozen.kept_in_eval else ""
+            text = (
+                f"{path or 'the model'} is frozen{was}, but is in train mode, so that its buffer"
+                f"{'s' * (len(own) > 1)} {', '.join(own)} changed: after model.train() call "
+                f"eval() of {', '.join(each or 'the model' for each in training)}"
+            )
             yield Finding(self.steps, "buffers-hold-in-eval", name, text)
 
     def _untrained(self) -> Iterator[Finding]:
@@ -382,7 +418,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def _flag_and_gradient(self, i: int, now: Snapshot) -> Iterator[Finding]:
         name, first, last = self.frozen.names[i], self._first, self._last
-        if now.flags[i] and not first.flags[i]:
+        if now.flags[i] and name in self._off:
             if id(self.frozen.parameters[i]) in self._leaving:
                 return
             text = f"requires_grad of {name}, which is frozen, was set to True"
@@ -442,7 +478,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 "its gradient is zeros, with which an optimizer still decays weights and follows "
                 "momentum; set its grad to None"
             )
-        if now.flags[i] and not self._first.flags[i]:
+        if now.flags[i] and self.frozen.names[i] in self._off:
             return (
                 "its requires_grad was set to True; thaw() it here if it is to train, or else call "
                 "requires_grad_(False), and set its grad to None"
