@@ -39,6 +39,14 @@ def make():
         ({"dtypes": ()}, "dtypes is empty"),
         ({"keys": {"use_muon": True}}, "keys is {'use_muon': True}: give a function"),
         ({"space": {"lr": 0.1}}, "give st.fixed_dictionaries"),
+        (
+            {"space": ((((("learning_rate"), 0.1),),),)},
+            "space names 'learning_rate', which is no argument of it: give lr, momentum",
+        ),
+        (
+            {"expected_failures": {"thaw-resume": "why"}},
+            "names them. Did you mean thaw-resumes?",
+        ),
         ({"takes": "optimizer"}, "takes='optimizer' and base belong together"),
         (
             {"takes": "two-lists"},

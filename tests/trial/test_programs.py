@@ -54,7 +54,7 @@ from frostproof.verification.verification import Verification
 from tests.helpers.broken_programs import Heavy
 from tests.helpers.planted import BUGS
 from tests.helpers.planted_rare import RARE_BUGS
-from tests.helpers.protocols import Plain
+from tests.helpers.protocols import Moded, Plain
 from tests.helpers.search import search
 from tests.helpers.suspicious import ClosureOnly, Stochastic
 
@@ -693,3 +693,13 @@ def test_what_loading_a_checkpoint_does_not_restore_is_named() -> None:
         found = verification.find_violations(case)
     said = "from its checkpoint of event 3 (loading does not restore its slow), differs"
     assert [said in message for message in found.values()] == [True]
+
+
+def test_what_was_saved_in_eval_mode_is_resumed_in_it() -> None:
+    """It would be compared with weights for training, which train() puts in their place."""
+    case = case_of(Step(), Step(), Eval(), SaveLoad(), Step())
+    verification = Verification(subjects(Moded)[0], "cpu")
+    with fenced("cpu"):
+        verification.prepare()
+        assert not verification.find_violations(case)
+    assert verification.tallies["checkpoint-resumes"].judged == 1

@@ -57,6 +57,19 @@ def test_a_rank_that_always_dies_is_a_crash_with_its_rank() -> None:
     assert trial.crash.rank == 1
 
 
+class NoNumberError(ArithmeticError):
+    """Cannot be sent to another process, which would build it without a number."""
+
+    def __init__(self, number: int, unit: str) -> None:
+        super().__init__(f"{number} {unit}")
+
+
+def test_an_exception_that_cannot_be_sent_is_of_the_builtin_kind_that_catches_it() -> None:
+    sent = trial_ranks._sendable(NoNumberError(3, "km"), "", 5)
+    assert type(sent) is ArithmeticError
+    assert str(sent) == "NoNumberError: 3 km"
+
+
 def test_a_rank_that_hangs_is_a_crash_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "LIMIT", 4.0)
     subject = fresh(ranked.Sleeps)

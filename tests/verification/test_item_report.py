@@ -60,6 +60,18 @@ def test_it_needs_no_torch() -> None:
             "expected to fail (by design), but not seen in 5 trials, after which its search ended:",
         ),
         (
+            tally(16),
+            {"expected": "by design", "searched_alone": True, "trials": 1300},
+            "unreached",
+            "expected to fail (by design), but not seen in the 16 of 1300 trials that could judge",
+        ),
+        (
+            tally(60),
+            {"expected": "by design", "searched_alone": True, "trials": 1300},
+            "violated",
+            "expected to fail (by design), but held in 60 trials: drop the",
+        ),
+        (
             tally(0),
             {"expected": "by design", "searched_alone": True},
             "unreached",

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from frostproof.doors.command.main import main
 from frostproof.doors.python import check_optimizer
 from frostproof.errors import CaseError
 from frostproof.spec.casefile import load_case
 from frostproof.spec.subject import Subject
 from frostproof.verification.replay import replay
-from tests.helpers.broken import StateFromTheStart
+from tests.helpers.broken import DecaysEverything, StateFromTheStart
 
 
 class Ages(torch.optim.Optimizer):
@@ -96,6 +98,17 @@ def test_a_subject_with_other_arguments_is_not_taken_for_the_one_of_the_case(
     saved = load_case(next(tmp_path.glob("*frozen-weights-unchanged.json")))
     with pytest.raises(CaseError, match=rf"given \w+=1, and .* is given {now}.*module:NAME"):
         replay(saved)
+
+
+def test_a_case_is_replayed_with_a_copy_that_was_mended(tmp_path: Path) -> None:
+    check_optimizer(DecaysEverything, devices=["cpu"], max_examples=20, seed=0, cases=tmp_path)
+    (path,) = tmp_path.glob("*frozen-weights-unchanged.json")
+    own = CliRunner().invoke(main, ["replay", str(path)])
+    assert (own.exit_code, own.output.split()[0]) == (1, "STILL")
+    mended = "tests.helpers.broken:Sound"
+    other = CliRunner().invoke(main, ["replay", "--target", mended, str(path)])
+    assert (other.exit_code, other.output.split()[0]) == (0, "FIXED")
+    assert f"{mended} on cpu" in other.output
 
 
 def test_what_is_expected_is_told_from_what_is_to_be_mended(tmp_path: Path) -> None:

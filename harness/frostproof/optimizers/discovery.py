@@ -60,7 +60,7 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
     found = _fields_of_signature(optimizer, fields)
     names = _arguments(optimizer)
     variants = [(fields["variant"], {})] if "variant" in fields else _variants(names)
-    return [
+    made = [
         Subject(
             **{
                 **found,
@@ -74,6 +74,9 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
         )
         for variant, given in variants
     ]
+    if "space" in fields:  # where nobody stated it, the probe leaves out what is no argument
+        replace(made[0], discovered=False)
+    return made
 
 
 def _public_name(optimizer: Any) -> str:

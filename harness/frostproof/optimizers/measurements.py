@@ -10,6 +10,7 @@ import torch
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.approaches.approach import Alone, OptimizerSubset
+from frostproof.errors import UnusableError
 from frostproof.invariants.tolerance import rounding
 from frostproof.optimizers.nothing_frozen import (
     STEPS,
@@ -135,11 +136,16 @@ def steps_until_moved(subject: Subject, device: str, options: Options | None) ->
 def working_space(subject: Subject, space: Space, device: str) -> Space:
     """The alternatives of a discovered space that work, each tried alone.
 
-    The simplest are then tried together. If they do not work, nothing is drawn.
+    The simplest are then tried together. If they do not work, nothing is drawn. Raises
+    UnusableError if the simplest example of a strategy does not work.
     """
-    if isinstance(space, SearchStrategy):
-        return space
     dtype = subject.dtypes[0]
+    if isinstance(space, SearchStrategy):
+        options = simplest(replace(subject, space=space))
+        fault = fault_of(subject, device, dtype, options=options)
+        if fault is not None:
+            raise UnusableError(f"with {options_text(options)} of its space it {fault.text}")
+        return space
     working = []
     for choice in space:
         works = tuple(each for each in choice if not fault_of(subject, device, dtype, options=each))

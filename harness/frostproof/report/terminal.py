@@ -212,7 +212,7 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
 
 def _not_compared(row: SubjectRow) -> Iterable[str]:
     parted = row.facts.get("partings", {}).get("known-violation")
-    if parted and row.status == "violated":
+    if parted and any(each.violated and each.status == "violated" for each in row.invariants):
         yield (
             f"A and B after one of these violations, in {parted} trials: check again once it is "
             "mended"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from hypothesis.strategies import SearchStrategy
 
-from frostproof.errors import CaseError, UsageError
+from frostproof.errors import CaseError, UsageError, did_you_mean
 from frostproof.spec.case import Case, DType, Value
 from frostproof.spec.casefile import load_case
 from frostproof.spec.ids import IDS
@@ -202,6 +203,7 @@ class Subject:
             )
         elif isinstance(self.space, tuple):
             yield from filter(None, map(_choice_fault, range(len(self.space)), self.space))
+            yield from () if self.discovered else self.unknown_names()
         if (self.takes == "optimizer") != (self.base is not None):
             yield "takes='optimizer' and base belong together: give both or neither"
         if self.takes == "parameter-list" and self.groups:
@@ -224,6 +226,22 @@ class Subject:
                 _read_known_case(path)
             except CaseError as error:
                 yield f"known_cases: {error}"
+
+    def unknown_names(self) -> Iterator[str]:
+        """Hyperparameters for which the signature of what builds the optimizer has no argument."""
+        try:
+            parameters = inspect.signature(self.factory or Subject).parameters
+        except (TypeError, ValueError):  # there is none to be had
+            return
+        if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            return
+        known = [*parameters][1:]
+        for name in drawn_names(self):
+            if name not in known:
+                yield (
+                    f"space names {name!r}, which is no argument of it: give {', '.join(known)}."
+                    f"{did_you_mean(name, known)}"
+                )
 
     def in_setting(self, setting: Setting) -> Subject:
         """The same optimizer in this setting, with what is known to fail there."""
@@ -325,7 +343,7 @@ def expected_failure_faults(expected: Mapping[str, str]) -> Iterator[str]:
         if identity not in IDS:
             yield (
                 f"expected failure {identity!r} is not an invariant: "
-                "`frostproof list invariants` names them"
+                f"`frostproof list invariants` names them.{did_you_mean(identity, IDS)}"
             )
         elif not (isinstance(reason, str) and reason.strip()):
             yield f"expected failure {identity!r} has no reason: say why it fails"

@@ -54,6 +54,7 @@ class Checkpoints(Passes):
         )
         freezing = self.hook("freeze", sorted(self.frozen), "model")
         masked = self.masked()
+        mode = "eval" if self.mode == "eval" else "train"
         construction = self.construct()
         self.wrapped = None
         self.mode = ""  # some optimizers must be told once more, behind load_state_dict
@@ -76,7 +77,7 @@ class Checkpoints(Passes):
             At("built", "", masked),
             *construction,
             *map(self.new_scheduler, self.schedulers),
-            *([_load("optimizer"), *self.switch("train", mark=False)] if self.optimizer else []),
+            *([_load("optimizer"), *self.switch(mode, mark=False)] if self.optimizer else []),
             *self._put_back(left),
             *map(_load, schedulers),
             *([self.new_scaler(), _load("scaler")] if self.scaler else []),

@@ -235,9 +235,9 @@ class Recorder:
         loaded = self._state_dtypes().get
         saved = self.state_dtypes.items()
         self.observation.state_cast = any(loaded(path, dtype) != dtype for path, dtype in saved)
-        kept, of_schedulers = _kept(self.training.optimizer), ("step", "_opt_called")
+        kept = _kept(self.training.optimizer)
         unlike = (name for name, value in self.kept.items() if kept.get(name) != value)
-        self.observation.unlike_attributes = tuple(n for n in unlike if n not in of_schedulers)
+        self.observation.unlike_attributes = tuple(n for n in unlike if n not in _OF_TORCH)
 
     def _state_dtypes(self) -> dict[tuple[Any, ...], torch.dtype]:
         """The dtypes of state tensors of the optimizer, and of those inside it.
@@ -380,6 +380,9 @@ def _functions_compiled() -> int:
     return counters["frames"]["total"]
 
 
+_OF_TORCH = ("step", "_opt_called", "_need_device_dtype_check_for_fused")
+"""Attributes that schedulers and fused kernels set."""
+_RATES = ("lr", "initial_lr")
 _NUMBERS = (int, float, Tensor)
 _SEQUENCES = (list, tuple, deque)
 """Tuples: isinstance would build a union anew for each group at each event."""
@@ -403,11 +406,11 @@ def _holds(state: Any) -> bool:
 
 
 def _numbers(settings: dict[str, Any]) -> Bits:
-    """The numbers in a parameter group, or among an optimizer's attributes, without `lr`."""
+    """The numbers in a parameter group, or among an optimizer's attributes, but no rates."""
     found = {
         key: value if isinstance(value, _NUMBERS) else _only_numbers(value)
         for key, value in settings.items()
-        if key != "lr"
+        if key not in _RATES and key not in _OF_TORCH
     }
     return fingerprint({key: value for key, value in found.items() if value is not None})
 

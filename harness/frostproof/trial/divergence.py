@@ -120,7 +120,12 @@ def _rates_differ(trial: Trial, record: EventRecord, left: Role, right: Role) ->
 
 
 def _group_numbers_differ(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
-    """An optimizer counts steps, in its groups or in itself: what came late has another count."""
+    """An optimizer counts steps, in its groups or in itself: what came late has another count.
+
+    A training that resumes has the groups of the one that goes on: it must load their counts.
+    """
+    if right.startswith("resumed"):
+        return False
     one, other = (record.observations[role].group_numbers for role in (left, right))
     return _settings_differ(trial, record, left, right, one, other)
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -208,5 +209,10 @@ def _sendable(error: BaseException, waited: str, seconds: int) -> BaseException:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # whatever a class of its own does
-        return RuntimeError(one_line(f"{type(error).__name__}: {error}"))
+        text = one_line(f"{type(error).__name__}: {error}")
+        builtin = next(each for each in type(error).__mro__ if each.__module__ == "builtins")
+        with suppress(TypeError):  # a script catches this one
+            found: BaseException = builtin(text)
+            return found
+        return RuntimeError(text)
     return error.with_traceback(None)

@@ -136,6 +136,10 @@ def item_report(
     return ItemReport(_subject_row(verification, rows), cases, scripts, sizes, places, arguments)
 
 
+ENOUGH = 50
+"""Trials that must have judged an expected failure before it is called stale, unless most did."""
+
+
 def invariant_row(
     invariant: Invariant,
     tally: Tally,
@@ -144,17 +148,25 @@ def invariant_row(
     expected: str | None = None,
     searched_alone: bool = False,
     cut_short: str = "",
+    trials: int = 0,
 ) -> InvariantRow:
     """The row of an invariant.
 
     `expected` is the reason why it is expected to fail, and `searched_alone` tells whether this was
-    the search for that failure. `cut_short` is the reason why it was cut short.
+    the search for that failure. `cut_short` is the reason why it was cut short. `trials`: how many
+    there were, of which it may have judged a few only.
     """
+    few = searched_alone and tally.judged < min(ENOUGH, trials / 2)
     message = tally.message or None
     if tally.violated and expected is not None:
         message = f"expected: {expected}; {tally.message}"
     elif searched_alone:
         found = f"held in {tally.judged} trials: drop the expectation"
+        if few:
+            found = (
+                f"not seen in the {tally.judged} of {trials} trials that could judge it: state one "
+                "of its cases in known_cases, or drop the expectation"
+            )
         if not tally.judged:
             found = "no trial could judge it: try more examples, or drop the expectation"
         if cut_short:
@@ -164,7 +176,7 @@ def invariant_row(
         tally,
         expected=expected is not None,
         searched_alone=searched_alone,
-        cut_short=bool(cut_short),
+        cut_short=bool(cut_short) or few,
     )
     return InvariantRow(
         invariant.id,
@@ -232,6 +244,7 @@ def _row_of(verification: Verification, invariant: Invariant) -> InvariantRow | 
         expected=subject.expected_failures.get(invariant.id),
         searched_alone=verification.only_invariant is not None,
         cut_short=verification.cut_short_reason,
+        trials=verification.trials + verification.rejected_cases,
     )
 
 

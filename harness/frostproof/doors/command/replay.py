@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from frostproof.doors.command.parameters import import_from_here
 from frostproof.errors import FrostproofError, UsageError, one_line
@@ -23,7 +24,13 @@ WORST_FIRST = (1, 2, 4, 5, 0)
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
 )
-def replay_files_command(files: tuple[Path, ...]) -> int:
+@click.option(
+    "--target",
+    metavar="TARGET",
+    help="Run the cases with the optimizer module:Name in the place of their own, as with a copy "
+    "that was mended.",
+)
+def replay_files_command(files: tuple[Path, ...], target: str | None) -> int:
     """Run saved counterexamples again. Each is FIXED, STILL VIOLATED or AS EXPECTED.
 
     Exit code 0: all are fixed, or violated as was stated; 1: some are still violated; 2: a file is
@@ -33,14 +40,14 @@ def replay_files_command(files: tuple[Path, ...]) -> int:
 
     import_from_here()
     with forking(("torch._dynamo", "frostproof.verification.replay")):
-        codes = {_exit_code(path) for path in files}
+        codes = {_exit_code(path, target) for path in files}
     return next(code for code in WORST_FIRST if code in codes)
 
 
-def _exit_code(path: Path) -> int:
+def _exit_code(path: Path, target: str | None) -> int:
     """Run a case again, and print what it shows."""
     try:
-        saved, verdict = _replay(path)
+        saved, verdict = _replay(path, target)
     except FrostproofError as error:  # The other files are still run.
         click.echo(f"frostproof: {error}", err=True)
         return 2
@@ -51,13 +58,14 @@ def _exit_code(path: Path) -> int:
     return EXIT_CODES[verdict.outcome]
 
 
-def _replay(path: Path) -> tuple[CaseFile, ReplayVerdict]:
+def _replay(path: Path, target: str | None) -> tuple[CaseFile, ReplayVerdict]:
     from frostproof.spec.casefile import load_case
 
     beside = path.with_suffix(".json")
     if path.suffix == ".py" and beside.is_file():
         raise UsageError(f"{str(path)!r} is a script, to run with Python: replay {str(beside)!r}")
     saved = load_case(path)
+    saved = msgspec.structs.replace(saved, target=target or saved.target)
     with quiet():
         from frostproof.verification.replay import replay
     try:
