@@ -1,6 +1,11 @@
 """Writes docs/zoo.md from the results of `frostproof check --zoo`.
 
 Usage: python benchmarks/zoo.py RESULTS.json [REMARK] > docs/zoo.md
+
+       python benchmarks/zoo.py --settings RESULTS.json...
+
+The second prints the table of docs/settings.md, with one row for each library, from results of runs
+in settings. A later file takes the place of an earlier one for the implementations that it has.
 """
 
 from __future__ import annotations
@@ -30,6 +35,34 @@ def zoo_page(path: Path, remark: str = "") -> str:
     for library, members in sorted(libraries.items(), key=lambda pair: pair[0].lower()):
         lines += [f"## {library} {members[0].version}", "", *_library(members), ""]
     return "\n".join(lines)
+
+
+def settings_table(paths: Sequence[Path]) -> str:
+    """How many implementations of each library held, were violated and were not judged."""
+    latest = {
+        (row.target, row.variant): row
+        for path in paths
+        for row in load_results(path).subjects
+        if row.target != "torch.autograd"
+    }
+    counts: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+    for (target, variant), row in latest.items():
+        library = target.partition(".")[0].partition(":")[0]
+        setting = variant.rpartition("+")[2]
+        for name in (library, "all"):
+            counts[name][setting][row.status] += 1
+    settings = sorted(counts["all"])
+    libraries = sorted(counts, key=lambda name: (name == "all", name.lower()))
+    cells = [["library", *settings], ["---"] * (1 + len(settings))]
+    cells += [[each, *(_numbers(counts[each][s]) for s in settings)] for each in libraries]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _numbers(found: Counter[str]) -> str:
+    """Held, violated and not judged; anything else, such as doubtful, by its name."""
+    words = {"unusable": "not judged"}
+    order = ("held", "violated", "unusable", *sorted({*found} - {"held", "violated", "unusable"}))
+    return ", ".join(f"{found[each]} {words.get(each, each)}" for each in order if found[each])
 
 
 def _head(results: Results, rows: Sequence[SubjectRow]) -> str:
@@ -113,4 +146,7 @@ def _plain(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(zoo_page(Path(sys.argv[1]), *sys.argv[2:3]))
+    if sys.argv[1] == "--settings":
+        print(settings_table([*map(Path, sys.argv[2:])]))
+    else:
+        print(zoo_page(Path(sys.argv[1]), *sys.argv[2:3]))

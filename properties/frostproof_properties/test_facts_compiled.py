@@ -234,7 +234,10 @@ def test_the_step_of_lbfgs_is_never_compiled() -> None:
 @pytest.mark.skipif(not torch_is(">=2.13"), reason="known of torch 2.13 and 2.14")
 @compiling()
 def test_a_compiled_step_mixes_up_a_disabled_closure_and_none() -> None:
-    """It calls None. Wrapped in a lambda, the closure is told from none."""
+    """It calls None. Wrapped in a lambda, the closure is told from none.
+
+    Row 51: no public report.
+    """
     model = network()
     optimizer = SGD(model.parameters(), lr=0.1)
     step = torch.compile(optimizer.step, backend=BACKEND)

@@ -64,3 +64,29 @@ def test_implementations_with_one_verdict_are_one_row(tmp_path: Path) -> None:
     ]
     assert "- not judged: Asks, AsksToo: needs teacher" in said
     assert "Held: Costly, Plain." in said
+
+
+def test_the_table_of_settings_counts_implementations_and_takes_the_latest(tmp_path: Path) -> None:
+    environment = Environment("0.2.0", "2.13.0", "6.1", "3.11", "Linux", ["cpu"], "dev", 1)
+    runs = [
+        [row("Leaky", "foreach+ddp", moved()), row("Leaky", "forloop+ddp"), row("Asks", "ddp")],
+        [row("Leaky", "fsdp2", reason="takes no DTensors"), row("Leaky", "foreach+ddp")],
+    ]
+    files = []
+    for number, rows in enumerate(runs):
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_bytes(Results(environment, rows, totals(rows, 1.0)).to_json())
+
+    def table(*paths: Path) -> list[str]:
+        script = str(ROOT / "benchmarks" / "zoo.py")
+        command = [sys.executable, script, "--settings", *map(str, paths)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    assert table(files[0])[2:] == ["| lib | 2 held, 1 violated |", "| all | 2 held, 1 violated |"]
+    assert table(*files) == [
+        "| library | ddp | fsdp2 |",
+        "| --- | --- | --- |",
+        "| lib | 3 held | 1 not judged |",
+        "| all | 3 held | 1 not judged |",
+    ]
