@@ -295,7 +295,7 @@ def test_a_model_in_eval_mode_is_audited_in_train_mode_too() -> None:
     notes = {each.subject: each.text for each in found.statements}
     assert not found.mistakes
     assert notes["buffers change"].startswith(
-        "backbone.1: BatchNorm1d once model.train() is called rewrites its buffers"
+        "backbone.1: BatchNorm1d is in eval mode now, and rewrites its buffers once model.train()"
     )
     assert notes["random numbers"].startswith("each forward pass, once model.train() is called,")
 

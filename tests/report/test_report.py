@@ -217,7 +217,7 @@ def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
     rows = [line for line in lines if line.startswith("| `")]
     statuses = [re.split(r"(?<!\\)\|", row)[3].strip() for row in rows]
     assert statuses == sorted(
-        statuses, key=("crashed", "violated", "doubtful", "unusable", "held").index
+        statuses, key=("crashed", "violated", "doubtful", "unusable", "as expected").index
     )
     assert len({len(re.split(r"(?<!\\)\|", row)) for row in rows}) == 1
     outside = re.sub(r"(`+) ?.*? ?\1", "", "\n".join(rows))
@@ -418,6 +418,7 @@ def test_a_stale_expectation_is_shown_under_its_own_name() -> None:
     assert "\n    S stale: expected to fail, but held\n" in text
     assert f"\nSTALE lib:O on cpu: no-state-for-frozen: {reason}\n" in text
     assert "1 subject (1 violated, " in text
+    assert "| stale | **no-state-for-frozen**: " in results_markdown(found)
     page = results_page(found)
     assert '<span class="badge stale">stale</span>' in page
     assert "no-state-for-frozen: stale, expected to fail but held" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -98,8 +99,9 @@ _LIMITS = ("recompile_limit", "accumulated_recompile_limit", "fail_on_recompile_
 @contextmanager
 def _compiling() -> Iterator[None]:
     """Let torch compile, without its warnings. Restore its settings, and drop what it compiled."""
-    config, level = torch._dynamo.config, logging.root.manager.disable
+    config, level, often = torch._dynamo.config, logging.root.manager.disable, gc.get_threshold()
     logging.disable(logging.WARNING)  # pytest would keep what torch logs of each graph
+    gc.set_threshold(50_000, *often[1:])  # compiling makes many objects, and little garbage
     try:
         with (
             torch.compiler.set_stance("default"),
@@ -108,6 +110,7 @@ def _compiling() -> Iterator[None]:
             yield
     finally:
         torch._dynamo.reset()
+        gc.set_threshold(*often)
         logging.disable(level)
 
 

@@ -76,7 +76,15 @@ def _rows(results: Results) -> Iterator[str]:
             ]
             reason = [code_span(row.reason)] if row.reason else []
             what = "; ".join([*reason, *files, *faults])
-            yield f"| {code_span(row.name)} | {code_span(row.device)} | {row.status} | {what} |"
+            yield f"| {code_span(row.name)} | {code_span(row.device)} | {_status(row)} | {what} |"
+
+
+def _status(row: SubjectRow) -> str:
+    """The status of a row with faults, or what it is if all of them were stated."""
+    stale = [each.is_stale for each in row.invariants if each.status == "violated"]
+    if row.status == "violated" and all(stale):
+        return "stale"
+    return "as expected" if row.status == "held" else row.status
 
 
 def _faults(row: SubjectRow, *statuses: str) -> Iterator[str]:

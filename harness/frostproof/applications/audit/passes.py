@@ -59,15 +59,16 @@ def _rewritten_buffers(
         if changed and name not in known and path in parts:
             kind = type(names["model"].get_submodule(path)).__name__
             found.setdefault(kind, []).append(name)
-    when = "in train mode" if severity == "mistake" else "once model.train() is called"
+    does = "in train mode rewrites its buffers"
+    if severity == "note":
+        does = "is in eval mode now, and rewrites its buffers once model.train() is called"
     for kind, buffers in found.items():
         paths = list(dict.fromkeys(each.rpartition(".")[0] for each in buffers))
         first = code(buffers[0])
         yield Statement(
             severity=severity,
             subject="buffers change",
-            text=f"{listed(paths)}: {kind} {when} rewrites its buffers, which frozen "
-            "parameters do not stop",
+            text=f"{listed(paths)}: {kind} {does}, which frozen parameters do not stop",
             shows=(f"before = {first}.clone(); {training}", f"not torch.equal(before, {first})"),
             remedy=evaluating(bench, paths),
         )

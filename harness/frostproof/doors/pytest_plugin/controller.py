@@ -34,6 +34,7 @@ from frostproof.doors.pytest_plugin.result_files import ResultFiles
 from frostproof.errors import FrostproofError
 from frostproof.process.interruption import interrupt
 from frostproof.process.quiet import quiet
+from frostproof.spec.setting import BY_NAME
 
 if TYPE_CHECKING:
     from frostproof.results.rows import Results
@@ -113,7 +114,10 @@ class Controller:
         from frostproof.process.device import determinism_settings
 
         run = self.run
-        extent = [f"{run.examples} examples"]
+        named = BY_NAME if "all" in run.settings else run.settings
+        slow = (each for each in map(BY_NAME.get, named) if each is not None and each.one_in > 1)
+        fewer = ", ".join(f"{-(-run.examples // each.one_in)} in {each.name}" for each in slow)
+        extent = [f"{run.examples} examples{f' ({fewer})' if fewer else ''}"]
         if run.shards > 1:
             extent.append(f"in {run.shards} shards")
         if run.time_budget:

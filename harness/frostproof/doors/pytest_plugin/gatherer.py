@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from frostproof.results.rows import InvariantRow, SubjectRow
     from frostproof.spec.casefile import CaseFile
 
-ENDED = "the run ended before it"
+ENDED = "the run ended before its search did"
 
 
 class Gatherer:
