@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,6 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-import frostproof
 from frostproof.applications.watching.digest import changed
 from frostproof.applications.watching.snapshot import Frozen, Snapshot, owned_ids
 from frostproof.errors import UsageError
@@ -36,7 +36,7 @@ from frostproof.training.frozen_parts import frozen_parts
 OUTSIDE = "something outside of step()"
 WITH_MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 """Modules that do something else in eval mode, beside those with an argument `dropout`."""
-_LIBRARIES = tuple(f"{each.__path__[0]}{os.sep}" for each in (torch, frostproof))
+_LIBRARIES = tuple(f"{each}{os.sep}" for each in (torch.__path__[0], Path(__file__).parents[2]))
 COMPILED = "compiled"
 """In the place of the frame of a step that torch.compile runs, in several frames."""
 
