@@ -174,7 +174,7 @@ def test_an_interrupted_run_keeps_what_it_judged(
                 and (project / "slow.trial").exists()
             )
         )
-        time.sleep(6)  # a worker tells what it has every few seconds
+        time.sleep(10)  # a worker tells what it has every 5 seconds, after a trial
         running.send_signal(signalled)
         said, _ = running.communicate(timeout=60)
     assert running.returncode == 130, said
