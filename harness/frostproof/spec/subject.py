@@ -229,14 +229,17 @@ class Subject:
 
     def unknown_names(self) -> Iterator[str]:
         """Hyperparameters for which the signature of what builds the optimizer has no argument."""
+        names = drawn_names(self)
+        if self.factory is None or not names:
+            return
         try:
-            parameters = inspect.signature(self.factory or Subject).parameters
+            parameters = inspect.signature(self.factory).parameters
         except (TypeError, ValueError):  # there is none to be had
             return
         if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
             return
         known = [*parameters][1:]
-        for name in drawn_names(self):
+        for name in names:
             if name not in known:
                 yield (
                     f"space names {name!r}, which is no argument of it: give {', '.join(known)}."

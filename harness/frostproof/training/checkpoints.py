@@ -54,7 +54,7 @@ class Checkpoints(Passes):
         )
         freezing = self.hook("freeze", sorted(self.frozen), "model")
         masked = self.masked()
-        mode = "eval" if self.mode == "eval" else "train"
+        mode = self.mode or "train"
         construction = self.construct()
         self.wrapped = None
         self.mode = ""  # some optimizers must be told once more, behind load_state_dict

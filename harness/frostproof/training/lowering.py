@@ -116,8 +116,7 @@ class Lowering(Checkpoints):
         ]
 
     def _backward_under_no_grad(self) -> list[Statement]:
-        takes = " *given, **named" if self.subject.closure == "with-arguments" else ""
-        closure = f"lambda{takes}: loss" if self.subject.needs_closure else ""
+        closure = f"lambda{self.closure_takes}: loss" if self.subject.needs_closure else ""
         steps: list[Statement] = [At("step"), f"{self.stepper}({closure})"]
         return [
             *self.clear(True),

@@ -74,10 +74,10 @@ class Passes(Construction):
         """The closure, what comes before it, and the step."""
         closure, loss = self.subject.closure, "total" if event.micro_batches > 1 else "loss"
         returns: list[Statement] = [At("returning", loss), f"return {loss}"]
-        head, first = "def closure():", list[Statement]()
+        first = list[Statement]()
         body: list[Statement] = [At("called"), *self._clear(event), *self._compute(event)]
         if closure == "with-arguments":
-            head, wanted = "def closure(*given, **named):", "given[0] if given else True"
+            wanted = "given[0] if given else True"
             alone = block(
                 f'if named.get("backward", {wanted}) is False:', *self._loss_alone(event), *returns
             )
@@ -89,15 +89,20 @@ class Passes(Construction):
         elif self.runs_backward:
             first = self._clear(event)
             body = [At("called"), *self._compute(event)]
-        called: list[Statement] = [block(head, *body, *returns)]
+        takes = self.closure_takes.lstrip()
+        called: list[Statement] = [block(f"def closure({takes}):", *body, *returns)]
         if self.subject.setting.compiles:
             # What is compiled is the model in it, and step(), which mixes up a disabled closure
             # and none: it gets a function that calls it.
-            takes = head.removeprefix("def closure(").removesuffix("):")
             called.append("evaluate = torch.compiler.disable(closure)")
-            called.append(f"closure = lambda {takes}: evaluate({takes})".replace(" :", ":"))
+            called.append(f"closure = lambda{self.closure_takes}: evaluate({takes})")
         called += [At("step"), f"returned = {self.stepper}(closure)"]
         return [*first, *called, At("returned", "returned")]
+
+    @property
+    def closure_takes(self) -> str:
+        """The parameters of a closure, behind a space; empty if it has none."""
+        return " *given, **named" if self.subject.closure == "with-arguments" else ""
 
     def _loss_alone(self, event: Step) -> list[Statement]:
         found = self.forward(event.amp != "none", _divided(event))

@@ -382,7 +382,7 @@ def _functions_compiled() -> int:
 
 _OF_TORCH = ("step", "_opt_called", "_need_device_dtype_check_for_fused")
 """Attributes that schedulers and fused kernels set."""
-_RATES = ("lr", "initial_lr")
+_NO_COUNTS = ("lr", "initial_lr", *_OF_TORCH)
 _NUMBERS = (int, float, Tensor)
 _SEQUENCES = (list, tuple, deque)
 """Tuples: isinstance would build a union anew for each group at each event."""
@@ -410,7 +410,7 @@ def _numbers(settings: dict[str, Any]) -> Bits:
     found = {
         key: value if isinstance(value, _NUMBERS) else _only_numbers(value)
         for key, value in settings.items()
-        if key not in _RATES and key not in _OF_TORCH
+        if key not in _NO_COUNTS
     }
     return fingerprint({key: value for key, value in found.items() if value is not None})
 
