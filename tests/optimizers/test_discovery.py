@@ -101,6 +101,47 @@ def test_arguments_that_a_class_passes_on_are_drawn() -> None:
     assert "nesterov" not in names
 
 
+class Switched(Plain):
+    """It has switches, one of which raises, and one of which makes it begin slowly."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.1,
+        leaky: bool = False,
+        needs_gpu: bool = False,
+        warm: bool = False,
+        fused: bool = False,
+    ) -> None:
+        if needs_gpu:
+            raise RuntimeError("no GPU")
+        super().__init__(params, lr)
+        self.leaky, self.warm, self.steps = leaky, warm, 0
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        self.steps += 1
+        for group in self.param_groups:
+            for parameter in group["params"] if self.leaky else ():
+                parameter.mul_(1 - 0.1 * group["lr"])
+        return super().step(closure) if self.steps > 2 or not self.warm else None
+
+
+def test_a_bug_behind_a_switch_is_found() -> None:
+    """An unknown switch is drawn, if it works, and one that selects an implementation is not."""
+    found = probed(Switched)
+    space: Any = found.space
+    drawn = {name: [value for ((_, value),) in each] for each in space for ((name, _), *_) in each}
+    assert drawn.pop("lr")
+    assert drawn == {"leaky": [False, True]}
+    assert found.patience == 1
+    verification = Verification(subjects(Switched)[0], "cpu")
+    search(verification, 0, "frozen-weights-unchanged")
+    shown = verification.tallies["frozen-weights-unchanged"].case
+    assert shown is not None
+    assert dict(shown.groups[0].options)["leaky"] is True
+
+
 def test_an_optimizer_of_which_only_defaults_are_tried_is_told() -> None:
     assert probed(TakesAnything).not_tried == (DEFAULTS_ALONE,)
     assert not probed(PassesOn).not_tried

@@ -67,7 +67,10 @@ SINGLE: dict[str, Choice] = {
 
 
 def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
-    """The choices for a constructor with these defaults; other arguments keep their default."""
+    """The choices for a constructor with these defaults; other arguments keep their default.
+
+    An unknown switch is drawn as well: each of its two values is sound, if it works at all.
+    """
     left = dict(defaults)
     found: list[Choice] = []
     for joint, choice in JOINT:
@@ -82,6 +85,8 @@ def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
         )
         if choice and all(_same_kind(value, default) for ((_, value),) in choice):
             found.append(_with_default(name, default, choice))
+        elif isinstance(default, bool):
+            found.append(_values(name, default, not default))
     return tuple(found)
 
 

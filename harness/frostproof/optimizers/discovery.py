@@ -129,7 +129,13 @@ def _fields_of_signature(optimizer: Any, given: Mapping[str, Any]) -> dict[str, 
         "closure": closure_of(optimizer),
         "modes": isinstance(optimizer, type) and has_modes(optimizer),
         "arguments": arguments,
-        "space": space_of({**_passed_on(optimizer), **names}),
+        "space": space_of(
+            {
+                name: default
+                for name, default in {**_passed_on(optimizer), **names}.items()
+                if name not in IMPLEMENTATIONS
+            }
+        ),
         "needs": tuple(name for name in required if name not in arguments),
         "version": _version(optimizer),
         "discovered": True,

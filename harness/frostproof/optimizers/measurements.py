@@ -136,7 +136,8 @@ def steps_until_moved(subject: Subject, device: str, options: Options | None) ->
 def working_space(subject: Subject, space: Space, device: str) -> Space:
     """The alternatives of a discovered space that work, each tried alone.
 
-    The simplest are then tried together. If they do not work, nothing is drawn. Raises
+    A switch must not make weights begin to move later, for which every invariant would have to
+    wait. The simplest are then tried together. If they do not work, nothing is drawn. Raises
     UnusableError if the simplest example of a strategy does not work.
     """
     dtype = subject.dtypes[0]
@@ -147,8 +148,17 @@ def working_space(subject: Subject, space: Space, device: str) -> Space:
             raise UnusableError(f"with {options_text(options)} of its space it {fault.text}")
         return space
     working = []
+    rate = next((choice[0] for choice in space if "lr" in dict(choice[0])), ())
+    soonest = steps_until_moved(subject, device, rate)
     for choice in space:
         works = tuple(each for each in choice if not fault_of(subject, device, dtype, options=each))
+        if any(isinstance(value, bool) for _, value in choice[0]):
+            works = tuple(
+                each
+                for each in works
+                if steps_until_moved(subject, device, (*rate, *each)) <= soonest
+            )
+            works = works if len(works) > 1 else ()  # the default is tried in any case
         if works:
             working.append(works)
     together = tuple(pair for choice in working for pair in choice[0])
