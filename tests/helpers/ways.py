@@ -50,6 +50,23 @@ class AddsGroups:
             optimizer.add_param_group({**options, "params": new})
 
 
+class SwitchesNorms:
+    """It also puts frozen norms into eval mode, so that their statistics stay."""
+
+    def freeze(self, model: nn.Module, names: Names) -> None:
+        freeze(model, names)
+        self._switch(model)
+
+    def thaw(self, model: nn.Module, names: Names) -> None:
+        thaw(model, names)
+        self._switch(model)
+
+    def _switch(self, model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._NormBase) and module.affine:
+                module.train(any(p.requires_grad for p in module.parameters()))
+
+
 class Mine(RequiresGrad):
     """An approach of its own."""
 
@@ -130,7 +147,7 @@ def _zeros(gradient: Tensor) -> Tensor:
     return torch.zeros_like(gradient)
 
 
-CORRECT = ("freeze", "AddsGroups", "Mine")
+CORRECT = ("freeze", "AddsGroups", "SwitchesNorms", "Mine")
 WRONG = (
     "freeze_modules",
     "ThawsAll",

@@ -16,7 +16,9 @@ CHANGED = Kind(
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:
     for role, observed in record.observations.items():
-        for i in observed.frozen_eval_buffers:
+        # Where the event itself switched the module, it may have run in train mode before.
+        since_before = observed.before.frozen_eval_buffers
+        for i in (each for each in observed.frozen_eval_buffers if each in since_before):
             if observed.buffers[i] != observed.before.buffers[i]:
                 yield CHANGED.breach(record, role, expected=i)
             yield HELD

@@ -180,6 +180,7 @@ class Recorder:
         if self.observation.previous is None:
             self.observation.weights = bits_of(self.parameters)
             self.observation.buffers = bits_of(self.buffers.values())
+            self.observation.frozen_eval_buffers = self.frozen_eval_buffers
             self.observation.has_gradient = (False,) * len(self.parameters)
 
     def at_changed(self, masked: Masked) -> None:
