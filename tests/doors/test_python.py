@@ -147,7 +147,11 @@ def test_every_implementation_is_a_row() -> None:
         ({"optimizer": Sound, "model": ResNet, "input": 8}, "input is of type int"),
         ({"optimizer": "mylib:Lion"}, "is a string: give the optimizer class itself"),
         (
-            {"optimizer": frostproof.Subject("mylib:A", Sound, arguments={"capturable": True})}
+            {
+                "optimizer": frostproof.Subject(
+                    "mylib:A", torch.optim.Adam, arguments={"capturable": True}
+                )
+            }
             | {"devices": ["cpu"]},
             "nothing to run, because this implementation is verified on accelerators only",
         ),

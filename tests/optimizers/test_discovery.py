@@ -13,10 +13,10 @@ from torch.optim import SGD, Optimizer
 
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.discovery import subjects
-from frostproof.optimizers.probe import DEFAULTS_ALONE, GUESSED, probe
+from frostproof.optimizers.probe import DEFAULTS_ALONE, GUESSED, REBUILT, probe
 from frostproof.optimizers.targets import exists_on
 from frostproof.process.fence import fenced
-from frostproof.spec.subject import Subject
+from frostproof.spec.subject import Subject, given_arguments
 from frostproof.verification.verification import Verification
 from tests.helpers.kinds import (
     USES,
@@ -421,6 +421,28 @@ def test_dependence_on_order_is_told_apart() -> None:
     assert not flagged(declared)
 
 
+def test_what_counts_frozen_members_is_a_bug_of_freezing() -> None:
+    class ByCount(Plain):
+        """Frozen members make the steps of the others smaller, in whatever place they are."""
+
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Any] | None = None) -> Any:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad /= len(group["params"])
+            return super().step(closure)
+
+    from frostproof.verification.item_report import ORDER_HINT, item_report
+
+    verification = Verification(subjects(ByCount)[0], "cpu")
+    search(verification, 0, "trainable-updates-match")
+    rows = {row.id: row for row in item_report(verification).row.invariants}
+    row = rows["trainable-updates-match"]
+    assert (row.status, row.violation_class) == ("violated", "freezing")
+    assert ORDER_HINT not in (row.message or "")
+
+
 def test_groups_that_cannot_state_their_options_are_not_tried() -> None:
     verification = Verification(subjects(ListsDecays)[0], "cpu")
     search(verification, seed=0)
@@ -434,3 +456,67 @@ def test_groups_that_cannot_state_their_options_are_not_tried() -> None:
 def test_a_class_is_named_by_the_outermost_package_that_has_it() -> None:
     assert subjects(torch.optim.SGD)[0].target == "torch.optim:SGD"
     assert subjects(CountsInGroup)[0].target == f"{CountsInGroup.__module__}:CountsInGroup"
+
+
+class KeepsItsList(Plain):
+    """It caches what trains at its first step, so that it does not let go of it."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if not hasattr(self, "trained"):
+            self.trained = [p for p in self.owned if p.grad is not None]
+        for parameter in self.trained:
+            if parameter.grad is not None:
+                self.state[parameter]["steps"] = self.state[parameter].get("steps", 0) + 1
+            parameter.mul_(0.99)
+        return super().step(closure)
+
+
+def test_what_was_stated_is_left_as_it_is() -> None:
+    with fenced("cpu"):
+        found = probe(subjects(KeepsItsList)[0], "cpu")
+        stated = probe(subjects(KeepsItsList, per_parameter=True)[0], "cpu")
+        patient = probe(subjects(Plain, patience=7)[0], "cpu")
+    assert (found.per_parameter, stated.per_parameter) == (False, True)
+    assert REBUILT in found.not_tried
+    assert not stated.not_tried
+    assert patient.patience == 7
+    with fenced("cpu"), pytest.raises(UnusableError):
+        probe(subjects(OfModel, takes="parameters")[0], "cpu")
+
+
+class Chooses(Plain):
+    def __init__(
+        self, params: Any, lr: float = 0.1, kind: str = "plain", flag: bool = True
+    ) -> None:
+        if kind not in ("plain", "fast"):
+            raise ValueError(f"no {kind}")
+        super().__init__(params, lr)
+
+
+def test_a_stated_argument_is_no_guess_and_a_string_is_told_from_a_switch() -> None:
+    with fenced("cpu"):
+        found = probe(subjects(Chooses, arguments={"kind": "fast", "flag": "False"})[0], "cpu")
+    assert not found.not_tried
+    assert given_arguments(found) == "kind='fast', flag='False'"
+
+
+def test_what_a_stated_space_has_that_does_not_work_is_told() -> None:
+    space = ((("lr", 0.1),),), ((("kind", "plain"),), (("kind", "slow"),))
+    with fenced("cpu"):
+        found = probe(subjects(Chooses, space=space)[0], "cpu")
+    assert found.not_tried == ("kind='slow': with nothing frozen it raises ValueError: no slow",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"argument": {}}, "a Subject has no field 'argument'.*Did you mean arguments?"),
+        ({"arguments": {"lrr": 0.1}}, "arguments names 'lrr', which is no argument of it: give lr"),
+    ],
+)
+def test_a_field_or_an_argument_that_does_not_exist_is_refused(
+    fields: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        subjects(Chooses, **fields)

@@ -189,7 +189,8 @@ class PlacesAndDecays(broken.RateByPosition):
 
 
 def test_what_was_explained_away_hides_nothing_that_comes_after_it() -> None:
-    stated = subjects(PlacesAndDecays, positional="each place has a rate of its own")
+    known = {"repeats-itself": "so that the test has an explanation"}
+    stated = subjects(PlacesAndDecays, expected_failures=known)
     verification = Verification(stated[0], "cpu")
     architecture = Architecture(Input((2,)), (Linear(3), Linear(2)))
     names = tuple(parameter.name for parameter in architecture.parameters)
@@ -201,7 +202,23 @@ def test_what_was_explained_away_hides_nothing_that_comes_after_it() -> None:
         found = verification.find_violations(case)
     assert "frozen-weights-unchanged" in {each.id for each in found}
     updates = verification.tallies["trainable-updates-match"]
-    assert updates.explained == {"positional-by-design": 1}
+    assert updates.explained == {"known-not-to-repeat": 1}
+
+
+def test_positional_subjects_are_compared_where_their_lists_are_alike_alone() -> None:
+    def judged(mask: tuple[str, ...], **fields: Any) -> Verification:
+        verification = Verification(subjects(broken.RateByPosition, **fields)[0], "cpu")
+        with fenced("cpu"):
+            verification.prepare()
+            verification.find_violations(case_of(Step(), Step(), mask=mask))
+        return verification
+
+    assert judged(FIRST).tallies["trainable-updates-match"].violated
+    reason = "each place has a rate of its own"
+    positional = judged(FIRST, positional=reason)
+    assert not positional.tallies["trainable-updates-match"].judged
+    assert positional.divergence_counts["positional-by-design"] == 1
+    assert judged((), positional=reason).tallies["trainable-updates-match"].judged
 
 
 class CountsInAttribute(Plain):

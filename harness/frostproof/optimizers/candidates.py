@@ -23,8 +23,29 @@ def candidates(subject: Subject, space: Space) -> Iterator[Subject]:
     """All ways to try: with nothing added, then with values for arguments whose default is None.
 
     Two lists are followed by one. The same follows in the subject's other dtypes. `space` has
-    values for arguments whose defaults do not work.
+    values for arguments whose defaults do not work. No way changes a field that was stated.
     """
+    stated = [name for name in subject.stated if name in _VARIED]
+    for each in _ways(subject, space):
+        if all(getattr(each, name) == getattr(subject, name) for name in stated):
+            yield each
+
+
+_VARIED = (
+    "takes",
+    "lists",
+    "base",
+    "keys",
+    "groups",
+    "per_parameter",
+    "closure",
+    "backward",
+    "parameters",
+)
+"""Fields in which ways to use an optimizer differ."""
+
+
+def _ways(subject: Subject, space: Space) -> Iterator[Subject]:
     bases = [subject]
     if subject.discovered:
         spared = {**IMPLEMENTATIONS, **subject.arguments}
@@ -104,7 +125,7 @@ def as_built(subject: Subject, device: str) -> Subject:
     if subject.closure == "optional" and (subject.discovered or closure != "after-backward"):
         found["closure"] = closure
     if subject.discovered and subject.backward == "plain" and hasattr(optimizer, "fused_backward"):
-        found["backward"] = "fused"
+        found["backward"] = subject.stated.get("backward", "fused")
     if "set_to_none" not in subject.unable and not _takes_set_to_none(optimizer):
         found["unable"] = (*subject.unable, "set_to_none")
     return replace(subject, **found)

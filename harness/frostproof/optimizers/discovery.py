@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import inspect
 import sys
@@ -14,7 +15,7 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.optimizer import required
 
-from frostproof.errors import UsageError
+from frostproof.errors import UsageError, did_you_mean
 from frostproof.generation.hyperparameters import space_of
 from frostproof.optimizers.guesses import OPTIMIZERS, sane_value
 from frostproof.optimizers.known_failures import KNOWN_FAILURES, stated
@@ -38,6 +39,8 @@ TAKES = {
 """Name of the first argument -> what it takes, if that is not a list of parameters."""
 
 
+_FIELDS = tuple(each.name for each in dataclasses.fields(Subject))
+
 BASE = partial(torch.optim.SGD, lr=0.1)
 """Builds the optimizer that is wrapped by those that wrap one."""
 
@@ -49,6 +52,12 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
     those that its signature tells. A Subject is returned with these fields replaced. Raises
     UsageError, one line, for anything else.
     """
+    unknown = next((name for name in fields if name not in _FIELDS), None)
+    if unknown is not None:
+        raise UsageError(
+            f"a Subject has no field {unknown!r}: give some of {', '.join(_FIELDS)}."
+            f"{did_you_mean(unknown, _FIELDS)}"
+        )
     if "expected_failures" in fields:  # they override the recorded ones, and the cases of those
         fields = {"known_cases": {}, **fields}
     if isinstance(optimizer, Subject):
@@ -70,12 +79,13 @@ def subjects(optimizer: Any, /, target: str = "", **fields: Any) -> list[Subject
                 **_known(optimizer, variant),
                 **fields,
                 "arguments": {**found["arguments"], **given},
+                "stated": fields,
             }
         )
         for variant, given in variants
     ]
-    if "space" in fields:  # where nobody stated it, the probe leaves out what is no argument
-        replace(made[0], discovered=False)
+    if "space" in fields or "arguments" in fields:
+        replace(made[0], discovered=False)  # which refuses names that are no arguments
     return made
 
 

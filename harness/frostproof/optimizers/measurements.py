@@ -133,21 +133,13 @@ def steps_until_moved(subject: Subject, device: str, options: Options | None) ->
     return MAX_PATIENCE
 
 
-def working_space(subject: Subject, space: Space, device: str) -> Space:
+def working_space(subject: Subject, space: tuple[Choice, ...], device: str) -> Space:
     """The alternatives of a discovered space that work, each tried alone.
 
     A switch must not make weights begin to move later, for which every invariant would have to
-    wait. The simplest are then tried together. If they do not work, nothing is drawn. Raises
-    UnusableError if the simplest example of a strategy does not work.
+    wait. The simplest are then tried together. If they do not work, nothing is drawn.
     """
-    dtype = subject.dtypes[0]
-    if isinstance(space, SearchStrategy):
-        options = simplest(replace(subject, space=space))
-        fault = fault_of(subject, device, dtype, options=options)
-        if fault is not None:
-            raise UnusableError(f"with {options_text(options)} of its space it {fault.text}")
-        return space
-    working = []
+    dtype, working = subject.dtypes[0], []
     rate = next((choice[0] for choice in space if "lr" in dict(choice[0])), ())
     soonest = steps_until_moved(subject, device, rate)
     for choice in space:
@@ -168,8 +160,13 @@ def working_space(subject: Subject, space: Space, device: str) -> Space:
 def without_crashes(subject: Subject, device: str) -> tuple[Space, tuple[str, ...]]:
     """The alternatives of a stated space with which it steps, and why each other is left out.
 
-    Each is tried with the simplest of the other choices. The simplest of all are known to work.
+    Each is tried with the simplest of the other choices. Raises UnusableError if the simplest of
+    all, or the simplest example of a strategy, does not work.
     """
+    options = simplest(subject)
+    fault = fault_of(subject, device, subject.dtypes[0], options=options)
+    if fault is not None:
+        raise UnusableError(f"with {options_text(options)} of its space it {fault.text}")
     if isinstance(subject.space, SearchStrategy):
         return subject.space, ()
     kept: list[Choice] = []

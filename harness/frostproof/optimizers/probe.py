@@ -43,6 +43,12 @@ DEFAULTS_ALONE = (
     "alone are tried; give others as the `space` of a Subject"
 )
 
+REBUILT = (
+    "whether frozen parameters keep their state: it does not let go of parameters that leave its "
+    "groups, or orders them anew, so that it is built anew for each mask; state per_parameter=True "
+    "in a Subject if it should let go"
+)
+
 GUESSED = "other arguments than {}, which were guessed: state yours as the `arguments` of a Subject"
 
 
@@ -97,11 +103,15 @@ def _probe(subject: Subject, device: str) -> Subject:
     found = replace(found, dtypes=dtypes)
     not_tried = () if fault is None else (fault.why_not("several groups fail"),)
     found = _without_inabilities(replace(found, not_tried=not_tried), device)
-    if subject.discovered:
-        found = _probe_discovered(found, subject, device)
+    found = replace(found, space=subject.space)
+    if subject.discovered and "space" not in subject.stated:
+        assert isinstance(subject.space, tuple)
+        found = replace(found, space=working_space(replace(found, space=()), subject.space, device))
     else:
         space, reasons = without_crashes(found, device)
         found = replace(found, space=space, not_tried=(*found.not_tried, *reasons))
+    if subject.discovered:
+        found = _probe_discovered(found, device)
     return replace(found, coupled=coupling(found, device))
 
 
@@ -132,7 +142,7 @@ def _said(subject: Subject, faults: Iterable[tuple[Subject, Fault]]) -> list[tup
 
 def _with_arguments_for_its_closure(subject: Subject, device: str) -> Subject:
     """The subject, whose closure is optional, with a closure that takes arguments if it must."""
-    if not subject.discovered or subject.closure != "optional":
+    if not subject.discovered or subject.closure != "optional" or "closure" in subject.stated:
         return subject
     plain, other = replace(subject, closure="required"), replace(subject, closure="with-arguments")
     crashes = (run_steps(each, device, each.dtypes[0]).crash for each in (plain, other))
@@ -153,13 +163,17 @@ def _without_inabilities(subject: Subject, device: str) -> Subject:
     return replace(subject, unable=tuple(unable), not_tried=(*subject.not_tried, *reasons))
 
 
-def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
-    """The same with what nobody stated: whether groups can be edited, what to draw, patience."""
-    found = replace(found, per_parameter=found.per_parameter and keeps_groups(found, device))
-    found = replace(found, space=working_space(found, subject.space, device))
+def _probe_discovered(found: Subject, device: str) -> Subject:
+    """The same with what nobody stated: whether groups can be edited, and patience."""
+    if (
+        found.per_parameter
+        and "per_parameter" not in found.stated
+        and not keeps_groups(found, device)
+    ):
+        found = replace(found, per_parameter=False, not_tried=(*found.not_tried, REBUILT))
     if isinstance(found.factory, type) and found.space == ():
         found = replace(found, not_tried=(*found.not_tried, DEFAULTS_ALONE))
-    stated = {*drawn_names(found), *IMPLEMENTATIONS}
+    stated = {*drawn_names(found), *IMPLEMENTATIONS, *found.stated.get("arguments", ())}
     guesses = {name: value for name, value in found.arguments.items() if name not in stated}
     if guesses:
         why = GUESSED.format(given_arguments(replace(found, arguments=guesses)))
@@ -168,6 +182,8 @@ def _probe_discovered(found: Subject, subject: Subject, device: str) -> Subject:
     if fault is not None:
         why = fault.why_not("groups that state their options fail")
         found = replace(found, groups=False, not_tried=(*found.not_tried, why))
+    if "patience" in found.stated:
+        return found
     choices = found.space if isinstance(found.space, tuple) else ()
     rates = [options for choice in choices for options in choice if "lr" in dict(options)]
     patience = max(steps_until_moved(found, device, options) for options in (None, *rates))

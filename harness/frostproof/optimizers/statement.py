@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, get_args
 
+from hypothesis.strategies import SearchStrategy
+
 from frostproof.optimizers.measurements import TRIED
 from frostproof.spec.subject import Backward, Closure, ParameterKind, Subject, Takes
 from frostproof.training.naming import Naming
 
-_OF_THE_RESULT = ("needs", "discovered", "version", "known_cases", "not_tried")
+_OF_THE_RESULT = ("needs", "discovered", "stated", "version", "known_cases", "not_tried")
 """Fields that nobody has to state."""
 
 _WAYS = ("takes", "lists", "keys", "arguments", "closure", "backward", "parameters", "dtypes")
@@ -70,6 +72,8 @@ def statement(subject: Subject, *, unusable: bool) -> str:
     imports = {"from frostproof import Subject", *naming.imports}
     ordered = sorted(imports, key=lambda line: (line.startswith("from"), line))
     name = re.sub(r"\W", "_", words).upper()
+    if isinstance(subject.space, SearchStrategy):
+        lines.append("    # space=..., the strategy that it has now")
     if not subject.expected_failures:
         lines.append('    # expected_failures={"no-state-for-frozen": "the reason"},')
     return "\n".join([*ordered, "", f"{name} = Subject(", *lines, ")"])

@@ -217,6 +217,12 @@ def _not_compared(row: SubjectRow) -> Iterable[str]:
             f"A and B after one of these violations, in {parted} trials: check again once it is "
             "mended"
         )
+    positional = row.facts.get("partings", {}).get("positional-by-design")
+    if positional:
+        yield (
+            f"A and B where they own other parameters, in {positional} trials: its Subject states "
+            "that updates depend on their order or number, as `positional`"
+        )
     counted = row.facts.get("partings", {}).get("late-group-counts-differently")
     if counted:
         yield (

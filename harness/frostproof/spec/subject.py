@@ -173,6 +173,9 @@ class Subject:
     discovered: bool = False
     """Whether it was made from a signature alone: the probe may then try other ways to use it."""
 
+    stated: Mapping[str, Any] = field(default_factory=dict)
+    """The fields that its user gave to `frostproof.subjects`. The probe leaves them as they are."""
+
     version: str = ""
     """The version of the distribution that it comes from."""
 
@@ -228,8 +231,9 @@ class Subject:
                 yield f"known_cases: {error}"
 
     def unknown_names(self) -> Iterator[str]:
-        """Hyperparameters for which the signature of what builds the optimizer has no argument."""
-        names = drawn_names(self)
+        """Names for which the signature of what builds the optimizer has no argument."""
+        names = [("space", name) for name in drawn_names(self)]
+        names += [("arguments", name) for name in self.arguments]
         if self.factory is None or not names:
             return
         try:
@@ -239,11 +243,11 @@ class Subject:
         if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
             return
         known = [*parameters][1:]
-        for name in names:
+        for field_name, name in names:
             if name not in known:
                 yield (
-                    f"space names {name!r}, which is no argument of it: give {', '.join(known)}."
-                    f"{did_you_mean(name, known)}"
+                    f"{field_name} names {name!r}, which is no argument of it: "
+                    f"give {', '.join(known)}.{did_you_mean(name, known)}"
                 )
 
     def in_setting(self, setting: Setting) -> Subject:
@@ -325,8 +329,8 @@ def _choice_fault(place: int, choice: Any) -> str:
 
 def given_arguments(subject: Subject) -> str:
     """The constructor arguments that are the same in every case, for people: `rank=2, eps=1e-8`."""
-    named = ((name, getattr(value, "__name__", value)) for name, value in subject.arguments.items())
-    text = ", ".join(f"{name}={value}" for name, value in named)
+    words = {name: getattr(v, "__name__", repr(v)) for name, v in subject.arguments.items()}
+    text = ", ".join(f"{name}={word}" for name, word in words.items())
     return re.sub(" at 0x[0-9a-f]+", "", text)  # which tells one process from another
 
 

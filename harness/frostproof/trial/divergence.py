@@ -177,6 +177,14 @@ def _draws_in_another_order(trial: Trial, record: EventRecord, left: Role, right
     return orders[0] != orders[1]
 
 
+def _positional(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """Its Subject states that updates depend on the list of parameters, and two lists differ."""
+    one, other = record.observations[left], record.observations[right]
+    return trial.subject.positional is not None and (
+        one.owned != other.owned or one.group_order != other.group_order
+    )
+
+
 def _no_closure_call(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
     """An optimizer evaluates its closure more than once.
 
@@ -276,6 +284,7 @@ CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "scheduler-misses-late-group": _rates_differ,
     "late-group-counts-differently": _group_numbers_differ,
     "random-numbers-in-another-order": _draws_in_another_order,
+    "positional-by-design": _positional,
     "rebuilt-optimizer-lost-state": _state_lost,
     "state-cast-on-load": _state_cast,
     "leftover-gradient-zeroed-in-place": _zeroed_in_place,

@@ -123,14 +123,6 @@ EXPLANATIONS = (
         lambda reruns, invariant, shown: reruns.unlike_runs is not None,
     ),
     Explanation(
-        "positional-by-design",
-        "The subject states that updates depend on the order or the number of the parameters.",
-        lambda invariant, shown, subject: (
-            _compares(invariant, shown, subject) and bool(subject.positional)
-        ),
-        lambda reruns, invariant, shown: True,
-    ),
-    Explanation(
         "known-not-to-repeat",
         "The optimizer is known to read memory or random numbers that are not its own.",
         lambda invariant, shown, subject: (
