@@ -84,6 +84,7 @@ def test_one_test_for_each_group_of_invariants(
             "*also violated: *gradless-step-is-noop*",
         ]
     )
+    result.stdout.no_fnmatch_line("*where a test states no other*")
     result.stdout.no_fnmatch_line("*parametrize.py*")  # the test's own line is shown alone
     cases = pytester.path / "frostproof-cases"
     assert [*cases.glob("*DecaysEverything-default-cpu-gradless-step-is-noop.py")]
@@ -103,7 +104,11 @@ def test_workers_share_a_run(pytester: pytest.Pytester, monkeypatch: pytest.Monk
         """
     )
     options = ("-n", "2", "--dist", "each", "--frostproof-json", "out.json")
-    assert pytester.runpytest_subprocess(*options).ret == 0
+    result = pytester.runpytest_subprocess(*options)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["frostproof: profile dev, seed *, where a test states no other: --frostproof-seed *"]
+    )
     (row,) = load_results(pytester.path / "out.json").subjects
     assert row.trials == 10
 

@@ -178,8 +178,31 @@ def test_what_changed_since_the_baseline(results: Results) -> None:
     html = results_page(results, (), before)
     assert all(
         f'data-filter="change" data-value="{change}"' in html
-        for change in ("new", "fixed", "still")
+        for change in ("new", "stale", "fixed", "still")
     )
+
+
+def test_an_expectation_that_is_stale_is_no_new_violation(results: Results) -> None:
+    now = copied(results)
+    row = next(each for each in now.subjects if each.status == "held")
+    stale = next(each for each in row.invariants if each.id == "trainable-moves")
+    stale.status, stale.violated = "violated", 0
+    before = copied(now)
+    next(
+        each
+        for other in before.subjects
+        if other.key == row.key
+        for each in other.invariants
+        if each.id == "trainable-moves"
+    ).status = "expected"
+    first, said = list(comparison_lines(now, before))[:2]
+    assert first.startswith("since the last results: 0 new, 0 fixed,")
+    assert first.endswith(", 1 stale")
+    assert said == (
+        f"  stale: {row.name} on {row.device}: trainable-moves: expected to fail, but held: "
+        "drop the expectation"
+    )
+    assert has_new_failure(now, before)
 
 
 def test_what_was_judged_before_and_is_not_now_is_new(results: Results) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
+from typing import get_args
 
 from frostproof.errors import one_line
 from frostproof.report.terminal import subject_count
-from frostproof.results.baseline import compare, gone
+from frostproof.results.baseline import Change, compare, gone
 from frostproof.results.rows import Results, SubjectRow
 from frostproof.spec.ids import directness
 from frostproof.spec.patterns import listed
@@ -97,7 +98,7 @@ def _faults(row: SubjectRow, *statuses: str) -> Iterator[str]:
 def _changes(results: Results, baseline: Results) -> Iterator[str]:
     names = {row.key: code_span(row.name) for row in results.subjects}
     found = compare(results, baseline)
-    for change in ("new", "fixed", "still"):
+    for change in get_args(Change):
         for (target, variant, device, identity), each in found.items():
             if each == change:
                 name = names[target, variant, device]

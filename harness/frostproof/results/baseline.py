@@ -9,7 +9,7 @@ from typing import Literal
 from frostproof.results.rows import Results
 from frostproof.spec.patterns import listed
 
-Change = Literal["new", "fixed", "still"]
+Change = Literal["new", "stale", "fixed", "still"]
 Key = tuple[str, str, str, str]
 """Target, variant, device, and the id of an invariant; `crashed` if the process ended, and
 `not-judged` if the optimizer could not be judged."""
@@ -18,16 +18,21 @@ Key = tuple[str, str, str, str]
 def compare(now: Results, before: Results) -> dict[Key, Change]:
     """Which violations are new, fixed, or still there. Doubtful ones count as violations.
 
+    An expected failure that no longer fails is stale, and no new violation.
+
     A violation is fixed only if its invariant was judged again and held, and its subject has no
     other violation. A subject that was judged before, and is not now, is new.
     """
     found, old = _verdicts(now), _verdicts(before)
+    stale = {
+        (*row.key, each.id) for row in now.subjects for each in row.invariants if each.is_stale
+    }
     broken = {key[:3] for key, violated in found.items() if violated}
     result: dict[Key, Change] = {}
     for key, violated in found.items():
         was = old.get(key, False)
         if violated:
-            result[key] = "still" if was else "new"
+            result[key] = "still" if was else "stale" if key in stale else "new"
         elif was and key[:3] not in broken:
             result[key] = "fixed"
     judged = {row.key for row in before.subjects if row.status != "unusable"}
@@ -51,11 +56,14 @@ def comparison_lines(now: Results, before: Results) -> Iterator[str]:
     yield (
         f"since the last results: {counts['new']} new, {counts['fixed']} fixed, "
         f"{counts['still']} still violated{or_doubtful}"
+        f"{', ' + str(counts['stale']) + ' stale' if counts['stale'] else ''}"
     )
-    for change in ("new", "fixed"):
+    for change in ("new", "stale", "fixed"):
         for key, each in found.items():
             if each == change:
                 mark = " (doubtful)" if key in doubtful else ""
+                if each == "stale":
+                    mark = ": expected to fail, but held: drop the expectation"
                 yield f"  {change}: {names[key[:3]]} on {key[2]}: {key[3]}{mark}"
     if missing := gone(now, before):
         yield f"  not in this run: {listed(missing)}"
@@ -68,7 +76,10 @@ def gone(now: Results, before: Results) -> list[str]:
 
 
 def has_new_failure(now: Results, before: Results | None) -> bool:
-    """Whether a violation is new, costs aside. Without an earlier run, every violation is new."""
+    """Whether a violation is new, or an expectation stale, costs aside.
+
+    Without an earlier run, every violation is new.
+    """
     costs = {
         (*row.key, each.id)
         for row in now.subjects
@@ -76,7 +87,8 @@ def has_new_failure(now: Results, before: Results | None) -> bool:
         if not each.is_grave(strict=False)
     }
     old = Results(now.environment, [], now.totals) if before is None else before
-    return any(change == "new" and key not in costs for key, change in compare(now, old).items())
+    news = ("new", "stale")
+    return any(change in news and key not in costs for key, change in compare(now, old).items())
 
 
 def _verdicts(results: Results) -> Mapping[Key, bool]:

@@ -201,6 +201,12 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self.not_run:
             terminalreporter.write_line(f"frostproof: {line}")
+        drawn = ("seed" not in row.facts.get("own-options", "") for row in self.gatherer.rows)
+        if not self.devices and any(drawn):  # a run of decorated tests has no header
+            terminalreporter.write_line(
+                f"frostproof: profile {self.run.profile}, seed {self.seed}, where a test states "
+                f"no other: --{PREFIX}-seed {self.seed} repeats the examples"
+            )
         if ignored := self._ignored_options():
             names = ", ".join(f"--{PREFIX}-{name}" for name in ignored)
             terminalreporter.write_line(

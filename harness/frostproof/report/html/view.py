@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import msgspec
 
@@ -183,7 +183,7 @@ def page_context(
         libraries=tuple(sorted({row.library for row in rows})),
         changes=None
         if baseline is None
-        else tuple((change, change_counts[change]) for change in ("new", "fixed", "still")),
+        else tuple((change, change_counts[change]) for change in get_args(Change)),
         gone=() if baseline is None else tuple(gone(results, baseline)),
     )
 
