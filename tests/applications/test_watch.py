@@ -543,6 +543,38 @@ def test_what_was_thawed_and_does_not_train_is_told(owned: str, required: bool, 
     assert str(caught.value).startswith(text + said)
 
 
+class KnowsFirst(torch.optim.SGD):
+    """Trains for ever what has a gradient in its first step, and nothing else."""
+
+    def step(self, closure: Any = None) -> Any:
+        owned = [p for group in self.param_groups for p in group["params"]]
+        known = vars(self).setdefault("known", {p for p in owned if p.grad is not None})
+        kept = {p: p.grad for p in owned if p not in known}
+        for p in kept:
+            p.grad = None
+        super().step()
+        for p, grad in kept.items():
+            p.grad = grad
+
+
+@pytest.mark.parametrize(("steps", "lr", "found"), [(10, 0.1, 2), (9, 0.1, 0), (20, 0.0, 0)])
+def test_what_was_thawed_and_never_moves_is_told(steps: int, lr: float, found: int) -> None:
+    model = frozen_net()
+    optimizer = KnowsFirst(model.parameters(), lr=lr)
+    with frostproof.watch(model, optimizer, collect=True) as watched:
+        train(model, optimizer)
+        watched.thaw("backbone.2")
+        model.backbone[2].requires_grad_(True)
+        train(model, optimizer, steps)
+    assert len(watched.findings) == found
+    for each in watched.findings:
+        assert each.invariant == "thaw-resumes"
+        assert each.message == (
+            f"{each.name} was thawed, and has not moved since, though it had a gradient in 10 "
+            "steps: see what `frostproof check` says of the optimizer"
+        )
+
+
 def test_what_was_thawed_and_frozen_again_need_not_train() -> None:
     model = frozen_net()
     optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)

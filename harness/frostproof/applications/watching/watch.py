@@ -20,7 +20,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from frostproof.applications.watching.digest import changed
+from frostproof.applications.watching.digest import Digest, changed, digest
 from frostproof.applications.watching.snapshot import Frozen, Snapshot, owned_ids
 from frostproof.errors import UsageError
 from frostproof.invariants import (
@@ -31,12 +31,15 @@ from frostproof.invariants import (
 )
 from frostproof.invariants.registry import BY_ID
 from frostproof.spec.patterns import listed, matching
+from frostproof.training.bits import shard_of
 from frostproof.training.frozen_parts import frozen_parts
 
 OUTSIDE = "something outside of step()"
 WITH_MODES = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 """Modules that do something else in eval mode, beside those with an argument `dropout`."""
 _LIBRARIES = tuple(f"{each}{os.sep}" for each in (torch.__path__[0], Path(__file__).parents[2]))
+PATIENCE = 10
+"""Steps with a gradient after which what was thawed must have moved."""
 COMPILED = "compiled"
 """In the place of the frame of a step that torch.compile runs, in several frames."""
 
@@ -62,6 +65,24 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.invariant}: at step {self.step}: {self.message}"
+
+
+@dataclass
+class _Thawed:
+    """What was thawed, until it moves."""
+
+    parameter: nn.Parameter
+    weights: Digest
+    missed: int = 0
+    """The steps in which it had a gradient, and did not move."""
+
+
+def _has_gradient(parameter: nn.Parameter) -> bool:
+    """Whether this rank has a gradient for it that is not zeros."""
+    grad = parameter.grad
+    if grad is None:
+        return False
+    return bool(shard_of(grad.coalesce().values() if grad.is_sparse else grad).any())
 
 
 def _uncompiled(
@@ -104,7 +125,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     Frozen weights, their optimizer state, and the buffers of frozen modules in eval mode must keep
     their bits. Parameters with requires_grad=False must keep it, and must get no gradient. A frozen
     parameter that the optimizer did not own must not get into its groups while it requires grad.
-    What thaws must require grad, and be in an optimizer.
+    What thaws must require grad, be in an optimizer, and move within ten steps with a gradient.
 
     An optimizer that is built later is watched from its first step, if it owns a parameter of the
     model.
@@ -153,6 +174,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """The names of what is watched and had requires_grad=False once."""
         self._thawed: dict[str, nn.Parameter] = {}
         """What was thawed since the last step: its name, and the parameter."""
+        self._still: dict[str, _Thawed] = {}
+        """What was thawed and has not moved since, by its name."""
         self._leaving: set[int] = set()
         """The ids of what is about to be thawed."""
         self._hooks = ExitStack()
@@ -182,12 +205,14 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         added = self._matching(patterns, "freeze()")
         for name in self._named(added):
             self._thawed.pop(name, None)
+            self._still.pop(name, None)
         self._start([*self.frozen.parameters, *added])
 
     def thaw(self, *patterns: str | Iterable[str]) -> None:
         """Watch these parameters no longer: they are to train.
 
-        At the next step they must require grad, and an optimizer must own them.
+        At the next step they must require grad, and an optimizer must own them. They must move
+        before they have had a gradient in ten steps.
         """
         thawed = self._matching(patterns, "thaw()")
         self._leaving = {id(p) for p in thawed}
@@ -200,6 +225,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         finally:
             self._leaving = set()
         self._thawed |= self._named(thawed)
+        self._still |= {n: _Thawed(p, digest([p])) for n, p in self._named(thawed).items()}
 
     def check(self) -> None:
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
@@ -371,6 +397,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         frozen, last = self.frozen, self._last
         if self._step is not None:
             yield from self._untrained()
+            yield from self._unmoved()
         moved = sorted({*changed(last.weights, now.weights), *frozen.removed})
         for i in moved:
             yield self._found("frozen-weights-unchanged", i, self._moving(i, now))
@@ -415,6 +442,27 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 text = f"{name} was thawed, and does not train, because {why}"
                 yield Finding(self.steps, "thaw-resumes", name, text)
         self._thawed = {}
+
+    def _unmoved(self) -> Iterator[Finding]:
+        """What was thawed, and has not moved in PATIENCE steps in which it had a gradient."""
+        rates = {
+            id(p): group.get("lr")
+            for each in self.optimizers
+            for group in each.param_groups
+            for p in group["params"]
+        }
+        for name, thawed in [*self._still.items()]:
+            parameter = thawed.parameter
+            if changed(thawed.weights, digest([parameter])):
+                del self._still[name]
+            elif rates.get(id(parameter), 0) != 0 and _has_gradient(parameter):
+                thawed.missed += 1
+                if thawed.missed == PATIENCE:
+                    text = (
+                        f"{name} was thawed, and has not moved since, though it had a gradient in "
+                        f"{PATIENCE} steps: see what `frostproof check` says of the optimizer"
+                    )
+                    yield Finding(self.steps, "thaw-resumes", name, text)
 
     def _flag_and_gradient(self, i: int, now: Snapshot) -> Iterator[Finding]:
         name, first, last = self.frozen.names[i], self._first, self._last
