@@ -6,7 +6,7 @@ from frostproof.training.observation import EventRecord, Trial
 
 CHANGED = Kind(
     "changed",
-    "a buffer of a frozen module in eval mode changed",
+    "{buffer}, a buffer of a frozen module in eval mode, changed",
     BUFFERS_UNLIKE.format(left="before", right="after"),
     notes={"before": "before = list(model.buffers())[{expected}].clone()"},
     after=["after = list(model.buffers())[{expected}]"],

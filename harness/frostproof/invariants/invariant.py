@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from frostproof.errors import ViolationError
-from frostproof.invariants.messages import at, change, numbers
+from frostproof.invariants.messages import at, change, event_text, numbers
 from frostproof.spec.architecture import expression
 from frostproof.spec.case import Positions, Role, parameters_expression
 from frostproof.training.observation import Crash, EventRecord, Observation, Trial
@@ -267,7 +267,7 @@ class ShownBreach:
     def crash_at(self) -> str:
         index = self.crash.index
         return (
-            f"at event {index} ({self.case.program[index]!r})"
+            f"at event {index} ({event_text(self.case.program[index])})"
             if index >= 0
             else "in the constructor"
         )
@@ -290,6 +290,12 @@ class ShownBreach:
     def at(self) -> str:
         """The event."""
         return at(self.record)
+
+    @property
+    def buffer(self) -> str:
+        """The name of the buffer whose position was expected to hold."""
+        name: str = self.observation.buffer_names[self.expected]
+        return name
 
     @property
     def unlike_attributes(self) -> str:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from math import isnan
 
+from frostproof.spec.program import AddFrozen, AnyEvent, Freeze, Thaw, renamed
 from frostproof.training.observation import Bits, EventRecord, Trial
+
+SHOWN_NAMES = 4
+"""If an event names more parameters, the first three are shown."""
+
+
+def event_text(event: AnyEvent) -> str:
+    """The event as Python, with no long list of names."""
+    return repr(renamed(event, _first_names))
+
+
+def _first_names(event: Freeze | Thaw | AddFrozen) -> tuple[str, ...]:
+    names, most = event.names, SHOWN_NAMES
+    return names if len(names) <= most else (*names[: most - 1], f"{len(names) - most + 1} more")
 
 
 def at(record: EventRecord) -> str:
-    return f"at event {record.number} ({record.event!r})"
+    return f"at event {record.number} ({event_text(record.event)})"
 
 
 def change(trial: Trial, position: int, before: Bits | None, after: Bits | None) -> str:

@@ -240,6 +240,9 @@ def _not_about_freezing(row: SubjectRow) -> Iterable[str]:
             yield f"{each.id} fails with nothing frozen, too ({trials} times)"
     for raised in row.facts.get("raises", ()):
         yield f"with nothing frozen, too, it raises {raised}"
+    cases = sum(each.explained.get("raises-without-optimizer", 0) for each in row.invariants)
+    for raised in row.facts.get("raises-without-optimizer", ()):
+        yield f"{cases} cases in which the model itself, without an optimizer, raises {raised}"
 
 
 def _why_not_as_alone(row: SubjectRow) -> Iterable[str]:

@@ -39,6 +39,7 @@ Facts = TypedDict(
         "unable": list[str],
         "not-tried": list[str],
         "raises": list[str],
+        "raises-without-optimizer": list[str],
         "cut-short": str,
         "rejected-cases": int,
         "depends-on-order": bool,

@@ -16,13 +16,13 @@ from frostproof.spec.program import (
     AddFrozen,
     AnyEvent,
     BackwardUnderNoGrad,
-    Clip,
     Freeze,
     Program,
     Step,
     Thaw,
     frozen_at_events,
     mask_changes,
+    renamed,
 )
 from frostproof.spec.user_model import UserModel
 
@@ -212,7 +212,12 @@ class Case(
 
     def without(self, kind: type[Freeze | Thaw]) -> Case:
         """The same case with no names in events of this kind; events keep their numbers."""
-        return self.replaced(program=tuple(_without_names(event, kind) for event in self.program))
+        return self.replaced(
+            program=tuple(
+                renamed(event, lambda each: () if isinstance(each, kind) else each.names)
+                for event in self.program
+            )
+        )
 
     def without_drops(self) -> Case:
         """The same case with no gradient dropped."""
@@ -342,13 +347,3 @@ def _unfrozen(event: AnyEvent, closure: bool | None) -> AnyEvent:
     return msgspec.structs.replace(
         event, closure=closure, drop="none", after_forward=(), after_backward=event.clips
     )
-
-
-def _without_names(event: AnyEvent | Clip, kind: type[Freeze | Thaw]) -> Any:
-    if isinstance(event, kind):
-        return msgspec.structs.replace(event, names=())
-    if not isinstance(event, Step):
-        return event
-    forward = tuple(_without_names(each, kind) for each in event.after_forward)
-    backward = tuple(_without_names(each, kind) for each in event.after_backward)
-    return msgspec.structs.replace(event, after_forward=forward, after_backward=backward)

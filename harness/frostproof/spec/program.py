@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -200,6 +200,17 @@ def mask_changes(event: AnyEvent) -> tuple[Freeze | Thaw, ...]:
     if isinstance(event, Freeze | Thaw):
         return (event,)
     return event.mask_changes if isinstance(event, Step) else ()
+
+
+def renamed(event: AnyEvent | Clip, names: Callable[[Freeze | Thaw | AddFrozen], Names]) -> Any:
+    """The event with other names of parameters, inside a step too."""
+    if isinstance(event, Freeze | Thaw | AddFrozen):
+        return msgspec.structs.replace(event, names=names(event))
+    if not isinstance(event, Step):
+        return event
+    forward = tuple(renamed(each, names) for each in event.after_forward)
+    backward = tuple(renamed(each, names) for each in event.after_backward)
+    return msgspec.structs.replace(event, after_forward=forward, after_backward=backward)
 
 
 def _apply(events: Iterable[Event], frozen: frozenset[str]) -> frozenset[str]:

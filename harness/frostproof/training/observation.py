@@ -121,6 +121,7 @@ class Observation:
     weights: tuple[Bits, ...] = ()
     has_gradient: tuple[bool, ...] = ()
     buffers: tuple[Bits, ...] = ()
+    buffer_names: tuple[str, ...] = ()
     frozen_eval_buffers: Positions = ()
     """The positions of buffers that belong to a frozen module in eval mode."""
     modes: tuple[Any, ...] = ()

@@ -112,6 +112,7 @@ class Recorder:
             torch.set_default_dtype(self.default_dtype)
         observation.weights = bits_of(parameters)
         observation.buffers = bits_of(self.buffers.values())
+        observation.buffer_names = self.buffer_names
         observation.modes = tuple(
             [
                 (m.training, vars(m).get("track_running_stats"))
@@ -145,13 +146,16 @@ class Recorder:
             observation.learning_rates = self._of_groups(optimizer, _rate)
         if self.changes_mask:
             named = {key: value for key, value in state.items() if isinstance(key, str)}
-            own = _numbers(vars(optimizer)) + _numbers(named) + _numbers_of_inner(optimizer)
+            held = self._inner(optimizer)  # a wrapper's numbers are about how it shares out
+            own = _numbers(vars(held)) + _numbers(named) + _numbers_of_inner(held)
             observation.group_numbers = self._of_groups(optimizer, lambda g: own + _numbers(g))
 
     def _state_of(self, optimizer: Any) -> Any:
-        """The state of an optimizer, or of the one that it holds."""
-        inner = self.training.subject.setting.inner
-        return getattr(getattr(optimizer, inner, optimizer), "state", {})
+        return getattr(self._inner(optimizer), "state", {})
+
+    def _inner(self, optimizer: Any) -> Any:
+        """The optimizer that holds state and counts: the one inside that of the setting."""
+        return getattr(optimizer, self.training.subject.setting.inner, optimizer)
 
     def _of_groups(self, optimizer: Any, what: Callable[[dict[str, Any]], Any]) -> tuple[Any, ...]:
         """Something about the group of each owned parameter; None for the others."""
@@ -174,6 +178,7 @@ class Recorder:
         # Before anything is frozen: an approach may turn parameters into buffers.
         self.parameters = list(self.training.model.parameters())
         self.buffers = dict(self.training.model.named_buffers())
+        self.buffer_names = tuple(self.buffers)
 
     def at_built(self, masked: Masked) -> None:
         self.at_changed(masked)

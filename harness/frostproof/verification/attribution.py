@@ -82,12 +82,6 @@ EXPLANATIONS = (
         _overflowed,
     ),
     Explanation(
-        "raises-without-freezing",
-        "The optimizer also raises with nothing frozen and no gradient dropped.",
-        lambda invariant, shown, subject: shown.breach.kind.raises and invariant.freezing,
-        _raises_too,
-    ),
-    Explanation(
         "raises-without-optimizer",
         "The model, as the setting wraps it, also raises in this case without an optimizer.",
         _crash,
@@ -95,6 +89,12 @@ EXPLANATIONS = (
             shown.crash.phase in ("forward", "backward")
             and reruns.without_optimizer.trial.crash is not None
         ),
+    ),
+    Explanation(
+        "raises-without-freezing",
+        "The optimizer also raises with nothing frozen and no gradient dropped.",
+        lambda invariant, shown, subject: shown.breach.kind.raises and invariant.freezing,
+        _raises_too,
     ),
     Explanation(
         "compiled-beside-others",

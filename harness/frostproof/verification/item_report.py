@@ -321,6 +321,8 @@ def _facts_of(verification: Verification) -> Facts:
         facts["not-tried"] = [*subject.not_tried, *anew, *set_aside]
     if verification.raised_unfrozen:
         facts["raises"] = [verification.raised_unfrozen]
+    if verification.raised_without:
+        facts["raises-without-optimizer"] = [verification.raised_without]
     if verification.cut_short_reason:
         facts["cut-short"] = verification.cut_short_reason
     if verification.rejected_cases:

@@ -106,6 +106,9 @@ class Verification:
     raised_unfrozen: str = field(default="", init=False)
     """The first exception that the optimizer raises with nothing frozen, too."""
 
+    raised_without: str = field(default="", init=False)
+    """The first exception that the model raises without an optimizer, too."""
+
     set_aside: list[str] = field(default_factory=list, init=False)
     """Ids of the invariants whose comparisons were set aside, because two runs differ."""
 
@@ -348,6 +351,8 @@ class Verification:
             if reason == "raises-without-freezing" and not self.raised_unfrozen:
                 options = options_text(outcome.trial.case.groups[0].options)
                 self.raised_unfrozen = f"{outcome.trial.crash}, with {options or 'no options'}"
+            if reason == "raises-without-optimizer":
+                self.raised_without = self.raised_without or str(outcome.trial.crash)
             if invariant.id in self.tallies:
                 self.tallies[invariant.id].explained[reason] += 1
             if invariant in outcome.judged and invariant not in left:

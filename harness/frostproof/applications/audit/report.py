@@ -129,7 +129,10 @@ def _cost(target: str, patterns: Sequence[str], inputs: str | None, step: str | 
     what = "these" if patterns else "what is frozen now"
     more = f"; {report.upstream}" if report.upstream else ""
     if share > 99:
-        return f"no way to freeze {what} makes the backward pass cheaper {table}{more}"
+        return (
+            f"no way to freeze {what} saves more than 1 % of the FLOPs of the backward pass "
+            f"{table}{more}"
+        )
     words = f"{share:.0f} %" if share >= 1 else "less than 1 %"
     return (
         f"{report.recommended} is the cheapest way to freeze {what}: its backward pass takes "

@@ -411,7 +411,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         training: dict[str, list[str]] = {}
         for name in names:
             if name in now.evaluating:
-                text = f"{buffers_hold_in_eval.CHANGED.text}: {name}"
+                text = buffers_hold_in_eval.CHANGED.text.format(buffer=name)
                 yield Finding(self.steps, "buffers-hold-in-eval", name, text)
             else:
                 path, _, last_part = name.rpartition(".")

@@ -1,0 +1,58 @@
+"""Messages of breaches: what they name, and what they leave out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from frostproof.invariants.messages import event_text
+from frostproof.optimizers.discovery import subjects
+from frostproof.process.fence import fenced
+from frostproof.spec.architecture import Architecture, Input
+from frostproof.spec.case import Case, Group
+from frostproof.spec.layers import BatchNorm1d, Linear
+from frostproof.spec.program import Clip, Eval, Freeze, Step
+from frostproof.verification.verification import Verification
+from tests.helpers.protocols import Plain
+
+
+def test_of_many_names_an_event_shows_three() -> None:
+    few, many = tuple("abcd"), tuple("abcdefg")
+    assert event_text(Freeze(few)) == repr(Freeze(few))
+    step = Step(after_backward=(Clip(), Freeze(many)))
+    said = "Step(after_backward=(Clip(), Freeze(names=('a', 'b', 'c', '4 more'))))"
+    assert event_text(step) == said
+
+
+class Counts(Plain):
+    """It adds to the statistics of every norm, through the weights' owner."""
+
+    model: Any = None
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        import gc
+
+        for each in gc.get_objects():
+            if isinstance(each, torch.nn.BatchNorm1d) and each.running_mean is not None:
+                each.running_mean.add_(1)
+        return super().step(closure)
+
+
+def test_a_buffer_that_changed_is_named() -> None:
+    architecture = Architecture(Input((2,)), (BatchNorm1d(), Linear(2)))
+    case = Case(
+        architecture,
+        ("0.weight", "0.bias"),
+        (Group(tuple(p.name for p in architecture.parameters), (("lr", 0.1),)),),
+        (Eval(only_frozen=True), Step()),
+        batch=2,
+    )
+    verification = Verification(subjects(Counts)[0], "cpu")
+    with fenced("cpu"):
+        verification.prepare()
+        found = {each.id: text for each, text in verification.find_violations(case).items()}
+    assert found["buffers-hold-in-eval"].startswith(
+        "0.running_mean, a buffer of a frozen module in eval mode, changed at event 1 (Step())"
+    )
