@@ -24,10 +24,13 @@ def only_violations(error: BaseException | None) -> bool:
     return type(error) is ExceptionGroup and all(map(only_violations, error.exceptions))
 
 
-def failure_text(verification: Verification, folder: Path, doubtful: Collection[str] = ()) -> str:
+def failure_text(
+    verification: Verification, folder: Path, doubtful: Collection[str] = (), *, way: str = ""
+) -> str:
     """The most direct violation with its network, and the ids of the others; "" if there is none.
 
-    `folder` is where case files are written. Invariants whose ids are in `doubtful` come last.
+    `folder` is where case files are written, and `way` is `module:name` of the user's own way to
+    freeze. Invariants whose ids are in `doubtful` come last.
     """
     broken = [
         invariant
@@ -47,7 +50,7 @@ def failure_text(verification: Verification, folder: Path, doubtful: Collection[
         lines += _case_lines(verification, tally.case, event)
         subject = verification.subject
         key = (subject.target, subject.label, verification.device)
-        lines.append(f"  replay:    {replay_command(path_of(folder, *key, first.id))}")
+        lines.append(f"  replay:    {replay_command(path_of(folder, *key, first.id, way=way))}")
     if others:
         names = [each.id + " (doubtful)" * (each.id in doubtful) for each in others]
         lines.append(f"  also violated: {', '.join(names)}")

@@ -59,7 +59,9 @@ def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path
     The files are named after the optimizer and the invariant. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = path_of(folder, found.target, found.variant, found.device, found.invariant)
+    path = path_of(
+        folder, found.target, found.variant, found.device, found.invariant, way=found.way
+    )
     found = msgspec.structs.replace(found, frostproof=importlib.metadata.version("frostproof"))
     path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1))
     beside = path.with_suffix(".py")
@@ -70,9 +72,11 @@ def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path
     return path, beside
 
 
-def path_of(folder: Path, target: str, variant: str, device: str, invariant: str) -> Path:
-    """The path of the counterexample of this optimizer and this invariant."""
-    whole = "-".join((target, variant, device, invariant))
+def path_of(
+    folder: Path, target: str, variant: str, device: str, invariant: str, *, way: str = ""
+) -> Path:
+    """The path of the counterexample of this optimizer and this invariant, under a user's way."""
+    whole = "-".join(filter(None, (target, variant, device, way, invariant)))
     name = re.sub(r"[^\w.-]+", "_", whole)
     if len(name.encode()) > 200:  # file systems take 255 bytes
         name = f"{name[:40]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}-{invariant}"

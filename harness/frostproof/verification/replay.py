@@ -211,11 +211,12 @@ def _explained(verification: Verification, invariant: Invariant) -> str:
 def _check_arguments(subject: Subject, saved: CaseFile) -> None:
     """Raise CaseError if another Subject of this target was built with other arguments."""
     now = given_arguments(subject)
-    if saved.arguments is not None and saved.arguments != now:
+    # Earlier versions wrote strings without quotes.
+    if saved.arguments is not None and saved.arguments.replace("'", "") != now.replace("'", ""):
         raise CaseError(
             f"found with a Subject that is given {saved.arguments or 'no arguments'}, and "
-            f"{saved.target!r} is given {now or 'none'}: let the Subject's target be module:NAME "
-            "of the Subject itself, and search again"
+            f"{saved.target!r} is given {now or 'none'}: give --target module:NAME of a Subject "
+            "with these arguments"
         )
 
 

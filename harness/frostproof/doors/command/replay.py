@@ -51,7 +51,8 @@ def _exit_code(path: Path, target: str | None) -> int:
     except FrostproofError as error:  # The other files are still run.
         click.echo(f"frostproof: {error}", err=True)
         return 2
-    text = f"{path}: {saved.target} on {saved.device}, {saved.invariant}"
+    variant = "" if saved.variant == "default" else f" {saved.variant}"
+    text = f"{path}: {saved.target}{variant} on {saved.device}, {saved.invariant}"
     click.echo(f"{verdict.outcome} {one_line(text)}")
     if verdict.text:
         click.echo(f"    {one_line(verdict.text)}")

@@ -204,7 +204,9 @@ class ItemRunner:
         from frostproof.report.failure_text import failure_text, only_violations
 
         if only_violations(call.excinfo.value):
-            text = failure_text(verification, Path(self.run.cases), self.doubtful)
+            text = failure_text(
+                verification, Path(self.run.cases), self.doubtful, way=self.run.way or ""
+            )
             first, _, rest = text.partition("\n")
             if first:
                 # Two parts, because pytest repeats the first in its summary, in CI all of it.
