@@ -469,6 +469,15 @@ def test_an_expected_failure_that_only_the_main_search_saw_is_told_as_that() -> 
         assert (row.message or "").startswith("violated in 2 trials, and in none of the search")
 
 
+def test_the_severity_is_that_of_the_violation_that_is_shown() -> None:
+    wrong = InvariantRow("thaw-resumes", "violated", "wrong", 5, 1, "a.weight does not train")
+    crash = InvariantRow("thaw-resumes", "violated", "crash", 5, 1, "step raised KeyError")
+    for rows in ([wrong, crash], [crash, wrong]):
+        (merged,) = merge_rows([one_subject(copy.deepcopy(each)).subjects[0] for each in rows])
+        (row,) = merged.invariants
+        assert (row.severity == "crash") == (row.message == crash.message)
+
+
 def test_seconds_are_told_for_each_phase() -> None:
     one = one_subject(InvariantRow("thaw-resumes", "held", "wrong", 5)).subjects[0]
     other = msgspec.structs.replace(one, phases={"search": 2.04, "probe": 0.5})

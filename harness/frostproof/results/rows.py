@@ -246,6 +246,7 @@ def _merge_into_invariant(mine: InvariantRow, other: InvariantRow) -> None:
     if other.message is not None and (another >= one or mine.message is None):
         mine.message, mine.case, mine.reproducer = other.message, other.case, other.reproducer
         mine.violation_class, mine.source = other.violation_class, other.source
+        mine.severity = other.severity
     mine.status = max(mine.status, other.status, key=ROW_STATUSES.index)
     if stale and not mine.is_stale:
         mine.message = (

@@ -127,6 +127,7 @@ class Gatherer:
                 _, best = self._best.get((row.key, each.id), (None, None))
                 if best is not None and each.status in ("expected", "doubtful", "violated"):
                     each.message, each.source = best.message, best.source
+                    each.severity, each.violation_class = best.severity, best.violation_class
                     each.case, each.reproducer = best.case, best.reproducer
         return rows
 
