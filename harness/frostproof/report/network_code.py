@@ -58,7 +58,7 @@ def _model_lines(model: UserModel, frozen: Collection[int], word: str) -> Iterat
     for path, uses in model.modules:
         names = [model.weights[i].name for i in uses if i in frozen]
         if names:
-            yield f"    # {path or names[0]}: {'' if len(names) == len(uses) else 'in part'}"
+            yield f"    # {path or names[0]}{'' if len(names) == len(uses) else ', in part'}"
 
 
 def _lines(
@@ -108,7 +108,8 @@ def hyperparameter_text(case: Case) -> str:
 def case_conditions(case: Case) -> Iterator[str]:
     """The other settings of the case, in words."""
     yield case.dtype
-    yield f"batch {case.batch}"
+    if not isinstance(case.architecture, UserModel):  # whose batch is given
+        yield f"batch {case.batch}"
     yield f"seed {case.seed}"
     if len(case.groups) > 1:
         yield f"{len(case.groups)} parameter groups"
