@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from frostproof.generation import masks
 from frostproof.generation.networks import (
+    COMPILED_MAX_LAYERS,
     DRAWN_MAX_LAYERS,
     GENES,
     INPUTS_OF,
@@ -216,7 +217,8 @@ class _Frozen(NamedTuple):
 def _drawn_network(draws: _Draws, subject: Subject) -> tuple[Input, tuple[AnyLayer, ...]]:
     inputs = INPUTS_OF[subject.parameters]
     given, first = inputs[draws.pick(len(inputs))]
-    layer_genes = [gene for (gene,) in draws.genes(DRAWN_MAX_LAYERS, GENES, END)]
+    longest = COMPILED_MAX_LAYERS if subject.setting.compiles else DRAWN_MAX_LAYERS
+    layer_genes = [gene for (gene,) in draws.genes(longest, GENES, END)]
     menus = menus_of(subject.parameters, elements=int("zero-elements" in subject.unable))
     return given, layers_from(layer_genes, given.shape, first, menus)
 

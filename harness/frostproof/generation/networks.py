@@ -186,6 +186,10 @@ INPUTS_OF: dict[ParameterKind, tuple[tuple[Input, tuple[AnyLayer, ...]], ...]] =
 DRAWN_MAX_LAYERS = 8
 """The largest number of drawn layers."""
 
+COMPILED_MAX_LAYERS = 4
+"""The same where the model and the step are compiled, for each mask anew: a trial of many
+parameters would take as long as ten others."""
+
 
 def layers_from(
     genes: Sequence[int],
