@@ -172,13 +172,13 @@ class CountsInGroup(Sound):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         for group in self.param_groups:
-            group["count"] = group.get("count", 0) + 1
+            group["step"] = group.get("step", 0) + 1
         return super().step(closure)
 
     def update(
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
     ) -> None:
-        super().update(group, parameter, gradient, scale=group["count"] ** -0.5)
+        super().update(group, parameter, gradient, scale=group["step"] ** -0.5)
 
 
 class NeedsRate(Optimizer):

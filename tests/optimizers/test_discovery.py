@@ -141,6 +141,12 @@ def test_a_bug_behind_a_switch_is_found() -> None:
     assert shown is not None
     assert dict(shown.groups[0].options)["leaky"] is True
 
+    from frostproof.verification.item_report import item_report
+
+    rows = {each.id: each for each in item_report(verification).row.invariants}
+    message = rows["frozen-weights-unchanged"].message
+    assert (message or "").endswith("; with leaky=True, which is not the default")
+
 
 def test_an_optimizer_of_which_only_defaults_are_tried_is_told() -> None:
     assert probed(TakesAnything).not_tried == (DEFAULTS_ALONE,)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from frostproof.counterexamples.script import script
 from frostproof.invariants.messages import event_text
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
@@ -15,6 +16,7 @@ from frostproof.spec.layers import BatchNorm1d, Linear
 from frostproof.spec.program import Clip, Eval, Freeze, Step
 from frostproof.verification.verification import Verification
 from tests.helpers.protocols import Plain
+from tests.trial.test_programs import FIRST, case_of
 
 
 def test_of_many_names_an_event_shows_three() -> None:
@@ -56,3 +58,23 @@ def test_a_buffer_that_changed_is_named() -> None:
     assert found["buffers-hold-in-eval"].startswith(
         "0.running_mean, a buffer of a frozen module in eval mode, changed at event 1 (Step())"
     )
+
+
+class ReturnsFacts(Plain):
+    """Its step returns what is no loss, with text that means something in an f-string."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        return loss, {"said": 'a "word"'}
+
+
+def test_whatever_a_step_returned_is_shown_by_a_script_that_compiles() -> None:
+    verification = Verification(subjects(ReturnsFacts)[0], "cpu")
+    case = case_of(Step(closure=True), mask=FIRST)
+    with fenced("cpu"):
+        verification.prepare()
+        verification.find_violations(case)
+    shown = verification.tallies["closure-is-honoured"].shown
+    assert shown is not None
+    assert "which is none of the losses" in shown.message
+    compile(script(shown, verification.subject), "script", "exec")

@@ -66,6 +66,10 @@ SINGLE: dict[str, Choice] = {
 }
 
 
+OTHER_LOOPS = ("gradient_release",)
+"""Switches that ask for another training loop, and are not drawn."""
+
+
 def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
     """The choices for a constructor with these defaults; other arguments keep their default.
 
@@ -85,7 +89,7 @@ def space_of(defaults: Mapping[str, Any]) -> tuple[Choice, ...]:
         )
         if choice and all(_same_kind(value, default) for ((_, value),) in choice):
             found.append(_with_default(name, default, choice))
-        elif isinstance(default, bool):
+        elif isinstance(default, bool) and name not in OTHER_LOOPS:
             found.append(_values(name, default, not default))
     return tuple(found)
 

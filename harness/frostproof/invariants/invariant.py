@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from frostproof.errors import ViolationError
+from frostproof.errors import ViolationError, one_line
 from frostproof.invariants.messages import at, change, event_text, numbers
 from frostproof.spec.architecture import expression
 from frostproof.spec.case import Positions, Role, parameters_expression
@@ -202,6 +202,28 @@ class Invariant:
         return not self.autograd_only if optimizer else not self.needs_optimizer
 
 
+class _InScript:
+    """The words of a breach inside an f-string: what an optimizer returned may be any text."""
+
+    def __init__(self, shown: ShownBreach) -> None:
+        self.shown = shown
+
+    def __getitem__(self, word: str) -> Any:
+        value = self.shown[word]
+        return _Escaped(value) if isinstance(value, str) and word == "found" else value
+
+
+class _Escaped(str):
+    """A text whose formatted form has no meaning in an f-string in double quotes."""
+
+    def __format__(self, spec: str) -> str:
+        text = one_line(super().__format__(spec)).translate(_NO_CODE)
+        return text.replace("{", "{{").replace("}", "}}")
+
+
+_NO_CODE = {ord("\\"): "/", ord('"'): "'"}
+
+
 class ShownBreach:
     """A breach in the trial that showed it, with the words for people and for scripts."""
 
@@ -238,7 +260,8 @@ class ShownBreach:
 
     def exits_if(self, condition: str, text: str) -> Block:
         """The statement that ends the script with a message where a condition holds; templates."""
-        return block(f"if {self.here(self.fill(condition))}:", self.leave(self.fill(text)))
+        said = text.format_map(_InScript(self))
+        return block(f"if {self.here(self.fill(condition))}:", self.leave(said))
 
     def here(self, condition: str) -> str:
         """The condition, on the rank of the breach alone where each rank has its own shards."""

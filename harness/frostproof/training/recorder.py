@@ -386,9 +386,11 @@ def _functions_compiled() -> int:
     return counters["frames"]["total"]
 
 
-_OF_TORCH = ("step", "_opt_called", "_need_device_dtype_check_for_fused")
+_FLAGS = ("_opt_called", "_need_device_dtype_check_for_fused")
 """Attributes that schedulers and fused kernels set."""
-_NO_COUNTS = ("lr", "initial_lr", *_OF_TORCH)
+_OF_TORCH = ("step", *_FLAGS)
+"""The same, and the step that schedulers wrap. In a group it is a number, which counts."""
+_NO_COUNTS = ("lr", "initial_lr", *_FLAGS)
 _NUMBERS = (int, float, Tensor)
 _SEQUENCES = (list, tuple, deque)
 """Tuples: isinstance would build a union anew for each group at each event."""

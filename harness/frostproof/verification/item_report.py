@@ -257,11 +257,26 @@ def _classified(
         row.source = verification.tallies[row.id].source or None
         if row.source is not None:
             row.message = f"{row.message}; by {row.source}"
+        if switched := _switched(verification, row.id):
+            row.message = f"{row.message}; with {', '.join(switched)}, which is not the default"
         if row.status == "violated" and verification.tallies[row.id].by_order:
             row.message = f"{row.message}; {ORDER_HINT}"
             if invariant.violation_class == "freezing":
                 row.violation_class = "groups"
     return row
+
+
+def _switched(verification: Verification, identity: str) -> list[str]:
+    """The switches that the case sets unlike their defaults, and that nobody asked for."""
+    from frostproof.generation.hyperparameters import SINGLE
+
+    subject, case = verification.subject, verification.tallies[identity].case
+    if not subject.discovered or "space" in subject.stated or case is None:
+        return []
+    first = [pair for choice in subject.space for pair in choice[0]]  # type: ignore[union-attr]
+    defaults = {n: v for n, v in first if isinstance(v, bool) and n not in SINGLE}
+    options = dict.fromkeys(pair for group in case.groups for pair in group.options)
+    return [f"{name}={value}" for name, value in options if defaults.get(name, value) != value]
 
 
 def _case_of(verification: Verification, row: InvariantRow) -> Case | None:
