@@ -93,13 +93,17 @@ def _adamw_keys(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
     return {"optimizer": import_module("heavyball").AdamW, "lr": 0.1}
 
 
+_SWITCHES_IN_GROUP = "its switch from Adam to SGD, and the rate after it, belong to a whole group"
+
 SUBJECTS: dict[str, dict[str, Any]] = {
     "heavyball:Scion": {
         "positional": "it first replaces each weight by a random one, with its place as the seed"
     },
     "heavyball:SplitOpt": {"keys": _adamw_keys, "per_parameter": False},
-    "torch_optimizer:SWATS": {
-        "coupled": "its switch from Adam to SGD, and the rate after it, belong to a whole group"
+    "torch_optimizer:SWATS": {"coupled": _SWITCHES_IN_GROUP},
+    "pytorch_optimizer:SWATS": {"coupled": _SWITCHES_IN_GROUP},
+    "pytorch_optimizer:DAdaptAdaGrad": {
+        "coupled": "one distance, in which the gradients of all parameters are, scales each step"
     },
     "pytorch_optimizer:WSAM": {
         "factory": wsam,
