@@ -464,6 +464,23 @@ def test_a_class_is_named_by_the_outermost_package_that_has_it() -> None:
     assert subjects(CountsInGroup)[0].target == f"{CountsInGroup.__module__}:CountsInGroup"
 
 
+def test_a_switch_beside_which_no_rate_may_be_given_costs_no_verdict() -> None:
+    class Relative(Plain):
+        def __init__(
+            self,
+            params: Any,
+            lr: float | None = None,
+            relative_step: bool = True,
+            flag: bool = False,
+        ) -> None:
+            if relative_step and lr is not None:
+                raise ValueError("give lr or relative_step")
+            super().__init__(params, lr or 0.1)
+
+    space: Any = probed(Relative).space
+    assert [name for ((name, _), *_), *_ in space] == ["relative_step", "flag"]
+
+
 class KeepsItsList(Plain):
     """It caches what trains at its first step, so that it does not let go of it."""
 

@@ -117,6 +117,8 @@ def steps_until_moved(subject: Subject, device: str, options: Options | None) ->
     """
     dtype = subject.dtypes[0]
     trial = run_steps(subject, device, dtype, options=options)
+    if trial.crash is not None:
+        return MAX_PATIENCE
     start = trial.starts["a"].weights
     for number, record in enumerate(trial.records, start=1):
         pairs = zip(start, record.observations["a"].weights, strict=True)
@@ -140,7 +142,9 @@ def working_space(subject: Subject, space: tuple[Choice, ...], device: str) -> S
     wait. The simplest are then tried together. If they do not work, nothing is drawn.
     """
     dtype, working = subject.dtypes[0], []
-    rate = next((choice[0] for choice in space if "lr" in dict(choice[0])), ())
+    rates = (choice[0] for choice in space if "lr" in dict(choice[0]))
+    fit = (each for each in rates if not fault_of(subject, device, dtype, options=each))
+    rate = next(fit, ())
     soonest = steps_until_moved(subject, device, rate)
     for choice in space:
         works = tuple(each for each in choice if not fault_of(subject, device, dtype, options=each))
