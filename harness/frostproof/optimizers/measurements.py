@@ -141,24 +141,30 @@ def working_space(subject: Subject, space: tuple[Choice, ...], device: str) -> S
     A switch must not make weights begin to move later, for which every invariant would have to
     wait. The simplest are then tried together. If they do not work, nothing is drawn.
     """
-    dtype, working = subject.dtypes[0], []
-    rates = (choice[0] for choice in space if "lr" in dict(choice[0]))
-    fit = (each for each in rates if not fault_of(subject, device, dtype, options=each))
-    rate = next(fit, ())
-    soonest = steps_until_moved(subject, device, rate)
+    dtype, working = subject.dtypes[0], list[Choice]()
     for choice in space:
         works = tuple(each for each in choice if not fault_of(subject, device, dtype, options=each))
-        if any(isinstance(value, bool) for _, value in choice[0]):
-            works = tuple(
-                each
-                for each in works
-                if steps_until_moved(subject, device, (*rate, *each)) <= soonest
-            )
-            works = works if len(works) > 1 else ()  # the default is tried in any case
         if works:
             working.append(works)
+    working = _without_slow_switches(subject, working, device)
     together = tuple(pair for choice in working for pair in choice[0])
     return () if fault_of(subject, device, dtype, options=together) else tuple(working)
+
+
+def _without_slow_switches(subject: Subject, space: list[Choice], device: str) -> list[Choice]:
+    """The choices, of switches only those whose second value lets weights move as soon."""
+    switches = [each for each in space if any(isinstance(value, bool) for _, value in each[0])]
+    if not switches:
+        return space
+    rate = next((choice[0] for choice in space if "lr" in dict(choice[0])), ())
+    soonest = steps_until_moved(subject, device, rate)
+    late = [
+        choice
+        for choice in switches
+        if len(choice) < 2
+        or any(steps_until_moved(subject, device, (*rate, *each)) > soonest for each in choice)
+    ]
+    return [choice for choice in space if choice not in late]
 
 
 def without_crashes(subject: Subject, device: str) -> tuple[Space, tuple[str, ...]]:
