@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
+from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.script import script
 from frostproof.invariants.messages import event_text
 from frostproof.optimizers.discovery import subjects
@@ -15,6 +14,7 @@ from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import BatchNorm1d, Linear
 from frostproof.spec.program import Clip, Eval, Freeze, Step
 from frostproof.verification.verification import Verification
+from tests.helpers.planted import TrainsFrozenBatchNorm
 from tests.helpers.protocols import Plain
 from tests.trial.test_programs import FIRST, case_of
 
@@ -27,21 +27,6 @@ def test_of_many_names_an_event_shows_three() -> None:
     assert event_text(step) == said
 
 
-class Counts(Plain):
-    """It adds to the statistics of every norm, through the weights' owner."""
-
-    model: Any = None
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        import gc
-
-        for each in gc.get_objects():
-            if isinstance(each, torch.nn.BatchNorm1d) and each.running_mean is not None:
-                each.running_mean.add_(1)
-        return super().step(closure)
-
-
 def test_a_buffer_that_changed_is_named() -> None:
     architecture = Architecture(Input((2,)), (BatchNorm1d(), Linear(2)))
     case = Case(
@@ -51,7 +36,8 @@ def test_a_buffer_that_changed_is_named() -> None:
         (Eval(only_frozen=True), Step()),
         batch=2,
     )
-    verification = Verification(subjects(Counts)[0], "cpu")
+    approaches = Approaches(a=TrainsFrozenBatchNorm())
+    verification = Verification(subjects(Plain)[0], "cpu", approaches=approaches)
     with fenced("cpu"):
         verification.prepare()
         found = {each.id: text for each, text in verification.find_violations(case).items()}
