@@ -33,7 +33,7 @@ def coupling(subject: Subject, device: str) -> str | None:
         alike = _alike(subject, device, simple, max(STEPS, subject.patience))
     except Exception as error:  # whatever it raises
         return one_line(f"it cannot train one parameter, or two: {error}")
-    for choice in subject.space if isinstance(subject.space, tuple) else ():
+    for choice in subject.choices:
         for each in choice[1:]:
             with suppress(Exception):  # It raises with these, whether it is alone or not.
                 alike = alike and _alike(subject, device, (*simple, *each), FEW_STEPS)

@@ -105,8 +105,8 @@ def _probe(subject: Subject, device: str) -> Subject:
     found = _without_inabilities(replace(found, not_tried=not_tried), device)
     found = replace(found, space=subject.space)
     if subject.discovered and "space" not in subject.stated:
-        assert isinstance(subject.space, tuple)
-        found = replace(found, space=working_space(replace(found, space=()), subject.space, device))
+        plain = replace(found, space=())
+        found = replace(found, space=working_space(plain, subject.choices, device))
     else:
         space, reasons = without_crashes(found, device)
         found = replace(found, space=space, not_tried=(*found.not_tried, *reasons))
@@ -184,8 +184,7 @@ def _probe_discovered(found: Subject, device: str) -> Subject:
         found = replace(found, groups=False, not_tried=(*found.not_tried, why))
     if "patience" in found.stated:
         return found
-    choices = found.space if isinstance(found.space, tuple) else ()
-    rates = [options for choice in choices for options in choice if "lr" in dict(options)]
+    rates = [options for choice in found.choices for options in choice if "lr" in dict(options)]
     patience = max(steps_until_moved(found, device, options) for options in (None, *rates))
     return replace(found, patience=patience)
 

@@ -230,6 +230,11 @@ class Subject:
             except CaseError as error:
                 yield f"known_cases: {error}"
 
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The choices of its space; empty if a strategy of its own draws."""
+        return self.space if isinstance(self.space, tuple) else ()
+
     def unknown_names(self) -> Iterator[str]:
         """Names for which the signature of what builds the optimizer has no argument."""
         names = [("space", name) for name in drawn_names(self)]
@@ -336,8 +341,7 @@ def given_arguments(subject: Subject) -> str:
 
 def drawn_names(subject: Subject) -> tuple[str, ...]:
     """The names of the hyperparameters that are drawn; empty if a strategy of its own draws."""
-    choices = subject.space if isinstance(subject.space, tuple) else ()
-    names = (name for choice in choices for options in choice for name, _ in options)
+    names = (name for choice in subject.choices for options in choice for name, _ in options)
     return tuple(dict.fromkeys(names))
 
 

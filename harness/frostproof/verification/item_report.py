@@ -273,7 +273,7 @@ def _switched(verification: Verification, identity: str) -> list[str]:
     subject, case = verification.subject, verification.tallies[identity].case
     if not subject.discovered or "space" in subject.stated or case is None:
         return []
-    first = [pair for choice in subject.space for pair in choice[0]]  # type: ignore[union-attr]
+    first = [pair for choice in subject.choices for pair in choice[0]]
     defaults = {n: v for n, v in first if isinstance(v, bool) and n not in SINGLE}
     options = dict.fromkeys(pair for group in case.groups for pair in group.options)
     return [f"{name}={value}" for name, value in options if defaults.get(name, value) != value]

@@ -224,8 +224,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             self._start([p for p in self.frozen.parameters if id(p) not in self._leaving])
         finally:
             self._leaving = set()
-        self._thawed |= self._named(thawed)
-        self._still |= {n: _Thawed(p, digest([p])) for n, p in self._named(thawed).items()}
+        named = self._named(thawed)
+        self._thawed |= named
+        self._still |= {name: _Thawed(p, digest([p])) for name, p in named.items()}
 
     def check(self) -> None:
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
@@ -445,6 +446,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def _unmoved(self) -> Iterator[Finding]:
         """What was thawed, and has not moved in PATIENCE steps in which it had a gradient."""
+        if not self._still:  # as in most steps
+            return
         rates = {
             id(p): group.get("lr")
             for each in self.optimizers
