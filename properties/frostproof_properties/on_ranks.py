@@ -148,10 +148,10 @@ def passed(model: nn.Module) -> Any:
     return model(batch).square().sum()
 
 
-def flags_after_sharding() -> tuple[list[list[bool]], bool]:
+def flags_after_sharding() -> tuple[list[list[bool]], list[float]]:
     """Whether each parameter has a gradient: frozen after sharding, and thawed again.
 
-    And whether the gradients are then those of the whole batch.
+    And by which factors an element of a gradient then differs from that of the whole batch.
     """
     model, found = sharded(), list[list[bool]]()
     passed(model).backward()
@@ -165,7 +165,8 @@ def flags_after_sharding() -> tuple[list[list[bool]], bool]:
     (plain(torch.randn(2 * RANKS, 2)).square().sum() / RANKS).backward()
     pairs = zip(model.parameters(), plain.parameters(), strict=True)
     gradients: list[Any] = [(p.grad, q.grad) for p, q in pairs]
-    return found, all(torch.allclose(p.full_tensor(), q) for p, q in gradients)
+    ratios = torch.cat([(p.full_tensor() / q).flatten() for p, q in gradients])
+    return found, sorted({*ratios.round(decimals=3).tolist()})
 
 
 def forward_alone() -> list[tuple[list[str], list[bool]]]:

@@ -18,6 +18,7 @@ import frostproof
 from frostproof.applications.watching.digest import WIDTH, changed, digest
 from frostproof.applications.watching.watch import watch
 from frostproof.errors import UsageError, ViolationError
+from frostproof.optimizers.torch_version import torch_is
 from tests.helpers import audited
 from tests.helpers.audited import Leaky
 
@@ -573,6 +574,31 @@ def test_what_was_thawed_and_never_moves_is_told(steps: int, lr: float, found: i
             f"{each.name} was thawed, and has not moved since, though it had a gradient in 10 "
             "steps: see what `frostproof check` says of the optimizer"
         )
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_was_thawed_and_gets_no_gradient_is_told(compiled: bool) -> None:
+    """In a model that does not use it, or one whose graph was made while it was frozen."""
+    model = frozen_net()
+    unused = nn.Linear(3, 3).requires_grad_(False)
+    model.backbone.append(unused)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.backbone.forward = lambda x: model.backbone[2](model.backbone[1](model.backbone[0](x)))
+    called: Any = torch.compile(model, backend="aot_eager") if compiled else model
+    with frostproof.watch(model, optimizer) as watched:
+        train(called, optimizer)
+        watched.thaw("backbone.0", "backbone.3")
+        model.backbone[0].requires_grad_(True)
+        unused.requires_grad_(True)
+        train(called, optimizer, 9)
+        with pytest.warns(UserWarning, match="got no gradient in 10 steps") as told:
+            train(called, optimizer, 1)
+        train(called, optimizer, 10)
+    (warning,) = told
+    stale = compiled and not torch_is(">=2.12")
+    names = [f"backbone.{layer}.{kind}" for layer in (0, 3) for kind in ("weight", "bias")]
+    assert [name in str(warning.message) for name in names] == [stale, stale, True, True]
+    assert ("compiled while" in str(warning.message)) != torch_is(">=2.12")
 
 
 def test_what_was_thawed_and_frozen_again_need_not_train() -> None:

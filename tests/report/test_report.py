@@ -387,6 +387,16 @@ def one_subject(*invariants: InvariantRow) -> Results:
     return Results(environment(["cpu"], "dev", 1), [row], totals([row], 3.0))
 
 
+def test_a_run_without_a_verdict_has_no_table() -> None:
+    row = SubjectRow("lib:O", "default", "cpu", "1", "unusable", "no", 0, 0, 1.0, {}, [])
+    lines = results_table([row], totals([row], 1.0)).splitlines()
+    assert [line.partition(":")[0].strip() for line in lines] == [
+        "not judged on cpu",
+        "what was tried, and a Subject to fill in",
+        "1 subject (0 violated, 1 not judged), 0 trials, 0 judgements, 1.0 s, 0 trials/s",
+    ]
+
+
 def test_one_subject_is_one_everywhere(tmp_path: Path) -> None:
     found = one_subject(InvariantRow("thaw-resumes", "held", "wrong", 5))
     assert "1 subject (0 violated" in results_table(found.subjects, found.totals)

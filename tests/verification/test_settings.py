@@ -16,7 +16,7 @@ from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.execution import Execution, reproduces
 from frostproof.counterexamples.script import script, training
 from frostproof.doors.pytest_plugin.suite import RECORDED_AUTOGRAD
-from frostproof.errors import UsageError
+from frostproof.errors import UnusableError, UsageError
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import resolve_setting
@@ -280,6 +280,14 @@ def test_what_a_setting_cannot_judge_is_left_out_with_the_reason() -> None:
         assert identity in BY_ID
         assert reason
         assert identity not in verification.tallies
+
+
+def test_a_setting_is_judged_on_releases_of_torch_that_it_works_with() -> None:
+    old = Setting("old", "as it was", needs_torch={"<2.0": "what it needs is gone"})
+    verification = Verification(replace(subjects(SGD)[0], setting=old), "cpu")
+    with pytest.raises(UnusableError, match=r"^old needs torch <2\.0: what it needs is gone$"):
+        verification.prepare()
+    assert [*resolve_setting("compiled").needs_torch] == [">=2.12"]
 
 
 def test_a_setting_of_the_users_own_is_found_by_its_place() -> None:

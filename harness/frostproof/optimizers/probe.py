@@ -34,6 +34,7 @@ from frostproof.optimizers.nothing_frozen import (
     run_steps,
 )
 from frostproof.optimizers.statement import changes
+from frostproof.optimizers.torch_version import torch_is
 from frostproof.process.fence import eager_only
 from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Ability, Closure, Subject, drawn_names, given_arguments
@@ -55,6 +56,9 @@ GUESSED = "other arguments than {}, which were guessed: state yours as the `argu
 @cache
 def probe(subject: Subject, device: str) -> Subject:
     """`subject` with its capabilities as measured on `device`. Raises UnusableError."""
+    for releases, why in subject.setting.needs_torch.items():
+        if not torch_is(releases):
+            raise UnusableError(f"{subject.setting.name} needs torch {releases}: {why}")
     if subject.factory is None:
         return subject
     if subject.setting is not EAGER:

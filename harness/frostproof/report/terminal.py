@@ -38,6 +38,8 @@ LEGEND = (
 
 def results_table(rows: list[SubjectRow], total: Totals, width: int = 80) -> str:
     """The matrix of optimizers and invariants, the faults in words, and the totals."""
+    if all(row.status == "unusable" for row in rows):  # no verdict to show
+        return "\n".join([*_words(rows), _totals(total)]) + "\n"
     columns = _columns(rows)
     table = _by_name(rows, width) or [*_matrix(rows, columns, width), *_numbers(rows, columns)]
     stale = any(each.is_stale for row in rows for each in row.invariants)

@@ -65,6 +65,9 @@ class Setting:
     compiles: bool = False
     """Whether torch.compile compiles. Otherwise code that asks for it runs eagerly."""
 
+    needs_torch: Mapping[str, str] = field(default_factory=dict)
+    """Releases of torch without which nothing is judged, such as ">=2.12", each with the reason."""
+
     one_in: int = 1
     """One example is tried where the setting `eager` tries so many, since a trial takes longer."""
 
@@ -86,6 +89,11 @@ together they need more than the usual limit of 8, beyond which torch.compile si
 code. An optimizer whose step is compiled again and again breaks `compiled-step-settles`.
 """
 
+_STALE_GRAPH = (
+    "before, a compiled model keeps the graph that it had when requires_grad of a parameter "
+    "changes, so that what thaws gets no gradient (pytorch issue 139476)"
+)
+
 _OWN_GRAPH = "torch.compile replaces the operations of the layers, which the hooks do not see"
 
 
@@ -97,6 +105,7 @@ def _compiled(name: str, backend: str, *, one_in: int) -> Setting:
         model=f'torch.compile(model, backend="{backend}")',
         step=f'torch.compile(optimizer.step, backend="{backend}")',
         compiles=True,
+        needs_torch={">=2.12": _STALE_GRAPH},
         one_in=one_in,
         not_judged=dict.fromkeys(("no-graph-below", "cost-bounded"), _OWN_GRAPH),
     )

@@ -30,6 +30,7 @@ from frostproof.invariants import (
     no_grad_allocated,
 )
 from frostproof.invariants.registry import BY_ID
+from frostproof.optimizers.torch_version import torch_is
 from frostproof.spec.patterns import listed, matching
 from frostproof.training.bits import shard_of
 from frostproof.training.frozen_parts import frozen_parts
@@ -75,6 +76,8 @@ class _Thawed:
     weights: Digest
     missed: int = 0
     """The steps in which it had a gradient, and did not move."""
+    idle: int = 0
+    """The steps in which its gradient was None."""
 
 
 def _has_gradient(parameter: nn.Parameter) -> bool:
@@ -454,11 +457,18 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             for group in each.param_groups
             for p in group["params"]
         }
+        idle = []
         for name, thawed in [*self._still.items()]:
             parameter = thawed.parameter
             if changed(thawed.weights, digest([parameter])):
                 del self._still[name]
-            elif rates.get(id(parameter), 0) != 0 and _has_gradient(parameter):
+            elif rates.get(id(parameter), 0) == 0:
+                continue
+            elif parameter.grad is None:
+                thawed.idle += 1
+                if thawed.idle == PATIENCE and not thawed.missed:
+                    idle.append(name)
+            elif _has_gradient(parameter):
                 thawed.missed += 1
                 if thawed.missed == PATIENCE:
                     text = (
@@ -466,6 +476,16 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                         f"{PATIENCE} steps: see what `frostproof check` says of the optimizer"
                     )
                     yield Finding(self.steps, "thaw-resumes", name, text)
+        if idle:  # which may be meant: a model need not use each layer
+            stale = (
+                ", or the model was compiled while they were frozen and runs that graph still: "
+                "before torch 2.12, call torch._dynamo.reset() after each change of the mask"
+            )
+            warnings.warn(
+                f"what was thawed got no gradient in {PATIENCE} steps ({listed(idle)}): the loss "
+                f"does not depend on it{'' if torch_is('>=2.12') else stale}",
+                stacklevel=_users_level(),
+            )
 
     def _flag_and_gradient(self, i: int, now: Snapshot) -> Iterator[Finding]:
         name, first, last = self.frozen.names[i], self._first, self._last
