@@ -256,8 +256,10 @@ def test_the_step_of_lbfgs_is_never_compiled() -> None:
     optimizer = LBFGS(model.parameters(), max_iter=1)
     step = torch.compile(optimizer.step, backend=BACKEND)
     backward(model, model, 0)
-    missing = pytest.raises(TypeError, match="missing 1 required positional argument: 'closure'")
-    with nullcontext() if torch_is(">=2.11") else missing:
+    # The closure is taken for the optimizer; who notices depends on what wraps step().
+    said = "missing 1 required positional argument: 'closure'|has no attribute '_optimizer_step"
+    lacks = pytest.raises((TypeError, AttributeError), match=said)
+    with nullcontext() if torch_is(">=2.11") else lacks:
         step(lambda: torch.ones(()))
     assert graphs() == 0
 
