@@ -122,7 +122,7 @@ class MasterWeights(Sound):
         self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
     ) -> None:
         state = self.state[parameter]
-        # A copy in float32, too: if the state were the parameter itself, a checkpoint would part them.
+        # A copy also in float32: were the state the parameter itself, a checkpoint would part them.
         if "master" not in state:
             state["master"] = parameter.to(torch.float32, copy=True)
         state["master"].add_(gradient.float(), alpha=-group["lr"])
