@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from frostproof.process.fork_server import VARIABLE
 from tests.helpers import warm
@@ -14,6 +15,11 @@ from tests.helpers import warm
 # The workers share the cores, and threads of torch that wait for each other keep a core busy. torch
 # reads this when it is imported, here and in every command and script.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+# How fast a machine draws is for benchmarks to say.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from frostproof.applications.audit.report import Audit, audit, audit_page
 from frostproof.doors.command.main import main
+from frostproof.errors import UsageError
 
 HERE = "tests.helpers.audited"
 NAMES = ["backbone.*.weight", "backbone.*.bias"]
@@ -189,6 +190,19 @@ BUILT: dict[str, tuple[str, list[str], list[tuple[str, str, str]]]] = {
 def audited(given: dict[str, Any]) -> Audit:
     target = given["target"]
     return audit(**{**given, "target": target if ":" in target else f"{HERE}:{target}"})
+
+
+def test_an_optimizer_that_comes_with_the_model_is_audited() -> None:
+    given = {"target": "freezes_what_leaks", "patterns": [], "inputs": "4,3"}
+    found = audited({**given, "already_frozen": True})
+    assert "model, optimizer = make_model()" in found.setup
+    assert [each.subject for each in found.statements if each.severity == "mistake"] == [
+        "moved by the optimizer"
+    ]
+    another = audited({**given, "already_frozen": True, "optimizer": "SGD"})
+    assert not another.mistakes
+    with pytest.raises(UsageError, match="no input is known"):
+        audited({**given, "already_frozen": True, "inputs": None})
 
 
 @pytest.mark.parametrize("name", BUILT)

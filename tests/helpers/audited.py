@@ -150,6 +150,11 @@ def leaky(model: nn.Module) -> torch.optim.Optimizer:
     return Leaky(model.parameters(), lr=0.1)
 
 
+def freezes_what_leaks() -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = freezes_right()
+    return model, leaky(model)
+
+
 def no_optimizer(model: nn.Module) -> None: ...
 
 

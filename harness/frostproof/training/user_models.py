@@ -31,7 +31,9 @@ class LoadedModel(NamedTuple):
 
     model: nn.Module
     inputs: Any
-    """What the factory returns beside the model: its inputs; None if it returns the model alone."""
+    """The inputs that the factory returns beside the model; None if it returns none."""
+    optimizer: torch.optim.Optimizer | None
+    """The optimizer that it returns beside the model."""
     form: Form
 
     def batch(self, target: str, inputs: str | None) -> Any:
@@ -53,16 +55,19 @@ def load_model(target: str) -> LoadedModel:
     """The model at `module:factory`. Raises UsageError."""
     factory = load_function(target, "model", "a function that returns an nn.Module")
     if isinstance(factory, nn.Module):
-        return LoadedModel(factory, None, "module")
+        return LoadedModel(factory, None, None, "module")
     found = called(target, factory, "return an nn.Module")
     pair = isinstance(found, tuple) and len(found) == 2
-    model, inputs = found if pair else (found, None)
+    model, beside = found if pair else (found, None)
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"{target!r} returned {type(model).__name__}: return an nn.Module, or a pair of it and "
             "its inputs"
         )
-    return LoadedModel(model, inputs, "pair" if pair else "function")
+    form: Form = "pair" if pair else "function"
+    if isinstance(beside, torch.optim.Optimizer):
+        return LoadedModel(model, None, beside, form)
+    return LoadedModel(model, beside, None, form)
 
 
 def load_function(target: str, kind: str, what: str) -> Any:

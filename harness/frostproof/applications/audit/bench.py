@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from frostproof.errors import FROM_USERS, UsageError, one_line
 from frostproof.spec.architecture import expression
 from frostproof.spec.user_model import UserModel
-from frostproof.training.user_models import load_optimizer
+from frostproof.training.user_models import load_model, load_optimizer
 
 BUILDER = "an optimizer class, or a function that takes the model and returns its optimizer"
 
@@ -36,13 +36,22 @@ class Bench:
         self,
         network: UserModel,
         patterns: Sequence[str],
-        optimizer: str,
+        optimizer: str | None,
         already_frozen: bool = False,
     ) -> None:
-        """`optimizer`: a class of torch.optim, or `module:name`. Raises UsageError."""
-        self.network, self.patterns, self.optimizer = network, patterns, optimizer
-        self.already_frozen = already_frozen
-        imported, built = _optimizer(optimizer)
+        """`optimizer`: a class of torch.optim, or `module:name`. Raises UsageError.
+
+        By default it is the one that the factory returns beside the model, or AdamW.
+        """
+        self.network, self.patterns, self.already_frozen = network, patterns, already_frozen
+        model, *_ = network.source()
+        imported, building = list[str](), list[str]()
+        if optimizer is None and load_model(network.factory).optimizer is not None:
+            model = model.replace("_ =", "optimizer =")
+        else:
+            imported, built = _optimizer(optimizer or "AdamW")
+            building = [f"optimizer = {built}"]
+        self.optimizer = optimizer or "AdamW"
         imports = [line for line in network.imports if "tree_map" not in line]
         mean = "from frostproof.spec.layers.modules import mean_square"
         one = network.one_output or network.step
@@ -56,10 +65,10 @@ class Bench:
             *([] if one else [mean]),
             *([] if already_frozen else [f"patterns = {[*patterns]!r}"]),
             "torch.manual_seed(0)",
-            network.source()[0],
+            model,
             f"x = {network.batch(1)[0]}",
             *([] if already_frozen else FREEZING),
-            f"optimizer = {built}",
+            *building,
             "def train():",
             "    optimizer.zero_grad()",
             f"    {loss}.backward()",

@@ -62,13 +62,14 @@ def audit(
     patterns: Sequence[str],
     inputs: str | None = None,
     step: str | None = None,
-    optimizer: str = "AdamW",
+    optimizer: str | None = None,
     already_frozen: bool = False,
 ) -> Audit:
     """Audit the model at `target`. Raises UsageError.
 
     The arguments are those of `model_under_test`. `optimizer`: a class of torch.optim, or
-    `module:name` of a class, or of a function that takes the model. `already_frozen`: nothing is
+    `module:name` of a class, or of a function that takes the model; by default what the factory
+    returns beside the model, or AdamW. `already_frozen`: nothing is
     frozen beyond what the factory froze, and the patterns say what is meant to be frozen.
     """
     with torch.random.fork_rng():

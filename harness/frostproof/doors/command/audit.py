@@ -24,8 +24,7 @@ from frostproof.process.quiet import quiet
 @step_option
 @click.option(
     "--optimizer",
-    default="AdamW",
-    show_default=True,
+    show_default="the one that FACTORY returns beside the model, or AdamW",
     help="Of torch.optim, or module:name of a class, or of a function that takes the very model "
     "that FACTORY returned, and returns its optimizer: a new one, or one that your code kept.",
     metavar="NAME",
@@ -42,13 +41,14 @@ def audit_command(
     freeze: tuple[str, ...],
     inputs: str | None,
     step: str | None,
-    optimizer: str,
+    optimizer: str | None,
     already_frozen: bool,
     json: Path | None,
 ) -> int:
     """Say what is frozen in your model, what only looks so, and what still changes.
 
-    FACTORY is a function without arguments that returns the model. --freeze freezes it; to audit
+    FACTORY is a function without arguments that returns the model, or a pair of it and its
+    optimizer, or of it and its inputs. --freeze freezes it; to audit
     your own code that freezes, let FACTORY return its result and give --already-frozen. Each
     statement was tried on the model, and has the two lines of code that show it.
 
