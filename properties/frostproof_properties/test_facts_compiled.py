@@ -222,6 +222,25 @@ def test_gradual_unfreezing_reaches_the_recompile_limit_in_silence() -> None:
     assert graphs() == USUAL_LIMIT < stages
 
 
+@pytest.mark.parametrize(("compiled", "products"), [(False, 1), (True, 7)])
+@compiling()
+def test_backward_of_a_compiled_model_computes_what_its_inputs_leave_out(
+    compiled: bool, products: int
+) -> None:
+    """So that `loss.backward(inputs=...)` saves nothing. It is the last of four layers that trains.
+
+    Row 50: no public report.
+    """
+    model = nn.Sequential(*(nn.Linear(3, 3) for _ in range(4)))
+    called: Any = torch.compile(model, backend=BACKEND) if compiled else model
+    loss = called(torch.ones(2, 3)).square().sum()
+    with torch.profiler.profile() as profiled:
+        loss.backward(inputs=[*model[3].parameters()])
+    counts = [each.count for each in profiled.key_averages() if each.key == "aten::mm"]
+    assert counts == [products]
+    assert [layer.weight.grad is None for layer in model] == [True, True, True, False]
+
+
 @compiling()
 def test_a_container_that_compiles_itself_compiles_nothing_before_torch_2_14() -> None:
     """`torch.compile(model)` does, in each release.

@@ -601,6 +601,46 @@ def test_what_was_thawed_and_gets_no_gradient_is_told(compiled: bool) -> None:
     assert ("compiled while" in str(warning.message)) != torch_is(">=2.12")
 
 
+def test_a_training_may_begin_with_nothing_frozen() -> None:
+    model = Net()
+    optimizer = Hidden(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer, frozen=[], collect=True) as watched:
+        train(model, optimizer)
+        model.backbone.requires_grad_(False).eval()
+        for parameter in model.backbone.parameters():
+            parameter.grad = None
+        watched.freeze("backbone")
+        train(model, optimizer, 1)
+    assert {each.step for each in watched.findings} == {4}
+    with (
+        pytest.warns(UserWarning, match="nothing to watch: it began with frozen="),
+        frostproof.watch(model, optimizer, frozen=[]),
+    ):
+        train(model, optimizer, 1)
+
+
+def test_findings_that_are_alike_are_printed_in_one_line() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    with frostproof.watch(model, optimizer, collect=True) as watched:
+        train(model, optimizer, 1, set_to_none=False)
+    first, *rest = str(watched).splitlines()
+    assert first == "1 steps, 6 findings"
+    names = "backbone.0.weight, backbone.0.bias, backbone.1.weight, backbone.1.bias and 2 more"
+    (line,) = rest
+    assert f"step() moved the frozen parameter {names}: its gradient is zeros" in line
+
+
+def test_a_compiled_model_is_watched_by_the_names_of_the_model_in_it() -> None:
+    model = torch.compile(frozen_net(), backend="eager")
+    optimizer = Hidden(model.parameters(), lr=0.1)  # type: ignore[attr-defined]
+    found = findings(model, optimizer, lambda: train(model, optimizer, 1))  # type: ignore[arg-type]
+    assert "frozen-weights-unchanged _orig_mod.backbone.0.weight" in found
+
+
 def test_what_was_thawed_and_frozen_again_need_not_train() -> None:
     model = frozen_net()
     optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
@@ -703,7 +743,6 @@ def test_several_optimizers_are_watched() -> None:
 def _wrong() -> Iterable[tuple[dict[str, Any], str]]:
     yield {"frozen": ["backbon.*"]}, "frozen 'backbon.*' matches no parameter: there are backbone.0"
     yield {}, "nothing is frozen: give frozen="
-    yield {"frozen": []}, "nothing is frozen: give frozen="
     yield {"frozen": "head", "every": 0}, "every is 0"
     yield {"frozen": "head", "optimizer": [object()]}, "object tells nobody of its steps"
     yield {"frozen": torch.nn.Linear(1, 1)}, "frozen has an object in it"

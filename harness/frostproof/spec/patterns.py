@@ -22,8 +22,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def is_match(name: str, pattern: str) -> bool:
-    """Whether this name, or that of a module around it, matches the pattern."""
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+    """Whether this name, or that of a module around it, matches the pattern.
+
+    The part of a name that `torch.compile(model)` puts before all others may be left out.
+    """
+    names = {name, name.replace("_orig_mod.", "")}
+    return any(fnmatchcase(each, given) for each in names for given in (pattern, f"{pattern}.*"))
 
 
 def matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
@@ -33,6 +37,8 @@ def matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
 
     >>> matching("backbone", ["backbone.0.weight", "head.weight"], "--freeze")
     ['backbone.0.weight']
+    >>> matching("head", ["_orig_mod.head.weight"], "thaw()")
+    ['_orig_mod.head.weight']
     """
     found = [each for each in names if is_match(each, pattern)]
     if not found:

@@ -44,11 +44,14 @@ def left_over(bench: Bench) -> Statements:
     for name in left:
         lines = moves(name, stepping="optimizer.step()")
         if bench.shows(lines):
+            zeros = not names["model"].get_parameter(name).grad.any()
+            what = "a gradient of zeros" if zeros else "the gradient of an earlier backward pass"
+            why = ", with which optimizers decay weights and follow momentum" if zeros else ""
             yield Statement(
                 severity="mistake",
                 subject="leftover gradients",
-                text=f"{listed(left)}: frozen, and still with the gradient of an earlier backward "
-                f"pass, so that a step moves {name}",
+                text=f"{listed(left)}: frozen, and still with {what}{why}, so that a step moves "
+                f"{name}",
                 shows=lines,
                 remedy="for p in model.parameters(): p.grad = None",
             )

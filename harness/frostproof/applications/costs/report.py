@@ -73,7 +73,7 @@ def cost_report(
     task = _task(model, loaded.batch(target, inputs), frozen, load_step(step))
     estimates = estimate_ways(task, optimizing)
     chosen = cheapest_way(estimates)
-    notes = [*_frozen_before(task, patterns), *cost_remarks(task, chosen)]
+    notes = [*_frozen_before(task, patterns), *_compiled(model), *cost_remarks(task, chosen)]
     layers: list[LayerCost] = []
     upstream = None
     try:
@@ -118,6 +118,15 @@ def _frozen_before(task: CostTask, patterns: Sequence[str]) -> Iterator[str]:
     if others and patterns:
         verb = "is" if len(others) == 1 else "are"
         yield f"{listed(others)} {verb} frozen as the model was built"
+
+
+def _compiled(model: nn.Module) -> Iterator[str]:
+    """That a model which torch.compile has wrapped is not counted as it runs."""
+    if any(type(module).__name__ == "OptimizedModule" for module in model.modules()):
+        yield (
+            "the model is compiled, and is counted as if it were not; compiled, "
+            "backward(inputs=...) computes the gradients of all parameters that require grad"
+        )
 
 
 def _build_optimizer(name: str) -> BuildOptimizer:

@@ -23,7 +23,9 @@ from frostproof.approaches.others import (
     untrained,
 )
 
-CALLS_ITSELF = "the training step, or the call with names, runs the model as a whole"
+CALLS_ITSELF = (
+    "it calls the model itself: give a batch that is a tensor or tuple, and no --training-step"
+)
 
 ParamGroups = list[dict[str, Any]]
 Names = Collection[str]

@@ -137,7 +137,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     everything is collected in `findings`, each thing once. Looking waits for an accelerator.
 
     What may be meant is a warning: a frozen norm in train mode that rewrites its buffers, an
-    optimizer that owns nothing that requires grad, and a `with` block in which it made no step.
+    optimizer that owns nothing that requires grad, a thawed layer without a gradient, and a `with`
+    block in which it made no step, or in which nothing was frozen. `print` shows the findings,
+    those that are alike in one line.
     """
 
     def __init__(
@@ -157,7 +159,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         is a violation too.
 
         `optimizer`: one, or several. `frozen`: globs of parameters' names, or names of modules; by
-        default every parameter with requires_grad=False. `every`: look after each n-th step.
+        default every parameter with requires_grad=False; `[]` if all of it freezes later. `every`:
+        look after each n-th step.
         """
         if not isinstance(model, nn.Module):
             raise UsageError(f"the model is a {type(model).__name__}: give it before its optimizer")
@@ -170,7 +173,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """The number of steps so far."""
         if every < 1:
             raise UsageError(f"every is {every}: give a number of steps of at least 1")
-        self._warned = False
+        self._warned = self._froze = False
         self._told: set[tuple[str, str]] = set()
         """The thing of each finding."""
         self._off: set[str] = set()
@@ -255,6 +258,18 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """Stop watching, without a last look."""
         self._hooks.close()
 
+    def __str__(self) -> str:
+        """The findings, those that are alike in one line."""
+        alike: dict[tuple[Any, ...], list[Finding]] = {}
+        for each in self.findings:
+            text = each.message.replace(each.name, "")
+            alike.setdefault((each.step, each.invariant, text), []).append(each)
+        lines = [f"{self.steps} steps, {len(self.findings)} findings"]
+        for first, *more in alike.values():
+            names = listed([first.name, *(each.name for each in more)])
+            lines.append(str(first).replace(first.name, names))
+        return "\n".join(lines)
+
     def __enter__(self) -> Self:
         return self
 
@@ -270,6 +285,12 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 warnings.warn(
                     "frostproof.watch saw no step: give it the model and the optimizer that train "
                     "within the `with` block",
+                    stacklevel=2,
+                )
+            elif not self._froze:
+                warnings.warn(
+                    "frostproof.watch had nothing to watch: it began with frozen=[], and nothing "
+                    "was frozen by freeze()",
                     stacklevel=2,
                 )
         else:  # which must not be hidden by what it left behind
@@ -288,8 +309,12 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 how = "frozen=['backbone']" if name == given else f"{name}('backbone')"
                 raise UsageError(f"{given} has an object in it: give names, as {how}")
             found = [named[n] for each in names for n in matching(each, [*named], given)]
-        if not found:
-            raise UsageError("nothing is frozen: give frozen=[...], patterns of parameters' names")
+        nothing_yet = given == "frozen" and patterns is not None and not [*patterns]
+        if not found and not nothing_yet:
+            raise UsageError(
+                "nothing is frozen: give frozen=[...], patterns of parameters' names, or "
+                "frozen=[] if what freezes later is told by freeze()"
+            )
         return found
 
     def _named(self, parameters: Iterable[nn.Parameter]) -> dict[str, nn.Parameter]:
@@ -298,6 +323,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def _start(self, parameters: Iterable[nn.Parameter]) -> None:
         self.frozen = Frozen(self.model, parameters)
+        self._froze |= bool(self.frozen.names)
         self._first = self._last = self._at_step = Snapshot(self.frozen, self.optimizers)
         self._off &= {*self.frozen.names}
         self._note_flags(self._first)
@@ -546,8 +572,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             )
         if not gradient.any():
             return (
-                "its gradient is zeros, with which an optimizer still decays weights and follows "
-                "momentum; set its grad to None"
+                "its gradient is zeros, with which an optimizer still decays weights, follows "
+                "momentum and changes its state; set its grad to None, and call zero_grad() "
+                "without set_to_none=False"
             )
         if now.flags[i] and self.frozen.names[i] in self._off:
             return (

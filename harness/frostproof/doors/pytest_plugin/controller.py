@@ -128,6 +128,10 @@ class Controller:
             "dtypes float32, float64, bfloat16",
             f"frostproof: profile {run.profile}, {', '.join(extent)}, seed {self.seed}",
         ]
+        if run.model or run.way:
+            given = {"model": run.model, "way": run.way, "freezing": ", ".join(run.freeze)}
+            text = ", ".join(f"{key} {value}" for key, value in given.items() if value)
+            lines.append(f"frostproof: {text}")
         lines += [f"frostproof: {text}" for text in _where_from(run.optimizers)]
         lines += [f"frostproof: {text}" for text in determinism_settings(self.devices)]
         lines += [f"frostproof: {failure}; it is left out" for failure in entry_point_subjects()[1]]
