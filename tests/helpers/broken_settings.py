@@ -67,6 +67,19 @@ class CountsInAList(Sound):
         return super().step(closure)
 
 
+class ActsAtEachFourthStep(Sound):
+    """Correct: counts for each parameter, and does something else at each fourth step."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        state = self.state[parameter]
+        state["calls"] = state.get("calls", 0) + 1
+        super().update(group, parameter, gradient, scale)
+        if state["calls"] % 4 == 0:
+            parameter.mul_(0.99)
+
+
 class HasTwoCodes(Sound):
     """Correct: a graph takes other operations, which do the same."""
 

@@ -41,7 +41,7 @@ BUGS: dict[str, dict[type[Sound], str]] = {
 """Setting -> optimizers with a bug that only it shows -> the invariant that they break."""
 
 CORRECT: dict[str, tuple[type[Sound], ...]] = {
-    "compiled": (own.HasTwoCodes, own.BreaksItsGraph),
+    "compiled": (own.HasTwoCodes, own.BreaksItsGraph, own.ActsAtEachFourthStep),
     "ddp": (own.ShardsByPosition, own.BroadcastsAll, own.CountsGradients, own.AveragesWeights),
     "fsdp2": (shards.StepsShards, shards.DividesByWholeNorm),
     "zero": (shards.CountsAllGradients,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 import frostproof
 from frostproof.process.fence import fenced
+from frostproof.spec.setting import BY_NAME
 from tests.helpers.broken import Sound
 
 
@@ -57,6 +59,18 @@ def test_random_numbers_go_on_as_if_nothing_had_run() -> None:
     torch.manual_seed(5)
     frostproof.check_optimizer(Reseeds, max_examples=5, devices=["cpu"], seed=0)
     assert torch.equal(torch.rand(2), expected)
+
+
+def test_what_torch_logs_of_each_graph_is_kept_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    trace = logging.getLogger("torch.__trace")
+    trace.addHandler(caplog.handler)  # as pytest does
+    try:
+        with fenced("cpu", BY_NAME["compiled"]):
+            assert torch.compile(torch.neg, backend="eager")(torch.ones(2)).sum() == -2
+        assert not caplog.records
+        assert not trace.disabled
+    finally:
+        trace.removeHandler(caplog.handler)
 
 
 def test_torch_is_set_up_as_it_was() -> None:

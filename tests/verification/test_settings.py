@@ -35,7 +35,7 @@ from frostproof.spec.layers import (
     Tanh,
 )
 from frostproof.spec.program import Freeze, SaveLoad, SetLr, Step, Thaw
-from frostproof.spec.setting import EAGER, Setting
+from frostproof.spec.setting import EAGER, MORE_THAN_THE_LIMIT, Setting
 from frostproof.spec.subject import Subject
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.verification import Verification
@@ -71,7 +71,7 @@ def one_of_each(optimizer: type[Optimizer], setting: str = "eager") -> Case:
         *(Step(), *again, Freeze(("2.weight",)), Step(), Thaw(("0.weight",)), Step()),
         *((SaveLoad(),) if saves else ()),
         *(Thaw(("2.weight",)), Step(), *again),
-        *(Step(),) * (5 if compiled else 0),
+        *(Step(),) * (MORE_THAN_THE_LIMIT if compiled else 0),
     )
     return Case(
         architecture,
@@ -242,9 +242,16 @@ def test_the_marks_of_a_closure_are_not_compiled_with_the_step_that_calls_it() -
     assert verification.tallies["closure-is-honoured"].judged == 1
 
 
+def test_a_step_that_settles_late_is_not_called_compiled_anew() -> None:
+    subject = of(broken_settings.ActsAtEachFourthStep, "compiled")
+    verification = found(subject, one_of_each(SGD).replaced(program=(Step(),) * 9, extras=()))
+    assert not flagged(verification)
+    assert verification.tallies["compiled-step-settles"].judged == 1
+
+
 def test_steps_that_are_not_alike_may_each_be_compiled() -> None:
     rates = [event for factor in (0.5, 0.4, 0.3, 0.2) for event in (SetLr(factor), Step())]
-    program = (Step(), *rates, Thaw(("0.weight",)), *[Step()] * 4)
+    program = (Step(), *rates, Thaw(("0.weight",)), *[Step()] * 8)
     case = one_of_each(SGD).replaced(program=program, extras=())
     verification = found(of(SGD, "compiled"), case)
     assert not flagged(verification)

@@ -33,7 +33,6 @@ from frostproof.generation.networks import (
     nest_layers,
 )
 from frostproof.generation.programs import (
-    COMPILED_RUN,
     DRAWN_MAX_EVENTS,
     EVENT_END,
     EVENT_GENES,
@@ -44,6 +43,7 @@ from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import AnyLayer, ParameterSpec
 from frostproof.spec.program import Program, Step, Thaw, mask_changes
+from frostproof.spec.setting import MORE_THAN_THE_LIMIT
 from frostproof.spec.subject import Options, ParameterKind, Space, Subject
 from frostproof.spec.user_model import ModelUnderTest, UserModel
 
@@ -276,7 +276,8 @@ def case_from(
     alone = aspect["alone"] and subject.coupled is None
     genes = draws.genes(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2)
     able = _divisible(subject) if alone else subject
-    run = COMPILED_RUN * pick(2) if subject.setting.step else 0
+    # Half of the programs end with steps that show whether each of them is compiled anew.
+    run = MORE_THAN_THE_LIMIT * pick(2) if subject.setting.step else 0
     program = program_from(genes, network, fit, mask, able, run)
     if has_way and "set_to_none" not in subject.unable and pick(2):
         program = tuple(Step(set_to_none=False) if e == Step() else e for e in program)

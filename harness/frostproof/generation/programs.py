@@ -41,9 +41,6 @@ RUN_LENGTHS = (1, 4, 6, 8, 10, *[12] * 6)
 """The numbers of steps in a run. Some optimizers do something at every fifth or tenth step only.
 
 With one step, a run shrinks to what could have been drawn without it."""
-COMPILED_RUN = 5
-"""Steps that half of the programs end with where the step is compiled. They cost next to nothing,
-and show one that is compiled anew each time."""
 EVENT_GENES = 114
 """Numbers below it choose an event, and its details.
 

@@ -10,11 +10,8 @@ from frostproof.invariants.invariant import (
 )
 from frostproof.spec.case import Role
 from frostproof.spec.program import Step
+from frostproof.spec.setting import MORE_THAN_THE_LIMIT as STEPS
 from frostproof.training.observation import EventRecord, Observation, Trial
-
-STEPS = 5
-"""Equal steps in a row that are judged. Up to four may compile: the first, the one that finds the
-state of the first, and two in which torch learns that a number in Python is no constant."""
 
 COMPILED = 'torch._dynamo.utils.counters["frames"]["total"]'
 

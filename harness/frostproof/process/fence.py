@@ -101,6 +101,8 @@ def _compiling() -> Iterator[None]:
     """Let torch compile, without its warnings. Restore its settings, and drop what it compiled."""
     config, level, often = torch._dynamo.config, logging.root.manager.disable, gc.get_threshold()
     logging.disable(logging.WARNING)  # pytest would keep what torch logs of each graph
+    trace = logging.getLogger("torch.__trace")  # does not heed that
+    disabled, trace.disabled = trace.disabled, True
     gc.set_threshold(50_000, *often[1:])  # compiling makes many objects, and little garbage
     try:
         with (
@@ -111,6 +113,7 @@ def _compiling() -> Iterator[None]:
     finally:
         torch._dynamo.reset()
         gc.set_threshold(*often)
+        trace.disabled = disabled
         logging.disable(level)
 
 

@@ -94,6 +94,10 @@ _STALE_GRAPH = (
     "changes, so that what thaws gets no gradient (pytorch issue 139476)"
 )
 
+MORE_THAN_THE_LIMIT = 9
+"""Steps of which torch.compile would run the last eagerly, if it compiled each of them anew: by
+default it compiles a function eight times."""
+
 _OWN_GRAPH = "torch.compile replaces the operations of the layers, which the hooks do not see"
 
 

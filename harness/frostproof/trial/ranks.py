@@ -53,7 +53,13 @@ class Team:
         """Build the copies of a case on each rank. Raises UnusableError, and LostError."""
         # What only draws and reports need may be something that cannot be sent.
         sent = replace(
-            subject, space=(), expected_failures={}, expected_in={}, known_cases={}, needs=()
+            subject,
+            space=(),
+            needs=(),
+            stated={},
+            expected_failures={},
+            expected_in={},
+            known_cases={},
         )
         try:
             request = pickle.dumps((case, sent, *rest))
