@@ -225,6 +225,18 @@ def test_what_cannot_be_judged_at_all_is_exit_code_5(consumer: Consumer) -> None
     assert consumer.results("distilled.json")["mylib:Distilled"]["reason"] == reason
 
 
+def test_a_strict_run_asks_for_each_optimizer_of_a_module(consumer: Consumer) -> None:
+    (consumer.folder / "halves.py").write_text(
+        "from mylib import Lion, Raises\n__all__ = ['Lion', 'Raises']\n"
+    )
+    given = "halves:*", "--jobs", "0", "--max-examples", "5", "--seed", "1"
+    assert consumer.check(*given).returncode == 0
+    done = consumer.check(*given, "--strict")
+    assert done.returncode == 5, done.stdout
+    assert "frostproof: nothing was judged of " in done.stdout
+    assert "Raises: exit code 5" in done.stdout
+
+
 def test_a_library_of_the_zoo_that_cannot_be_imported_costs_itself_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

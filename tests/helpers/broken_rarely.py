@@ -235,7 +235,11 @@ class PutsBackTheFirst(Heavy):
 
 
 class StepsInHooks(Optimizer):
-    """Steps as gradients come, and hangs hooks on what requires grad by then. It is sound."""
+    """Steps as gradients come, and hangs hooks on what requires grad at its zero_grad().
+
+    It is sound but where the model clears the gradients: what thaws then has a hook in a training
+    that goes on, and none in one that was resumed while it was frozen.
+    """
 
     def __init__(self, params: Any, lr: float = 0.1) -> None:
         super().__init__(params, {"lr": lr})

@@ -20,7 +20,7 @@ from frostproof.invariants.registry import INVARIANTS
 from frostproof.report.files import write_reports
 from frostproof.report.html.page import results_page
 from frostproof.report.markdown import STEP_SUMMARY_LIMIT, results_markdown
-from frostproof.report.terminal import explained_lines, results_table
+from frostproof.report.terminal import FEW, explained_lines, results_table
 from frostproof.results.baseline import compare, comparison_lines, has_new_failure
 from frostproof.results.files import load_results, merge_results
 from frostproof.results.rows import (
@@ -225,6 +225,22 @@ def test_a_subject_of_the_baseline_that_is_not_in_this_run_is_named(results: Res
     assert f"not in this run: {name}<" in results_page(now, (), results)
 
 
+def test_what_is_stated_as_expected_is_not_fixed_until_it_holds(results: Results) -> None:
+    expected, held = copied(results), copied(results)
+    row = next(row for row in results.subjects if row.status == "violated")
+    (violated,) = [each.id for each in row.invariants if each.status == "violated"][:1]
+    for each, status in ((expected, "expected"), (held, "held")):
+        subject = next(other for other in each.subjects if other.key == row.key)
+        subject.status = "held"
+        for invariant in subject.invariants:
+            if invariant.status == "violated":
+                invariant.status = "held" if invariant.id != violated else status  # type: ignore[assignment]
+                invariant.violated = 0
+    key = (*row.key, violated)
+    assert key not in compare(expected, results)
+    assert compare(held, expected)[key] == "fixed"
+
+
 def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
     now = copied(results)
     subject = next(row for row in now.subjects if row.status == "violated")
@@ -424,6 +440,14 @@ def test_what_was_not_judged_or_not_counted_is_said() -> None:
     assert f"not counted on cpu: O: {fails}" in lines
     raises = "with nothing frozen, too, it raises ValueError: no, with lr=0.1"
     assert f"not counted on cpu: O: {raises}" in lines
+    few = "few trials on cpu: O: 9, which tell little; try more with --max-examples"
+    assert few in lines
+    for page in (results_markdown(found), results_page(found, ())):
+        assert few in page
+        assert f"not counted on cpu: O: {raises}" in page
+    assert "Held: `lib:O`." in results_markdown(found)
+    found.subjects[0].trials = FEW
+    assert "few trials" not in results_table(found.subjects, found.totals)
 
 
 def test_the_violation_that_names_the_fault_comes_first() -> None:

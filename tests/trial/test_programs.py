@@ -385,6 +385,32 @@ def test_what_trained_before_weights_were_loaded_may_skip_the_step_after_that(
     assert invariant in judged(outcome)
 
 
+class Centred(SGD):
+    """Subtracts from the gradient of a matrix the mean of each row."""
+
+    def step(self, closure: Any = None) -> Any:
+        for parameter in self.param_groups[0]["params"]:
+            if parameter.grad is not None and parameter.dim() > 1:
+                parameter.grad.sub_(parameter.grad.mean(1, keepdim=True))
+        return super().step(closure)
+
+
+def test_gradients_that_are_clipped_to_one_value_may_cancel() -> None:
+    """Every element of a row may be 0.1 then, of which nothing is left without their mean."""
+    clips = Step(after_backward=(Clip(by="value"),))
+    for seed in range(8):
+        case = Case(
+            Architecture(Input((2,)), (Linear(1, bias=False),)),
+            (),
+            (Group(("0.weight",), (("lr", 0.1),)),),
+            (clips, clips),
+            seed=seed,
+        )
+        with fenced("cpu"):
+            outcome = run_trial(case, subjects(Centred)[0], "cpu", INVARIANTS, Approaches())
+        assert not outcome.violated, seed
+
+
 def test_a_known_violation_is_undone_in_b_too_where_gradients_are_left() -> None:
     """The fifth step pulls what was frozen, in A and in B; the script undoes both."""
     bug = next(each for each in RARE_BUGS if each.name == "PullsEveryFifth")

@@ -389,6 +389,16 @@ def test_a_nan_is_like_another_on_every_rank() -> None:
     assert verification.tallies["stale-grads-accumulate"].judged
 
 
+def test_a_group_of_zero_that_lacks_defaults_is_not_taken_for_a_count() -> None:
+    case = one_of_each(torch.optim.Adamax, "zero").replaced(
+        program=(Thaw(("0.weight",)), Step(), Step()), extras=()
+    )
+    subject = replace(subjects(torch.optim.Adamax)[0], setting=resolve_setting("zero"))
+    with fenced("cpu"):
+        trial = run_trial(case, subject, "cpu", (), Approaches()).trial
+    assert "late-group-counts-differently" not in trial.diverged.values()
+
+
 def test_what_is_known_of_one_setting_is_expected_there_alone() -> None:
     subject = subjects(torch.optim.Adagrad)[0]
     fails_in = [

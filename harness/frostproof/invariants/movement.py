@@ -2,7 +2,7 @@
 
 from frostproof.invariants.invariant import HELD, Judgements, Kind
 from frostproof.spec.case import Positions, Role
-from frostproof.spec.program import LoadWeights, Step
+from frostproof.spec.program import Clip, LoadWeights, Step
 from frostproof.training.observation import Bits, EventRecord, Trial
 
 NOTICEABLE = 0.1
@@ -36,10 +36,13 @@ def due(trial: Trial, record: EventRecord, role: Role, i: int) -> bool:
 
     Never in bfloat16, where a small update may round to nothing. Never where a line search may
     reject every step, where a GradScaler scales the gradients or skips the step, or where chance
-    may decide what moves.
+    may decide what moves. Never where gradients are clipped by value, which makes elements equal:
+    an optimizer that subtracts their mean is left with none.
     """
     observed, event, dtype = record.observations[role], record.event, trial.case.dtype
     if not isinstance(event, Step) or event.scaled or dtype == "bfloat16":
+        return False
+    if any(isinstance(each, Clip) and each.by == "value" for each in event.after_backward):
         return False
     if trial.subject.backward == "in-step":  # a line search
         return False

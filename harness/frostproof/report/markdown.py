@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from frostproof.errors import one_line
-from frostproof.report.terminal import subject_count
+from frostproof.report.terminal import remarks, subject_count
 from frostproof.results.baseline import Change, compare, gone
 from frostproof.results.rows import Results, SubjectRow
 from frostproof.spec.ids import directness
@@ -48,7 +48,20 @@ def results_markdown(
             written += 1
         if written:
             lines.append("")
+    for line in _not_all(results):
+        left -= len(line.encode()) + 1
+        if left >= 0:
+            lines.append(line)
     return "\n".join(lines)
+
+
+def _not_all(results: Results) -> Iterator[str]:
+    """What held, and what was not compared, drawn, tried or judged."""
+    held = [row.name for row in results.subjects if row.status == "held"]
+    if held:
+        yield from (f"Held: {', '.join(map(code_span, held))}.", "")
+    yield from (f"- {code_span(text, 1000)}" for text in remarks(results.subjects))
+    yield ""
 
 
 def _head(results: Results) -> Iterator[str]:

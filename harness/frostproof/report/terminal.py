@@ -27,6 +27,8 @@ WITHOUT_FREEZING = ("same-without-freezing", "raises-without-freezing")
 COST, STALE = "$", "S"
 CELL = 9
 """The least width of a column with a mark and a number of judgements."""
+FEW = 30
+"""Trials with which nine of ten planted bugs are found; fewer are pointed out."""
 MOST_ROWS = 40
 """If there are more rows, those that simply held get no line of their own."""
 NAME_OF_STALE = f"{STALE} stale: expected to fail, but held"
@@ -199,6 +201,15 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
         for each in row.invariants:
             if each.status in ("held", "unreached") and each.message:
                 yield one_line(f"not found: {row.name} on {row.device}: {each.id}: {each.message}")
+    yield from remarks(rows)
+    targets = [row.target for row in rows if row.status == "unusable"]
+    if targets:
+        yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
+
+
+def remarks(rows: list[SubjectRow]) -> Iterable[str]:
+    """What was not compared, drawn, tried or judged, and why: one line for all that are alike."""
+    yield from _alike("few trials", rows, _few)
     yield from _alike("not compared", rows, _not_compared)
     yield from _alike("not counted", rows, _not_about_freezing)
     yield from _alike("does not apply", rows, _why_not_as_alone)
@@ -207,14 +218,19 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
     yield from _alike("not tried", rows, lambda row: row.facts.get("not-tried", ()))
     yield from _alike("cut short", rows, lambda row: filter(None, [row.facts.get("cut-short")]))
     yield from _alike("not judged", rows, _why_unusable)
-    targets = [row.target for row in rows if row.status == "unusable"]
-    if targets:
-        yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
+
+
+def _few(row: SubjectRow) -> Iterable[str]:
+    if row.status == "held" and row.trials < FEW:
+        yield f"{row.trials}, which tell little; try more with --max-examples"
 
 
 def _not_compared(row: SubjectRow) -> Iterable[str]:
     parted = row.facts.get("partings", {}).get("known-violation")
-    if parted and any(each.violated and each.status == "violated" for each in row.invariants):
+    if parted and any(
+        each.violated and each.status == "violated" and each.severity != "cost"
+        for each in row.invariants
+    ):
         yield (
             f"A and B after one of these violations, in {parted} trials: check again once it is "
             "mended"
@@ -228,9 +244,10 @@ def _not_compared(row: SubjectRow) -> Iterable[str]:
     counted = row.facts.get("partings", {}).get("late-group-counts-differently")
     if counted:
         yield (
-            f"A and B after a group came late, in {counted} trials: it counts steps for a group, "
-            "or for all, so that what thaws has another count in A than in B; a count for each "
-            "parameter, as in torch.optim, has not"
+            f"A and B after a group came late, in {counted} trials: it counts steps for each "
+            "group, or for all, so that what thaws goes on with an old count in A, and begins "
+            "with a new one in B. That is no violation, but what thaws trains otherwise in A. "
+            "Count for each parameter, as torch.optim does, to have both alike"
         )
 
 
@@ -273,7 +290,7 @@ def _alike(
     said: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         for reason in reasons(row):
-            key = row.device, one_line(reason, 240)
+            key = row.device, one_line(reason, 320)
             said.setdefault(key, []).append(row.name.rpartition(":")[2])
     for (device, reason), names in said.items():
         yield f"{what} on {device}: {', '.join(names)}: {reason}"

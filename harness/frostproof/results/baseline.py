@@ -21,19 +21,21 @@ def compare(now: Results, before: Results) -> dict[Key, Change]:
     An expected failure that no longer fails is stale, and no new violation.
 
     A violation is fixed only if its invariant was judged again and held, and its subject has no
-    other violation. A subject that was judged before, and is not now, is new.
+    other violation. So is an expected failure whose expectation was dropped. A subject that was
+    judged before, and is not now, is new.
     """
     found, old = _verdicts(now), _verdicts(before)
     stale = {
         (*row.key, each.id) for row in now.subjects for each in row.invariants if each.is_stale
     }
-    broken = {key[:3] for key, violated in found.items() if violated}
+    broken = {key[:3] for key, verdict in found.items() if verdict == "violated"}
     result: dict[Key, Change] = {}
-    for key, violated in found.items():
-        was = old.get(key, False)
-        if violated:
-            result[key] = "still" if was else "stale" if key in stale else "new"
-        elif was and key[:3] not in broken:
+    for key, verdict in found.items():
+        was = old.get(key, "held")
+        if verdict == "violated":
+            still = was == "violated"
+            result[key] = "still" if still else "stale" if key in stale else "new"
+        elif verdict == "held" and was != "held" and key[:3] not in broken:
             result[key] = "fixed"
     judged = {row.key for row in before.subjects if row.status != "unusable"}
     for row in now.subjects:
@@ -91,13 +93,16 @@ def has_new_failure(now: Results, before: Results | None) -> bool:
     return any(change in news and key not in costs for key, change in compare(now, old).items())
 
 
-def _verdicts(results: Results) -> Mapping[Key, bool]:
-    """For each judged invariant whether it was violated, doubtful or not."""
-    found: dict[Key, bool] = {}
+def _verdicts(results: Results) -> Mapping[Key, str]:
+    """For each judged invariant whether it held, was expected to fail, or was violated.
+
+    What is doubtful counts as violated.
+    """
+    found: dict[Key, str] = {}
     for row in results.subjects:
         if row.status != "unusable":
-            found[*row.key, "crashed"] = row.status == "crashed"
+            found[*row.key, "crashed"] = "violated" if row.status == "crashed" else "held"
         for each in row.invariants:
             if each.status in ("held", "expected", "doubtful", "violated"):
-                found[*row.key, each.id] = each.status in ("doubtful", "violated")
+                found[*row.key, each.id] = "violated" if each.status == "doubtful" else each.status
     return found

@@ -146,9 +146,10 @@ class Recorder:
             observation.learning_rates = self._of_groups(optimizer, _rate)
         if self.changes_mask:
             named = {key: value for key, value in state.items() if isinstance(key, str)}
-            held = self._inner(optimizer)  # a wrapper's numbers are about how it shares out
+            # A wrapper's numbers are about how it shares out, and its groups may lack defaults.
+            held = self._inner(optimizer)
             own = _numbers(vars(held)) + _numbers(named) + _numbers_of_inner(held)
-            observation.group_numbers = self._of_groups(optimizer, lambda g: own + _numbers(g))
+            observation.group_numbers = self._of_groups(held, lambda g: own + _numbers(g))
 
     def _state_of(self, optimizer: Any) -> Any:
         return getattr(self._inner(optimizer), "state", {})

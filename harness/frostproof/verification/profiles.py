@@ -40,6 +40,15 @@ def examples(profile: str, max_examples: int | None) -> int:
     return PROFILES[profile] if max_examples is None else max_examples
 
 
+def profile_text(profile: str, count: int) -> str:
+    """The profile, and the number of examples if it is another one.
+
+    >>> profile_text("dev", 100), profile_text("dev", 200)
+    ('dev', 'dev with 200 examples')
+    """
+    return profile if count == PROFILES[profile] else f"{profile} with {count} examples"
+
+
 def batches(count: int, shards: int = 1) -> list[int]:
     """The sizes of the batches of so many examples: at least one for each shard.
 

@@ -34,7 +34,9 @@ from frostproof.doors.pytest_plugin.result_files import ResultFiles
 from frostproof.errors import FrostproofError
 from frostproof.process.interruption import interrupt
 from frostproof.process.quiet import quiet
+from frostproof.spec.patterns import listed
 from frostproof.spec.setting import BY_NAME
+from frostproof.verification.profiles import profile_text
 
 if TYPE_CHECKING:
     from frostproof.results.rows import Results
@@ -155,7 +157,7 @@ class Controller:
         rows = self.gatherer.merge()
         devices = {*self.devices, *(row.device for row in rows)}
         return Results(
-            environment(devices, self.run.profile, self.seed),
+            environment(devices, profile_text(self.run.profile, self.run.examples), self.seed),
             rows,
             totals(rows, time.perf_counter() - self.started),
         )
@@ -172,7 +174,7 @@ class Controller:
         self.gatherer.close()
         self._tell_once()
         self.results = self._results()
-        if self._misses_a_target(self.results) and session.exitstatus == pytest.ExitCode.OK:
+        if session.exitstatus == pytest.ExitCode.OK and self._misses_a_target(self.results):
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         try:
             self.files.write(self.results)
@@ -184,7 +186,7 @@ class Controller:
         """Of several shards, let the one with the shortest text alone show its counterexample."""
         for reports in self._violated.values() if self.config.get_verbosity() <= 0 else ():
             for other in sorted(reports, key=lambda each: len(str(each.sections)))[1:]:
-                other.longrepr = "Another shard shows a smaller counterexample, or the same one."
+                other.longrepr = "Another shard shows a counterexample; the table has the smallest."
                 other.sections = []
 
     def _ignored_options(self) -> list[str]:
@@ -195,12 +197,19 @@ class Controller:
         return [each for each in given if each not in FOR_DECORATED or not self.gatherer.rows]
 
     def _misses_a_target(self, results: Results) -> bool:
-        """Whether nothing was judged of a target that was asked for, or nothing at all."""
+        """Whether nothing was judged of a target that was asked for, or nothing at all.
+
+        A strict run asks for every optimizer of a module that is named as `module:*`.
+        """
         if not results.subjects:
             return False
         judged = {row.target for row in results.subjects if row.judgements}
         asked = {target for target in self.run.optimizers if not target.endswith(":*")}
-        return not judged or not asked <= judged
+        asked |= {row.target for row in results.subjects} if self.run.strict else set()
+        missing = sorted(asked - judged)
+        if missing:
+            self.not_run.append(f"nothing was judged of {listed(missing)}: exit code 5")
+        return not judged or bool(missing)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self.not_run:

@@ -122,7 +122,12 @@ OPTIONS = (
         "N",
         int,
     ),
-    Option("strict", "fail also for findings that only cost memory or time", kind=bool),
+    Option(
+        "strict",
+        "fail also for findings that only cost memory or time, and (exit code 5) if an optimizer "
+        "of module:* is not judged",
+        kind=bool,
+    ),
     Option("json", "write the results to this file", "FILE"),
     Option("markdown", "write a summary to this file", "FILE"),
     Option("html", "write one self-contained page to this file", "FILE"),

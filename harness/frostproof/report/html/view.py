@@ -15,7 +15,7 @@ from frostproof.report.attachments import Attachments, read_attachments, read_cr
 from frostproof.report.failure_text import replay_command
 from frostproof.report.network_code import case_code, case_conditions, hyperparameter_text
 from frostproof.report.network_drawing import NetworkDrawing, ViolationPlace, draw_network
-from frostproof.report.terminal import explained_reasons
+from frostproof.report.terminal import explained_reasons, remarks
 from frostproof.results.baseline import Change, Key, compare, gone
 from frostproof.results.rows import InvariantRow, Results, SubjectRow
 from frostproof.spec.case import Case
@@ -137,6 +137,13 @@ class PageContext(NamedTuple):
     changes: tuple[tuple[Change, int], ...] | None
     gone: tuple[str, ...]
     """Subjects of the baseline that are missing in this run."""
+    remarks: tuple[str, ...]
+    """What was not compared, drawn, tried or judged."""
+
+    @property
+    def expected(self) -> int:
+        """How many subjects have a failure that was stated, and no other."""
+        return sum(row.status == "expected" for row in self.rows)
 
     @property
     def classes(self) -> list[str]:
@@ -185,6 +192,7 @@ def page_context(
         if baseline is None
         else tuple((change, change_counts[change]) for change in get_args(Change)),
         gone=() if baseline is None else tuple(gone(results, baseline)),
+        remarks=tuple(remarks(subjects)),
     )
 
 
