@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from frostproof.doors.pytest_plugin.collection import make_targets_importable
 from frostproof.doors.pytest_plugin.items import parse_node_id
 from frostproof.results.files import load_results
 from tests.helpers.warm import run_pytest
@@ -15,6 +18,16 @@ from tests.helpers.warm import run_pytest
 @pytest.fixture(autouse=True)
 def own_process(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
+def test_our_own_tests_are_not_taken_for_those_of_a_user(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    checkout = str(Path(__file__).parents[2])
+    monkeypatch.setattr(sys, "path", [checkout, "elsewhere"])
+    called = SimpleNamespace(invocation_params=SimpleNamespace(dir=tmp_path))
+    make_targets_importable(called)  # type: ignore[arg-type]
+    assert sys.path == [str(tmp_path), "elsewhere"]
 
 
 def test_an_unrelated_run_imports_neither_torch_nor_strategies(pytester: pytest.Pytester) -> None:

@@ -87,7 +87,10 @@ def why_unable(subject: Subject, device: str, ability: Ability) -> str:
     case = small_case(subject, subject.dtypes[0]).replaced(program=program)
     crash = run_unfrozen(case, subject, device).crash
     word = _WORDS.get(ability, ability)
-    return "" if crash is None else f"{word} fails with nothing frozen: {crash}"
+    if crash is None:
+        return ""
+    hint = " (pip install numpy)" if "Numpy is not available" in str(crash) else ""
+    return f"{word} fails with nothing frozen: {crash}{hint}"
 
 
 def why_not_zero_elements(subject: Subject, device: str) -> str:

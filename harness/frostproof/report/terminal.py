@@ -275,7 +275,7 @@ def _never_judged(row: SubjectRow) -> Iterable[str]:
 
 
 def _never_drawn(row: SubjectRow) -> Iterable[str]:
-    names = ", ".join(row.facts.get("not-drawn", ()))
+    names = ", ".join(sorted(row.facts.get("not-drawn", ())))
     return [f"{names}: always the default; name other values in a Subject's space"] if names else []
 
 

@@ -83,8 +83,9 @@ def make_targets_importable(config: pytest.Config) -> None:
     """Put the folder from which pytest was called first on the path, as `python -m` does.
 
     When pytest imports our installed tests, it puts the folder of installed libraries first. An old
-    copy of the user's library would then be verified.
+    copy of the user's library would then be verified. Of a checkout of ours it adds the root, whose
+    `tests` would then be taken for the user's.
     """
-    folder = str(config.invocation_params.dir)
-    if sys.path[:1] != [folder]:
-        sys.path[:] = [folder, *(each for each in sys.path if each != folder)]
+    folder, checkout = str(config.invocation_params.dir), str(Path(__file__).parents[4])
+    if sys.path[:1] != [folder] or checkout in sys.path[1:]:
+        sys.path[:] = [folder, *(each for each in sys.path if each not in (folder, checkout))]
