@@ -24,6 +24,7 @@ def test_our_own_tests_are_not_taken_for_those_of_a_user(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     checkout = str(Path(__file__).parents[2])
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(sys, "path", [checkout, "elsewhere"])
     called = SimpleNamespace(invocation_params=SimpleNamespace(dir=tmp_path))
     make_targets_importable(called)  # type: ignore[arg-type]

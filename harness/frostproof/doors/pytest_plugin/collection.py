@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,9 @@ def make_targets_importable(config: pytest.Config) -> None:
 
     When pytest imports our installed tests, it puts the folder of installed libraries first. An old
     copy of the user's library would then be verified. Of a checkout of ours it adds the root, whose
-    `tests` would then be taken for the user's.
+    `tests` would then be taken for the user's. Who wants that names it in PYTHONPATH.
     """
     folder, checkout = str(config.invocation_params.dir), str(Path(__file__).parents[4])
-    if sys.path[:1] != [folder] or checkout in sys.path[1:]:
-        sys.path[:] = [folder, *(each for each in sys.path if each not in (folder, checkout))]
+    unwanted = {folder} | {checkout}.difference(os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    if sys.path[:1] != [folder] or unwanted.intersection(sys.path[1:]):
+        sys.path[:] = [folder, *(each for each in sys.path if each not in unwanted)]
