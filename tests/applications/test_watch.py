@@ -634,6 +634,18 @@ def test_findings_that_are_alike_are_printed_in_one_line() -> None:
     assert f"step() moved the frozen parameter {names}: its gradient is zeros" in line
 
 
+def test_the_name_of_a_parameter_is_not_looked_for_within_words() -> None:
+    model = nn.Linear(2, 2)
+    model.weight.requires_grad_(False)
+    optimizer = Hidden(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer, collect=True) as watched:
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    (line,) = str(watched).splitlines()[1:]
+    said = "step(), or something before it, wrote to .data and moved the frozen parameter weight:"
+    assert line.startswith(f"frozen-weights-unchanged: at step 1: {said} ")
+
+
 def test_a_compiled_model_is_watched_by_the_names_of_the_model_in_it() -> None:
     model = torch.compile(frozen_net(), backend="eager")
     optimizer = Hidden(model.parameters(), lr=0.1)  # type: ignore[attr-defined]

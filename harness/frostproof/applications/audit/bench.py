@@ -46,12 +46,13 @@ class Bench:
         self.network, self.patterns, self.already_frozen = network, patterns, already_frozen
         model, *_ = network.source()
         imported, building = list[str](), list[str]()
-        if optimizer is None and load_model(network.factory).optimizer is not None:
-            model = model.replace("_ =", "optimizer =")
+        own = load_model(network.factory).optimizer if optimizer is None else None
+        if own is not None:
+            model, self.optimizer = model.replace("_ =", "optimizer ="), type(own).__name__
         else:
-            imported, built = _optimizer(optimizer or "AdamW")
+            self.optimizer = optimizer or "AdamW"
+            imported, built = _optimizer(self.optimizer)
             building = [f"optimizer = {built}"]
-        self.optimizer = optimizer or "AdamW"
         imports = [line for line in network.imports if "tree_map" not in line]
         mean = "from frostproof.spec.layers.modules import mean_square"
         one = network.one_output or network.step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -260,14 +261,14 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def __str__(self) -> str:
         """The findings, those that are alike in one line."""
-        alike: dict[tuple[Any, ...], list[Finding]] = {}
+        alike: dict[tuple[int, str, str], list[str]] = {}
         for each in self.findings:
-            text = each.message.replace(each.name, "")
-            alike.setdefault((each.step, each.invariant, text), []).append(each)
+            # As a word: the text may speak of weights, and a parameter may be called weight.
+            text = re.sub(rf"(?<![\w.]){re.escape(each.name)}(?!\w)", "{}", each.message)
+            alike.setdefault((each.step, each.invariant, text), []).append(each.name)
         lines = [f"{self.steps} steps, {len(self.findings)} findings"]
-        for first, *more in alike.values():
-            names = listed([first.name, *(each.name for each in more)])
-            lines.append(str(first).replace(first.name, names))
+        for (step, invariant, text), names in alike.items():
+            lines.append(str(Finding(step, invariant, "", text.replace("{}", listed(names)))))
         return "\n".join(lines)
 
     def __enter__(self) -> Self:
