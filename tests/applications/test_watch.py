@@ -647,9 +647,9 @@ def test_the_name_of_a_parameter_is_not_looked_for_within_words() -> None:
 
 
 def test_a_compiled_model_is_watched_by_the_names_of_the_model_in_it() -> None:
-    model = torch.compile(frozen_net(), backend="eager")
-    optimizer = Hidden(model.parameters(), lr=0.1)  # type: ignore[attr-defined]
-    found = findings(model, optimizer, lambda: train(model, optimizer, 1))  # type: ignore[arg-type]
+    model: Any = torch.compile(frozen_net(), backend="eager")
+    optimizer = Hidden(model.parameters(), lr=0.1)
+    found = findings(model, optimizer, lambda: train(model, optimizer, 1))
     assert "frozen-weights-unchanged _orig_mod.backbone.0.weight" in found
 
 

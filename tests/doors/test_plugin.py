@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -26,8 +27,8 @@ def test_our_own_tests_are_not_taken_for_those_of_a_user(
     checkout = str(Path(__file__).parents[2])
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(sys, "path", [checkout, "elsewhere"])
-    called = SimpleNamespace(invocation_params=SimpleNamespace(dir=tmp_path))
-    make_targets_importable(called)  # type: ignore[arg-type]
+    config: Any = SimpleNamespace(invocation_params=SimpleNamespace(dir=tmp_path))
+    make_targets_importable(config)
     assert sys.path == [str(tmp_path), "elsewhere"]
 
 

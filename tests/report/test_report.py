@@ -228,14 +228,14 @@ def test_a_subject_of_the_baseline_that_is_not_in_this_run_is_named(results: Res
 def test_what_is_stated_as_expected_is_not_fixed_until_it_holds(results: Results) -> None:
     expected, held = copied(results), copied(results)
     row = next(row for row in results.subjects if row.status == "violated")
-    (violated,) = [each.id for each in row.invariants if each.status == "violated"][:1]
-    for each, status in ((expected, "expected"), (held, "held")):
-        subject = next(other for other in each.subjects if other.key == row.key)
+    violated = next(each.id for each in row.invariants if each.status == "violated")
+    for run in (expected, held):
+        subject = next(other for other in run.subjects if other.key == row.key)
         subject.status = "held"
-        for invariant in subject.invariants:
-            if invariant.status == "violated":
-                invariant.status = "held" if invariant.id != violated else status  # type: ignore[assignment]
-                invariant.violated = 0
+        for each in subject.invariants:
+            if each.status == "violated":
+                stated = run is expected and each.id == violated
+                each.status, each.violated = "expected" if stated else "held", 0
     key = (*row.key, violated)
     assert key not in compare(expected, results)
     assert compare(held, expected)[key] == "fixed"

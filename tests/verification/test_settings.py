@@ -244,7 +244,8 @@ def test_the_marks_of_a_closure_are_not_compiled_with_the_step_that_calls_it() -
 
 def test_a_step_that_settles_late_is_not_called_compiled_anew() -> None:
     subject = of(broken_settings.ActsAtEachFourthStep, "compiled")
-    verification = found(subject, one_of_each(SGD).replaced(program=(Step(),) * 9, extras=()))
+    program = (Step(),) * MORE_THAN_THE_LIMIT
+    verification = found(subject, one_of_each(SGD).replaced(program=program, extras=()))
     assert not flagged(verification)
     assert verification.tallies["compiled-step-settles"].judged == 1
 

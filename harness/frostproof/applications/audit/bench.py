@@ -46,7 +46,8 @@ class Bench:
         self.network, self.patterns, self.already_frozen = network, patterns, already_frozen
         model, *_ = network.source()
         imported, building = list[str](), list[str]()
-        own = load_model(network.factory).optimizer if optimizer is None else None
+        returns_two = optimizer is None and network.form == "pair"  # else it is not built for this
+        own = load_model(network.factory).optimizer if returns_two else None
         if own is not None:
             model, self.optimizer = model.replace("_ =", "optimizer ="), type(own).__name__
         else:

@@ -69,8 +69,8 @@ def audit(
 
     The arguments are those of `model_under_test`. `optimizer`: a class of torch.optim, or
     `module:name` of a class, or of a function that takes the model; by default what the factory
-    returns beside the model, or AdamW. `already_frozen`: nothing is
-    frozen beyond what the factory froze, and the patterns say what is meant to be frozen.
+    returns beside the model, or AdamW. `already_frozen`: nothing is frozen beyond what the factory
+    froze, and the patterns say what is meant to be frozen.
     """
     with torch.random.fork_rng():
         model = model_under_test(

@@ -174,8 +174,11 @@ class Controller:
         self.gatherer.close()
         self._tell_once()
         self.results = self._results()
-        if session.exitstatus == pytest.ExitCode.OK and self._misses_a_target(self.results):
-            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+        if session.exitstatus == pytest.ExitCode.OK and self.results.subjects:
+            if missing := self._unjudged_targets(self.results):
+                self.not_run.append(f"nothing was judged of {listed(missing)}: exit code 5")
+            if missing or not self.results.totals.judgements:
+                session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
         try:
             self.files.write(self.results)
         except FrostproofError as error:  # The table is still printed.
@@ -196,20 +199,15 @@ class Controller:
         given = [each.name for each in OPTIONS if is_given(self.config, each)]
         return [each for each in given if each not in FOR_DECORATED or not self.gatherer.rows]
 
-    def _misses_a_target(self, results: Results) -> bool:
-        """Whether nothing was judged of a target that was asked for, or nothing at all.
+    def _unjudged_targets(self, results: Results) -> list[str]:
+        """The targets that were asked for, and of which nothing was judged.
 
         A strict run asks for every optimizer of a module that is named as `module:*`.
         """
-        if not results.subjects:
-            return False
         judged = {row.target for row in results.subjects if row.judgements}
         asked = {target for target in self.run.optimizers if not target.endswith(":*")}
         asked |= {row.target for row in results.subjects} if self.run.strict else set()
-        missing = sorted(asked - judged)
-        if missing:
-            self.not_run.append(f"nothing was judged of {listed(missing)}: exit code 5")
-        return not judged or bool(missing)
+        return sorted(asked - judged)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for line in self.not_run:
