@@ -24,6 +24,7 @@ class CaseNotes:
 
     def __init__(self, path: Path) -> None:
         """Raises OSError if the file cannot be written."""
+        self.path = path
         self.file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
 
     def write(self, node_id: str, case: bytes) -> None:
@@ -31,6 +32,10 @@ class CaseNotes:
         node = node_id.encode("utf-8", "surrogateescape")
         checksum = zlib.crc32(case, zlib.crc32(node))
         self._put(_HEAD.pack(_MAGIC, checksum, len(node), len(case)) + node + case)
+
+    def touch(self) -> None:
+        """Note that the case is still running: the file's time is that of the last sign of life."""
+        os.utime(self.path)
 
     def clear(self) -> None:
         """Note that no case is running."""

@@ -12,6 +12,7 @@ from typing import Any
 from frostproof.approaches.approach import Approaches
 from frostproof.errors import LostError
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Breach, Invariant, ShownBreach
+from frostproof.process.heartbeat import beat
 from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.program import AnyEvent, Step
 from frostproof.spec.subject import Subject
@@ -190,6 +191,7 @@ class _Lockstep:
 
         Nobody trains with an optimizer for each parameter, so that it may refuse one.
         """
+        beat()
         answers = self.copies.call(role, method, *arguments)
         crashes = [answer for answer in answers if isinstance(answer, Crash)]
         if not crashes:

@@ -84,7 +84,7 @@ class Deaths:
     def learn(self, worker: str, nodeid: str) -> float:
         """Read the note of a worker that died at this item. Without one, an earlier note stays.
 
-        Returns the seconds for which the worker was in the trial that it noted; 0 without a note.
+        Returns the seconds since its last sign of life; 0 without a note.
         """
         path = self.notes_folder / worker
         note = read_note(path)

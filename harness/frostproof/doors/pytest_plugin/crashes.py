@@ -41,13 +41,13 @@ class CrashPolicy:
             return
         if crashitem not in self._judged:
             self._allow_another_worker()
-        in_trial = self.deaths.learn(report.node.gateway.id, crashitem)
+        in_event = self.deaths.learn(report.node.gateway.id, crashitem)
         elapsed = time.monotonic() - self._started.get(crashitem, time.monotonic())
-        limit = self.run.trial_timeout
+        limit = self.run.event_timeout
         if elapsed >= self.run.timeout:
             self._judge(crashitem, f"was ended after {self.run.timeout} s")
-        elif limit is not None and in_trial >= 0.9 * limit:  # the clocks of files are coarse
-            self._judge(crashitem, f"was ended after {limit:.0f} s in one trial")
+        elif limit is not None and in_event >= 0.9 * limit:  # the clocks of files are coarse
+            self._judge(crashitem, f"was ended after {limit:.0f} s in one event")
         elif self._retry(crashitem, sched):
             # pytest counts reports by this word, and accepts any.
             report.outcome = "rerun"  # type: ignore[assignment]

@@ -173,8 +173,8 @@ def _key(option: Option) -> str:
     return f"{PREFIX}_{option.name.replace('-', '_')}"
 
 
-TRIAL_TIMEOUT_S = 60
-"""Seconds for one trial of a drawn network, which usually takes less than a tenth of a second."""
+EVENT_TIMEOUT_S = 60
+"""Seconds for one event of a drawn network, which usually takes a few milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -207,11 +207,14 @@ class RunOptions:
     cases: str
 
     @property
-    def trial_timeout(self) -> float | None:
-        """Seconds after which a trial hangs. None where it may compile, wait or be large."""
+    def event_timeout(self) -> float | None:
+        """Seconds after which an event of a training hangs.
+
+        None where it may compile, wait or be large.
+        """
         if self.model is not None or set(self.settings) - {"eager"}:
             return None
-        return float(min(TRIAL_TIMEOUT_S, self.timeout))
+        return float(min(EVENT_TIMEOUT_S, self.timeout))
 
     @classmethod
     def of(cls, config: pytest.Config) -> RunOptions:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.item_runner import LEAST_EXAMPLES, ItemRunner
+from frostproof.doors.pytest_plugin.item_runner import ItemRunner
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.errors import TimeSpentError
 from frostproof.process.case_notes import CaseNotes
+from frostproof.process.heartbeat import listening
 
 if TYPE_CHECKING:
     from frostproof.verification.item_report import ItemReport
@@ -44,10 +45,7 @@ class WorkerItemRunner(ItemRunner):
     def before_each_trial(
         self, item: pytest.Item, verification: Verification
     ) -> Callable[[], None]:
-        """Return what checks the time, as in any process, and sends interim findings.
-
-        The search of a slow optimizer ends before its time limit, which would end the process.
-        """
+        """Return what checks the time, as in any process, and sends interim findings."""
         from frostproof.verification.item_report import item_report
 
         if self.notes is not None:
@@ -58,16 +56,24 @@ class WorkerItemRunner(ItemRunner):
         def check_and_send() -> None:
             nonlocal due
             check_time()
-            left = self.deadline - time.monotonic()
-            if left < self.run.timeout / 4 and verification.trials >= LEAST_EXAMPLES:
-                raise TimeSpentError(f"most of its time limit of {self.run.timeout} s was spent")
-            if self.run.trial_timeout is not None:
-                self._end_after(min(self.run.trial_timeout, left))
             if (now := time.monotonic()) >= due:
                 self.send_interim(item, item_report(verification))
                 due = now + INTERIM_PERIOD_S
 
         return check_and_send
+
+    def _on_heartbeat(self) -> None:
+        """Postpone the end of this process, for its training goes on.
+
+        The search of a slow optimizer ends before its time limit, which would end the process.
+        """
+        left = self.deadline - time.monotonic()
+        if left < self.run.timeout / 4:
+            raise TimeSpentError(f"most of its time limit of {self.run.timeout} s was spent")
+        if self.run.event_timeout is not None:
+            self._end_after(min(self.run.event_timeout, left))
+            if self.notes is not None:
+                self.notes.touch()
 
     def _end_after(self, seconds: float) -> None:
         """End this process if nothing calls this method again within these seconds."""
@@ -85,7 +91,8 @@ class WorkerItemRunner(ItemRunner):
         self.deadline = time.monotonic() + self.run.timeout
         self._end_after(self.run.timeout)
         try:
-            yield
+            with listening(self._on_heartbeat):
+                yield
         finally:
             faulthandler.cancel_dump_traceback_later()
 
