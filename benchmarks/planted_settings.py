@@ -2,7 +2,8 @@
 
 Usage, in the folder of the project: python -m benchmarks.planted_settings SETTING [SEEDS]
 
-Each search has the examples of the dev profile, and ends once it has found the bug.
+Each search has the examples of the dev profile, and ends once it has named the bug by the invariant
+that tells most of it. An author sees each flag, and its script.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ def main(name: str, seeds: int) -> None:
     cases = [*BUGS[name].items(), *((optimizer, None) for optimizer in CORRECT[name])]
     for optimizer, identity in cases:
         subject = replace(subjects(optimizer)[0], setting=setting)
-        started, found = time.perf_counter(), 0
+        started, found, named = time.perf_counter(), 0, 0
         for seed in range(seeds):
             verification = Verification(subject, "cpu", strict=True)
             count = verification.budget(PROFILES["dev"])
             search(verification, seed, *([identity] if identity else []), examples=count)
-            found += identity in flagged(verification) if identity else bool(flagged(verification))
-        what = f"found with {found}" if identity else f"flagged with {found}"
+            found += bool(flagged(verification))
+            named += identity in flagged(verification)
+        what = f", named as {identity} with {named}" if identity else ""
         seconds = time.perf_counter() - started
-        print(f"{optimizer.__name__:32} {what} of {seeds} seeds, {seconds:.0f} s", flush=True)
+        print(
+            f"{optimizer.__name__:32} flagged with {found} of {seeds} seeds{what}, {seconds:.0f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

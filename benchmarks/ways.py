@@ -25,8 +25,10 @@ EXPECTED = {
     "ThawsAll": "frozen-weights-unchanged",
     "freeze_and_leave": "freeze-midway-holds",
     "AddsTwice": "thaw-resumes",
+    "AddsWithOtherSettings": "trainable-updates-match",
+    "LosesDecay": "trainable-updates-match",
     "freeze_without_biases_of_norms": "frozen-weights-unchanged",
-    "FlipsAfterFilter": "zero-grad-clears",
+    "FlipsAfterFilter": "trainable-updates-match",
     "freeze_whole_modules": "trainable-updates-match",
     "HooksForEver": "frozen-weights-unchanged",
 }

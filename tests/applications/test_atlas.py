@@ -226,7 +226,7 @@ def test_in_every_case_something_is_frozen_and_something_trains(name: str, targe
         assert target != "SGD"
         return
 
-    @settings(max_examples=60, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=60, database=None, derandomize=True)
     @given(family_cases(optimizer, name))
     def holds(drawn: Case) -> None:
         drawn.check()

@@ -385,9 +385,7 @@ def test_a_script_trains_bit_for_bit_as_the_trial_does_under_every_protocol(
         )
         verification.prepare()
 
-    @settings(
-        max_examples=5, deadline=None, database=None, phases=(Phase.generate,), derandomize=True
-    )
+    @settings(max_examples=5, database=None, phases=(Phase.generate,), derandomize=True)
     @given(verification.cases)
     def check(case: Case) -> None:
         ends(case.replaced(extras=("cleared", "second", "rebuilt")), verification.subject)

@@ -41,7 +41,7 @@ def test_a_correct_helper_is_not_flagged(name: str) -> None:
 @pytest.mark.parametrize("name", ways.WRONG)
 def test_a_wrong_helper_is_told_with_a_script(name: str, tmp_path: Path) -> None:
     verification = verification_of(name)
-    search(verification, seed=1, examples=20)
+    search(verification, seed=1, examples=40)
     found = reproductions(verification, tmp_path)
     assert found
     assert all(each.text and not each.doubtful for each in found.values()), found

@@ -49,7 +49,6 @@ def drawn() -> list[Case]:
     @settings(
         max_examples=DRAWS,
         database=None,
-        deadline=None,
         phases=(Phase.generate,),
         derandomize=False,
     )
@@ -235,7 +234,7 @@ def test_no_weight_starts_at_zero_or_one_where_a_stray_decay_would_not_show() ->
 def test_a_subject_is_given_only_what_it_can_train(kind: ParameterKind) -> None:
     subject = Subject(target="x:Y", factory=None, parameters=kind)
 
-    @settings(max_examples=200, database=None, deadline=None)
+    @settings(max_examples=200, database=None)
     @given(cases(subject))
     def check(case: Case) -> None:
         trained = [case.parameters[i] for i in case.initially_trainable]
@@ -253,7 +252,7 @@ def test_a_subject_is_given_only_what_it_can_train(kind: ParameterKind) -> None:
 def test_a_subject_that_fails_on_parameters_without_elements_is_given_none() -> None:
     subject = Subject(target="x:Y", factory=None, unable=("zero-elements",))
 
-    @settings(max_examples=500, database=None, deadline=None)
+    @settings(max_examples=500, database=None)
     @given(cases(subject))
     def check(case: Case) -> None:
         assert all(0 not in parameter.shape for parameter in case.parameters)

@@ -24,7 +24,7 @@ def _by_hypothesis() -> list[Case]:
     seen: list[Case] = []
 
     @hypothesis.seed(0)
-    @settings(max_examples=40, database=None, deadline=None, phases=(Phase.generate,))
+    @settings(max_examples=40, database=None, phases=(Phase.generate,))
     @given(cases(SGD))
     def draw(case: Case) -> None:
         seen.append(case)

@@ -105,6 +105,24 @@ class AddsTwice(AddsGroups):
             optimizer.add_param_group({**options, "params": _named(model, names)})
 
 
+class AddsWithOtherSettings(AddsGroups):
+    """Adds a group with a learning rate that nobody asked for."""
+
+    def thaw(self, model: nn.Module, names: Names, optimizer: Any) -> None:
+        super().thaw(model, names, optimizer)
+        if optimizer is not None and len(optimizer.param_groups) > 1:
+            optimizer.param_groups[-1]["lr"] = optimizer.param_groups[0]["lr"] * 3
+
+
+class LosesDecay(AddsGroups):
+    """Adds a group without weight decay."""
+
+    def thaw(self, model: nn.Module, names: Names, optimizer: Any) -> None:
+        super().thaw(model, names, optimizer)
+        if optimizer is not None and len(optimizer.param_groups) > 1:
+            optimizer.param_groups[-1]["weight_decay"] = 0.0
+
+
 def freeze_without_biases_of_norms(model: nn.Module, names: Names) -> None:
     def is_lost(name: str) -> bool:
         path, _, last = name.rpartition(".")
@@ -153,6 +171,8 @@ WRONG = (
     "ThawsAll",
     "freeze_and_leave",
     "AddsTwice",
+    "AddsWithOtherSettings",
+    "LosesDecay",
     "freeze_without_biases_of_norms",
     "FlipsAfterFilter",
     "freeze_whole_modules",

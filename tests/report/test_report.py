@@ -600,7 +600,7 @@ def test_a_file_that_cannot_be_written_gets_one_line(results: Results, tmp_path:
         assert "cannot write" in output
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100, database=None)
 @given(data=st.data())
 def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(
     data: st.DataObject, results: Results, folder: Path

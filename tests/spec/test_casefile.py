@@ -43,7 +43,7 @@ FIELDS: dict[str, Any] = {
     "invariant": "frozen-weights-unchanged",
     "message": "moved at event 0 (Step()): 0.weight[0]: 1 -> 2",
 }
-QUIET = settings(max_examples=150, deadline=None, database=None)
+QUIET = settings(max_examples=150, database=None)
 
 load_case(OLD)  # the first decoding of a type reads its annotations, which are code of ours
 watching = False
@@ -120,7 +120,7 @@ def test_a_spoiled_file_is_refused_in_one_line_or_is_a_case(data: bytes, file: P
         assert network_code(found.case.architecture, found.case.initially_frozen)
 
 
-@settings(max_examples=25, deadline=None, database=None)
+@settings(max_examples=25, database=None)
 @given(data=spoiled_values(DOCUMENT))
 def test_a_spoiled_case_that_can_be_run_is_run_or_refused(data: bytes, file: Path) -> None:
     found = loaded(data, file)

@@ -103,6 +103,7 @@ class Observation:
     added_to_optimizer: Positions = ()
     """The members of groups that were added to the optimizer."""
     optimizer_created: bool = False
+    chose_settings: bool = False
     """Whether the first optimizer was created: until then there was nothing to own."""
     state_lost: bool = False
     """Whether a new optimizer lacks state or settings that the old one had."""
@@ -125,7 +126,7 @@ class Observation:
     frozen_eval_buffers: Positions = ()
     """The positions of buffers that belong to a frozen module in eval mode."""
     modes: tuple[Any, ...] = ()
-    """Whether each module is in train mode, and whether it keeps running statistics."""
+    """For each forward pass: whether each module is in train mode, and keeps running statistics."""
     flags: tuple[bool, ...] = ()
     """requires_grad of each parameter."""
     flipped_flags: Positions = ()

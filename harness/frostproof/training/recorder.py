@@ -113,12 +113,6 @@ class Recorder:
         observation.weights = bits_of(parameters)
         observation.buffers = bits_of(self.buffers.values())
         observation.buffer_names = self.buffer_names
-        observation.modes = tuple(
-            [
-                (m.training, vars(m).get("track_running_stats"))
-                for m in self.training.model.modules()  # which a way may have replaced
-            ]
-        )
         observation.flags = tuple([p.requires_grad for p in parameters])
         if observation.flags != self.flags:
             pairs = zip(observation.flags, self.flags, strict=True)
@@ -212,11 +206,25 @@ class Recorder:
 
     def at_added(self, members: Positions) -> None:
         self.observation.added_to_optimizer += members
+        if self.training.approach.follows == "itself":
+            self.observation.chose_settings |= self._chose_settings(members)
         # The user may thaw them before or after, so what the flags were is known only here.
         if self.training.approach.adds_first and not self.observation.flags_flipped_by_adding:
             self.observation.flags_flipped_by_adding = tuple(
                 i for i in members if self.parameters[i].requires_grad != self.flags[i]
             )
+
+    def _chose_settings(self, members: Positions) -> bool:
+        """Whether the user's way gave a group settings that no other group has, or had at first."""
+        optimizer, added = self.training.optimizer, {id(self.parameters[i]) for i in members}
+        first = optimizer.param_groups[0]
+        given = {**optimizer.defaults, **dict(self.training.case.groups[0].options)}
+        return any(
+            fingerprint(group.get(key)) not in (fingerprint(value), fingerprint(first.get(key)))
+            for group in optimizer.param_groups
+            if any(id(p) in added for p in group["params"])
+            for key, value in given.items()
+        )
 
     def at_replacing(self, value: None) -> None:
         self.replaced = self.training.optimizer
@@ -271,6 +279,10 @@ class Recorder:
             self.observation.grads_after_zero_grad = gradient_bits(self.parameters)
 
     def at_forward(self, value: None) -> None:
+        modules = self.training.model.modules()  # which a way may have replaced
+        self.observation.modes += (
+            tuple([(m.training, vars(m).get("track_running_stats")) for m in modules]),
+        )
         if not (self.tracing or self.counting):
             return
         saving = self.hooks.enter_context(SavedForBackward())

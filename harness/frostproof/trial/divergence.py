@@ -140,10 +140,14 @@ def _settings_differ(
 ) -> bool:
     """Whether trainable parameters have other settings because an optimizer or a group came late.
 
-    It may also have missed a step because it owned nothing then.
+    It may also have missed a step because it owned nothing then. A way that gives a group settings
+    of its own, or adds none, is no cause: it is what is judged.
     """
-    take = picker(record.mask.trainable)
-    if not (one and other) or take(one) == take(other):
+    if not (one and other) or all(
+        one[i] == other[i] or None in (one[i], other[i]) for i in record.mask.trainable
+    ):
+        return False
+    if any(each.observations[right].chose_settings for each in trial.records):
         return False
     pairs = [(each.observations[left], each.observations[right]) for each in trial.records]
     return any(
@@ -228,7 +232,8 @@ def _zeroed_in_place(trial: Trial, record: EventRecord, left: Role, right: Role)
 
 def _modes_differ(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
     """A user's own way has put modules into another mode, or has stopped their statistics."""
-    return record.observations[left].modes != record.observations[right].modes
+    one, other = (record.observations[role].modes for role in (left, right))
+    return any(x != y for x, y in zip(one, other, strict=False))
 
 
 def _kernels_round(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:

@@ -23,6 +23,7 @@ from torch.optim.optimizer import (
 
 from frostproof.applications.watching.digest import Digest, changed, digest
 from frostproof.applications.watching.snapshot import Frozen, Snapshot, owned_ids
+from frostproof.applications.watching.wrappers import unreduced
 from frostproof.errors import UsageError
 from frostproof.invariants import (
     buffers_hold_in_eval,
@@ -129,7 +130,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     Frozen weights, their optimizer state, and the buffers of frozen modules in eval mode must keep
     their bits. Parameters with requires_grad=False must keep it, and must get no gradient. A frozen
     parameter that the optimizer did not own must not get into its groups while it requires grad.
-    What thaws must require grad, be in an optimizer, and move within ten steps with a gradient.
+    What thaws must require grad, be in an optimizer, and move within ten steps with a gradient. A
+    DistributedDataParallel around it must have been built since.
 
     An optimizer that is built later is watched from its first step, if it owns a parameter of the
     model.
@@ -139,8 +141,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     What may be meant is a warning: a frozen norm in train mode that rewrites its buffers, an
     optimizer that owns nothing that requires grad, a thawed layer without a gradient, and a `with`
-    block in which it made no step, or in which nothing was frozen. `print` shows the findings,
-    those that are alike in one line.
+    block in which it made no step, or in which nothing was frozen. `warnings` keeps them. `print`
+    shows the findings, those that are alike in one line, and the warnings.
     """
 
     def __init__(
@@ -170,6 +172,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         given = optimizer if isinstance(optimizer, Iterable) else (optimizer,)
         self.optimizers: list[Optimizer] = [*given]
         self.findings: list[Finding] = []
+        self.warnings: list[str] = []
+        """What may be meant."""
         self.steps = 0
         """The number of steps so far."""
         if every < 1:
@@ -183,8 +187,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """What was thawed since the last step: its name, and the parameter."""
         self._still: dict[str, _Thawed] = {}
         """What was thawed and has not moved since, by its name."""
-        self._leaving: set[int] = set()
-        """The ids of what is about to be thawed."""
+        self._between_masks = False
+        """Whether the mask is about to change, perhaps in several calls."""
         self._hooks = ExitStack()
         self._step: FrameType | str | None = None
         """The frame of the step that runs, or COMPILED."""
@@ -208,7 +212,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
 
     def freeze(self, *patterns: str | Iterable[str]) -> None:
         """Watch these parameters too, from now on."""
-        self.check()
+        self._check_between_masks()
         added = self._matching(patterns, "freeze()")
         for name in self._named(added):
             self._thawed.pop(name, None)
@@ -222,18 +226,23 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         before they have had a gradient in ten steps.
         """
         thawed = self._matching(patterns, "thaw()")
-        self._leaving = {id(p) for p in thawed}
-        try:
-            self.check()
-            if self._leaving.isdisjoint(id(p) for p in self.frozen.parameters):
-                names = ", ".join(_flat(patterns))
-                raise UsageError(f"thaw() of {names}: it is not watched as frozen")
-            self._start([p for p in self.frozen.parameters if id(p) not in self._leaving])
-        finally:
-            self._leaving = set()
+        self._check_between_masks()
+        leaving = {id(p) for p in thawed}
+        if leaving.isdisjoint(id(p) for p in self.frozen.parameters):
+            names = ", ".join(_flat(patterns))
+            raise UsageError(f"thaw() of {names}: it is not watched as frozen")
+        self._start([p for p in self.frozen.parameters if id(p) not in leaving])
         named = self._named(thawed)
         self._thawed |= named
         self._still |= {name: _Thawed(p, digest([p])) for name, p in named.items()}
+
+    def _check_between_masks(self) -> None:
+        """Look now, but leave it to the next step to judge flags: other calls may follow."""
+        self._between_masks = True
+        try:
+            self.check()
+        finally:
+            self._between_masks = False
 
     def check(self) -> None:
         """Look now, as after a step. Raises ViolationError, unless findings are collected."""
@@ -260,16 +269,20 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         self._hooks.close()
 
     def __str__(self) -> str:
-        """The findings, those that are alike in one line."""
+        """The findings, those that are alike in one line, and the warnings."""
         alike: dict[tuple[int, str, str], list[str]] = {}
         for each in self.findings:
             # As a word: the text may speak of weights, and a parameter may be called weight.
-            text = re.sub(rf"(?<![\w.]){re.escape(each.name)}(?!\w)", "{}", each.message)
-            alike.setdefault((each.step, each.invariant, text), []).append(each.name)
-        lines = [f"{self.steps} steps, {len(self.findings)} findings"]
+            name = each.name if each.name in each.message else each.name.rpartition(".")[0]
+            text = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", "{}", each.message)
+            alike.setdefault((each.step, each.invariant, text), []).append(name)
+        numbers = {"step": self.steps, "finding": len(self.findings)}
+        if self.warnings:
+            numbers["warning"] = len(self.warnings)
+        lines = [", ".join(f"{n} {word}{'s' * (n != 1)}" for word, n in numbers.items())]
         for (step, invariant, text), names in alike.items():
             lines.append(str(Finding(step, invariant, "", text.replace("{}", listed(names)))))
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
     def __enter__(self) -> Self:
         return self
@@ -283,16 +296,14 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         if error is None:
             self.close()
             if not self.steps:
-                warnings.warn(
+                self._warn(
                     "frostproof.watch saw no step: give it the model and the optimizer that train "
-                    "within the `with` block",
-                    stacklevel=2,
+                    "within the `with` block"
                 )
             elif not self._froze:
-                warnings.warn(
+                self._warn(
                     "frostproof.watch had nothing to watch: it began with frozen=[], and nothing "
-                    "was frozen by freeze()",
-                    stacklevel=2,
+                    "was frozen by freeze()"
                 )
         else:  # which must not be hidden by what it left behind
             self.stop()
@@ -372,6 +383,10 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         finally:
             self._step = None
 
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        warnings.warn(text, stacklevel=_users_level())
+
     def _warn_of_owners(self) -> None:
         """Warn if nothing trains, as after a head was replaced behind the optimizer's back."""
         watched = {id(p) for p in self.frozen.parameters}
@@ -383,10 +398,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         owned = owned_ids(self.optimizers)
         if trainable and owned.isdisjoint(trainable.values()):
             names = ", ".join([*trainable][:4]) + (" and others" if len(trainable) > 4 else "")
-            warnings.warn(
+            self._warn(
                 f"no optimizer owns what requires grad ({names}), so that nothing trains: build "
-                "the optimizer after the last change of the model",
-                stacklevel=_users_level(),
+                "the optimizer after the last change of the model"
             )
 
     def _warn_of_buffers(self, now: Snapshot) -> None:
@@ -398,10 +412,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         if names:
             self._warned = True
             paths = list(dict.fromkeys(each.rpartition(".")[0] for each in names))
-            warnings.warn(
+            self._warn(
                 f"frozen modules in train mode rewrite their buffers: {', '.join(paths)}; call "
-                "eval() of each after model.train(), and buffers=True makes this a violation",
-                stacklevel=_users_level(),
+                "eval() of each after model.train(), and buffers=True makes this a violation"
             )
 
     def _warn_of_modes(self) -> None:
@@ -416,10 +429,9 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             and (isinstance(module, WITH_MODES) or isinstance(vars(module).get("dropout"), float))
         ]
         if names:
-            warnings.warn(
+            self._warn(
                 f"what was thawed has modules in eval mode ({listed(names)}): call train() of them "
-                "if they are to train as before",
-                stacklevel=_users_level(),
+                "if they are to train as before"
             )
 
     # What is found
@@ -449,11 +461,10 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 training.setdefault(path, []).append(last_part)
         for path, own in training.items():
             name = f"{path}.{own[0]}".removeprefix(".")
-            was = " and was in eval mode" if name in frozen.kept_in_eval else ""
+            was = ", which was in eval mode" if name in frozen.kept_in_eval else ""
             text = (
-                f"{path or 'the model'} is frozen{was}, but is in train mode, so that its buffer"
-                f"{'s' * (len(own) > 1)} {', '.join(own)} changed: after model.train() call "
-                f"eval() of {', '.join(each or 'the model' for each in training)}"
+                f"train mode changed the buffer{'s' * (len(own) > 1)} {', '.join(own)} of the "
+                f"frozen {path or 'model'}{was}: call eval() after model.train()"
             )
             yield Finding(self.steps, "buffers-hold-in-eval", name, text)
 
@@ -472,6 +483,13 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             if why:
                 text = f"{name} was thawed, and does not train, because {why}"
                 yield Finding(self.steps, "thaw-resumes", name, text)
+        for name in unreduced(self._thawed):
+            text = (
+                f"{name} was thawed, but each rank trains it by itself, because "
+                "DistributedDataParallel averages the gradients of what required grad when it was "
+                "built: build it anew after each change of the mask"
+            )
+            yield Finding(self.steps, "ranks-agree", name, text)
         self._thawed = {}
 
     def _unmoved(self) -> Iterator[Finding]:
@@ -508,17 +526,16 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 ", or the model was compiled while they were frozen and runs that graph still: "
                 "before torch 2.12, call torch._dynamo.reset() after each change of the mask"
             )
-            warnings.warn(
+            self._warn(
                 f"what was thawed got no gradient in {PATIENCE} steps ({listed(idle)}): the loss "
-                f"does not depend on it{'' if torch_is('>=2.12') else stale}",
-                stacklevel=_users_level(),
+                f"does not depend on it{'' if torch_is('>=2.12') else stale}"
             )
 
     def _flag_and_gradient(self, i: int, now: Snapshot) -> Iterator[Finding]:
         name, first, last = self.frozen.names[i], self._first, self._last
+        if now.flags[i] and self._between_masks:
+            return
         if now.flags[i] and name in self._off:
-            if id(self.frozen.parameters[i]) in self._leaving:
-                return
             text = f"requires_grad of {name}, which is frozen, was set to True"
             if i in self.frozen.replaced:
                 text = (
