@@ -367,6 +367,21 @@ def test_each_rank_gets_back_what_a_known_violation_moved_there() -> None:
     assert {each.id for each in outcome.violated} <= {*muted}
 
 
+def test_a_rank_without_a_share_of_a_parameter_gets_back_the_others() -> None:
+    architecture = Architecture(Input((2,)), (Linear(1), Tanh(), Linear(2)))
+    names = tuple(parameter.name for parameter in architecture.parameters)
+    case = Case(
+        architecture, ("0.bias", "2.bias"), (Group(names, ()),), (Step(), Step()), batch=2
+    )
+    subject = of(broken_shards.DecaysShards, "fsdp2")
+    fit = Verification(subject, "cpu").invariants
+    muted = [invariant.id for invariant in fit]
+    with fenced("cpu", subject.setting):
+        outcome = run_trial(case, subject, "cpu", fit, Approaches(), muted=muted)
+    assert "frozen-weights-unchanged" in [each.id for each in outcome.violated]
+    assert outcome.trial.restored
+
+
 def test_a_nan_is_like_another_on_every_rank() -> None:
     """In the sum with what an overflow left behind, the processor chooses the NaN's payload."""
     layers = (AvgPool2d(), Sequential((Conv2d(2, 3, stride=2), Dropout(), Conv2d(3, 3))))

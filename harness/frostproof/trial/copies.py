@@ -13,7 +13,7 @@ from frostproof.process.allocator import filled_memory, shuffle_addresses
 from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.subject import Subject
-from frostproof.training.bits import shard_of
+from frostproof.training.bits import shard_of, tensor_of
 from frostproof.training.observation import Bits, Crash, Observation
 from frostproof.training.recorder import Recorder
 from frostproof.training.training import Batches, Training
@@ -76,8 +76,7 @@ class Copy:
         with torch.no_grad():
             for i, data in weights.items():
                 parameter = shard_of(self.recorder.parameters[i])
-                old = torch.frombuffer(bytearray(data), dtype=parameter.dtype)
-                parameter.copy_(old.view_as(parameter))
+                parameter.copy_(tensor_of(data, parameter.dtype).view_as(parameter))
 
     def release(self) -> None:
         """Release what the training holds on to."""
