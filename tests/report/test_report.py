@@ -167,12 +167,12 @@ def test_what_changed_since_the_baseline(results: Results) -> None:
     for row in (subject, sound):
         next(each for each in row.invariants if each.id == "trainable-moves").status = "violated"
     found = compare(results, before)
-    assert found[*subject.key, fresh.id] == "new"
-    assert found[*sound.key, "trainable-moves"] == "fixed"
-    assert (*subject.key, "trainable-moves") not in found, (
+    assert found[subject.key, fresh.id] == "new"
+    assert found[sound.key, "trainable-moves"] == "fixed"
+    assert (subject.key, "trainable-moves") not in found, (
         "a search ends at the first that it finds, and may not have come to this one"
     )
-    assert found[*subject.key, still.id] == "still"
+    assert found[subject.key, still.id] == "still"
     text = results_markdown(results, before)
     assert text.index("**new**") < text.index("**fixed**") < text.index("**still**")
     html = results_page(results, (), before)
@@ -209,7 +209,7 @@ def test_what_was_judged_before_and_is_not_now_is_new(results: Results) -> None:
     now = copied(results)
     row = next(each for each in now.subjects if each.status == "held")
     row.status, row.invariants = "unusable", []
-    assert compare(now, results)[*row.key, "not-judged"] == "new"
+    assert compare(now, results)[row.key, "not-judged"] == "new"
     assert has_new_failure(now, results)
     assert f"  new: {row.name} on {row.device}: not-judged" in comparison_lines(now, results)
     assert not has_new_failure(now, now), "it was not judged in the last run either"
@@ -236,7 +236,7 @@ def test_what_is_stated_as_expected_is_not_fixed_until_it_holds(results: Results
             if each.status == "violated":
                 stated = run is expected and each.id == violated
                 each.status, each.violated = "expected" if stated else "held", 0
-    key = (*row.key, violated)
+    key = (row.key, violated)
     assert key not in compare(expected, results)
     assert compare(held, expected)[key] == "fixed"
 
@@ -247,8 +247,8 @@ def test_what_is_no_longer_judged_is_not_fixed(results: Results) -> None:
     for each in subject.invariants:
         each.status = "unreached"
     subject.status = "unusable"
-    found = {key: each for key, each in compare(now, results).items() if key[:3] == subject.key}
-    assert found == {(*subject.key, "not-judged"): "new"}
+    found = {key: each for key, each in compare(now, results).items() if key[0] == subject.key}
+    assert found == {(subject.key, "not-judged"): "new"}
 
 
 def test_markdown_is_safe_and_has_the_worst_first(results: Results) -> None:
@@ -625,3 +625,20 @@ def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(
         assert Tags(results_page(found, (folder,), few)).tags
         assert results_markdown(found, few)
         assert results_table(found.subjects, found.totals)
+
+
+def test_a_row_is_about_one_way_to_freeze(results: Results) -> None:
+    row = next(row for row in copied(results).subjects if row.status == "violated")
+    broken, right, anew = row, copy.deepcopy(row), copy.deepcopy(row)
+    broken.facts["way"], right.facts["way"], anew.facts["way"] = "freeze", "clear", "detach"
+    right.status = "held"
+    for each in right.invariants:
+        each.status, each.violated = "held", 0
+    merged = merge_rows([broken, right])
+    assert [(each.name.partition(" with ")[2], each.status) for each in merged] == [
+        ("--way clear", "held"),
+        ("--way freeze", "violated"),
+    ]
+    before, now = copied(results), copied(results)
+    before.subjects, now.subjects = [broken], [anew]
+    assert has_new_failure(now, before)

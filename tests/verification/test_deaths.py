@@ -13,7 +13,7 @@ import pytest
 
 from frostproof.optimizers.targets import resolve
 from frostproof.process.case_notes import CaseNotes
-from frostproof.results.rows import SubjectRow
+from frostproof.results.rows import RowKey, SubjectRow
 from frostproof.spec.casefile import CRASHED, CaseFile, load_case
 from frostproof.verification import death_script as death
 from frostproof.verification import replay as replaying
@@ -106,7 +106,7 @@ def test_a_search_ends_with_the_run(deaths: Deaths) -> None:
 def test_only_a_few_searches_run_at_once_and_the_others_follow(
     deaths: Deaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def search(key: tuple[str, str, str], path: Path, found: CaseFile) -> None:
+    def search(key: RowKey, path: Path, found: CaseFile) -> None:
         process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"])
         deaths.searches[key] = Search(process, time.monotonic(), path, found)
         most.append(deaths.running)

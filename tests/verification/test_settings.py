@@ -370,9 +370,7 @@ def test_each_rank_gets_back_what_a_known_violation_moved_there() -> None:
 def test_a_rank_without_a_share_of_a_parameter_gets_back_the_others() -> None:
     architecture = Architecture(Input((2,)), (Linear(1), Tanh(), Linear(2)))
     names = tuple(parameter.name for parameter in architecture.parameters)
-    case = Case(
-        architecture, ("0.bias", "2.bias"), (Group(names, ()),), (Step(), Step()), batch=2
-    )
+    case = Case(architecture, ("0.bias", "2.bias"), (Group(names, ()),), (Step(), Step()), batch=2)
     subject = of(broken_shards.DecaysShards, "fsdp2")
     fit = Verification(subject, "cpu").invariants
     muted = [invariant.id for invariant in fit]

@@ -13,6 +13,7 @@ from torch import nn
 from frostproof.approaches.approach import Approach, Follows, Parameters
 from frostproof.errors import FROM_USERS, UsageError, one_line
 from frostproof.spec.case import Case
+from frostproof.spec.ids import name_of_way
 from frostproof.spec.imports import import_named
 from frostproof.spec.program import mask_changes
 from frostproof.spec.subject import Subject
@@ -97,7 +98,7 @@ def load_way(target: str) -> Approach:
     if owned not in ("all", "trainable"):
         raise UsageError(f"{target!r} has owned={owned!r}: give 'all' or 'trainable'")
     helper = Helper(
-        name=name.strip("_"),
+        name=name_of_way(target),
         target=target,
         thing=thing,
         thawing=None if inspect.isclass(thing) else thawing,

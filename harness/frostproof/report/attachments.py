@@ -48,19 +48,23 @@ def read_attachments(
 ) -> Attachments:
     """The case and the script of an invariant's row. A case of another row is ignored."""
     path, case = _read_case(row.case, folders)
-    if case is not None:
-        of_case = (case.target, case.variant, case.device, case.invariant, case.message)
-        if of_case != (*subject.key, row.id, row.message):
-            path = case = None
+    if case is not None and not (
+        _is_of(case, subject) and (case.invariant, case.message) == (row.id, row.message)
+    ):
+        path = case = None
     return Attachments(path, case, _read_script(row.reproducer, folders))
 
 
 def read_crash_attachments(subject: SubjectRow, folders: Sequence[Path]) -> Attachments:
     """The case and the script of a crashed subject's row. A case of another row is ignored."""
     path, case = _read_case(subject.case, folders)
-    if case is not None and subject.key != (case.target, case.variant, case.device):
+    if case is not None and not _is_of(case, subject):
         path = case = None
     return Attachments(path, case, _read_script(subject.reproducer, folders))
+
+
+def _is_of(case: CaseFile, subject: SubjectRow) -> bool:
+    return (case.target, case.variant, case.device) == subject.key[:3]
 
 
 def _read_case(

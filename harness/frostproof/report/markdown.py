@@ -112,10 +112,10 @@ def _changes(results: Results, baseline: Results) -> Iterator[str]:
     names = {row.key: code_span(row.name) for row in results.subjects}
     found = compare(results, baseline)
     for change in get_args(Change):
-        for (target, variant, device, identity), each in found.items():
+        for (row, identity), each in found.items():
             if each == change:
-                name = names[target, variant, device]
-                yield f"| **{change}** | {name} | {code_span(device)} | {code_span(identity)} |"
+                device = code_span(row.device)
+                yield f"| **{change}** | {names[row]} | {device} | {code_span(identity)} |"
 
 
 def paragraph(text: str, margin: str = "") -> str:

@@ -177,8 +177,6 @@ def _numbers(rows: list[SubjectRow], columns: list[str]) -> Iterable[str]:
 def _words(rows: list[SubjectRow]) -> Iterable[str]:
     for row in rows:
         subject = f"{row.name} on {row.device}"
-        if "way" in row.facts:
-            subject += f" with --way {row.facts['way']}"
         for each in sorted(row.invariants, key=lambda each: directness(each.id)):
             if each.status in ("violated", "doubtful"):
                 word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from frostproof.results.rows import Results
+from frostproof.results.rows import Results, RowKey
 from frostproof.spec.patterns import listed
 
 Change = Literal["new", "stale", "fixed", "still"]
-Key = tuple[str, str, str, str]
-"""Target, variant, device, and the id of an invariant; `crashed` if the process ended, and
-`not-judged` if the optimizer could not be judged."""
+Key = tuple[RowKey, str]
+"""A row, and the id of an invariant; `crashed` if the process ended, and `not-judged` if the
+optimizer could not be judged."""
 
 
 def compare(now: Results, before: Results) -> dict[Key, Change]:
@@ -25,22 +25,20 @@ def compare(now: Results, before: Results) -> dict[Key, Change]:
     judged before, and is not now, is new.
     """
     found, old = _verdicts(now), _verdicts(before)
-    stale = {
-        (*row.key, each.id) for row in now.subjects for each in row.invariants if each.is_stale
-    }
-    broken = {key[:3] for key, verdict in found.items() if verdict == "violated"}
+    stale = {(row.key, each.id) for row in now.subjects for each in row.invariants if each.is_stale}
+    broken = {row for (row, _), verdict in found.items() if verdict == "violated"}
     result: dict[Key, Change] = {}
     for key, verdict in found.items():
         was = old.get(key, "held")
         if verdict == "violated":
             still = was == "violated"
             result[key] = "still" if still else "stale" if key in stale else "new"
-        elif verdict == "held" and was != "held" and key[:3] not in broken:
+        elif verdict == "held" and was != "held" and key[0] not in broken:
             result[key] = "fixed"
     judged = {row.key for row in before.subjects if row.status != "unusable"}
     for row in now.subjects:
         if row.status == "unusable" and row.key in judged:
-            result[*row.key, "not-judged"] = "new"
+            result[row.key, "not-judged"] = "new"
     return result
 
 
@@ -49,7 +47,7 @@ def comparison_lines(now: Results, before: Results) -> Iterator[str]:
     found, names = compare(now, before), {row.key: row.name for row in now.subjects}
     counts = Counter(found.values())
     doubtful = {
-        (*row.key, each.id)
+        (row.key, each.id)
         for row in now.subjects
         for each in row.invariants
         if each.status == "doubtful"
@@ -61,12 +59,12 @@ def comparison_lines(now: Results, before: Results) -> Iterator[str]:
         f"{', ' + str(counts['stale']) + ' stale' if counts['stale'] else ''}"
     )
     for change in ("new", "stale", "fixed"):
-        for key, each in found.items():
+        for (row, identity), each in found.items():
             if each == change:
-                mark = " (doubtful)" if key in doubtful else ""
+                mark = " (doubtful)" if (row, identity) in doubtful else ""
                 if each == "stale":
                     mark = ": expected to fail, but held: drop the expectation"
-                yield f"  {change}: {names[key[:3]]} on {key[2]}: {key[3]}{mark}"
+                yield f"  {change}: {names[row]} on {row.device}: {identity}{mark}"
     if missing := gone(now, before):
         yield f"  not in this run: {listed(missing)}"
 
@@ -83,7 +81,7 @@ def has_new_failure(now: Results, before: Results | None) -> bool:
     Without an earlier run, every violation is new.
     """
     costs = {
-        (*row.key, each.id)
+        (row.key, each.id)
         for row in now.subjects
         for each in row.invariants
         if not each.is_grave(strict=False)
@@ -101,8 +99,8 @@ def _verdicts(results: Results) -> Mapping[Key, str]:
     found: dict[Key, str] = {}
     for row in results.subjects:
         if row.status != "unusable":
-            found[*row.key, "crashed"] = "violated" if row.status == "crashed" else "held"
+            found[row.key, "crashed"] = "violated" if row.status == "crashed" else "held"
         for each in row.invariants:
             if each.status in ("held", "expected", "doubtful", "violated"):
-                found[*row.key, each.id] = "violated" if each.status == "doubtful" else each.status
+                found[row.key, each.id] = "violated" if each.status == "doubtful" else each.status
     return found

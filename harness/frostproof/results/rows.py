@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Literal, TypedDict, cast, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, cast, get_args
 
 import msgspec
 
@@ -96,6 +96,16 @@ class InvariantRow(msgspec.Struct):
         return strict or self.severity != "cost" or self.is_stale
 
 
+class RowKey(NamedTuple):
+    """What a row is about: no other row of a run has the same key."""
+
+    target: str
+    variant: str
+    device: str
+    way: str
+    """The name of the user's own way to freeze, if any."""
+
+
 class SubjectRow(msgspec.Struct):
     """One implementation of one optimizer on one device."""
 
@@ -135,12 +145,13 @@ class SubjectRow(msgspec.Struct):
     scripts."""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.target, self.variant, self.device
+    def key(self) -> RowKey:
+        return RowKey(self.target, self.variant, self.device, self.facts.get("way", ""))
 
     @property
     def name(self) -> str:
-        return self.target if self.variant == "default" else f"{self.target} {self.variant}"
+        name = self.target if self.variant == "default" else f"{self.target} {self.variant}"
+        return f"{name} with --way {self.facts['way']}" if "way" in self.facts else name
 
 
 class Environment(msgspec.Struct):
@@ -202,7 +213,7 @@ def merge_rows(rows: Iterable[SubjectRow]) -> list[SubjectRow]:
 
     The rows are sorted, so that they do not depend on which worker answered first.
     """
-    found: dict[tuple[str, str, str], SubjectRow] = {}
+    found: dict[RowKey, SubjectRow] = {}
     for row in rows:
         if row.key in found:
             _merge_into(found[row.key], row)

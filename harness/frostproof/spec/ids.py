@@ -79,3 +79,12 @@ def directness(identity: str) -> int:
 
 
 _DIRECTNESS: dict[str, int] = {each: place for place, each in enumerate(_MOST_DIRECT)}
+
+
+def name_of_way(target: str) -> str:
+    """What reports and scripts call the way at `module:name`.
+
+    >>> name_of_way("mylib.finetune:_freeze")
+    'freeze'
+    """
+    return target.partition(":")[2].strip("_")

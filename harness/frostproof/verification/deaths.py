@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from frostproof.process.case_notes import read_note
 
 if TYPE_CHECKING:
-    from frostproof.results.rows import SubjectRow
+    from frostproof.results.rows import RowKey, SubjectRow
     from frostproof.spec.casefile import CaseFile
 
 LIMIT = 180.0
@@ -69,8 +69,8 @@ class Deaths:
         self.cases, self.import_folder, self.warn, self.way = cases, folder, warn, way or ""
         self.hung_after = int(min(LONGEST, max(SHORTEST, timeout)))
         self.noted: dict[str, bytes] = {}
-        self.searches: dict[tuple[str, str, str], Search] = {}
-        self.waiting: dict[tuple[str, str, str], tuple[Path, CaseFile]] = {}
+        self.searches: dict[RowKey, Search] = {}
+        self.waiting: dict[RowKey, tuple[Path, CaseFile]] = {}
         """Saved cases whose searches have not started."""
         self.temporary: Path | None = None
 
@@ -132,7 +132,7 @@ class Deaths:
         """The number of searches that run now."""
         return sum(search.process.poll() is None for search in self.searches.values())
 
-    def _search(self, key: tuple[str, str, str], path: Path, found: CaseFile) -> None:
+    def _search(self, key: RowKey, path: Path, found: CaseFile) -> None:
         output = self.notes_folder / f"script-{len(self.searches)}"
         with output.open("wb") as file:
             process = subprocess.Popen(
@@ -160,7 +160,7 @@ class Deaths:
         """Wait for the scripts, up to their time limits, and name them in the rows."""
         if not self.searches:
             return
-        scripts: dict[tuple[str, str, str], str | None] = {}
+        scripts: dict[RowKey, str | None] = {}
         end = time.monotonic() + LIMIT
         while left := [key for key in self.searches if key not in scripts]:
             scripts[left[0]] = self._script(self.searches[left[0]], end)

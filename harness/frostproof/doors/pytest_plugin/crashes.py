@@ -77,15 +77,17 @@ class CrashPolicy:
         return True
 
     def _judge(self, node_id: str, end: str) -> None:
-        from frostproof.results.rows import SubjectRow
+        from frostproof.results.rows import Facts, SubjectRow
+        from frostproof.spec.ids import name_of_way
 
         self._judged.add(node_id)
         self._awaited.discard(node_id)
         item = parse_node_id(node_id)
         assert item is not None
         reason = f"the worker process {end}, while it ran this optimizer"
+        facts: Facts = {"way": name_of_way(self.run.way)} if self.run.way else {}
         row = SubjectRow(
-            item.target, item.variant, item.device, "", "crashed", reason, 0, 0, 0.0, {}, []
+            item.target, item.variant, item.device, "", "crashed", reason, 0, 0, 0.0, facts, []
         )
         self.deaths.save(row, node_id)
         self.gatherer.add_crash(row)

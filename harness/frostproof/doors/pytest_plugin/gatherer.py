@@ -13,7 +13,7 @@ from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING, 
 from frostproof.process.interruption import interruptions_postponed
 
 if TYPE_CHECKING:
-    from frostproof.results.rows import InvariantRow, SubjectRow
+    from frostproof.results.rows import InvariantRow, RowKey, SubjectRow
     from frostproof.spec.casefile import CaseFile
 
 ENDED = "the run ended before its search did"
@@ -29,7 +29,7 @@ class Gatherer:
         self.warnings: dict[str, str] = {}
         self._failures: set[bool] = set()
         """Of each test that failed, whether it did so only because of doubtful rows."""
-        self._best: dict[tuple[tuple[str, str, str], str], tuple[list[int], InvariantRow]] = {}
+        self._best: dict[tuple[RowKey, str], tuple[list[int], InvariantRow]] = {}
         """Subject and invariant -> the rank of the best counterexample, and its row."""
 
     def warn(self, text: str) -> None:

@@ -216,7 +216,7 @@ def _matrix_row(
     since: Mapping[Key, Change],
 ) -> MatrixRow:
     rows = {each.id: each for each in subject.invariants}
-    mine = {key[3]: change for key, change in since.items() if key[:3] == subject.key}
+    mine = {identity: change for (row, identity), change in since.items() if row == subject.key}
     examples = tuple(
         _counterexample(f"c{number}-{i}", subject, each, folders, mine.get(each.id))
         for i, each in enumerate(sorted(subject.invariants, key=lambda row: directness(row.id)))
