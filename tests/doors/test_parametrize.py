@@ -170,6 +170,17 @@ def test_the_session_is_strict_where_the_decorator_states_nothing() -> None:
             check()
 
 
+@pytest.mark.parametrize("required", [True, False])
+def test_an_implementation_beside_the_first_need_not_be_usable(required: bool) -> None:
+    check = checked("wrong")
+    check.run.required = required
+    (row,) = check.run.report.rows
+    row.status, row.reason = "unusable", "cannot step"
+    outcome: Any = pytest.fail if required else pytest.skip
+    with pytest.raises(outcome.Exception, match="mylib:A on cpu could not be judged: cannot step"):
+        check()
+
+
 def test_every_setting_is_checked() -> None:
     check = checked("cost")
     rows = check.run.report.rows

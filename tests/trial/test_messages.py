@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples.script import script
-from frostproof.invariants.messages import event_text
+from frostproof.invariants.messages import event_text, numbers
 from frostproof.optimizers.discovery import subjects
 from frostproof.process.fence import fenced
 from frostproof.spec.architecture import Architecture, Input
@@ -25,6 +26,12 @@ def test_of_many_names_an_event_shows_three() -> None:
     step = Step(after_backward=(Clip(), Freeze(many)))
     said = "Step(after_backward=(Clip(), Freeze(names=('a', 'b', 'c', '4 more'))))"
     assert event_text(step) == said
+
+
+def test_numbers_that_differ_are_shown_as_unlike() -> None:
+    one, other = (struct.pack("d", each) for each in (0.1, 0.1 + 1e-16))
+    assert numbers("float64", one, other) == "[0]: 0.1 -> 0.1000000000000001"
+    assert numbers("float64", one, struct.pack("d", 0.2)) == "[0]: 0.1 -> 0.2"
 
 
 def test_a_buffer_that_changed_is_named() -> None:

@@ -61,6 +61,9 @@ class Helper(Approach):
     def unfit(self, case: Case, subject: Subject) -> str:
         if self.owned == "trainable" and len({group.options for group in case.groups}) > 1:
             return "it cannot know the options of each group"
+        owned = {name for group in case.groups for name in group.parameters}
+        if self.follows == "itself" and owned.issubset(case.mask):
+            return "it adds to an optimizer, and there is none until something trains"
         if not self.whole_modules:
             return ""
         changes = [each.names for event in case.program for each in mask_changes(event)]

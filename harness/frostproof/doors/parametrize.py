@@ -46,8 +46,12 @@ class SharedRun:
     The workers of pytest-xdist share it too: one of them makes the run, and the others wait.
     """
 
-    def __init__(self, subject: Subject, device: str, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, subject: Subject, device: str, options: Mapping[str, Any], *, required: bool = True
+    ) -> None:
+        """`required`: whether tests fail if it cannot be judged; or else they are skipped."""
         self.subject, self.device, self.options = subject, device, options
+        self.required = required
         self.defaults: Mapping[str, Any] = {}
         """The options of the session, where the decorator states no other."""
         self.shared: Path | None = None
@@ -122,7 +126,10 @@ class Check:
         __tracebackhide__ = True
         where = _where(row)
         if row.status == "unusable":
-            pytest.fail(f"{where} could not be judged: {row.reason}", pytrace=False)
+            reason = f"{where} could not be judged: {row.reason}"
+            if not self.run.required:
+                pytest.skip(reason)
+            pytest.fail(reason, pytrace=False)
         rows = [each for each in row.invariants if each.id in GROUPS[self.group]]
         rows.sort(key=lambda each: directness(each.id))
         strict = bool(self.run.option("strict"))
@@ -159,7 +166,8 @@ def parametrize(
     The test receives `check`, a function without arguments. `check()` raises an AssertionError for
     the first violation in its group, and fails the test if something in it is doubtful or the
     optimizer could not be judged. Otherwise it returns the Report of the whole run, all groups. It
-    skips the test if no case reached an invariant of the group, and says what was not tried.
+    skips the test if no case reached an invariant of the group, and says what was not tried, or if
+    an implementation beside the first cannot be judged, as `differentiable` of torch.optim.
 
     The arguments are those of `check_optimizer`, and the decorator raises UsageError as that does.
     The options --frostproof-seed, -profile, -max-examples, -cases and -strict hold where it states
@@ -178,12 +186,13 @@ def parametrize(
         raise UsageError("no optimizer: write @frostproof.parametrize(Lion)")
     examples(options.get("profile", "dev"), options.get("max_examples"))
     what_is_asked(**{name: options[name] for name in ASKED if name in options})
-    found, values = [each for optimizer in optimizers for each in subjects(optimizer)], []
+    found = [(i == 0, each) for one in optimizers for i, each in enumerate(subjects(one))]
+    values = []
     for device in select_devices(devices):
-        for subject in found:
+        for is_first, subject in found:
             if not exists_on(subject, device):
                 continue
-            run = SharedRun(subject, device, options)
+            run = SharedRun(subject, device, options, required=is_first)
             name = subject.target.rpartition(":")[2] + (
                 "" if subject.variant == "default" else f"-{subject.variant}"
             )

@@ -47,4 +47,7 @@ def numbers(dtype: str, before: Bits, after: Bits) -> str:
         return " differs only in the sign of a zero or the payload of a NaN"
     worst = max(differing, key=lambda i: abs(new[i] - old[i]))
     rest = f", the largest of {len(differing)} differences" if len(differing) > 1 else ""
-    return f"[{worst}]: {old[worst]:.9g} -> {new[worst]:.9g}{rest}"
+    one, other = (f"{each[worst]:.9g}" for each in (old, new))
+    if one == other:  # float64 has more digits
+        one, other = repr(old[worst]), repr(new[worst])
+    return f"[{worst}]: {one} -> {other}{rest}"

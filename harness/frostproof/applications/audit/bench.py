@@ -54,6 +54,8 @@ class Bench:
             self.optimizer = optimizer or "AdamW"
             imported, built = _optimizer(self.optimizer)
             building = [f"optimizer = {built}"]
+        self.is_users = own is not None or ":" in self.optimizer
+        """Whether the optimizer is the user's own."""
         imports = [line for line in network.imports if "tree_map" not in line]
         mean = "from frostproof.spec.layers.modules import mean_square"
         one = network.one_output or network.step

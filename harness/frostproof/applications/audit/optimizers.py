@@ -107,8 +107,7 @@ def checkpoint_of_another_mask(bench: Bench) -> Statements:
     """Whether the state of an optimizer over the trainable parameters fits another mask."""
     every = [*bench.model.parameters()]
     trainable = [p for p in every if p.requires_grad]
-    given = ":" in bench.optimizer  # by the user, who then gives it all of them
-    if given and owned_ids([bench.names["optimizer"]]) >= {id(p) for p in every}:
+    if bench.is_users and owned_ids([bench.names["optimizer"]]) >= {id(p) for p in every}:
         return
     if [id(p) for p in trainable] == [id(p) for p in every[: len(trainable)]]:
         return
