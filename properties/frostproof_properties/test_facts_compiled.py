@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import LBFGS, SGD, Adadelta, AdamW, Rprop, lr_scheduler
+from torch.optim import LBFGS, SGD, Adadelta, AdamW, Optimizer, Rprop, lr_scheduler
 from torch.utils.checkpoint import checkpoint
 
 from frostproof.optimizers.torch_version import torch_is
@@ -113,6 +113,47 @@ def test_a_compiled_step_moves_what_has_a_gradient(optimizing: Any) -> None:
         assert [old == new for old, new in pairs] == [i in frozen for i in range(4)]
     masks_seen = len(set(masks))
     assert masks_seen <= graphs() <= masks_seen + 3
+
+
+class _Counts(Optimizer):
+    """SGD that counts its steps in each place where an optimizer may."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {"steps": 0})
+        self.number, self.list, self.dict = 0, list[int](), {"steps": 0}
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        self.number += 1
+        self.list.append(1)
+        self.dict["steps"] += 1
+        for group in self.param_groups:
+            group["steps"] += 1
+            for p in group["params"]:
+                self.state[p]["steps"] = self.state[p].get("steps", 0) + 1
+                p.sub_(p.grad, alpha=0.1)
+
+    def counts(self) -> list[int]:
+        (group,) = self.param_groups
+        states = [self.state[p]["steps"] for p in group["params"]]
+        return [self.number, len(self.list), self.dict["steps"], group["steps"], *states]
+
+
+@compiling()
+def test_a_compiled_step_forgets_the_numbers_that_an_optimizer_has_as_attributes() -> None:
+    """It keeps what is in lists and dicts, in groups and in state.
+
+    Row 51: https://github.com/pytorch/pytorch/issues/115607
+    """
+    model = network(1)
+    optimizer = _Counts(model.parameters())
+    step = torch.compile(optimizer.step, backend=BACKEND)
+    for number in range(3):
+        backward(model, model, number)
+        step()
+    assert optimizer.counts() == [0, 3, 3, 3, 3, 3]
+    optimizer.step()
+    assert optimizer.counts() == [1, 4, 4, 4, 4, 4]
 
 
 @pytest.mark.parametrize("foreach", [False, True])

@@ -278,6 +278,23 @@ def test_a_limit_of_recompilations_that_a_setting_sets_is_put_back() -> None:
     assert (config.recompile_limit, config.fail_on_recompile_limit_hit) == before
 
 
+class CountsAsAttribute(Sound):
+    def __init__(self, params: Any, **options: Any) -> None:
+        super().__init__(params, **options)
+        self.calls = 0
+
+    def after(self) -> None:
+        self.calls += 1
+
+
+def test_an_optimizer_of_which_torch_compile_forgets_a_number_is_not_judged_there() -> None:
+    subject = of(CountsAsAttribute, "compiled")
+    with fenced("cpu", subject.setting), pytest.raises(UnusableError, match="forgets its calls"):
+        Verification(subject, "cpu").prepare()
+    with fenced("cpu", EAGER):
+        Verification(of(CountsAsAttribute, "eager"), "cpu").prepare()
+
+
 def test_what_a_setting_cannot_judge_is_left_out_with_the_reason() -> None:
     subject = of(SGD, "compiled")
     verification = Verification(subject, "cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -33,6 +34,7 @@ from frostproof.spec.program import (
     SetLr,
     Step,
 )
+from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Ability, Choice, Options, Space, Subject
 from frostproof.training.bits import bits_of, values
 from frostproof.training.observation import Bits
@@ -308,3 +310,29 @@ def moves_on_zero_grad(subject: Subject, device: str) -> bool | None:
     program = (step, step, freeze, msgspec.structs.replace(step, set_to_none=False))
     trial = run_trial(case.replaced(program=program), subject, device, (), Alone()).trial
     return trial.moved_on_zero_grad
+
+
+def forgotten(subject: Subject, device: str) -> list[str]:
+    """The optimizer's own numbers that are others after a few steps in its setting than without.
+
+    A step that torch.compile runs forgets the attributes of an optimizer that are plain numbers.
+    """
+    eager, wrapped = (
+        _numbers(replace(subject, setting=setting), device) for setting in (EAGER, subject.setting)
+    )
+    return [
+        name
+        for name, value in eager.items()
+        if not math.isclose(value, wrapped[name], rel_tol=0.01)
+    ]
+
+
+def _numbers(subject: Subject, device: str) -> dict[str, float]:
+    """The numbers among the optimizer's attributes, after a few steps."""
+    program = (Step(closure=subject.needs_closure),) * max(STEPS, subject.patience)
+    case = small_case(subject, subject.dtypes[0]).replaced(program=program)
+    with unfrozen_training(case, subject, device) as training:
+        for number in range(len(program)):
+            training.run(number)
+        attributes = vars(training.optimizer).items()
+        return {name: value for name, value in attributes if isinstance(value, int | float)}

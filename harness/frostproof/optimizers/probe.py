@@ -19,6 +19,7 @@ from frostproof.optimizers.measurements import (
     ABILITIES,
     BETWEEN_BACKWARD_AND_STEP,
     MAX_PATIENCE,
+    forgotten,
     keeps_groups,
     steps_until_moved,
     why_not_zero_elements,
@@ -82,6 +83,11 @@ def _probe_in_setting(subject: Subject, device: str) -> Subject:
     fault = fault_of(found, device, found.dtypes[0])
     if fault is not None:
         raise UnusableError(f"in {setting.name}: {fault.text}")
+    if setting.compiles and (names := forgotten(found, device)):
+        raise UnusableError(
+            f"in {setting.name}: torch.compile forgets its {', '.join(names)}, which each step "
+            "changes, so that it trains otherwise than without; keep it in state, or in a group"
+        )
     if setting.saving and "SaveLoad" not in found.unable:
         why = why_unable(found, device, "SaveLoad")
         if why:
