@@ -139,6 +139,7 @@ class _Counts(Optimizer):
         return [self.number, len(self.list), self.dict["steps"], group["steps"], *states]
 
 
+@pytest.mark.skipif(not torch_is(">=2.13"), reason="known of torch 2.13 and 2.14")
 @compiling()
 def test_a_compiled_step_forgets_the_numbers_that_an_optimizer_has_as_attributes() -> None:
     """It keeps what is in lists and dicts, in groups and in state.

@@ -84,6 +84,24 @@ def test_random_numbers_for_all_parameters_are_not_compared_with_those_for_each(
     assert verification.divergence_counts["random-numbers-in-another-order"]
 
 
+class CountsGradients(Sound):
+    """Warms up by the number of gradients that its group has had."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        group["seen"] = group.get("seen", 0) + 1
+        super().update(group, parameter, gradient, scale=group["seen"] / 10)
+
+
+def test_a_count_that_is_another_alone_is_named() -> None:
+    verification = Verification(subjects(CountsGradients)[0], "cpu")
+    with fenced("cpu"):
+        found = verification.find_violations(case_of(Step(), mask=FIRST, extras=("alone",)))
+    (message,) = found.values()
+    assert "an optimizer of its own (its seen is 2, and 1 alone) at event 0" in message
+
+
 @pytest.mark.parametrize("optimizer", [SGD, Adam, NormOfEach])
 def test_a_sound_optimizer_trains_each_parameter_as_alone(optimizer: type[Optimizer]) -> None:
     case = case_of(*PROGRAM, mask=FIRST, extras=("alone",)).replaced(groups=UNLIKE)

@@ -328,6 +328,20 @@ class ShownBreach:
         return f" (loading does not restore its {names})" if names else ""
 
     @property
+    def unlike_counts(self) -> str:
+        """What its group and its optimizer count, where that is another number in another role."""
+        observations = self.trial.records[self.breach.event].observations
+        one, other = (
+            observations[role].counts[self.breach.parameters[0]] for role in self.breach.roles
+        )
+        unlike = [
+            f"its {name} is {number}, and {other[name]} alone"
+            for name, number in one.items()
+            if other.get(name, number) != number
+        ]
+        return f" ({'; '.join(unlike)})" if unlike else ""
+
+    @property
     def where(self) -> str:
         """The event, and the approach."""
         return f"{self.at}, approach {self.approach}"

@@ -6,7 +6,9 @@ from frostproof.spec.program import Step
 from frostproof.training.observation import EventRecord, Trial
 
 AS_ALONE = Comparison(
-    "beside other parameters a parameter trains unlike under an optimizer of its own", exact=False
+    "beside other parameters a parameter trains unlike under an optimizer of its own"
+    "{unlike_counts}",
+    exact=False,
 )
 
 

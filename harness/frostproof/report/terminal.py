@@ -244,8 +244,8 @@ def _not_compared(row: SubjectRow) -> Iterable[str]:
         yield (
             f"A and B after a group came late, in {counted} trials: it counts steps for each "
             "group, or for all, so that what thaws goes on with an old count in A, and begins "
-            "with a new one in B. That is no violation, but what thaws trains otherwise in A. "
-            "Count for each parameter, as torch.optim does, to have both alike"
+            "with a new one in B. Each is right by its count, and they cannot be compared. Count "
+            "for each parameter, as torch.optim does, to have both alike"
         )
 
 

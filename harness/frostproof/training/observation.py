@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import itemgetter
@@ -146,6 +146,9 @@ class Observation:
     """The learning rate of each owned parameter, where the program changes learning rates."""
     group_numbers: tuple[Any, ...] = ()
     """The numbers in each owned parameter's group, where the program freezes or thaws."""
+    counts: tuple[Mapping[str, float], ...] = ()
+    """The plain numbers that each owned parameter's group and optimizer hold, where the case
+    compares with optimizers of single parameters."""
     rng_state: Bits = b""
     """The state of the random number generators."""
     drew_random_numbers: bool = False

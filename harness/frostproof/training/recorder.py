@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -62,6 +62,7 @@ class Recorder:
         self.edits_gradients = type(approach).after_backward is not Approach.after_backward
         self.changes_rates = case.has(SetLr, Schedule)
         self.changes_mask = case.has(AddFrozen) or any(map(mask_changes, case.program))
+        self.compares_alone = "alone" in case.extras
         self.forward_rewrites = any(parameter.renormed for parameter in case.parameters)
         self.observation = Observation(None)
         self.event: AnyEvent = Step()
@@ -138,6 +139,9 @@ class Recorder:
             observation.states[i] = fingerprint(kept if _holds(kept) else None)
         if self.changes_rates:
             observation.learning_rates = self._of_groups(optimizer, _rate)
+        if self.compares_alone:
+            counts = _counts(getattr(optimizer, "each", [optimizer]))
+            observation.counts = tuple([counts.get(id(p), {}) for p in parameters])
         if self.changes_mask:
             named = {key: value for key, value in state.items() if isinstance(key, str)}
             # A wrapper's numbers are about how it shares out, and its groups may lack defaults.
@@ -434,6 +438,22 @@ def _numbers(settings: dict[str, Any]) -> Bits:
         if key not in _NO_COUNTS
     }
     return fingerprint({key: value for key, value in found.items() if value is not None})
+
+
+def _counts(optimizers: Iterable[Any]) -> dict[int, Mapping[str, float]]:
+    """By the id of each parameter, the plain numbers that its optimizer and its group hold."""
+    return {
+        id(p): _plain_numbers({**vars(optimizer), **group})
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+
+
+def _plain_numbers(settings: Mapping[str, Any]) -> Mapping[str, float]:
+    """Unlike `_numbers`, by their names."""
+    pairs = settings.items()
+    return {k: v for k, v in pairs if type(v) in (int, float) and k not in _NO_COUNTS}
 
 
 def _only_numbers(value: Any) -> list[Any] | None:
