@@ -627,6 +627,17 @@ def test_a_spoiled_results_file_is_refused_in_one_line_or_is_written(
         assert results_table(found.subjects, found.totals)
 
 
+def test_what_fails_as_expected_is_not_listed_as_held(results: Results) -> None:
+    now = copied(results)
+    row = next(row for row in now.subjects if row.status == "held")
+    now.subjects = [row]
+    assert f"Held: `{row.name}`." in results_markdown(now)
+    row.invariants[0].status, row.invariants[0].message = "expected", "it moved"
+    text = results_markdown(now)
+    assert "as expected" in text
+    assert "Held:" not in text
+
+
 def test_a_row_is_about_one_way_to_freeze(results: Results) -> None:
     row = next(row for row in copied(results).subjects if row.status == "violated")
     broken, right, anew = row, copy.deepcopy(row), copy.deepcopy(row)

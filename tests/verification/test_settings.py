@@ -17,6 +17,7 @@ from frostproof.counterexamples.execution import Execution, reproduces
 from frostproof.counterexamples.script import script, training
 from frostproof.doors.pytest_plugin.suite import RECORDED_AUTOGRAD
 from frostproof.errors import UnusableError, UsageError
+from frostproof.invariants import ranks_agree
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import resolve_setting
@@ -440,3 +441,16 @@ def test_what_is_known_of_one_setting_is_expected_there_alone() -> None:
     assert fails_in == ["zero"]
     with pytest.raises(UsageError, match="no-such-invariant"):
         subjects(SGD, expected_in={"ddp": {"no-such-invariant": "it is not there"}})
+
+
+def test_ranks_that_have_one_batch_are_not_said_to_agree() -> None:
+    case = one_of_each(Sound, "ddp").replaced(program=(Step(),))
+    subject = of(Sound, "ddp")
+    with fenced("cpu", subject.setting):
+        trial = run_trial(case, subject, "cpu", (), Approaches()).trial
+    (record,) = trial.records
+    assert [*ranks_agree.judge(trial, record)]
+    for other in record.others:
+        for role, observed in other.items():
+            observed.losses = record.observations[role].losses
+    assert not [*ranks_agree.judge(trial, record)]

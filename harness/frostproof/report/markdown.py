@@ -57,7 +57,11 @@ def results_markdown(
 
 def _not_all(results: Results) -> Iterator[str]:
     """What held, and what was not compared, drawn, tried or judged."""
-    held = [row.name for row in results.subjects if row.status == "held"]
+    held = [
+        row.name
+        for row in results.subjects
+        if row.status == "held" and not any(_faults(row, "expected"))
+    ]
     if held:
         yield from (f"Held: {', '.join(map(code_span, held))}.", "")
     yield from (f"- {code_span(text, 1000)}" for text in remarks(results.subjects))

@@ -69,7 +69,7 @@ def _by_name(rows: list[SubjectRow], width: int) -> list[str]:
     for identity in fits:
         found = ({each.id: each for each in row.invariants}.get(identity) for row in shown)
         lines.append(line(identity, *("" if each is None else _cell(each) for each in found)))
-    trials = (f"  {row.trials:,} trials" for row in shown)
+    trials = (f"  {counted(row.trials, 'trial')}" for row in shown)
     return [*lines, line("", *trials), ""]
 
 
@@ -230,20 +230,20 @@ def _not_compared(row: SubjectRow) -> Iterable[str]:
         for each in row.invariants
     ):
         yield (
-            f"A and B after one of these violations, in {parted} trials: check again once it is "
-            "mended"
+            f"A and B after one of these violations, in {counted(parted, 'trial')}: check again "
+            "once it is mended"
         )
     positional = row.facts.get("partings", {}).get("positional-by-design")
     if positional:
         yield (
-            f"A and B where they own other parameters, in {positional} trials: its Subject states "
-            "that updates depend on their order or number, as `positional`"
+            f"A and B where they own other parameters, in {counted(positional, 'trial')}: its "
+            "Subject states that updates depend on their order or number, as `positional`"
         )
-    counted = row.facts.get("partings", {}).get("late-group-counts-differently")
-    if counted:
+    late = row.facts.get("partings", {}).get("late-group-counts-differently")
+    if late:
         yield (
-            f"A and B after a group came late, in {counted} trials: it counts steps for each "
-            "group, or for all, so that what thaws goes on with an old count in A, and begins "
+            f"A and B after a group came late, in {counted(late, 'trial')}: it counts steps for "
+            "each group, or for all, so that what thaws goes on with an old count in A, and begins "
             "with a new one in B. Each is right by its count, and they cannot be compared. Count "
             "for each parameter, as torch.optim does, to have both alike"
         )
@@ -257,9 +257,10 @@ def _not_about_freezing(row: SubjectRow) -> Iterable[str]:
             yield f"{each.id} fails with nothing frozen, too ({trials} times)"
     for raised in row.facts.get("raises", ()):
         yield f"with nothing frozen, too, it raises {raised}"
-    cases = sum(each.explained.get("raises-without-optimizer", 0) for each in row.invariants)
+    explained = sum(each.explained.get("raises-without-optimizer", 0) for each in row.invariants)
+    cases = counted(explained, "case")
     for raised in row.facts.get("raises-without-optimizer", ()):
-        yield f"{cases} cases in which the model itself, without an optimizer, raises {raised}"
+        yield f"{cases} in which the model itself, without an optimizer, raises {raised}"
 
 
 def _why_not_as_alone(row: SubjectRow) -> Iterable[str]:
@@ -326,7 +327,16 @@ def status_counts(total: Totals) -> str:
 
 
 def subject_count(total: Totals) -> str:
-    return "1 subject" if total.subjects == 1 else f"{total.subjects} subjects"
+    return counted(total.subjects, "subject")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, which takes an s where there is not one.
+
+    >>> counted(1, "trial"), counted(2000, "trial")
+    ('1 trial', '2,000 trials')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _phases(rows: Iterable[SubjectRow]) -> Iterable[str]:
@@ -339,6 +349,6 @@ def _phases(rows: Iterable[SubjectRow]) -> Iterable[str]:
 def _totals(total: Totals) -> str:
     rate = total.trials / total.seconds if total.seconds else 0.0
     return (
-        f"{subject_count(total)} ({status_counts(total)}), {total.trials:,} trials, "
+        f"{subject_count(total)} ({status_counts(total)}), {counted(total.trials, 'trial')}, "
         f"{total.judgements:,} judgements, {total.seconds:.1f} s, {rate:.0f} trials/s"
     )

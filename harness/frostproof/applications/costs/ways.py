@@ -24,7 +24,7 @@ from frostproof.approaches.others import (
 )
 
 CALLS_ITSELF = (
-    "it calls the model itself: give a batch that is a tensor or tuple, and no --training-step"
+    "this way calls the model itself, and cannot with a dict of inputs, or with --training-step"
 )
 
 ParamGroups = list[dict[str, Any]]
