@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.pytest_plugin.gatherer import Gatherer
+from frostproof.doors.pytest_plugin.gatherer import Gatherer, failing_cases
 from frostproof.doors.pytest_plugin.items import without_shard
 from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.results.rows import RowStatus
@@ -85,3 +86,19 @@ def test_a_known_failure_of_an_optimizer_is_no_shard_of_it() -> None:
     known = "x.py::test_known_failure[thaw-resumes of mylib:A-default@cpu]"
     assert len({*map(without_shard, ids)}) == 1
     assert without_shard(known) == known
+
+
+def test_the_first_case_of_each_optimizer_comes_before_the_others() -> None:
+    one, other, held = row("violated"), row("violated"), row("held")
+    one.invariants += copy.deepcopy(one.invariants)
+    one.invariants[1].id = "frozen-weights-unchanged"
+    for name, subject in (("one", one), ("other", other), ("held", held)):
+        for each in subject.invariants:
+            each.case = f"{name}-{each.id}.json"
+    assert [*failing_cases([one, held, other], strict=False)] == [
+        "one-frozen-weights-unchanged.json",
+        "other-thaw-resumes.json",
+        "one-thaw-resumes.json",
+    ]
+    other.case = "other-crashed.json"
+    assert next(failing_cases([other, one], strict=False)) == "other-crashed.json"

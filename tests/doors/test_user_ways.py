@@ -50,6 +50,15 @@ def test_a_wrong_helper_is_told_with_a_script(name: str, tmp_path: Path) -> None
     assert all("frostproof" not in text for text in texts)
 
 
+def test_the_line_at_fault_is_that_of_the_helper(tmp_path: Path) -> None:
+    verification = verification_of("freeze_and_leave")
+    search(verification, seed=1, examples=40)
+    reproductions(verification, tmp_path)
+    source = verification.tallies["freeze-midway-holds"].source
+    assert "ways.py:" in source
+    assert "in freeze_and_leave(): def freeze_and_leave(" in source
+
+
 def test_a_helper_is_judged_on_a_model_of_ones_own() -> None:
     model = model_under_test("tests.helpers.user_models:ResNet", ["layer1"], "2,3,6,6")
     verification = verification_of("freeze_without_biases_of_norms", model=model)

@@ -403,6 +403,15 @@ def one_subject(*invariants: InvariantRow) -> Results:
     return Results(environment(["cpu"], "dev", 1), [row], totals([row], 3.0))
 
 
+def test_optimizers_of_one_module_have_columns_without_its_name(results: Results) -> None:
+    one, other = (copy.deepcopy(results.subjects[0]) for _ in range(2))
+    one.target, other.target = "mylib.optim:Lion", "mylib.optim:Sharp"
+    first, *_ = results_table([one, other], results.totals).splitlines()
+    assert first.split() == ["mylib.optim:", "Lion", "Sharp"]
+    first, *_ = results_table([one], results.totals).splitlines()
+    assert first.split() == ["mylib.optim:Lion"]
+
+
 def test_a_run_without_a_verdict_has_no_table() -> None:
     row = SubjectRow("lib:O", "default", "cpu", "1", "unusable", "no", 0, 0, 1.0, {}, [])
     lines = results_table([row], totals([row], 1.0)).splitlines()

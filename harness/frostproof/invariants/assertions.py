@@ -79,8 +79,14 @@ class Moved(Kind):
         return found
 
 
-def moved(text: str, where: str = " {where}: {change}", *, whole_event: bool = False) -> Moved:
-    return Moved("moved", text, where=where, whole_event=whole_event)
+def moved(
+    text: str,
+    where: str = " {where}: {change}",
+    *,
+    whole_event: bool = False,
+    by_way: bool = False,
+) -> Moved:
+    return Moved("moved", text, where=where, whole_event=whole_event, by_way=by_way)
 
 
 LEFT_TRAINABLE = (

@@ -9,9 +9,10 @@ from frostproof.training.observation import EventRecord, Trial
 
 MOVED = moved("a parameter that was frozen midway, and has no gradient, moved")
 LEFT = moved(
-    "your way left the gradient of a parameter that it froze (set it to None), which moved"
+    "your way left the gradient of a parameter that it froze (set it to None), which moved",
+    by_way=True,
 )
-FREE = moved(LEFT_TRAINABLE)
+FREE = moved(LEFT_TRAINABLE, by_way=True)
 STATE = Kind(
     "state",
     "the optimizer's state of {name}, frozen midway, changed",

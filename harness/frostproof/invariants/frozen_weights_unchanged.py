@@ -5,7 +5,7 @@ from frostproof.invariants.invariant import Invariant, Judgements
 from frostproof.training.observation import EventRecord, Trial
 
 MOVED = moved("approach {approach} moved a frozen parameter", " {at}: {change}", whole_event=True)
-FREE = moved(LEFT_TRAINABLE, " {at}: {change}", whole_event=True)
+FREE = moved(LEFT_TRAINABLE, " {at}: {change}", whole_event=True, by_way=True)
 
 
 def judge(trial: Trial, record: EventRecord) -> Judgements:

@@ -68,6 +68,8 @@ class Kind:
     """Whether something does not move."""
     raises: bool = False
     """Whether the training ended with an exception."""
+    by_way: bool = False
+    """Whether the user's own way to freeze is at fault, and not the optimizer."""
     aside: bool = False
     """Whether the breach changes nothing of the training."""
 

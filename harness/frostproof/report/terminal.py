@@ -55,8 +55,11 @@ def _by_name(rows: list[SubjectRow], width: int) -> list[str]:
     shown = sorted(_judged(rows), key=lambda row: (row.name, row.device))
     several = len({row.device for row in shown}) > 1
     names = [f"{row.name} on {row.device}" if several else row.name for row in shown]
+    modules = {row.target.rpartition(":")[0] for row in shown}
+    module = f"{modules.pop()}:" if len(shown) > 1 and len(modules) == 1 else ""
+    names = [name.removeprefix(module) for name in names]
     fits = _applying(shown)
-    first = max(map(len, fits), default=0)
+    first = max(map(len, [module, *fits]))
     widths = [max(len(name), CELL) for name in names]
     if not fits or first + sum(each + 2 for each in widths) > width:
         return []
@@ -65,7 +68,7 @@ def _by_name(rows: list[SubjectRow], width: int) -> list[str]:
         pairs = zip(cells, (first, *widths), strict=True)
         return "  ".join(f"{cell:{each}}" for cell, each in pairs).rstrip()
 
-    lines = [line("", *names)]
+    lines = [line(module, *names)]
     for identity in fits:
         found = ({each.id: each for each in row.invariants}.get(identity) for row in shown)
         lines.append(line(identity, *("" if each is None else _cell(each) for each in found)))

@@ -6,6 +6,7 @@ which the weight has other bits is the one that wrote it.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import os
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
-from frostproof.approaches.approach import Approaches
+from frostproof.approaches.approach import Approach, Approaches
+from frostproof.approaches.helper import Helper
 from frostproof.errors import one_line
 from frostproof.invariants.invariant import ShownBreach
 from frostproof.process.interruption import comes_from_outside
@@ -47,13 +49,23 @@ def find_source_line(
 ) -> SourceLine | None:
     """The line that moved a weight that had to stay, or that raised; None where it is not known.
 
-    It is the innermost line of the optimizer's library, or else of torch's optimizers.
+    It is the innermost line of the optimizer's library, or else of torch's optimizers. If the
+    user's own way is at fault, it is the first line of what freezes there.
     """
+    if shown.breach.kind.by_way and approaches.way is not None:
+        return _beginning(approaches.way)
     if shown.breach.kind.raises:
         return _innermost(_frames_of(shown.crash.error.__traceback__))
     if shown.breach.kind.id != "moved" or subject.factory is None:
         return None
     return _writer(shown, subject, approaches)
+
+
+def _beginning(way: Approach) -> SourceLine | None:
+    """The first line of the function that freezes."""
+    function: Any = way.functions["freeze"] if isinstance(way, Helper) else type(way).freeze
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code and SourceLine(code.co_filename, code.co_firstlineno, code.co_name)
 
 
 def _writer(shown: ShownBreach, subject: Subject, approaches: Approaches) -> SourceLine | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from frostproof.doors.pytest_plugin.options import RunOptions
 from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING, ROWS, WARNING
 from frostproof.process.interruption import interruptions_postponed
+from frostproof.spec.ids import directness
 
 if TYPE_CHECKING:
     from frostproof.results.rows import InvariantRow, RowKey, SubjectRow
@@ -148,10 +150,17 @@ class Gatherer:
 
 
 def failing_cases(rows: list[SubjectRow], *, strict: bool) -> Iterator[str]:
-    """The case files of what fails the run."""
-    yield from (row.case for row in rows if row.case)
-    for row in rows:
-        for each in row.invariants:
-            fails = each.status in ("violated", "doubtful") and each.is_grave(strict=strict)
-            if fails and each.case:
-                yield each.case
+    """The case files of what fails the run: the most direct one of each optimizer first."""
+    found = (
+        [
+            row.case,
+            *(
+                each.case
+                for each in sorted(row.invariants, key=lambda each: directness(each.id))
+                if each.status in ("violated", "doubtful") and each.is_grave(strict=strict)
+            ),
+        ]
+        for row in rows
+    )
+    for cases in itertools.zip_longest(*(filter(None, each) for each in found)):
+        yield from filter(None, cases)
