@@ -50,6 +50,22 @@ def test_a_wrong_helper_is_told_with_a_script(name: str, tmp_path: Path) -> None
     assert all("frostproof" not in text for text in texts)
 
 
+@pytest.mark.parametrize("meant", [False, True])
+def test_settings_of_its_own_are_named_unless_they_are_meant(
+    meant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways.AddsWithOtherSettings, "own_settings", meant, raising=False)
+    verification = verification_of("AddsWithOtherSettings")
+    search(verification, seed=1, examples=60)
+    found = flagged(verification)
+    assert (
+        meant
+        or "your way trains unlike A (it gave what thaws other settings: lr) at event"
+        in (found["trainable-updates-match"])
+    )
+    assert not (meant and found)
+
+
 def test_the_line_at_fault_is_that_of_the_helper(tmp_path: Path) -> None:
     verification = verification_of("freeze_and_leave")
     search(verification, seed=1, examples=40)

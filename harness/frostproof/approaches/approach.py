@@ -43,6 +43,9 @@ class Approach:
     sees_to_gradients: bool = False
     """Whether clearing the gradients of what it freezes is its task."""
 
+    own_settings: bool = False
+    """Whether it means to give what thaws other settings in the optimizer than the rest has."""
+
     def unfit(self, case: Case, subject: Subject) -> str:
         """Why it cannot freeze the parameters of this case, or not with this optimizer; or ""."""
         return ""

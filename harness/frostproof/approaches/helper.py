@@ -107,6 +107,7 @@ def load_way(target: str) -> Approach:
         thawing=None if inspect.isclass(thing) else thawing,
         owned=owned,
         whole_modules=bool(getattr(thing, "whole_modules", False)),
+        own_settings=bool(getattr(thing, "own_settings", False)),
     )
     if helper.is_class:
         _instance(target, thing)

@@ -10,6 +10,7 @@ from frostproof.errors import ViolationError, one_line
 from frostproof.invariants.messages import at, change, event_text, numbers
 from frostproof.spec.architecture import expression
 from frostproof.spec.case import Positions, Role, parameters_expression
+from frostproof.spec.patterns import listed
 from frostproof.training.observation import Crash, EventRecord, Observation, Trial
 from frostproof.training.source import Block, Statement, block
 
@@ -328,6 +329,14 @@ class ShownBreach:
         loaded = self.trial.records[self.since or 0].observations[self.breach.roles[1]]
         names = ", ".join(loaded.unlike_attributes)
         return f" (loading does not restore its {names})" if names else ""
+
+    @property
+    def chosen_settings(self) -> str:
+        """The settings that the user's own way gave a group, and that no other one has."""
+        records = self.trial.records[: self.breach.event + 1]
+        names = [n for each in records for n in each.observations["way"].chosen_settings]
+        chosen = listed([*dict.fromkeys(names)])
+        return f" (it gave what thaws other settings: {chosen})" if names else ""
 
     @property
     def unlike_counts(self) -> str:

@@ -6,7 +6,7 @@ from frostproof.spec.program import Eval, Step
 from frostproof.training.observation import EventRecord, Trial
 
 AB = Comparison("A and B update a trainable parameter differently", exact=False)
-WAY = Comparison("your way trains unlike A", exact=False)
+WAY = Comparison("your way trains unlike A{chosen_settings}", exact=False)
 
 PARTS_OF_EVENT: dict[type, tuple[PartName, ...]] = {Step: TRAINED, Eval: ("weights",)}
 """What is compared after an event: an optimizer may have other weights for evaluation."""

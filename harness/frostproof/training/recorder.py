@@ -211,23 +211,31 @@ class Recorder:
     def at_added(self, members: Positions) -> None:
         self.observation.added_to_optimizer += members
         if self.training.approach.follows == "itself":
-            self.observation.chose_settings |= self._chose_settings(members)
+            self.observation.chosen_settings += self._chosen_settings(members)
+            self.observation.means_settings = self.training.approach.own_settings
         # The user may thaw them before or after, so what the flags were is known only here.
         if self.training.approach.adds_first and not self.observation.flags_flipped_by_adding:
             self.observation.flags_flipped_by_adding = tuple(
                 i for i in members if self.parameters[i].requires_grad != self.flags[i]
             )
 
-    def _chose_settings(self, members: Positions) -> bool:
-        """Whether the user's way gave a group settings that no other group has, or had at first."""
+    def _chosen_settings(self, members: Positions) -> tuple[str, ...]:
+        """Settings of a group that the user's way added, which no other has, or had at first."""
         optimizer, added = self.training.optimizer, {id(self.parameters[i]) for i in members}
         first = optimizer.param_groups[0]
         given = {**optimizer.defaults, **dict(self.training.case.groups[0].options)}
-        return any(
-            fingerprint(group.get(key)) not in (fingerprint(value), fingerprint(first.get(key)))
+        groups = [
+            group
             for group in optimizer.param_groups
             if any(id(p) in added for p in group["params"])
+        ]
+        return tuple(
+            key
             for key, value in given.items()
+            if any(
+                fingerprint(group.get(key)) not in (fingerprint(value), fingerprint(first.get(key)))
+                for group in groups
+            )
         )
 
     def at_replacing(self, value: None) -> None:

@@ -147,7 +147,7 @@ def _settings_differ(
         one[i] == other[i] or None in (one[i], other[i]) for i in record.mask.trainable
     ):
         return False
-    if any(each.observations[right].chose_settings for each in trial.records):
+    if any(each.observations[right].chosen_settings for each in trial.records):
         return False
     pairs = [(each.observations[left], each.observations[right]) for each in trial.records]
     return any(
@@ -236,6 +236,12 @@ def _modes_differ(trial: Trial, record: EventRecord, left: Role, right: Role) ->
     return any(x != y for x, y in zip(one, other, strict=False))
 
 
+def _settings_of_its_own(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """A user's own way has given what thaws other settings, and says that it means to."""
+    observed = (each.observations[right] for each in trial.records)
+    return any(each.means_settings and each.chosen_settings for each in observed)
+
+
 def _kernels_round(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
     """The kernels of a user's model round differently where a parameter does not require grad.
 
@@ -296,6 +302,7 @@ CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "no-optimizer-calls-closure": _no_closure_call,
     "kernels-round-by-flags": _kernels_round,
     "modes-differ": _modes_differ,
+    "settings-of-its-own": _settings_of_its_own,
     "closure-ignored": _closure_ignored,
 }
 """Cause -> whether it is observed at this event. Reports count divergences by these ids."""
