@@ -103,11 +103,11 @@ class Observation:
     added_to_optimizer: Positions = ()
     """The members of groups that were added to the optimizer."""
     optimizer_created: bool = False
+    """Whether the first optimizer was created: until then there was nothing to own."""
     chosen_settings: tuple[str, ...] = ()
     """The settings that the user's own way gave a group, and that no other one has."""
     means_settings: bool = False
     """Whether it means to."""
-    """Whether the first optimizer was created: until then there was nothing to own."""
     state_lost: bool = False
     """Whether a new optimizer lacks state or settings that the old one had."""
     state_cast: bool = False
