@@ -83,7 +83,7 @@ def test_settings_of_the_consumer_stay_as_they_are(pytester: pytest.Pytester) ->
     )
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        ["frostproof: profile dev, 3 examples, seed *", "*torch.optim:Rprop foreach*"]
+        ["frostproof: profile dev, 3 examples, seed *", "torch.optim: *Rprop foreach*"]
     )
 
 
@@ -192,7 +192,7 @@ def test_options_are_ini_keys_too(pytester: pytest.Pytester) -> None:
     result = run_pytest(pytester, "--pyargs", "frostproof_properties")
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        ["frostproof: profile dev, 4 examples, seed 5", "*torch.optim:Rprop foreach*"]
+        ["frostproof: profile dev, 4 examples, seed 5", "torch.optim: *Rprop foreach*"]
     )
     assert (pytester.path / "out.json").exists()
 
