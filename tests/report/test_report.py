@@ -536,7 +536,10 @@ def test_few_optimizers_are_shown_with_the_names_of_the_invariants(doubtful: Res
         row.invariants = [each for each in row.invariants if each.id != "no-graph-below"]
     lines = results_table(doubtful.subjects, doubtful.totals).splitlines()
     judged = [row for row in doubtful.subjects if row.status != "crashed"]
-    assert lines[0].split() == ["lib:", *(row.target.removeprefix("lib:") for row in judged)]
+    assert lines[0].startswith("lib: ")
+    assert [f"lib:{name}" for name in re.findall(r"O\d", lines[0])] == [
+        row.target for row in judged
+    ]
     (shown,) = [line for line in lines if line.startswith("thaw-resumes ")]
     statuses = [
         next(each for each in row.invariants if each.id == "thaw-resumes") for row in judged
