@@ -123,7 +123,7 @@ class _Counts(Optimizer):
         self.number, self.list, self.dict = 0, list[int](), {"steps": 0}
 
     @torch.no_grad()
-    def step(self) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         self.number += 1
         self.list.append(1)
         self.dict["steps"] += 1

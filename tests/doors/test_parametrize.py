@@ -176,8 +176,8 @@ def test_an_implementation_beside_the_first_need_not_be_usable(required: bool) -
     check.run.required = required
     (row,) = check.run.report.rows
     row.status, row.reason = "unusable", "cannot step"
-    outcome: Any = pytest.fail if required else pytest.skip
-    with pytest.raises(outcome.Exception, match="mylib:A on cpu could not be judged: cannot step"):
+    raised = pytest.fail.Exception if required else pytest.skip.Exception
+    with pytest.raises(raised, match="mylib:A on cpu could not be judged: cannot step"):
         check()
 
 

@@ -22,6 +22,7 @@ from frostproof.optimizers.nothing_frozen import (
     simplest,
     small_case,
     unfrozen_training,
+    with_steps,
 )
 from frostproof.spec.case import Case, options_text
 from frostproof.spec.program import (
@@ -329,10 +330,9 @@ def forgotten(subject: Subject, device: str) -> list[str]:
 
 def _numbers(subject: Subject, device: str) -> dict[str, float]:
     """The numbers among the optimizer's attributes, after a few steps."""
-    program = (Step(closure=subject.needs_closure),) * max(STEPS, subject.patience)
-    case = small_case(subject, subject.dtypes[0]).replaced(program=program)
+    case = with_steps(small_case(subject, subject.dtypes[0]), subject)
     with unfrozen_training(case, subject, device) as training:
-        for number in range(len(program)):
+        for number in range(len(case.program)):
             training.run(number)
         attributes = vars(training.optimizer).items()
         return {name: value for name, value in attributes if isinstance(value, int | float)}

@@ -128,11 +128,15 @@ def run_steps(
     options: Options | None = None,
     architecture: Architecture | None = None,
 ) -> Trial:
-    """A few steps of the small case; as many as the subject states that it needs to move."""
-    steps = max(STEPS, subject.patience)
-    program = (Step(closure=subject.needs_closure),) * steps
-    case = small_case(subject, dtype, groups, options, architecture).replaced(program=program)
+    """Run a few steps of the small case."""
+    case = with_steps(small_case(subject, dtype, groups, options, architecture), subject)
     return run_unfrozen(case, subject, device)
+
+
+def with_steps(case: Case, subject: Subject) -> Case:
+    """The case with a few steps; as many as the subject states that it needs to move."""
+    steps = max(STEPS, subject.patience)
+    return case.replaced(program=(Step(closure=subject.needs_closure),) * steps)
 
 
 def fault_of(

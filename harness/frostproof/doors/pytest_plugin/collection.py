@@ -55,8 +55,7 @@ class Collection:
         pytest does not call that hook for files that are named on the command line.
 
         For tests of Hypothesis, its plugin now reads the source of all modules that are not
-        installed, for numbers to draw, which takes half a second for each hundred of them. Our
-        searches draw none of these.
+        installed, for numbers to draw. Our searches draw none of these.
         """
         left_out = [
             item
