@@ -288,12 +288,32 @@ class CountsAsAttribute(Sound):
         self.calls += 1
 
 
-def test_an_optimizer_of_which_torch_compile_forgets_a_number_is_not_judged_there() -> None:
-    subject = of(CountsAsAttribute, "compiled")
+class CountsFromItsFirstStep(Sound):
+    def after(self) -> None:
+        self.calls = getattr(self, "calls", 0) + 1
+
+
+class HasNoNumberYet(Sound):
+    def __init__(self, params: Any, **options: Any) -> None:
+        super().__init__(params, **options)
+        self.best = float("nan")
+
+
+@pytest.mark.parametrize("optimizer", [CountsAsAttribute, CountsFromItsFirstStep])
+def test_an_optimizer_of_which_torch_compile_forgets_a_number_is_not_judged_there(
+    optimizer: type[Sound],
+) -> None:
+    subject = of(optimizer, "compiled")
     with fenced("cpu", subject.setting), pytest.raises(UnusableError, match="forgets its calls"):
         Verification(subject, "cpu").prepare()
     with fenced("cpu", EAGER):
-        Verification(of(CountsAsAttribute, "eager"), "cpu").prepare()
+        Verification(of(optimizer, "eager"), "cpu").prepare()
+
+
+def test_a_nan_that_stays_is_not_forgotten() -> None:
+    subject = of(HasNoNumberYet, "compiled")
+    with fenced("cpu", subject.setting):
+        Verification(subject, "cpu").prepare()
 
 
 def test_what_a_setting_cannot_judge_is_left_out_with_the_reason() -> None:

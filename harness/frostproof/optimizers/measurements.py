@@ -324,15 +324,16 @@ def forgotten(subject: Subject, device: str) -> list[str]:
     return [
         name
         for name, value in eager.items()
-        if not math.isclose(value, wrapped[name], rel_tol=0.01)
+        if not math.isclose(value, wrapped.get(name, math.nan), rel_tol=0.01)
     ]
 
 
 def _numbers(subject: Subject, device: str) -> dict[str, float]:
-    """The numbers among the optimizer's attributes, after a few steps."""
+    """The numbers among the optimizer's attributes, after a few steps, but for NaNs."""
     case = with_steps(small_case(subject, subject.dtypes[0]), subject)
     with unfrozen_training(case, subject, device) as training:
         for number in range(len(case.program)):
             training.run(number)
         attributes = vars(training.optimizer).items()
-        return {name: value for name, value in attributes if isinstance(value, int | float)}
+        numbers = {name: value for name, value in attributes if isinstance(value, int | float)}
+    return {name: value for name, value in numbers.items() if not math.isnan(value)}
