@@ -146,8 +146,8 @@ class Recorder:
             named = {key: value for key, value in state.items() if isinstance(key, str)}
             # A wrapper's numbers are about how it shares out, and its groups may lack defaults.
             held = self._inner(optimizer)
-            own = _numbers(vars(held)) + _numbers(named) + _numbers_of_inner(held)
-            observation.group_numbers = self._of_groups(held, lambda g: own + _numbers(g))
+            own = [_numbers(vars(held)), _numbers(named), *_numbers_of_inner(held)]
+            observation.group_numbers = self._of_groups(held, lambda g: [*own, _numbers(g)])
 
     def _state_of(self, optimizer: Any) -> Any:
         return getattr(self._inner(optimizer), "state", {})
@@ -193,6 +193,9 @@ class Recorder:
         self.at_modes(None)
 
     def at_modes(self, value: None) -> None:
+        # A way may replace modules as it freezes. Only the attributes are kept: the search for the
+        # modules at each forward pass cost a twentieth of a trial.
+        self.modules = [vars(module) for module in self.training.model.modules()]
         modules = ((path, self.training.model.get_submodule(path)) for path in self.masked.paths)
         evaluating = tuple(f"{path}." for path, module in modules if not module.training)
         self.frozen_eval_buffers = tuple(
@@ -291,10 +294,8 @@ class Recorder:
             self.observation.grads_after_zero_grad = gradient_bits(self.parameters)
 
     def at_forward(self, value: None) -> None:
-        modules = self.training.model.modules()  # which a way may have replaced
-        self.observation.modes += (
-            tuple([(m.training, vars(m).get("track_running_stats")) for m in modules]),
-        )
+        modes = [(each["training"], each.get("track_running_stats")) for each in self.modules]
+        self.observation.modes += (tuple(modes),)
         if not (self.tracing or self.counting):
             return
         saving = self.hooks.enter_context(SavedForBackward())
@@ -415,8 +416,10 @@ _FLAGS = ("_opt_called", "_need_device_dtype_check_for_fused")
 """Attributes that schedulers and fused kernels set."""
 _OF_TORCH = ("step", *_FLAGS)
 """The same, and the step that schedulers wrap. In a group it is a number, which counts."""
-_NO_COUNTS = ("lr", "initial_lr", *_FLAGS)
-_NUMBERS = (int, float, Tensor)
+_OF_EACH = vars(torch.optim.SGD([torch.zeros(1)])).keys() - {"defaults"}
+"""Attributes that each of torch's optimizers has. Only their defaults may hold a count."""
+_NO_COUNTS = {"lr", "initial_lr", "params", *_FLAGS, *_OF_EACH}
+_PLAIN_NUMBERS = (int, float)
 _SEQUENCES = (list, tuple, deque)
 """Tuples: isinstance would build a union anew for each group at each event."""
 
@@ -438,14 +441,19 @@ def _holds(state: Any) -> bool:
     return state is not None and not (isinstance(state, Mapping) and not state)
 
 
-def _numbers(settings: dict[str, Any]) -> Bits:
+def _numbers(settings: dict[str, Any]) -> dict[str, Any]:
     """The numbers in a parameter group, or among an optimizer's attributes, but no rates."""
-    found = {
-        key: value if isinstance(value, _NUMBERS) else _only_numbers(value)
-        for key, value in settings.items()
-        if key not in _NO_COUNTS
-    }
-    return fingerprint({key: value for key, value in found.items() if value is not None})
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if key in _NO_COUNTS:
+            continue
+        if isinstance(value, _PLAIN_NUMBERS):
+            found[key] = value if value == value else "nan"  # which is unlike itself
+        elif isinstance(value, Tensor):
+            found[key] = bits(value)
+        elif value is not None and (numbers := _only_numbers(value)) is not None:
+            found[key] = fingerprint(numbers)
+    return found
 
 
 def _counts(optimizers: Iterable[Any]) -> dict[int, Mapping[str, float]]:
@@ -491,12 +499,10 @@ def _inner_optimizers(optimizer: Any) -> Iterator[torch.optim.Optimizer]:
                 yield each
 
 
-def _numbers_of_inner(optimizer: Any) -> Bits:
+def _numbers_of_inner(optimizer: Any) -> Iterator[dict[str, Any]]:
     """The same for the optimizers inside an optimizer."""
-    found = b""
     for each in _inner_optimizers(optimizer):
-        found += _numbers(vars(each)) + b"".join(map(_numbers, each.param_groups))
-    return found
+        yield from map(_numbers, (vars(each), *each.param_groups))
 
 
 def _kept(optimizer: Any) -> dict[str, Bits]:
