@@ -13,7 +13,8 @@ from typing import Any, get_args
 import pytest
 import torch
 from hypothesis import Phase, given, settings
-from torch.optim import Optimizer
+from torch.backends import opt_einsum
+from torch.optim import SGD, Optimizer
 
 from frostproof.approaches.approach import Approaches
 from frostproof.counterexamples import execution
@@ -228,6 +229,20 @@ def test_what_is_compiled_is_run_as_it_was_when_it_failed(
         path, "frozen-weights-unchanged", tmp_path, timeout=30, module="compiledlib"
     )
     assert execution.reproduced, execution.said
+
+
+def test_sums_of_products_are_taken_in_the_order_in_which_the_trial_took_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "summing.py").write_text(COMPILED.replace("p * 0.9", 'torch.einsum("...->...", p)'))
+    monkeypatch.syspath_prepend(tmp_path)
+    summing = subjects(importlib.import_module("summing").Compiled, "summing:Compiled")[0]
+    line = "torch.backends.opt_einsum.enabled = False"
+    for available in (True, False):
+        monkeypatch.setattr(opt_einsum, "is_available", lambda available=available: available)
+        text = training(simplest(), summing, "a")
+        assert (line in text) == available
+    assert line not in training(simplest(), subjects(SGD)[0], "a")
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,16 @@ class AllocatesWhenCompiled(Sound):
         super().visit(index, group, position, parameter)
 
 
+class LeavesDecayOutWhenCompiled(Sound):
+    """Has no weight decay in the code for graphs: A and B agree, and both are wrong."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        given = {**group, "weight_decay": 0.0} if torch.compiler.is_compiling() else group
+        super().update(given, parameter, gradient, scale)
+
+
 class CountsInAList(Sound):
     """Keeps a list that grows by one in each step: its length is a constant of each graph."""
 
@@ -96,6 +106,25 @@ class HasTwoCodes(Sound):
             state["buffer"] = gradient = old * group["momentum"] + gradient
         parameter.copy_(parameter.add(gradient, alpha=-group["lr"] * scale))
         return None
+
+
+class RoundsWhenCompiled(Sound):
+    """Correct: a graph computes the length of its step in float32, as torch's Adam does."""
+
+    def update(
+        self, group: dict[str, Any], parameter: Tensor, gradient: Tensor, scale: float = 1.0
+    ) -> None:
+        rounded = scale * (1 + 1e-7) if torch.compiler.is_compiling() else scale
+        super().update(group, parameter, gradient, rounded)
+
+
+class AmplifiesWhatItRounds(RoundsWhenCompiled):
+    """Correct: it trains far more unlike after any change as small as rounding."""
+
+    def visit(self, index: int, group: dict[str, Any], position: int, parameter: Tensor) -> None:
+        super().visit(index, group, position, parameter)
+        if parameter.grad is not None:
+            parameter.mul_(1000).sin_()
 
 
 class BreaksItsGraph(Sound):

@@ -12,6 +12,7 @@ BUGS: dict[str, dict[type[Sound], str]] = {
         own.ZerosWhenCompiled: "freeze-midway-holds",
         own.KnowsFirstGradientsWhenCompiled: "group-added-trains",
         own.AllocatesWhenCompiled: "no-state-for-frozen",
+        own.LeavesDecayOutWhenCompiled: "compiled-step-agrees",
         own.CountsInAList: "compiled-step-settles",
     },
     "ddp": {
@@ -41,7 +42,13 @@ BUGS: dict[str, dict[type[Sound], str]] = {
 """Setting -> optimizers with a bug that only it shows -> the invariant that they break."""
 
 CORRECT: dict[str, tuple[type[Sound], ...]] = {
-    "compiled": (own.HasTwoCodes, own.BreaksItsGraph, own.ActsAtEachFourthStep),
+    "compiled": (
+        own.HasTwoCodes,
+        own.BreaksItsGraph,
+        own.ActsAtEachFourthStep,
+        own.RoundsWhenCompiled,
+        own.AmplifiesWhatItRounds,
+    ),
     "ddp": (own.ShardsByPosition, own.BroadcastsAll, own.CountsGradients, own.AveragesWeights),
     "fsdp2": (shards.StepsShards, shards.DividesByWholeNorm),
     "zero": (shards.CountsAllGradients,),

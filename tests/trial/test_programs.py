@@ -93,6 +93,13 @@ def outcome_of(case: Case, optimizer: type[Optimizer] = Heavy) -> Outcome:
     return outcome
 
 
+class WholeRate(Heavy):
+    """Its learning rate is an integer until a scheduler changes it."""
+
+    def __init__(self, params: Any, lr: float = 1) -> None:
+        super().__init__(params, lr=1)
+
+
 def judged(outcome: Outcome) -> set[str]:
     return {invariant.id for invariant in outcome.judged}
 
@@ -351,6 +358,13 @@ def test_approaches_part_for_a_cause_that_is_seen(
         "random-numbers-in-another-order": Stochastic,
     }
     assert outcome_of(case, others.get(cause, Heavy)).trial.diverged == {pair: cause}
+
+
+def test_a_scheduler_misses_a_late_group_with_a_whole_number_as_its_rate() -> None:
+    case = case_of(Schedule("StepLR"), Thaw((*FIRST, *LAST)), Step(), mask=(*FIRST, *LAST))
+    case = case.replaced(groups=(Group(case.groups[0].parameters),))
+    trial = outcome_of(case, WholeRate).trial
+    assert trial.diverged == {("a", "b"): "scheduler-misses-late-group"}
 
 
 @pytest.mark.parametrize(

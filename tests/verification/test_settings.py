@@ -39,6 +39,7 @@ from frostproof.spec.program import Freeze, SaveLoad, SetLr, Step, Thaw
 from frostproof.spec.setting import EAGER, MORE_THAN_THE_LIMIT, Setting
 from frostproof.spec.subject import Subject
 from frostproof.trial.lockstep import run_trial
+from frostproof.verification.item_report import item_report
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_settings, broken_shards, planted_settings
 from tests.helpers.broken import DecaysEverything, Sound
@@ -80,7 +81,7 @@ def one_of_each(optimizer: type[Optimizer], setting: str = "eager") -> Case:
         groups=(Group(names, options),),
         program=program,
         batch=2,
-        extras=("alone",),
+        extras=("alone", *(("eager",) if compiled else ())),
         seed=3,
     )
 
@@ -241,6 +242,21 @@ def test_the_marks_of_a_closure_are_not_compiled_with_the_step_that_calls_it() -
     verification = found(of(SGD, "compiled"), case.replaced(program=program, extras=()))
     assert not flagged(verification)
     assert verification.tallies["closure-is-honoured"].judged == 1
+
+
+def test_what_a_compiled_step_rounds_is_said_with_its_size() -> None:
+    verification = found(
+        of(broken_settings.RoundsWhenCompiled, "compiled"), one_of_each(Sound, "compiled")
+    )
+    assert verification.tallies["compiled-step-agrees"].judged
+    assert item_report(verification).row.facts["rounding-ulp"] > 1
+
+
+def test_a_compiled_step_that_amplifies_rounding_is_explained_and_counted() -> None:
+    subject = of(broken_settings.AmplifiesWhatItRounds, "compiled")
+    verification = found(subject, one_of_each(Sound, "compiled"))
+    tally = verification.tallies["compiled-step-agrees"]
+    assert (tally.violated, tally.explained) == (0, {"amplifies-rounding": 1})
 
 
 def test_a_step_that_settles_late_is_not_called_compiled_anew() -> None:

@@ -40,6 +40,9 @@ class Approach:
     alone: bool = False
     """Whether each parameter has an optimizer of its own."""
 
+    steps_eagerly: bool = False
+    """Whether its step is not compiled where the setting compiles it."""
+
     sees_to_gradients: bool = False
     """Whether clearing the gradients of what it freezes is its task."""
 
@@ -132,6 +135,14 @@ class RequiresGradAlone(RequiresGrad):
 
 
 @dataclass(frozen=True)
+class RequiresGradEager(RequiresGrad):
+    """A with a step that is not compiled."""
+
+    name: str = "A-eager"
+    steps_eagerly: bool = True
+
+
+@dataclass(frozen=True)
 class RequiresGradReversed(RequiresGrad):
     """A with every group's parameters in reverse order, which may only change rounding."""
 
@@ -147,6 +158,8 @@ class RequiresGradNudged(RequiresGrad):
 
     name: str = "A-nudged"
     seed: int = 0
+    unit: float | None = None
+    """What such a unit is, relative to a value; by default that of the gradient's dtype."""
 
     def backward(self, loss: Tensor, trainable: Parameters) -> None:
         super().backward(loss, trainable)
@@ -158,7 +171,7 @@ class RequiresGradNudged(RequiresGrad):
             units = torch.randint(-1, 2, gradient.shape, generator=generator).to(gradient) * (
                 1 + self.seed % 4
             )
-            gradient.mul_(1 + units * torch.finfo(gradient.dtype).eps)
+            gradient.mul_(1 + units * (self.unit or torch.finfo(gradient.dtype).eps))
 
 
 @dataclass(frozen=True)
@@ -227,6 +240,7 @@ class Approaches:
     rebuilt: Approach = SubsetRebuilt()
     gradual: Approach = GradualUnfreezing()
     alone: Approach = RequiresGradAlone()
+    eager: Approach = RequiresGradEager()
     way: Approach | None = None
     """The user's own way."""
 
@@ -235,8 +249,8 @@ class Approaches:
 
         The role `again` is A once more, to see whether it repeats itself. `resumed` and `resumed-b`
         are A and B, and go on from every checkpoint. `alone` is A with an optimizer for each
-        parameter. `gradual` is there where the program thaws a parameter that was frozen from the
-        start, or adds one that stays frozen.
+        parameter, and `eager` A with a step that is not compiled. `gradual` is there where the
+        program thaws a parameter that was frozen from the start, or adds one that stays frozen.
         """
         roles: dict[Role, Approach] = {"a": self.a, "b": self.b}
         extras: dict[Extra, Approach] = {
@@ -244,6 +258,7 @@ class Approaches:
             "second": self.second,
             "rebuilt": self.rebuilt,
             "alone": self.alone,
+            "eager": self.eager,
         }
         extras["again"] = self.a
         roles |= {role: extras[role] for role in extras if role in case.extras}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch.backends import opt_einsum
 
 from frostproof.approaches.approach import Approaches
 from frostproof.approaches.each_alone import EachAlone
@@ -29,7 +30,7 @@ from frostproof.spec.subject import Subject
 from frostproof.training.bits import bits
 from frostproof.training.lowering import Plan, accumulates, lower
 from frostproof.training.marks import PHASES
-from frostproof.training.naming import Naming, compiles, draws
+from frostproof.training.naming import Naming, draws, speaks_of
 from frostproof.training.observation import Trial
 from frostproof.training.source import (
     WIDTH,
@@ -370,8 +371,10 @@ class _Script:
         ]
 
     def _settings(self) -> Iterator[str]:
-        if compiles(self.subject) and not self.subject.setting.compiles:
+        if not self.subject.setting.compiles and speaks_of(self.subject, "torch.compile"):
             yield 'torch.compiler.set_stance("force_eager")  # compilation is another question'
+        if opt_einsum.is_available() and speaks_of(self.subject, "einsum("):
+            yield "torch.backends.opt_einsum.enabled = False  # another order rounds differently"
         equivalent = self.shown is not None and self.shown.invariant.id == "equivalent"
         if not equivalent and self.case.architecture.attends:
             comment = "it rounds differently, by requires_grad"

@@ -278,6 +278,7 @@ def case_from(
     able = _divisible(subject) if alone else subject
     # Half of the programs end with steps that show whether each of them is compiled anew.
     run = MORE_THAN_THE_LIMIT * pick(2) if subject.setting.step else 0
+    eager = bool(subject.setting.step) and pick(2)
     program = program_from(genes, network, fit, mask, able, run)
     if has_way and "set_to_none" not in subject.unable and pick(2):
         program = tuple(Step(set_to_none=False) if e == Step() else e for e in program)
@@ -298,7 +299,11 @@ def case_from(
         batch=(2 if network.needs_many else 1) + aspect["batch"] if model is None else 1,
         input_requires_grad=aspect["input"] and not network.tokens,
         frozen_in_eval=aspect["eval"],
-        extras=(*aspect["extras"], "alone") if alone else aspect["extras"],
+        extras=(
+            *aspect["extras"],
+            *(("alone",) if alone else ()),
+            *(("eager",) if eager else ()),
+        ),
         seed=seed,
     )
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from frostproof.spec.subject import Subject
 
 Severity = Literal["wrong", "crash", "cost"]
-ViolationClass = Literal["freezing", "groups", "checkpoint", "closure", "randomness", "cost"]
+ViolationClass = Literal[
+    "freezing", "groups", "checkpoint", "closure", "randomness", "compiled", "cost"
+]
 HELD: Literal["held"] = "held"
 NOT_JUDGED = None
 """There was nothing to judge at this event."""
@@ -27,6 +29,7 @@ NOT_JUDGED = None
 LABELS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("a", "again"): ("once", "again"),
     ("a", "alone"): ("together", "alone"),
+    ("a", "eager"): ("compiled", "eager"),
     ("a", "resumed"): ("straight", "resumed"),
     ("b", "resumed-b"): ("straight", "resumed"),
     ("b", "cleared"): ("B", "cleared"),
@@ -346,11 +349,12 @@ class ShownBreach:
             observations[role].counts[self.breach.parameters[0]] for role in self.breach.roles
         )
         unlike = [
-            f"its {name} is {number}, and {other[name]} alone"
+            f"its {name} is {number:.9g}, and {other[name]:.9g} alone"
             for name, number in one.items()
             if other.get(name, number) != number
         ]
-        return f" ({'; '.join(unlike)})" if unlike else ""
+        more = [f"{len(unlike) - 2} more"] if len(unlike) > 2 else []
+        return f" ({'; '.join([*unlike[:2], *more])})" if unlike else ""
 
     @property
     def where(self) -> str:

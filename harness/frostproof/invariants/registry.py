@@ -44,6 +44,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "repeats-itself",
         "trains-as-alone",
         "ranks-agree",
+        "compiled-step-agrees",
         "compiled-step-settles",
         "trainable-moves",
     ),

@@ -28,7 +28,7 @@ from frostproof.spec.user_model import UserModel
 
 Value = bool | int | float | str | tuple[float, ...] | None
 DType = Literal["float32", "float64", "bfloat16"]
-Extra = Literal["cleared", "second", "again", "rebuilt", "alone"]
+Extra = Literal["cleared", "second", "again", "rebuilt", "alone", "eager"]
 Role = Literal["a", "b", Extra, "way", "gradual", "resumed", "resumed-b"]
 """The part that a training plays in a trial: see `frostproof.approaches.approach.Approaches`."""
 Positions = tuple[int, ...]

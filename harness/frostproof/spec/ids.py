@@ -20,6 +20,7 @@ InvariantId = Literal[
     "repeats-itself",
     "trains-as-alone",
     "ranks-agree",
+    "compiled-step-agrees",
     "compiled-step-settles",
     "stale-grads-harmless",
     "stale-grads-accumulate",
@@ -58,6 +59,7 @@ _MOST_DIRECT: tuple[InvariantId, ...] = (
     "stale-grads-harmless",
     "gradients-pass-through",
     "trains-as-alone",
+    "compiled-step-agrees",
     "trainable-updates-match",
     "trainable-moves",
     # No weight is wrong.

@@ -12,6 +12,7 @@ the mask), `passes` (a step), `checkpoints`, and here the events of a program.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple, assert_never
 
 from frostproof.approaches.approach import Approach
@@ -48,6 +49,8 @@ def lower(
     resumes: bool = False,
 ) -> Plan:
     """The training of `case`. `resumes`: whether it goes on from its checkpoints."""
+    if approach.steps_eagerly:
+        subject = replace(subject, setting=replace(subject.setting, step=""))
     lowering = Lowering(case, subject, approach, naming)
     lowering.device = device
     built = lowering.build()

@@ -218,13 +218,13 @@ def draws(subject: Subject) -> list[str]:
     )
 
 
-def compiles(subject: Subject) -> bool:
-    """Whether any part of the optimizer's library that is loaded speaks of torch.compile."""
+def speaks_of(subject: Subject, text: str) -> bool:
+    """Whether any part of the optimizer's library that is loaded has this text in its source."""
     libraries = {name.partition(".")[0] for name in _modules(subject)}
     if not libraries:
         return False
     return any(
-        name.partition(".")[0] in libraries and "torch.compile" in _source(module)
+        name.partition(".")[0] in libraries and text in _source(module)
         for name, module in list(sys.modules.items())
     )
 

@@ -433,7 +433,8 @@ def _group_ids(optimizer: Any) -> list[int]:
 
 
 def _rate(group: dict[str, Any]) -> float | None:
-    return float(group["lr"]) if isinstance(group.get("lr"), float | Tensor) else None
+    lr = group.get("lr")
+    return float(lr) if isinstance(lr, (int, float, Tensor)) else None
 
 
 def _holds(state: Any) -> bool:

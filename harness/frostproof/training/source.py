@@ -52,6 +52,8 @@ def merged(left: Statements, right: Statements, name: str, value: str) -> list[S
         ]
         if kind == "equal":
             found += one
+        elif all(isinstance(each, str) and each.startswith("#") for each in (*one, *other)):
+            found += [*one, *other]
         elif len(pairs) == len(one) == len(other):
             found += [Block(a.head, tuple(merged(a.body, b.body, name, value))) for a, b in pairs]
         elif not one:

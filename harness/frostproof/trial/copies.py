@@ -66,7 +66,7 @@ class Copy:
                 raise
             groups = getattr(self.training.optimizer, "param_groups", ())
             found = (group.get("lr") for group in groups)
-            rates = tuple(float(lr) for lr in found if isinstance(lr, float | torch.Tensor))
+            rates = tuple(float(lr) for lr in found if isinstance(lr, (int, float, torch.Tensor)))
             grads = self.recorder.observation.grads_at_step
             return Crash(self.role, number, self.training.phase, error, grads, rates)
         return None

@@ -22,6 +22,7 @@ PAIRS: tuple[tuple[Role, Role], ...] = (
     ("b", "rebuilt"),
     ("a", "way"),
     ("a", "alone"),
+    ("a", "eager"),
     ("a", "resumed"),
     ("b", "resumed-b"),
 )
@@ -167,12 +168,12 @@ def _draws_in_another_order(trial: Trial, record: EventRecord, left: Role, right
 
     Where a group came late, the parameters have another order, and other numbers. An optimizer may
     also draw for all its parameters before it draws for them again, which those of one parameter
-    each do not.
+    each do not, and a compiled step draws in its own way.
     """
     one, other = record.observations[left], record.observations[right]
     if not (one.drew_random_numbers and other.drew_random_numbers):
         return False
-    if right == "alone":
+    if right in ("alone", "eager"):
         return True
     if one.group_order is None or other.group_order is None:
         return False

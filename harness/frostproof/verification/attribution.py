@@ -18,7 +18,7 @@ from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Subject
 from frostproof.training.bits import finite
 from frostproof.training.observation import Trial
-from frostproof.verification.reruns import REPEATS, Reruns
+from frostproof.verification.reruns import AGREES, REPEATS, Reruns
 
 
 class Explanation(NamedTuple):
@@ -63,6 +63,8 @@ def _rounds(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
 
 
 def _amplifies(reruns: Reruns, invariant: Invariant, shown: ShownBreach) -> bool:
+    if invariant is AGREES:
+        return reruns.amplifies_single_precision
     if reruns.subject.rounding is not None:
         return reruns.depends_on_order or reruns.depends_on_rounding
     return bool(reruns.rounded.trial.rounding) and reruns.depends_on_order_without_freezing

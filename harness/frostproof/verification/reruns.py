@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import cached_property
 
+import torch
+
 from frostproof.approaches.approach import (
     Approach,
     Approaches,
@@ -23,6 +25,7 @@ from frostproof.invariants.registry import BY_ID, INVARIANTS
 from frostproof.process.device import is_accelerator
 from frostproof.spec.case import Case, Group
 from frostproof.spec.program import AddFrozen, Freeze, SaveLoad, Schedule, Step, Thaw
+from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import AUTOGRAD, Subject
 from frostproof.trial.lockstep import Outcome, run_trial
 
@@ -31,6 +34,8 @@ NUDGES = 16
 about 1/3 that the optimizer amplifies rounding."""
 
 REPEATS, MATCHES = BY_ID["repeats-itself"], BY_ID["trainable-updates-match"]
+AGREES = BY_ID["compiled-step-agrees"]
+SINGLE = torch.finfo(torch.float32).eps
 
 
 class Reruns:
@@ -192,6 +197,21 @@ class Reruns:
         return any(
             self._diverges_from_a(self.case, RequiresGradNudged(seed=seed))
             for seed in range(NUDGES)
+        )
+
+    @cached_property
+    def amplifies_single_precision(self) -> bool:
+        """Whether a change of the gradients by dozens of units of float32 trains far more unlike.
+
+        Nothing is compiled.
+        """
+        eager = self.subject.in_setting(EAGER)
+        return any(
+            AGREES in run_trial(self.case, eager, self.device, (AGREES,), approaches).violated
+            for approaches in (
+                Approaches(eager=RequiresGradNudged(seed=seed, unit=16 * SINGLE))
+                for seed in range(NUDGES)
+            )
         )
 
     def _diverges_from_a(self, case: Case, other: Approach) -> bool:
