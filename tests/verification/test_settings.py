@@ -40,9 +40,10 @@ from frostproof.spec.setting import EAGER, MORE_THAN_THE_LIMIT, Setting
 from frostproof.spec.subject import Subject
 from frostproof.trial.lockstep import run_trial
 from frostproof.verification.item_report import item_report
+from frostproof.verification.source_line import find_source_line
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_settings, broken_shards, planted_settings
-from tests.helpers.broken import DecaysEverything, Sound
+from tests.helpers.broken import DecaysEverything, ReadsMissingGradient, Sound
 
 BUGS = [
     pytest.param(setting, optimizer, identity, id=f"{setting}-{optimizer.__name__}")
@@ -139,6 +140,29 @@ def test_a_bug_that_only_a_setting_shows_is_found_there(
     assert identity in flagged(verification)
     execution = ran(verification, identity, tmp_path)
     assert execution.reproduced, execution.said
+
+
+@pytest.mark.parametrize(
+    ("setting", "optimizer", "identity", "line"),
+    [
+        ("ddp", broken_settings.DecaysOnOneRank, "frozen-weights-unchanged", "parameter.mul_("),
+        ("ddp", ReadsMissingGradient, "gradless-step-is-noop", "self.update("),
+        ("fsdp2", broken_shards.DecaysShards, "frozen-weights-unchanged", "local.mul_("),
+        ("compiled", DecaysEverything, "frozen-weights-unchanged", "parameter.mul_("),
+    ],
+)
+def test_the_line_at_fault_is_found_in_a_setting(
+    setting: str, optimizer: type[Optimizer], identity: str, line: str
+) -> None:
+    verification = found(of(optimizer, setting), one_of_each(optimizer, setting))
+    shown = verification.tallies[identity].shown
+    assert shown is not None
+    with fenced("cpu", verification.subject.setting):
+        source = find_source_line(shown, verification.subject, verification.approaches)
+    assert source is not None
+    place, _, text = str(source).partition(": ")
+    assert place.startswith("tests/helpers/broken")
+    assert text.startswith(line)
 
 
 @pytest.mark.parametrize(("setting", "optimizer"), CORRECT)

@@ -12,7 +12,8 @@ from frostproof.approaches.approach import Approaches
 from frostproof.optimizers.targets import resolve
 from frostproof.process.fence import fenced
 from frostproof.spec.subject import Subject
-from frostproof.verification.source_line import SourceLine, find_source_line
+from frostproof.training.source_lines import SourceLine
+from frostproof.verification.source_line import find_source_line
 from frostproof.verification.verification import Verification
 from tests.helpers.planted import BUGS
 from tests.helpers.planted_programs import PROGRAM_BUGS

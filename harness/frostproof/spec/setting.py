@@ -177,7 +177,7 @@ SETTINGS: tuple[Setting, ...] = (
     EAGER,
     _compiled("compiled", "aot_eager", one_in=10),
     _compiled("compiled-inductor", "inductor", one_in=50),
-    _ddp("ddp", 2, one_in=2),
+    _ddp("ddp", 2, one_in=1),
     _ddp("ddp-3", 3, one_in=4),
     _FSDP2,
     _ZERO,

@@ -15,6 +15,7 @@ from frostproof.training.marks import Phase
 
 if TYPE_CHECKING:
     from frostproof.spec.subject import Subject
+    from frostproof.training.source_lines import SourceLine
 
 Bits = bytes
 """The values of a tensor, as `frostproof.training.bits` reads them."""
@@ -186,6 +187,8 @@ class Crash:
     """The gradients that the optimizer received before it raised; None where it was not called."""
     learning_rates: tuple[Any, ...] = ()
     """The learning rates of the optimizer's groups."""
+    source: SourceLine | None = None
+    """The line of the optimizer's source that raised."""
     waited: str = ""
     """The collective in which a rank waited for others until the time limit."""
     rank: int = 0

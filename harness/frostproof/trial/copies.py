@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -13,9 +14,10 @@ from frostproof.process.allocator import filled_memory, shuffle_addresses
 from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.case import Case, Positions, Role
 from frostproof.spec.subject import Subject
-from frostproof.training.bits import shard_of, tensor_of
+from frostproof.training.bits import bits, shard_of, tensor_of
 from frostproof.training.observation import Bits, Crash, Observation
 from frostproof.training.recorder import Recorder
+from frostproof.training.source_lines import SourceLine, Watch, frames_of, innermost
 from frostproof.training.training import Batches, Training
 
 
@@ -56,6 +58,18 @@ class Copy:
             crash = self._crash(number, partial(self.training.run, number))
             return crash or self.recorder.end()
 
+    def watch(self, number: int, position: int) -> SourceLine | Crash | None:
+        """Run an event, and return the line that moved the parameter at this position, if any."""
+        parameter = self.recorder.parameters[position]
+        watch = Watch(lambda: bits(parameter))
+        before, previous = bits(parameter), sys.gettrace()
+        sys.settrace(watch.call)
+        try:
+            crash = self._crash(number, partial(self.training.run, number))
+        finally:
+            sys.settrace(previous)
+        return crash or (watch.writer if bits(parameter) != before else None)
+
     def _crash(self, number: int, run: Callable[[], None]) -> Crash | None:
         """The exception of a training that raises."""
         try:
@@ -65,10 +79,11 @@ class Copy:
             if comes_from_outside(error):
                 raise
             groups = getattr(self.training.optimizer, "param_groups", ())
-            found = (group.get("lr") for group in groups)
-            rates = tuple(float(lr) for lr in found if isinstance(lr, (int, float, torch.Tensor)))
+            given = (group.get("lr") for group in groups)
+            rates = tuple(float(lr) for lr in given if isinstance(lr, (int, float, torch.Tensor)))
             grads = self.recorder.observation.grads_at_step
-            return Crash(self.role, number, self.training.phase, error, grads, rates)
+            found = innermost(frames_of(error))
+            return Crash(self.role, number, self.training.phase, error, grads, rates, found)
         return None
 
     def restore(self, weights: Mapping[int, Bits]) -> None:

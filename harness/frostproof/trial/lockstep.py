@@ -5,11 +5,11 @@ Each event is judged by every invariant.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from frostproof.approaches.approach import Approaches
+from frostproof.approaches.approach import Approach, Approaches
 from frostproof.errors import LostError
 from frostproof.invariants.invariant import HELD, NOT_JUDGED, Breach, Invariant, ShownBreach
 from frostproof.process.heartbeat import beat
@@ -120,6 +120,18 @@ def _each(
             yield invariant, trial, record
 
 
+def copies_of(
+    case: Case,
+    subject: Subject,
+    device: str,
+    roles: Mapping[Role, Approach],
+    watched: Positions,
+) -> Copies | RankedCopies:
+    """The copies of a case: on all its ranks, where its setting has several."""
+    kind = Copies if subject.setting.ranks == 1 else RankedCopies
+    return kind(case, subject, device, roles, watched)
+
+
 class _Lockstep:
     """The copies of one case, one for each role and rank, which go through its events together."""
 
@@ -136,8 +148,7 @@ class _Lockstep:
             trial.diverged, trial.restored = self.trials[0].diverged, self.trials[0].restored
         self.counted: set[Positions] = {()}
         """The masks under which the cost of a pass was counted. It depends on nothing else."""
-        copies = Copies if ranks == 1 else RankedCopies
-        self.copies = copies(case, subject, device, roles, watched)
+        self.copies = copies_of(case, subject, device, roles, watched)
 
     @property
     def crashed(self) -> bool:

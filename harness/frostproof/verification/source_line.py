@@ -1,47 +1,23 @@
 """The line of an optimizer's source that moved a weight, or that raised.
 
-The smallest case is run once more, and Python tells of each line before it is run. The line after
-which the weight has other bits is the one that wrote it.
+The smallest case is run once more, on all its ranks, and each line is watched.
 """
 
 from __future__ import annotations
 
 import inspect
-import linecache
-import os
-import sys
-import sysconfig
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.approaches.helper import Helper
-from frostproof.errors import one_line
+from frostproof.errors import LostError
 from frostproof.invariants.invariant import ShownBreach
-from frostproof.process.interruption import comes_from_outside
 from frostproof.spec.subject import Subject
-from frostproof.training.bits import bits
-from frostproof.training.training import SOURCE_NAME, Training
-from frostproof.training.user_models import TORCH
-
-TORCH_OPTIMIZERS = f"{TORCH}optim{os.sep}"
-BASE_CLASS = f"{TORCH_OPTIMIZERS}optimizer.py"
-HARNESS = f"{Path(__file__).parents[1]}{os.sep}"
-STANDARD_LIBRARY = f"{sysconfig.get_path('stdlib')}{os.sep}"
-
-
-class SourceLine(NamedTuple):
-    """A place in a source file."""
-
-    path: str
-    line: int
-    function: str
-
-    def __str__(self) -> str:
-        text = one_line(linecache.getline(self.path, self.line), 100)
-        return f"{_shortened(self.path)}:{self.line} in {self.function}(): {text}"
+from frostproof.training.observation import Crash
+from frostproof.training.source_lines import SourceLine
+from frostproof.trial.lockstep import copies_of
 
 
 def find_source_line(
@@ -55,7 +31,7 @@ def find_source_line(
     if shown.breach.kind.by_way and approaches.way is not None:
         return _beginning(approaches.way)
     if shown.breach.kind.raises:
-        return _innermost(_frames_of(shown.crash.error.__traceback__))
+        return shown.crash.source
     if shown.breach.kind.id != "moved" or subject.factory is None:
         return None
     return _writer(shown, subject, approaches)
@@ -69,90 +45,22 @@ def _beginning(way: Approach) -> SourceLine | None:
 
 
 def _writer(shown: ShownBreach, subject: Subject, approaches: Approaches) -> SourceLine | None:
-    """Run the case again up to the breach, and watch the parameter in its event."""
+    """Run the case again up to the breach, and watch the parameter in its event.
+
+    Python does not see the lines of a compiled step, so the step is not compiled.
+    """
     (role, *_), number = shown.breach.roles, shown.breach.event
     case, (position, *_) = shown.trial.case, shown.breach.parameters
-    resumes = role.startswith("resumed")
-    approach = approaches.roles_for(case)[role]
-    training = Training(case, subject, approach, shown.device, resumes=resumes)
+    approach = replace(approaches.roles_for(case)[role], steps_eagerly=True)
+    copies = copies_of(case, subject, shown.device, {role: approach}, ())
+    calls = [partial(copies.call, role, "build")]
+    calls += [partial(copies.call, role, "run", i, False, False) for i in range(number)]
     try:
-        training.build()
-        for event in range(number):
-            training.run(event)
-        parameter = [*training.model.parameters()][position]
-        watch = _Watch(lambda: bits(parameter))
-        before, previous = bits(parameter), sys.gettrace()
-        sys.settrace(watch.call)
-        try:
-            training.run(number)
-        finally:
-            sys.settrace(previous)
-        return watch.writer if bits(parameter) != before else None
-    except BaseException as error:  # whatever it raises is not what the case shows
-        if comes_from_outside(error):
-            raise
+        for call in calls:
+            if any(isinstance(each, Crash) for each in call()):
+                return None
+        found: Any = copies.call(role, "watch", number, position)[shown.trial.rank]
+        copies.call(role, "release")
+    except LostError:
         return None
-    finally:
-        training.release()
-
-
-class _Watch:
-    """Finds the last line after which a value is another. `call` is what `sys.settrace` takes."""
-
-    def __init__(self, value: Callable[[], bytes]) -> None:
-        self.value, self.known = value, value()
-        self.line: SourceLine | None = None
-        """The line that runs now."""
-        self.writer: SourceLine | None = None
-
-    def call(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any] | None:
-        """Trace a new frame, unless it is one of a file that holds no optimizer."""
-        return self._trace if _is_optimizer(frame.f_code.co_filename) else None
-
-    def _trace(self, frame: FrameType, event: str, argument: Any) -> Callable[..., Any]:
-        value = self.value()
-        if value != self.known:
-            self.known, self.writer = value, self.line
-        caller = frame.f_back if event == "return" else frame
-        self.line = _innermost(_stack(caller))
-        return self._trace
-
-
-def _innermost(places: Iterator[SourceLine]) -> SourceLine | None:
-    """The first of these places that is not torch's, or else the first."""
-    found = [each for each in places if _is_optimizer(each.path)]
-    return next(
-        (each for each in found if not each.path.startswith(TORCH)), next(iter(found), None)
-    )
-
-
-def _stack(frame: FrameType | None) -> Iterator[SourceLine]:
-    """The places at which a frame and its callers in the training are, the innermost first."""
-    while frame is not None and frame.f_code.co_filename != SOURCE_NAME:
-        yield SourceLine(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-        frame = frame.f_back
-
-
-def _frames_of(traceback: TracebackType | None) -> Iterator[SourceLine]:
-    """The places in the training that an exception came through, the innermost first."""
-    found: list[SourceLine] = []
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if code.co_filename == SOURCE_NAME:
-            found.clear()
-        else:
-            found.append(SourceLine(code.co_filename, traceback.tb_lineno, code.co_name))
-        traceback = traceback.tb_next
-    return reversed(found)
-
-
-def _is_optimizer(path: str) -> bool:
-    """Whether a file may hold code of an optimizer, or of what freezes for it."""
-    if path.startswith((TORCH, HARNESS, "<")):
-        return path.startswith(TORCH_OPTIMIZERS) and path != BASE_CLASS
-    return not path.startswith(STANDARD_LIBRARY) or "site-packages" in path
-
-
-def _shortened(path: str) -> str:
-    """The path from the folder of installed packages, or from the folder of this process."""
-    return path.rpartition(f"site-packages{os.sep}")[2].removeprefix(f"{Path.cwd()}{os.sep}")
+    return found if isinstance(found, SourceLine) else None
