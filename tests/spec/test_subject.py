@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import frostproof
 from frostproof.optimizers import registry
+from frostproof.optimizers.statement import statement
 from frostproof.optimizers.targets import resolve
+from frostproof.spec.subject import values_of
 from frostproof.verification.verification import Verification
 from tests.helpers.broken import DecaysEverything, Sound
 from tests.helpers.search import search
@@ -38,7 +40,7 @@ def make():
         ({"dtypes": ("float8",)}, "dtypes has 'float8'"),
         ({"dtypes": ()}, "dtypes is empty"),
         ({"keys": {"use_muon": True}}, "keys is {'use_muon': True}: give a function"),
-        ({"space": {"lr": 0.1}}, "give st.fixed_dictionaries"),
+        ({"space": 0.1}, "give {\"lr\": [0.1, 0.01]}"),
         (
             {"space": ((((("learning_rate"), 0.1),),),)},
             "space names 'learning_rate', which is no argument of it: give lr, momentum",
@@ -89,6 +91,24 @@ def test_expected_failures_that_are_given_stand_for_those_on_record() -> None:
     for subject in frostproof.subjects(torch.optim.LBFGS, expected_failures={}):
         assert not subject.expected_failures
         assert not subject.known_cases
+
+
+def test_values_by_name_are_choices_of_their_own_and_printed_so() -> None:
+    space: dict[str, Any] = {"lr": [0.25, 0.125], "betas": (0.5, 0.9), "momentum": [0.0]}
+    choices = (
+        ((("lr", 0.25),), (("lr", 0.125),)),
+        ((("betas", (0.5, 0.9)),),),
+        ((("momentum", 0.0),),),
+    )
+    subject = frostproof.Subject("torch.optim:SGD", lambda *_, **__: None, space=space)
+    assert subject.space == choices
+    assert values_of(choices) == {"lr": [0.25, 0.125], "betas": [(0.5, 0.9)], "momentum": [0.0]}
+    text = statement(
+        frostproof.Subject("a:b", torch.optim.SGD, space={"lr": [0.1]}), unusable=False
+    )
+    assert '    space={"lr": [0.1]},\n' in text
+    together = (((("momentum", 0.9), ("nesterov", True)),),)
+    assert values_of(together) is None
 
 
 def test_hyperparameters_are_drawn_from_a_strategy() -> None:

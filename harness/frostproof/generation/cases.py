@@ -44,7 +44,7 @@ from frostproof.spec.case import Case, Group
 from frostproof.spec.layers import AnyLayer, ParameterSpec
 from frostproof.spec.program import Program, Step, Thaw, mask_changes
 from frostproof.spec.setting import MORE_THAN_THE_LIMIT
-from frostproof.spec.subject import Options, ParameterKind, Space, Subject
+from frostproof.spec.subject import Options, ParameterKind, Subject
 from frostproof.spec.user_model import ModelUnderTest, UserModel
 
 Choices = tuple[Any, tuple[Any, ...]]
@@ -289,7 +289,7 @@ def case_from(
     count, interleaved, unlike = aspect["groups"] if subject.groups else (1, False, False)
     count = min(count, len(names))
     unlike = unlike or alone  # what groups wrongly share shows only where they are unlike
-    options = [draw_options(draw, subject.space, pick) for _ in range(count if unlike else 1)]
+    options = [draw_options(draw, subject, pick) for _ in range(count if unlike else 1)]
     groups = split_into_groups(names, options if unlike else options * count, interleaved)
     dtypes = subject.dtypes if model is None else ("float32",)
     return Case(
@@ -310,11 +310,14 @@ def case_from(
     )
 
 
-def draw_options(draw: Callable[[Any], Any], space: Space, pick: Callable[[int], int]) -> Options:
+def draw_options(
+    draw: Callable[[Any], Any], subject: Subject, pick: Callable[[int], int]
+) -> Options:
     """Hyperparameters for one group; `pick(n)` draws an integer below n."""
-    if isinstance(space, st.SearchStrategy):
-        return tuple(draw(space).items())
-    return sum(pick_values([(choice[0], choice[1:] or choice) for choice in space], pick), ())
+    if isinstance(subject.space, st.SearchStrategy):
+        return tuple(draw(subject.space).items())
+    choices: list[Choices] = [(choice[0], choice[1:] or choice) for choice in subject.choices]
+    return sum(pick_values(choices, pick), ())
 
 
 def pick_values(choices: Sequence[Choices], pick: Callable[[int], int]) -> list[Any]:

@@ -187,7 +187,7 @@ def without_crashes(subject: Subject, device: str) -> tuple[Space, tuple[str, ..
         return subject.space, ()
     kept: list[Choice] = []
     reasons: list[str] = []
-    for choice in subject.space:
+    for choice in subject.choices:
         others = tuple(pair for pair in simplest(subject) if pair not in choice[0])
         working = [choice[0]]
         for options in choice[1:]:

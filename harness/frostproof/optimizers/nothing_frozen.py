@@ -101,7 +101,7 @@ def simplest(subject: Subject) -> Options:
     """The hyperparameters to which a drawn group shrinks."""
     if isinstance(subject.space, SearchStrategy):
         return _minimal_example(subject.space)
-    return tuple(pair for choice in subject.space for pair in choice[0])
+    return tuple(pair for choice in subject.choices for pair in choice[0])
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from hypothesis.strategies import SearchStrategy
 
 from frostproof.optimizers.measurements import TRIED
-from frostproof.spec.subject import Backward, Closure, ParameterKind, Subject, Takes
+from frostproof.spec.subject import Backward, Closure, ParameterKind, Subject, Takes, values_of
 from frostproof.training.naming import Naming
 
 _OF_THE_RESULT = ("needs", "discovered", "stated", "version", "known_cases", "not_tried")
@@ -54,7 +54,10 @@ def statement(subject: Subject, *, unusable: bool) -> str:
             value = tuple(ability for ability in value if ability not in TRIED)
         if each.name not in (*stated, *_OF_THE_RESULT) and not _is_default(each, value):
             stated[each.name] = _value(naming, value)
+    values = values_of(subject.choices)
     comments = {"space": "  # draws one alternative of each choice: (name, value) pairs"}
+    if values:
+        stated["space"], comments = _value(naming, values), {}
     if subject.needs:
         blanks = dict.fromkeys(subject.needs, ...)
         stated["arguments"] = _value(naming, {**subject.arguments, **blanks})

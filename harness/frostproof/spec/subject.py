@@ -45,7 +45,10 @@ Options = tuple[tuple[str, Value], ...]
 Choice = tuple[Options, ...]
 """Alternative values of hyperparameters that belong together, the simplest first."""
 
-Space = tuple[Choice, ...] | SearchStrategy[dict[str, Any]]
+Values = Mapping[str, list[Any]]
+"""The values of each hyperparameter, the simplest first."""
+
+Space = tuple[Choice, ...] | SearchStrategy[dict[str, Any]] | Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +98,9 @@ class Subject:
     """Constructor arguments that are the same in every case; they make the variant."""
 
     space: Space = ()
-    """The hyperparameters to draw for a parameter group: a Hypothesis strategy of keyword
-    arguments, such as `st.fixed_dictionaries` makes, or choices, of which each gives one of its
-    alternatives."""
+    """The hyperparameters to draw for a parameter group: `{"lr": [0.1, 0.01]}`, with the simplest
+    value first; a Hypothesis strategy of keyword arguments, such as `st.fixed_dictionaries` makes;
+    or choices, of which each gives one of its alternatives. Values become choices."""
 
     closure: Closure = "optional"
     """Whether step() takes a closure. `with-arguments`: it needs one, and calls it with arguments;
@@ -180,6 +183,8 @@ class Subject:
     """The version of the distribution that it comes from."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.space, Mapping):
+            object.__setattr__(self, "space", _choices_of(self.space))
         fault = next(filter(None, self._faults()), None)
         if fault:
             raise UsageError(f"Subject {self.target!r}: {fault}")
@@ -201,8 +206,8 @@ class Subject:
             yield "dtypes is empty: name at least one"
         if not isinstance(self.space, tuple | SearchStrategy):
             yield (
-                "space is neither a strategy nor a tuple of choices: "
-                "give st.fixed_dictionaries({...})"
+                "space is neither values by name nor a strategy nor a tuple of choices: "
+                'give {"lr": [0.1, 0.01]}'
             )
         elif isinstance(self.space, tuple):
             yield from filter(None, map(_choice_fault, range(len(self.space)), self.space))
@@ -318,6 +323,22 @@ _CHOICES = {
 def _read_known_case(path: str | Path) -> Case:
     """Cached, because a subject is checked again for each replaced field. Raises CaseError."""
     return load_case(Path(path)).case
+
+
+def _choices_of(values: Values) -> tuple[Choice, ...]:
+    """A choice for each name."""
+    # Only a list has several values: betas are a tuple.
+    listed = [(key, each if isinstance(each, list) else [each]) for key, each in values.items()]
+    return tuple(tuple(((key, value),) for value in each) for key, each in listed)
+
+
+def values_of(space: tuple[Choice, ...]) -> Values | None:
+    """The same as values by name, where no hyperparameters belong together."""
+    names = [{name for options in choice for name, _ in options} for choice in space]
+    alone = all(len(each) == 1 for each in names)
+    if not alone or any(len(options) != 1 for choice in space for options in choice):
+        return None
+    return {choice[0][0][0]: [value for ((_, value),) in choice] for choice in space}
 
 
 def _choice_fault(place: int, choice: Any) -> str:

@@ -62,7 +62,7 @@ def family_cases(
         (
             Group(
                 tuple(names),
-                draw_options(draw, subject.space, lambda n: draw(st.integers(0, n - 1))),
+                draw_options(draw, subject, lambda n: draw(st.integers(0, n - 1))),
             ),
         ),
         tuple(adapt_event(step, subject, architecture) for step in (*draw(_BEFORE), draw(last))),
