@@ -40,7 +40,7 @@ def make():
         ({"dtypes": ("float8",)}, "dtypes has 'float8'"),
         ({"dtypes": ()}, "dtypes is empty"),
         ({"keys": {"use_muon": True}}, "keys is {'use_muon': True}: give a function"),
-        ({"space": 0.1}, "give {\"lr\": [0.1, 0.01]}"),
+        ({"space": 0.1}, 'give {"lr": [0.1, 0.01]}'),
         (
             {"space": ((((("learning_rate"), 0.1),),),)},
             "space names 'learning_rate', which is no argument of it: give lr, momentum",

@@ -40,8 +40,8 @@ class Approach:
     alone: bool = False
     """Whether each parameter has an optimizer of its own."""
 
-    steps_eagerly: bool = False
-    """Whether its step is not compiled where the setting compiles it."""
+    eager: bool = False
+    """Whether its model and its step are not compiled where the setting compiles them."""
 
     sees_to_gradients: bool = False
     """Whether clearing the gradients of what it freezes is its task."""
@@ -136,10 +136,10 @@ class RequiresGradAlone(RequiresGrad):
 
 @dataclass(frozen=True)
 class RequiresGradEager(RequiresGrad):
-    """A with a step that is not compiled."""
+    """A, and nothing is compiled."""
 
     name: str = "A-eager"
-    steps_eagerly: bool = True
+    eager: bool = True
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class Approaches:
 
         The role `again` is A once more, to see whether it repeats itself. `resumed` and `resumed-b`
         are A and B, and go on from every checkpoint. `alone` is A with an optimizer for each
-        parameter, and `eager` A with a step that is not compiled. `gradual` is there where the
+        parameter, and `eager` is A with nothing compiled. `gradual` is there where the
         program thaws a parameter that was frozen from the start, or adds one that stays frozen.
         """
         roles: dict[Role, Approach] = {"a": self.a, "b": self.b}

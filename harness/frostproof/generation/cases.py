@@ -280,7 +280,6 @@ def case_from(
     able = _divisible(subject) if alone else subject
     # Half of the programs end with steps that show whether each of them is compiled anew.
     run = MORE_THAN_THE_LIMIT * pick(2) if subject.setting.step else 0
-    eager = bool(subject.setting.step) and pick(2)
     program = program_from(genes, network, fit, mask, able, run)
     if has_way and "set_to_none" not in subject.unable and pick(2):
         program = tuple(Step(set_to_none=False) if e == Step() else e for e in program)
@@ -302,9 +301,10 @@ def case_from(
         input_requires_grad=aspect["input"] and not network.tokens,
         frozen_in_eval=aspect["eval"],
         extras=(
-            *aspect["extras"],
+            # A copy that compiles takes seconds, so that there is only one of them.
+            *(aspect["extras"][:1] if subject.setting.compiles else aspect["extras"]),
             *(("alone",) if alone else ()),
-            *(("eager",) if eager else ()),
+            *(("eager",) if subject.setting.step else ()),
         ),
         seed=seed,
     )

@@ -49,8 +49,8 @@ def lower(
     resumes: bool = False,
 ) -> Plan:
     """The training of `case`. `resumes`: whether it goes on from its checkpoints."""
-    if approach.steps_eagerly:
-        subject = replace(subject, setting=replace(subject.setting, step=""))
+    if approach.eager and subject.setting.compiles:
+        subject = replace(subject, setting=replace(subject.setting, step="", model=""))
     lowering = Lowering(case, subject, approach, naming)
     lowering.device = device
     built = lowering.build()

@@ -243,6 +243,15 @@ def _settings_of_its_own(trial: Trial, record: EventRecord, left: Role, right: R
     return any(each.means_settings and each.chosen_settings for each in observed)
 
 
+def _compiled_model_differs(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
+    """From the same weights a compiled model makes other gradients than the model itself."""
+    if right != "eager" or not trial.subject.setting.compiles:
+        return False
+    one, other = record.observations[left], record.observations[right]
+    alike = one.before.weights == other.before.weights
+    return alike and one.grads_after_backward != other.grads_after_backward
+
+
 def _kernels_round(trial: Trial, record: EventRecord, left: Role, right: Role) -> bool:
     """The kernels of a user's model round differently where a parameter does not require grad.
 
@@ -302,6 +311,7 @@ CAUSES: dict[str, Callable[[Trial, EventRecord, Role, Role], bool]] = {
     "leftover-gradient-zeroed-in-place": _zeroed_in_place,
     "no-optimizer-calls-closure": _no_closure_call,
     "kernels-round-by-flags": _kernels_round,
+    "compiled-model-differs": _compiled_model_differs,
     "modes-differ": _modes_differ,
     "settings-of-its-own": _settings_of_its_own,
     "closure-ignored": _closure_ignored,

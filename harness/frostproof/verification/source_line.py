@@ -47,11 +47,11 @@ def _beginning(way: Approach) -> SourceLine | None:
 def _writer(shown: ShownBreach, subject: Subject, approaches: Approaches) -> SourceLine | None:
     """Run the case again up to the breach, and watch the parameter in its event.
 
-    Python does not see the lines of a compiled step, so the step is not compiled.
+    Python does not see the lines of a compiled step, so nothing is compiled.
     """
     (role, *_), number = shown.breach.roles, shown.breach.event
     case, (position, *_) = shown.trial.case, shown.breach.parameters
-    approach = replace(approaches.roles_for(case)[role], steps_eagerly=True)
+    approach = replace(approaches.roles_for(case)[role], eager=True)
     copies = copies_of(case, subject, shown.device, {role: approach}, ())
     calls = [partial(copies.call, role, "build")]
     calls += [partial(copies.call, role, "run", i, False, False) for i in range(number)]
