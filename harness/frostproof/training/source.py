@@ -9,6 +9,9 @@ from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+SOURCE_NAME = "<training>"
+"""The name of the file in the place of which the statements of a training stand."""
+
 WIDTH = 100
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from frostproof.errors import one_line
-from frostproof.training.training import SOURCE_NAME
+from frostproof.training.source import SOURCE_NAME
 from frostproof.training.user_models import TORCH
 
 TORCH_OPTIMIZERS = f"{TORCH}optim{os.sep}"

@@ -28,10 +28,7 @@ from frostproof.training.marks import PHASES, Phase
 from frostproof.training.naming import Naming
 from frostproof.training.ownership import Ownership
 from frostproof.training.rng import seed_everything
-from frostproof.training.source import At, Block, Statement
-
-SOURCE_NAME = "<training>"
-"""The name of the file in the place of which the statements of a training stand."""
+from frostproof.training.source import SOURCE_NAME, At, Block, Statement
 
 Batch = tuple[Tensor, Tensor]
 """Samples and targets, (batch, ...) each."""
