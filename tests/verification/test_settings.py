@@ -268,6 +268,23 @@ def test_the_marks_of_a_closure_are_not_compiled_with_the_step_that_calls_it() -
     assert verification.tallies["closure-is-honoured"].judged == 1
 
 
+def test_what_is_known_of_sgd_shows_beside_a_step_that_is_not_compiled() -> None:
+    architecture = Architecture(Input((2,)), (Linear(3, bias=False), Linear(2, bias=False)))
+    options = (("lr", 0.1), ("momentum", 0.9))
+    case = Case(
+        architecture,
+        mask=("0.weight",),
+        groups=(Group(("0.weight",), options), Group(("1.weight",), options)),
+        program=(Step(), Step()),
+        batch=2,
+        extras=("eager",),
+    )
+    verification = found(of(SGD, "compiled"), case)
+    known = verification.subject.expected_in["compiled"]
+    assert "compiled-step-agrees" in flagged(verification)
+    assert {*flagged(verification)} <= {*known}
+
+
 def test_what_a_compiled_step_rounds_is_said_with_its_size() -> None:
     verification = found(
         of(broken_settings.RoundsWhenCompiled, "compiled"), one_of_each(Sound, "compiled")

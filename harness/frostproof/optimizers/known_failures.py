@@ -82,7 +82,7 @@ _FORGETS_MOMENTUM = Known(
 )
 
 _SGD_COMPILED = {
-    setting: {"trainable-updates-match": _FORGETS_MOMENTUM}
+    setting: dict.fromkeys(("trainable-updates-match", "compiled-step-agrees"), _FORGETS_MOMENTUM)
     for setting in ("compiled", "compiled-inductor")
 }
 
