@@ -416,8 +416,18 @@ _FLAGS = ("_opt_called", "_need_device_dtype_check_for_fused")
 """Attributes that schedulers and fused kernels set."""
 _OF_TORCH = ("step", *_FLAGS)
 """The same, and the step that schedulers wrap. In a group it is a number, which counts."""
-_OF_EACH = vars(torch.optim.SGD([torch.zeros(1)])).keys() - {"defaults"}
-"""Attributes that each of torch's optimizers has. Only their defaults may hold a count."""
+_OF_EACH = (
+    "param_groups",
+    "state",
+    "_warned_capturable_if_run_uncaptured",
+    *(
+        f"_optimizer_{call}_{when}_hooks"
+        for call in ("step", "state_dict", "load_state_dict")
+        for when in ("pre", "post")
+    ),
+)
+"""Attributes of each of torch's optimizers that hold no count. They are written out, because to
+build an optimizer here would import torch._dynamo, which takes a second."""
 _NO_COUNTS = {"lr", "initial_lr", "params", *_FLAGS, *_OF_EACH}
 _PLAIN_NUMBERS = (int, float)
 _SEQUENCES = (list, tuple, deque)
