@@ -249,8 +249,8 @@ class Approaches:
 
         The role `again` is A once more, to see whether it repeats itself. `resumed` and `resumed-b`
         are A and B, and go on from every checkpoint. `alone` is A with an optimizer for each
-        parameter, and `eager` is A with nothing compiled. `gradual` is there where the
-        program thaws a parameter that was frozen from the start, or adds one that stays frozen.
+        parameter, and `eager` is A with nothing compiled. `gradual` is there where the program
+        thaws a parameter that was frozen from the start, or adds one that stays frozen.
         """
         roles: dict[Role, Approach] = {"a": self.a, "b": self.b}
         extras: dict[Extra, Approach] = {

@@ -274,8 +274,8 @@ def case_from(
     names = [parameter.name for parameter in network.parameters]
     fit = [name for name in names if name not in unfit]
     # How ranks share out the parameters often shows only beside optimizers that have one each.
-    alone = aspect["alone"] or (subject.setting.ranks > 1 and bool(pick(2)))
-    alone = alone and subject.coupled is None
+    dealt_out = subject.setting.ranks > 1 and bool(pick(2))
+    alone = (aspect["alone"] or dealt_out) and subject.coupled is None
     genes = draws.genes(DRAWN_MAX_EVENTS, EVENT_GENES, EVENT_END, 2)
     able = _divisible(subject) if alone else subject
     # Half of the programs end with steps that show whether each of them is compiled anew.

@@ -334,11 +334,13 @@ def _choices_of(values: Values) -> tuple[Choice, ...]:
 
 def values_of(space: tuple[Choice, ...]) -> Values | None:
     """The same as values by name, where no hyperparameters belong together."""
-    names = [{name for options in choice for name, _ in options} for choice in space]
-    alone = all(len(each) == 1 for each in names)
-    if not alone or any(len(options) != 1 for choice in space for options in choice):
-        return None
-    return {choice[0][0][0]: [value for ((_, value),) in choice] for choice in space}
+    values: dict[str, list[Any]] = {}
+    for choice in space:
+        names = {name for options in choice for name, _ in options}
+        if len(names) != 1 or names & values.keys() or any(len(each) != 1 for each in choice):
+            return None
+        values[names.pop()] = [value for ((_, value),) in choice]
+    return values
 
 
 def _choice_fault(place: int, choice: Any) -> str:

@@ -206,13 +206,12 @@ class Reruns:
         Nothing is compiled.
         """
         eager = self.subject.in_setting(EAGER)
-        return any(
-            AGREES in run_trial(self.case, eager, self.device, (AGREES,), approaches).violated
-            for approaches in (
-                Approaches(eager=RequiresGradNudged(seed=seed, unit=16 * SINGLE))
-                for seed in range(NUDGES)
-            )
+        nudged = (RequiresGradNudged(seed=seed, unit=16 * SINGLE) for seed in range(NUDGES))
+        runs = (
+            run_trial(self.case, eager, self.device, (AGREES,), Approaches(eager=each))
+            for each in nudged
         )
+        return any(AGREES in run.violated for run in runs)
 
     def _diverges_from_a(self, case: Case, other: Approach) -> bool:
         """Whether A and a variant of it differ by more than rounding."""

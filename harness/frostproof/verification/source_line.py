@@ -6,14 +6,13 @@ The smallest case is run once more, on all its ranks, and each line is watched.
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from frostproof.approaches.approach import Approach, Approaches
 from frostproof.approaches.helper import Helper
 from frostproof.errors import LostError
 from frostproof.invariants.invariant import ShownBreach
+from frostproof.spec.setting import EAGER
 from frostproof.spec.subject import Subject
 from frostproof.training.observation import Crash
 from frostproof.training.source_lines import SourceLine
@@ -51,13 +50,15 @@ def _writer(shown: ShownBreach, subject: Subject, approaches: Approaches) -> Sou
     """
     (role, *_), number = shown.breach.roles, shown.breach.event
     case, (position, *_) = shown.trial.case, shown.breach.parameters
-    approach = replace(approaches.roles_for(case)[role], eager=True)
-    copies = copies_of(case, subject, shown.device, {role: approach}, ())
-    calls = [partial(copies.call, role, "build")]
-    calls += [partial(copies.call, role, "run", i, False, False) for i in range(number)]
+    if subject.setting.compiles:
+        subject = subject.in_setting(EAGER)
+    roles = {role: approaches.roles_for(case)[role]}
+    calls: list[tuple[Any, ...]] = [("build",)]
+    calls += [("run", i, False, False) for i in range(number)]
     try:
+        copies = copies_of(case, subject, shown.device, roles, ())
         for call in calls:
-            if any(isinstance(each, Crash) for each in call()):
+            if any(isinstance(each, Crash) for each in copies.call(role, *call)):
                 return None
         found: Any = copies.call(role, "watch", number, position)[shown.trial.rank]
         copies.call(role, "release")
