@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from frostproof.doors.pytest_plugin.gatherer import Gatherer, failing_cases
-from frostproof.doors.pytest_plugin.items import without_shard
 from frostproof.doors.pytest_plugin.report_properties import FINDING, encode
 from frostproof.results.rows import RowStatus
 from frostproof.spec import casefile
@@ -79,13 +78,6 @@ def test_a_signal_loses_nothing_of_a_finding_that_is_being_taken_in(
     finally:
         signal.signal(signal.SIGINT, handler)
     assert script(gatherer) == "# the script"
-
-
-def test_a_known_failure_of_an_optimizer_is_no_shard_of_it() -> None:
-    ids = [f"x.py::test_optimizer[mylib:A-default@cpu#{shard}]" for shard in (1, 2)]
-    known = "x.py::test_known_failure[thaw-resumes of mylib:A-default@cpu]"
-    assert len({*map(without_shard, ids)}) == 1
-    assert without_shard(known) == known
 
 
 def test_the_first_case_of_each_optimizer_comes_before_the_others() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from frostproof.doors.command.check import Listener
+from frostproof.doors.command.listener import Listener
 from frostproof.results.baseline import comparison_lines, has_new_failure
 from frostproof.results.rows import (
     Environment,
@@ -138,7 +138,8 @@ def test_shards_split_the_examples_and_add_up(project: Path) -> None:
     assert held["judgements"] == sum(row["judged"] for row in held["invariants"])
     cases = [row["case"] for row in rows["mylib:Rare", "default"]["invariants"] if row["case"]]
     assert len(cases) == len(set(cases)) > 0
-    assert done.stdout.count("\n  replay:    ") == 1, "shards show one counterexample"
+    assert done.stdout.count("\n    program: ") == 1, "shards show one counterexample"
+    assert "FAILURES" not in done.stdout, "what the table says is said once"
     assert sorted(cases) == sorted(
         f"frostproof-cases/{path.name}"
         for path in (project / "frostproof-cases").glob("mylib_Rare*.json")
@@ -184,7 +185,7 @@ def test_a_violation_beside_a_doubt_is_exit_code_1(tmp_path: Path) -> None:
     [(0, False, 0), (1, False, 1), (1, True, 4), (2, True, 130), (4, False, 2)],
 )
 def test_the_exit_code_of_pytest_becomes_ours(code: int, only_doubtful: bool, ours: int) -> None:
-    listener = Listener()
+    listener = Listener(verbose=False)
     listener.only_doubtful = only_doubtful
     assert listener.exit_code(code) == ours
 

@@ -14,7 +14,7 @@ import msgspec
 
 import frostproof
 from frostproof.doors import parametrize
-from frostproof.doors.command.check import DOUBTFUL, EXIT_CODES
+from frostproof.doors.command.listener import DOUBTFUL_EXIT_CODE, EXIT_CODES
 from frostproof.doors.pytest_plugin.options import OPTIONS
 from frostproof.invariants.invariant import ViolationClass
 from frostproof.invariants.registry import GROUPS, INVARIANTS
@@ -70,7 +70,7 @@ def test_the_page_on_reports_has_every_mark_class_and_exit_code() -> None:
     classes = text.partition("| class |")[2].partition("\n\n")[0]
     assert rows(classes) == list(get_args(ViolationClass))
     codes = {*map(int, re.findall(r"^\| (\d+) \|", text, re.M))}
-    assert codes == {*EXIT_CODES.values(), DOUBTFUL}
+    assert codes == {*EXIT_CODES.values(), DOUBTFUL_EXIT_CODE}
 
 
 def test_the_page_of_pytest_options_has_each_of_them() -> None:

@@ -476,6 +476,26 @@ def test_the_violation_that_names_the_fault_comes_first() -> None:
         assert places == sorted(places), text
 
 
+def test_the_first_violation_is_drawn_and_a_line_at_fault_is_quoted_once(tmp_path: Path) -> None:
+    source = "lib.py:9 in step(): p.mul_(0.9)"
+    rows = [
+        InvariantRow(id, "violated", "wrong", 5, 1, f"moved; by {source}", source=source)
+        for id in ("frozen-weights-unchanged", "gradless-step-is-noop")
+    ]
+    found = one_subject(*rows)
+    for row in rows:
+        case = made_up.casefile(found.subjects[0], row.id, row.message, made_up.example(0))
+        row.case = str(save(tmp_path, case)[0])
+    lines = results_table(found.subjects, found.totals).splitlines()
+    first = f"WRONG lib:O on cpu: frozen-weights-unchanged: moved; by {source}"
+    second = "WRONG lib:O on cpu: gradless-step-is-noop: moved; by lib.py:9, as above"
+    drawing = lines[lines.index(first) : lines.index(second)]
+    assert drawing[3] == "        nn.Sequential("
+    assert drawing[4].strip() == "nn.Linear(2, 3),  # frozen"
+    assert [line.split()[0] for line in drawing[-4:-1]] == ["optimizer:", "program:", "start:"]
+    assert len([line for line in lines if "nn.Sequential" in line]) == 1
+
+
 def test_a_stale_expectation_is_shown_under_its_own_name() -> None:
     reason = "expected to fail (by design), but held in 5 trials: drop the expectation"
     found = one_subject(InvariantRow("no-state-for-frozen", "violated", "cost", 5, 0, reason))

@@ -1,4 +1,4 @@
-"""A failure in short: the invariant, the violation, the network, and the command for a replay."""
+"""A failure in short: the violation, the network that shows it, and the command for a replay."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from frostproof.errors import ViolationError, one_line
 from frostproof.report.network_code import case_code, case_conditions, hyperparameter_text
-from frostproof.spec.casefile import path_of
 from frostproof.spec.ids import directness
 
 if TYPE_CHECKING:
-    from frostproof.spec.case import Case
+    from frostproof.spec.casefile import CaseFile
     from frostproof.verification.verification import Verification
 
 
@@ -24,13 +23,10 @@ def only_violations(error: BaseException | None) -> bool:
     return type(error) is ExceptionGroup and all(map(only_violations, error.exceptions))
 
 
-def failure_text(
-    verification: Verification, folder: Path, doubtful: Collection[str] = (), *, way: str = ""
-) -> str:
-    """The most direct violation with its network, and the ids of the others; "" if there is none.
+def failure_line(verification: Verification, doubtful: Collection[str] = ()) -> str:
+    """The most direct violation in one line, and the ids of the others; "" if there is none.
 
-    `folder` is where case files are written, and `way` is `module:name` of the user's own way to
-    freeze. Invariants whose ids are in `doubtful` come last.
+    Invariants whose ids are in `doubtful` come last.
     """
     broken = [
         invariant
@@ -42,29 +38,21 @@ def failure_text(
         return ""
     first, *others = broken
     tally = verification.tallies[first.id]
-    lines = [f"{first.id}: {first.statement}", f"  {one_line(tally.message, 1000)}"]
-    if tally.source:
-        lines.append(f"  by {tally.source}")
-    if tally.case is not None:
-        event = tally.shown.breach.event if tally.shown is not None else -1
-        lines += _case_lines(verification, tally.case, event)
-        subject = verification.subject
-        key = (subject.target, subject.label, verification.device)
-        lines.append(f"  replay:    {replay_command(path_of(folder, *key, first.id, way=way))}")
-    if others:
-        names = [each.id + " (doubtful)" * (each.id in doubtful) for each in others]
-        lines.append(f"  also violated: {', '.join(names)}")
-    return "\n".join(lines)
+    line = one_line(f"{first.id}: {tally.message}", 1000)
+    line += f"; by {tally.source}" if tally.source else ""
+    names = [each.id + " (doubtful)" * (each.id in doubtful) for each in others]
+    return f"{line}; also violated: {', '.join(names)}" if names else line
 
 
-def _case_lines(verification: Verification, case: Case, event: int) -> Iterator[str]:
-    code = case_code(case, event if event >= 0 else None)
-    yield from ("", *(f"    {line}" for line in code.splitlines()), "")
-    optimizer = f"{verification.subject.name}({hyperparameter_text(case)})"
-    yield f"  optimizer: {optimizer} on {verification.device}"
-    yield f"  program:   {', '.join(map(repr, case.program))}"
+def counterexample_lines(found: CaseFile) -> Iterator[str]:
+    """The network of a counterexample with what is frozen, its optimizer and its program."""
+    case = found.case
+    network = case_code(case, found.event_in_program)
+    yield from ("", *(f"        {line}" for line in network.splitlines()), "")
+    yield f"    optimizer: {found.target.rpartition(':')[2]}({hyperparameter_text(case)})"
+    yield f"    program: {', '.join(map(repr, case.program))}"
     mask = ", ".join(case.mask) or "nothing"
-    yield f"  start:     {mask} frozen; {', '.join(case_conditions(case))}"
+    yield f"    start: {mask} frozen; {', '.join(case_conditions(case))}"
 
 
 def replay_command(path: str | Path) -> str:

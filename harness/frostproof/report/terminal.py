@@ -8,9 +8,12 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from frostproof.errors import one_line
 from frostproof.invariants.registry import INVARIANTS
+from frostproof.report.attachments import read_attachments
+from frostproof.report.failure_text import counterexample_lines
 from frostproof.results.rows import InvariantRow, SubjectRow, Totals, add_seconds
 from frostproof.spec.ids import directness
 
@@ -179,17 +182,9 @@ def _numbers(rows: list[SubjectRow], columns: list[str]) -> Iterable[str]:
 
 def _words(rows: list[SubjectRow]) -> Iterable[str]:
     for row in rows:
-        subject = f"{row.name} on {row.device}"
-        for each in sorted(row.invariants, key=lambda each: directness(each.id)):
-            if each.status in ("violated", "doubtful"):
-                word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()
-                word = "STALE" if each.is_stale else word
-                other = each.violation_class not in (None, "freezing")
-                about = f" ({each.violation_class})" if other else ""
-                yield one_line(f"{word} {subject}: {each.id}{about}: {each.message}", 1000)
-                yield from file_lines(each)
+        yield from _faults(row)
         if row.status == "crashed":
-            yield f"CRASHED {subject}: {row.reason}"
+            yield f"CRASHED {row.name} on {row.device}: {row.reason}"
             yield from file_lines(row)
     expected = {
         (row.name, each.id): each.expected_reason or each.message
@@ -206,6 +201,27 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
     targets = [row.target for row in rows if row.status == "unusable"]
     if targets:
         yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
+
+
+def _faults(row: SubjectRow) -> Iterable[str]:
+    """What is violated or doubtful, the most direct first, and the counterexample of the first."""
+    broken = (each for each in row.invariants if each.status in ("violated", "doubtful"))
+    told: set[str] = set()
+    for number, each in enumerate(sorted(broken, key=lambda each: directness(each.id))):
+        word = "DOUBTFUL" if each.status == "doubtful" else each.severity.upper()
+        word = "STALE" if each.is_stale else word
+        other = each.violation_class not in (None, "freezing")
+        about = f" ({each.violation_class})" if other else ""
+        message = each.message or ""
+        if each.source is not None and each.source in told:
+            line = each.source.partition(" in ")[0]
+            message = message.replace(f"; by {each.source}", f"; by {line}, as above")
+        told |= {each.source} if each.source else set()
+        yield one_line(f"{word} {row.name} on {row.device}: {each.id}{about}: {message}", 1000)
+        yield from file_lines(each)
+        if number == 0 and each.case:
+            shown = read_attachments(row, each, [Path(), Path(each.case).parent]).case
+            yield from (*counterexample_lines(shown), "") if shown is not None else ()
 
 
 def remarks(rows: list[SubjectRow]) -> Iterable[str]:

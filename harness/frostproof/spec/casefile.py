@@ -52,6 +52,12 @@ class CaseFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     expected: str = ""
     """The reason why it was stated to fail."""
 
+    @property
+    def event_in_program(self) -> int | None:
+        """`event`, or None if the program has no event of this number."""
+        known = self.event is not None and 0 <= self.event < len(self.case.program)
+        return self.event if known else None
+
 
 def save(folder: Path, found: CaseFile, script: str | None = None) -> tuple[Path, Path | None]:
     """Write a counterexample and, beside it, its script. Return the paths of both.

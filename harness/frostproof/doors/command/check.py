@@ -6,22 +6,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from frostproof.doors.command.parameters import import_from_here
 from frostproof.doors.pytest_plugin.options import OPTIONS
 from frostproof.process.quiet import quiet
-
-if TYPE_CHECKING:
-    import pytest
-
-EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
-"""pytest's exit code -> ours. The help of `check` says what ours mean."""
-
-DOUBTFUL = 4
-"""Our exit code if something is doubtful and nothing is worse."""
 
 SUITE = (
     "--pyargs",
@@ -35,28 +26,6 @@ SUITE = (
 
 They hold wherever it is installed, and however the user's project collects its own tests.
 """
-
-
-class Listener:
-    """A plugin of pytest that keeps what pytest has no exit code for."""
-
-    only_doubtful = False
-    stopped_by_failures = False
-    """Whether it ended at the failures that `-x` or `--maxfail` allow: an interruption to xdist."""
-
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        most = session.config.getoption("maxfail") or 0
-        self.stopped_by_failures = 0 < most <= session.testsfailed
-
-    def pytest_unconfigure(self, config: Any) -> None:
-        controller = config.pluginmanager.get_plugin("frostproof-controller")
-        self.only_doubtful = controller is not None and controller.gatherer.only_doubtful
-
-    def exit_code(self, pytest_code: int) -> int:
-        failed = pytest_code == 1 or (pytest_code == 2 and self.stopped_by_failures)
-        if failed:
-            return DOUBTFUL if self.only_doubtful else 1
-        return EXIT_CODES.get(pytest_code, 3)
 
 
 def _options_of_the_plugin(command: Any) -> Any:
@@ -121,6 +90,7 @@ def check_command(
         raise click.BadParameter(f"--jobs is {jobs!r}: give auto or a number")
     import pytest
 
+    from frostproof.doors.command.listener import Listener
     from frostproof.doors.pytest_plugin.forked_workers import PRELOADED, ForkedWorkers
     from frostproof.process.fork_server import forking
 
@@ -139,7 +109,7 @@ def check_command(
     ]
     options = [f"--frostproof-optimizer={target}" for target in targets] + [*_options(given)]
     arguments = [*SUITE, *verbosity, *options, *workers, *pytest_args]
-    listener = Listener()
+    listener = Listener(verbose=verbosity != ["-q"])
     with forking(PRELOADED) as server:
         forked = [ForkedWorkers(server)] if server is not None and jobs != "0" else []
         code = pytest.main(arguments, plugins=[listener, *forked])

@@ -19,7 +19,7 @@ import pytest
 
 from frostproof.doors.pytest_plugin.collection import make_targets_importable
 from frostproof.doors.pytest_plugin.gatherer import Gatherer, failing_cases
-from frostproof.doors.pytest_plugin.items import parse_node_id, without_shard
+from frostproof.doors.pytest_plugin.items import parse_node_id
 from frostproof.doors.pytest_plugin.options import (
     FOR_DECORATED,
     OPTIONS,
@@ -29,7 +29,6 @@ from frostproof.doors.pytest_plugin.options import (
     asks_for_us,
     is_given,
 )
-from frostproof.doors.pytest_plugin.report_properties import FINDING
 from frostproof.doors.pytest_plugin.result_files import ResultFiles
 from frostproof.errors import FrostproofError
 from frostproof.process.interruption import interrupt
@@ -54,8 +53,6 @@ class Controller:
         self.devices: list[str] = []
         """The devices of our items; empty if the session has none."""
         self.results: Results | None = None
-        self._violated: dict[str, list[pytest.TestReport]] = {}
-        """The reports of the shards of each item that found a violation, by its node id."""
         self._previous_handler: Any = None
 
     def time_left(self) -> float | None:
@@ -146,8 +143,6 @@ class Controller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.gatherer.receive(report)
-        if report.failed and FINDING in dict(report.user_properties):
-            self._violated.setdefault(without_shard(report.nodeid), []).append(report)
         if self.devices:
             self.files.flush(self._results)
 
@@ -172,7 +167,6 @@ class Controller:
         if not self.devices and not (writes and self.gatherer.rows):
             return
         self.gatherer.close()
-        self._tell_once()
         self.results = self._results()
         if session.exitstatus == pytest.ExitCode.OK and self.results.subjects:
             if missing := self._unjudged_targets(self.results):
@@ -184,13 +178,6 @@ class Controller:
         except FrostproofError as error:  # The table is still printed.
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
             self.config.get_terminal_writer().line(f"\nfrostproof: {error}")
-
-    def _tell_once(self) -> None:
-        """Of several shards, let the one with the shortest text alone show its counterexample."""
-        for reports in self._violated.values() if self.config.get_verbosity() <= 0 else ():
-            for other in sorted(reports, key=lambda each: len(str(each.sections)))[1:]:
-                other.longrepr = "Another shard shows a counterexample; the table has the smallest."
-                other.sections = []
 
     def _ignored_options(self) -> list[str]:
         """The options of the command line that no test of this session has used."""

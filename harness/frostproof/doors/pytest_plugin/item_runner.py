@@ -194,24 +194,17 @@ class ItemRunner:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, Any, pytest.TestReport]:
-        """Show a violation in a few lines, or with -v as Hypothesis does."""
+        """Show a violation in one line, or with -v as Hypothesis does."""
         report: pytest.TestReport = yield
         if not report.failed or call.when != "call" or call.excinfo is None:
             return report
         verification = verification_of(item) if is_ours(item) else None
         if verification is None or self.config.get_verbosity() > 0:
             return report
-        from frostproof.report.failure_text import failure_text, only_violations
+        from frostproof.report.failure_text import failure_line, only_violations
 
         if only_violations(call.excinfo.value):
-            text = failure_text(
-                verification, Path(self.run.cases), self.doubtful, way=self.run.way or ""
-            )
-            first, _, rest = text.partition("\n")
-            if first:
-                # Two parts, because pytest repeats the first in its summary, in CI all of it.
-                report.longrepr = first
-                report.sections.insert(0, ("the counterexample", rest))
+            report.longrepr = failure_line(verification, self.doubtful) or report.longrepr
         return report
 
 

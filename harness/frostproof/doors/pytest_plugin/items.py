@@ -36,15 +36,6 @@ def parse_node_id(node_id: str) -> ItemId | None:
     return ItemId(*match.groups()) if match is not None else None
 
 
-def without_shard(node_id: str) -> str:
-    """The node id that all shards of an item would have without their numbers.
-
-    >>> without_shard("test_optimizers.py::test_optimizer[torch.optim:SGD-fused@cpu#2]")
-    'test_optimizers.py::test_optimizer[torch.optim:SGD-fused@cpu]'
-    """
-    return re.sub(r"#\d+\]$", "]", node_id)
-
-
 def planned_examples(node_ids: Iterable[str], examples: int, shards: int) -> dict[str, int]:
     """Return about how many examples each of our items tries, given `examples` per subject.
 

@@ -345,9 +345,7 @@ def _counterexample(
 def _case_view(found: Attachments) -> CaseView | None:
     if found.case is None:
         return None
-    case, event = found.case.case, found.case.event
-    if event is None or not 0 <= event < len(case.program):  # a file may contain any number
-        event = None
+    case, event = found.case.case, found.case.event_in_program
     parameters = tuple(i for i in found.case.parameters if 0 <= i < len(case.parameters))
     return CaseView(
         drawing=draw_network(case, ViolationPlace(event, parameters))
