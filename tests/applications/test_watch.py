@@ -628,7 +628,7 @@ def test_findings_that_are_alike_are_printed_in_one_line() -> None:
     with frostproof.watch(model, optimizer, collect=True) as watched:
         train(model, optimizer, 1, set_to_none=False)
     first, *rest = str(watched).splitlines()
-    assert first == "1 step, 6 findings"
+    assert first == "1 step, 6 findings, 6 frozen parameters"
     names = "backbone.0.weight, backbone.0.bias, backbone.1.weight, backbone.1.bias and 2 more"
     (line,) = rest
     assert f"step() moved the frozen parameter {names}: its gradient is zeros" in line
@@ -657,9 +657,36 @@ def test_warnings_are_kept_and_printed() -> None:
     (text,) = watched.warnings
     assert [str(each.message) for each in warned] == [text]
     assert str(watched).splitlines() == [
-        "1 step, 0 findings, 1 warning",
+        "1 step, 0 findings, 1 warning, 6 frozen parameters",
         f"warning: {text}",
     ]
+
+
+def test_what_thawed_is_printed_with_whether_it_moved() -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer, ["!head"], collect=True) as watched:
+        train(model, optimizer, 1)
+        model.backbone[0].requires_grad_(True)
+        watched.thaw("backbone.0")
+        train(model, optimizer, 1)
+        watched.thaw("backbone.1.bias")
+        steps, *thawed = str(watched).splitlines()[:3]
+    assert steps.endswith("3 frozen parameters")
+    assert thawed == [
+        "thawed: backbone.0.weight, backbone.0.bias: has moved since",
+        "thawed: backbone.1.bias: has not moved yet",
+    ]
+
+
+def test_a_flag_that_was_forgotten_is_told_and_nothing_else(recwarn: Any) -> None:
+    model = frozen_net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with frostproof.watch(model, optimizer, collect=True) as watched:
+        watched.thaw("backbone.0")
+        train(model, optimizer, 12)
+    assert {each.invariant for each in watched.findings} == {"thaw-resumes"}
+    assert not [each for each in watched.warnings if "got no gradient" in each]
 
 
 def test_the_name_of_a_parameter_is_not_looked_for_within_words() -> None:

@@ -106,6 +106,10 @@ def test_the_command_writes_a_case_that_replays(tmp_path: Path) -> None:
     again = consumer.run(tmp_path, words, PYTHONPATH=ROOT)
     assert again.returncode == 1, again.stdout + again.stderr
     assert "STILL VIOLATED" in again.stdout
+    copy = "from tests.helpers.ways import freeze\n"
+    (tmp_path / "copied.py").write_text(copy)
+    mended = consumer.run(tmp_path, [*words, "--way", "copied:freeze"], PYTHONPATH=ROOT)
+    assert mended.returncode == 0, mended.stdout + mended.stderr
     (tmp_path / "mine.py").write_text(
         "from tests.helpers.broken import Sound\n"
         "from tests.helpers.ways import freeze as freeze_modules\n"

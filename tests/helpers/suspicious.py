@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from tests.helpers.broken import Sound
-from tests.helpers.broken_rarely import Averages, StepsInHooks
+from tests.helpers.broken_rarely import Averages
 
 
 class Stochastic(Sound):
@@ -322,6 +322,5 @@ CORRECT: tuple[type[Optimizer], ...] = (
     CountsByNumber,
     WarmsUp,
     OwnGenerator,
-    StepsInHooks,
     Averages,
 )

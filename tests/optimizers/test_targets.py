@@ -63,12 +63,40 @@ def test_a_subject_that_is_named_takes_the_place_of_its_class_in_a_module(tmp_pa
         "OWN = frostproof.Subject(target='mylib_for_tests:Lion', factory=mylib_for_tests.Lion)\n"
     )
     sys.modules.pop("stated_for_tests", None)
-    both = resolve(["mylib_for_tests:*", "stated_for_tests:OWN"])
-    assert [each.target for each in both] == ["stated_for_tests:OWN"]
-    both = resolve(["mylib_for_tests:*", "stated_for_tests:*"])
-    assert [each.target for each in both] == ["stated_for_tests:OWN"]
+    for own in ("stated_for_tests:OWN", "stated_for_tests:*"):
+        both = resolve(["mylib_for_tests:*", own])
+        assert [each.target for each in both] == ["mylib_for_tests:ready", "stated_for_tests:OWN"]
     named = resolve(["mylib_for_tests:Lion", "stated_for_tests:OWN"])
     assert "mylib_for_tests:Lion" in {each.target for each in named}
+
+
+def test_a_module_of_subjects_may_import_the_classes_that_they_are_about(tmp_path: Path) -> None:
+    package = tmp_path / "package_for_tests"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .optim import Robin, Wren\n")
+    (package / "optim.py").write_text(
+        "import frostproof, torch\n"
+        "class Robin(torch.optim.SGD): pass\n"
+        "class Wren(torch.optim.SGD): pass\n"
+        "class Late(torch.optim.SGD): pass\n"
+        "LATE = frostproof.Subject(target='package_for_tests.optim:Late', factory=Late)\n"
+    )
+    (package / "stated.py").write_text(
+        "import frostproof\n"
+        "from package_for_tests.optim import Wren\n"
+        "SUBJECTS = frostproof.subjects(Wren, arguments={'momentum': 0.5}, variant='default')\n"
+        "WREN = SUBJECTS[0]\n"
+    )
+    for name in [each for each in sys.modules if each.startswith(package.name)]:
+        del sys.modules[name]
+
+    def found(*targets: str) -> set[str]:
+        return {each.target.removeprefix("package_for_tests") for each in resolve(targets)}
+
+    assert found("package_for_tests.stated:*") == {".stated:WREN"}
+    both = found("package_for_tests:*", "package_for_tests.stated:*")
+    assert both == {":Robin", ".stated:WREN"}
+    assert found("package_for_tests.optim:*") == {".optim:Robin", ".optim:Wren", ".optim:LATE"}
 
 
 def test_implementations_are_subjects_of_their_own() -> None:
@@ -82,7 +110,8 @@ def test_implementations_are_subjects_of_their_own() -> None:
 
 def test_a_star_means_what_the_module_defines_itself() -> None:
     assert {subject.target for subject in resolve(["mylib_for_tests:*"])} == {
-        "mylib_for_tests:Lion"
+        "mylib_for_tests:Lion",
+        "mylib_for_tests:ready",
     }
 
 

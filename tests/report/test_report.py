@@ -492,7 +492,8 @@ def test_the_first_violation_is_drawn_and_a_line_at_fault_is_quoted_once(tmp_pat
     drawing = lines[lines.index(first) : lines.index(second)]
     assert drawing[3] == "        nn.Sequential("
     assert drawing[4].strip() == "nn.Linear(2, 3),  # frozen"
-    assert [line.split()[0] for line in drawing[-4:-1]] == ["optimizer:", "program:", "start:"]
+    words = [line.split()[0] for line in drawing[-5:-1]]
+    assert words == ["optimizer:", "program:", "start:", "mend:"]
     assert len([line for line in lines if "nn.Sequential" in line]) == 1
 
 

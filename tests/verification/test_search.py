@@ -20,7 +20,12 @@ from frostproof.verification.item_report import item_report
 from frostproof.verification.search import search_violations
 from frostproof.verification.verification import Verification
 from tests.helpers import broken_pairs
-from tests.helpers.broken import ChoosesWhereOneIsFrozen, Sound, StateFromTheStart
+from tests.helpers.broken import (
+    ChoosesWhereOneIsFrozen,
+    DecaysEverything,
+    Sound,
+    StateFromTheStart,
+)
 from tests.helpers.broken_rarely import PutsBackTheFirst
 from tests.helpers.search import search
 
@@ -93,7 +98,11 @@ def test_all_examples_are_tried_whatever_is_found() -> None:
     assert verification.trials + verification.rejected_cases == 100
 
 
-def test_an_expected_cost_leaves_everything_else_judged_as_often() -> None:
+def test_an_expected_cost_leaves_everything_else_judged_as_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As far as the search goes: a cost that is not expected is shrunk, in more trials."""
+    monkeypatch.setattr("frostproof.verification.search.reductions", lambda case, subject: iter(()))
     counts = []
     for expected in ({}, {"no-state-for-frozen": "allocates in __init__"}):
         (subject,) = subjects(StateFromTheStart, expected_failures=expected)
@@ -148,6 +157,45 @@ def test_what_comparisons_of_random_runs_found_is_set_aside_however_a_search_end
     (said,) = row.facts["not-tried"]
     assert said.startswith("comparisons were set aside, because two runs with one seed differ: ")
     assert "trainable-updates-match" in said
+
+
+def test_what_was_found_is_shrunk_though_the_time_for_searching_is_over() -> None:
+    verification = Verification(subjects(DecaysEverything)[0], "cpu")
+
+    def check_time() -> None:
+        if verification.current_phase == "search" and verification.violations():
+            raise TimeSpentError
+
+    with fenced("cpu"):
+        verification.prepare()
+        verification.before_each_trial = check_time
+        with pytest.raises(TimeSpentError):
+            search_violations(verification, 1000, seed=3)
+    row = item_report(verification).row
+    (moved,) = (each for each in row.invariants if each.id == "frozen-weights-unchanged")
+    case = verification.tallies[moved.id].case
+    assert case is not None
+    assert isinstance(case.architecture, Architecture)
+    assert len(case.architecture.layers) == 1
+    assert "not shrunk" not in str(moved.message)
+
+
+def test_a_case_that_there_was_no_time_to_shrink_is_told() -> None:
+    verification = Verification(subjects(DecaysEverything)[0], "cpu")
+
+    def check_time() -> None:
+        if verification.violations():
+            raise TimeSpentError
+
+    with fenced("cpu"):
+        verification.prepare()
+        verification.before_each_trial = check_time
+        with pytest.raises(TimeSpentError):
+            search_violations(verification, 1000, seed=3)
+    row = item_report(verification).row
+    told = [str(each.message) for each in row.invariants if each.status == "violated"]
+    assert told
+    assert all("; not shrunk to the end" in message for message in told)
 
 
 class RaisesOrMoves(Sound):

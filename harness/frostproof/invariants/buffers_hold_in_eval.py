@@ -30,4 +30,5 @@ INVARIANT = Invariant(
     judge,
     "https://github.com/pytorch/pytorch/issues/86590",
     needs_optimizer=False,
+    mend="leave the buffers of modules, and their modes, as they are",
 )

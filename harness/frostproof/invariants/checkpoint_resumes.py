@@ -34,4 +34,6 @@ INVARIANT = Invariant(
     compares=True,
     freezing=False,
     violation_class="checkpoint",
+    mend="keep what step() counts in state or in param_groups, where state_dict() finds it, "
+    "and restore all of it in load_state_dict()",
 )

@@ -71,4 +71,5 @@ INVARIANT = Invariant(
     "https://docs.pytorch.org/docs/stable/optim.html#taking-an-optimization-step",
     freezing=False,
     violation_class="closure",
+    mend="call the closure under torch.enable_grad(), and return its loss",
 )

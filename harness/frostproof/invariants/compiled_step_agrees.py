@@ -57,4 +57,5 @@ INVARIANT = Invariant(
     compares=True,
     freezing=False,
     violation_class="compiled",
+    mend="compute the same update in the branch for torch.compile as in the other",
 )

@@ -68,4 +68,5 @@ INVARIANT = Invariant(
     violation_class="cost",
     applies_in=lambda setting: setting.compiles and bool(setting.step),
     freezing=False,
+    mend="keep what changes in each step in a tensor, and not in a Python number",
 )

@@ -61,4 +61,5 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/optim.html",
     freezing=False,
+    mend="leave requires_grad, the grad mode and the groups alone, or put them back",
 )

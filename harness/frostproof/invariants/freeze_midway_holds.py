@@ -17,6 +17,7 @@ STATE = Kind(
     "state",
     "the optimizer's state of {name}, frozen midway, changed",
     "known != after",
+    where="{state_change} {where}",
     notes={"before": "known = {state}"},
     after=["after = {state}"],
     shows=": {{known}} -> {{after}}",
@@ -70,4 +71,5 @@ INVARIANT = Invariant(
     "optimizer state from then on",
     judge,
     "https://discuss.pytorch.org/t/153740",
+    mend="follow momentum, averages and slow copies only where the grad is not None",
 )

@@ -20,4 +20,6 @@ INVARIANT = Invariant(
     "a parameter that is frozen from the start keeps its bits in every event, in A and in B",
     judge,
     "https://discuss.pytorch.org/t/58156",
+    mend="skip a parameter whose grad is None before anything is done to it, weight decay and "
+    "averages included",
 )

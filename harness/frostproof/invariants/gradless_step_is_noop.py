@@ -44,4 +44,6 @@ INVARIANT = Invariant(
     "these parameters, and allocates no gradient",
     judge,
     "https://github.com/pytorch/pytorch/issues/116471",
+    mend="use only parameters whose grad is not None, in lists and averages too, and do "
+    "nothing where there are none",
 )

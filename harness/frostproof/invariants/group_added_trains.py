@@ -48,4 +48,5 @@ INVARIANT = Invariant(
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.add_param_group.html",
     compares=True,
     violation_class="groups",
+    mend="loop over param_groups in each step, and over no list that the constructor made",
 )

@@ -174,6 +174,8 @@ class Invariant:
     it is broken, even if that is known, because what such a setting does next are consequences."""
     compares: bool = False
     """Whether it compares two runs, which means nothing where a run does not repeat itself."""
+    mend: str = ""
+    """What an optimizer that violates it should do, in the imperative."""
     freezing: bool = True
     """Whether it is about freezing, so that a breach with nothing frozen has another cause."""
     violation: type[ViolationError] = field(init=False)
@@ -334,6 +336,20 @@ class ShownBreach:
         return f" (loading does not restore its {names})" if names else ""
 
     @property
+    def state_change(self) -> str:
+        """What of the optimizer's state of the first parameter is new, gone or another."""
+        before = self.observation.before.states.get(self.parameter, {})
+        after = self.observation.states.get(self.parameter, {})
+        said = {
+            "appeared": [key for key in after if key not in before],
+            "is gone": [key for key in before if key not in after],
+            "changed": [key for key in after if before.get(key, after[key]) != after[key]],
+        }
+        texts = [f"its {key} {word}" for word, keys in said.items() for key in keys if key]
+        more = [f"{len(texts) - 2} more"] if len(texts) > 2 else []
+        return f" ({', '.join([*texts[:2], *more])})" if texts else ""
+
+    @property
     def chosen_settings(self) -> str:
         """The settings that the user's own way gave a group, and that no other one has."""
         records = self.trial.records[: self.breach.event + 1]
@@ -421,7 +437,7 @@ class ShownBreach:
     def state(self) -> str:
         """An expression for the optimizer's state of the first parameter, as plain values."""
         both = self.observation, self.observation.before
-        if any(each.states.get(self.parameter, b"").startswith(b"tensor") for each in both):
+        if any(each.states.get(self.parameter, {}).get("", b"")[:6] == b"tensor" for each in both):
             return f"getattr({self.states}.get({self.tensor}), 'tolist', str)()"
         items = f"{self.states}.get({self.tensor}, {{}}).items()"
         if self.sharded:

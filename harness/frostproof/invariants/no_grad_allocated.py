@@ -41,4 +41,5 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/notes/autograd.html#setting-requires-grad",
     needs_optimizer=False,
+    mend="leave the grad of a parameter that does not require grad as it is",
 )

@@ -81,4 +81,5 @@ INVARIANT = Invariant(
     judge,
     "https://discuss.pytorch.org/t/58156",
     needs_optimizer=False,
+    mend="move nothing, and allocate no gradient, where no parameter has one",
 )

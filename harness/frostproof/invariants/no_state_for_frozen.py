@@ -27,4 +27,5 @@ INVARIANT = Invariant(
     "https://docs.pytorch.org/docs/stable/optim.html",
     "cost",
     violation_class="cost",
+    mend="create the state of a parameter at its first step with a gradient",
 )

@@ -48,4 +48,5 @@ INVARIANT = Invariant(
     "https://docs.pytorch.org/docs/stable/notes/ddp.html",
     applies_in=lambda setting: setting.ranks > 1,
     freezing=False,
+    mend="make the same collective calls on each rank, whichever parameters have a gradient there",
 )

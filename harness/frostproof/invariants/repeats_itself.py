@@ -30,4 +30,6 @@ INVARIANT = Invariant(
     needs_optimizer=False,
     freezing=False,
     violation_class="randomness",
+    mend="draw random numbers from torch's generator of the device, and loop over lists "
+    "instead of sets",
 )

@@ -88,4 +88,5 @@ INVARIANT = Invariant(
     "https://discuss.pytorch.org/t/58156",
     compares=True,
     needs_optimizer=False,
+    mend="leave the gradients of parameters alone that the optimizer does not own",
 )

@@ -25,4 +25,5 @@ INVARIANT = Invariant(
     judge,
     "https://discuss.pytorch.org/t/58156",
     compares=True,
+    mend="use no gradient of a parameter that the optimizer does not own",
 )

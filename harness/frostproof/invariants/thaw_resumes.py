@@ -36,4 +36,5 @@ INVARIANT = Invariant(
     "after a parameter is unfrozen, step() does not raise, and the parameter trains again",
     judge,
     "https://discuss.pytorch.org/t/71917",
+    mend="create missing state in step(), where a parameter has its first gradient",
 )

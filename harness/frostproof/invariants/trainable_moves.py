@@ -41,4 +41,5 @@ INVARIANT = Invariant(
     "some element of a trainable parameter that has a non-zero gradient moves",
     judge,
     "a trial in which nothing trains proves nothing",
+    mend="update each parameter that has a gradient",
 )

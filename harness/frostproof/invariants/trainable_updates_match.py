@@ -30,4 +30,6 @@ INVARIANT = Invariant(
     judge,
     "https://discuss.pytorch.org/t/58156",
     compares=True,
+    mend="let what a frozen parameter has or lacks reach no other: compute norms, counts and "
+    "orders over parameters whose grad is not None",
 )

@@ -28,4 +28,6 @@ INVARIANT = Invariant(
     compares=True,
     freezing=False,
     violation_class="groups",
+    mend="keep state and counts for each parameter, and share no cache among groups with other "
+    "settings",
 )

@@ -38,4 +38,5 @@ INVARIANT = Invariant(
     judge,
     "https://docs.pytorch.org/docs/stable/generated/torch.optim.Optimizer.zero_grad.html",
     freezing=False,
+    mend="treat all parameters of all groups alike in zero_grad()",
 )

@@ -19,7 +19,7 @@ from frostproof.errors import UsageError, did_you_mean
 from frostproof.generation.hyperparameters import space_of
 from frostproof.optimizers.guesses import OPTIMIZERS, sane_value
 from frostproof.optimizers.known_failures import KNOWN_FAILURES, stated
-from frostproof.spec.subject import Closure, Subject
+from frostproof.spec.subject import Closure, Subject, drawn_names
 
 IMPLEMENTATIONS: dict[str, tuple[tuple[str, Any], ...]] = {
     "foreach": (("forloop", False), ("foreach", True)),
@@ -213,6 +213,12 @@ def options_of(factory: Any) -> tuple[str, ...]:
         for name, default in found
         if not _is_required(default) and name not in (*IMPLEMENTATIONS, *TAKES)
     )
+
+
+def never_drawn(subject: Subject) -> list[str]:
+    """The hyperparameters of a subject that have their default in every case."""
+    varied = (*drawn_names(subject), *subject.arguments)
+    return [name for name in options_of(subject.factory) if name not in varied]
 
 
 def _passed_on(optimizer: Any) -> dict[str, Any]:

@@ -32,6 +32,9 @@ _ENDINGS = {"per_epoch": 10, "epochs": 10, "iterations": 100, "iters": 100, "ste
 _GUESSES = (0.1, 10, True, (0.9, 0.999))
 """What any argument may be."""
 
+_WARM_UP = (4, *_GUESSES)
+"""What a warm-up may be: at first a few steps, so that a case is in it, and behind it."""
+
 _MOST = 64
 """Combinations of guesses that are tried."""
 
@@ -71,7 +74,8 @@ def with_guesses(subject: Subject, spared: Mapping[str, Any]) -> Iterator[Subjec
     choices = []
     for name in subject.needs:
         told = _told(name, signature[name][1]) if name in signature else None
-        choices.append(_GUESSES if told is None else (told,))
+        guesses = _WARM_UP if "warm" in name else _GUESSES
+        choices.append(guesses if told is None else (told,))
     for beside in ({}, *in_place_of_none(subject.factory, {**spared, **subject.arguments})):
         for values in islice(product(*choices), _MOST):
             given = dict(zip(subject.needs, values, strict=True))

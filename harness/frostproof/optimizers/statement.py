@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from hypothesis.strategies import SearchStrategy
 
+from frostproof.optimizers.discovery import never_drawn
 from frostproof.optimizers.measurements import TRIED
 from frostproof.spec.subject import Backward, Closure, ParameterKind, Subject, Takes, values_of
 from frostproof.training.naming import Naming
@@ -77,6 +78,8 @@ def statement(subject: Subject, *, unusable: bool) -> str:
     name = re.sub(r"\W", "_", words).upper()
     if isinstance(subject.space, SearchStrategy):
         lines.append("    # space=..., the strategy that it has now")
+    if subject.discovered and not unusable and (kept := never_drawn(subject)):
+        lines.append(f"    # space has no values of {', '.join(kept)}: always the default")
     if not subject.expected_failures:
         lines.append('    # expected_failures={"no-state-for-frozen": "the reason"},')
     return "\n".join([*ordered, "", f"{name} = Subject(", *lines, ")"])

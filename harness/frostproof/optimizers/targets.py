@@ -65,10 +65,10 @@ def resolve(targets: Iterable[str]) -> list[Subject]:
 
 
 def _stated_at(target: str) -> list[Subject]:
-    """The Subjects that a target names: one, or those of a module that exports no class."""
+    """The Subjects that a target names: one, or all of a module."""
     module_name, _, name = target.partition(":")
     module = sys.modules[module_name]
-    names = [name] if name != "*" else [] if _exported(module) else _stated(module)
+    names = _stated(module) if name == "*" else [name]
     found = (getattr(module, each, None) for each in names)
     return [each for each in found if isinstance(each, Subject)]
 
@@ -110,20 +110,22 @@ def _subjects_of(target: str) -> list[Subject]:
         )
     module = import_for_target(module_name, target)
     if name == "*":
-        classes = _exported(module) or _stated(module)
-        if not classes:
+        stated = _stated(module)
+        members = [*_exported(module, imported=not stated), *stated]
+        if not members:
             raise UsageError(
                 f"{module_name!r} exports no optimizer class, and has no Subject: name one as "
                 f"{module_name}:Name"
             )
-        found = {f"{module_name}:{each}": getattr(module, each) for each in classes}
+        found = {f"{module_name}:{each}": getattr(module, each) for each in members}
         return [
             subject
             for each, optimizer in found.items()
             for subject in registry.registered_subjects(each) or subjects(optimizer, each)
         ]
     if not hasattr(module, name):
-        raise unknown_name("optimizer", target, module, _exported(module))
+        names = _exported(module, imported=True)
+        raise unknown_name("optimizer", target, module, names)
     return registry.registered_subjects(target) or subjects(getattr(module, name), target)
 
 
@@ -132,9 +134,13 @@ def _stated(module: ModuleType) -> list[str]:
     return sorted(name for name, value in vars(module).items() if isinstance(value, Subject))
 
 
-def _exported(module: ModuleType) -> list[str]:
-    """The names of the optimizer classes that the module exports, without imported ones, sorted."""
-    package = module.__name__.partition(".")[0]
+def _exported(module: ModuleType, *, imported: bool) -> list[str]:
+    """The names of the optimizer classes that the module exports, sorted.
+
+    `imported`: also those of its package that it imports, which a module of Subjects does to state
+    them.
+    """
+    package = module.__name__.partition(".")[0] if imported else module.__name__
     public = getattr(module, "__all__", None) or [
         name for name in vars(module) if not name.startswith("_")
     ]
@@ -145,7 +151,7 @@ def _exported(module: ModuleType) -> list[str]:
             isinstance(found, type)
             and issubclass(found, Optimizer)
             and found is not Optimizer
-            and found.__module__.partition(".")[0] == package
+            and f"{found.__module__}.".startswith(f"{package}.")
         ):
             own.setdefault(found, name)
     return sorted(own.values())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frostproof.errors import ViolationError, one_line
+from frostproof.invariants.registry import BY_ID
 from frostproof.report.network_code import case_code, case_conditions, hyperparameter_text
 from frostproof.spec.ids import directness
 
@@ -53,6 +54,13 @@ def counterexample_lines(found: CaseFile) -> Iterator[str]:
     yield f"    program: {', '.join(map(repr, case.program))}"
     mask = ", ".join(case.mask) or "nothing"
     yield f"    start: {mask} frozen; {', '.join(case_conditions(case))}"
+    if not found.way and (mend := mend_of(found.invariant)):
+        yield f"    mend: {mend}"
+
+
+def mend_of(identity: str) -> str:
+    """What an optimizer that violates this invariant should do; "" where that is not known."""
+    return BY_ID[identity].mend if identity in BY_ID else ""
 
 
 def replay_command(path: str | Path) -> str:

@@ -57,8 +57,11 @@ def _model_lines(model: UserModel, frozen: Collection[int], word: str) -> Iterat
     yield f"{model.factory}(),  # {len(frozen)} of {len(model.weights)} parameters are {word}:"
     for path, uses in model.modules:
         names = [model.weights[i].name for i in uses if i in frozen]
-        if names:
-            yield f"    # {path or names[0]}{'' if len(names) == len(uses) else ', in part'}"
+        own = [name for name in names if "." not in name]
+        if path and names:
+            yield f"    # {path}{'' if len(names) == len(uses) else ', in part'}"
+        elif own:  # of the model itself, whose uses are those of all its modules
+            yield f"    # {', '.join(own)}"
 
 
 def _lines(

@@ -16,6 +16,7 @@ from frostproof.report.attachments import read_attachments
 from frostproof.report.failure_text import counterexample_lines
 from frostproof.results.rows import InvariantRow, SubjectRow, Totals, add_seconds
 from frostproof.spec.ids import directness
+from frostproof.spec.patterns import counted
 
 STATUS_SYMBOLS = {
     "held": ".",
@@ -198,7 +199,9 @@ def _words(rows: list[SubjectRow]) -> Iterable[str]:
             if each.status in ("held", "unreached") and each.message:
                 yield one_line(f"not found: {row.name} on {row.device}: {each.id}: {each.message}")
     yield from remarks(rows)
-    targets = [row.target for row in rows if row.status == "unusable"]
+    # A Subject does not help where the same optimizer is judged in another setting.
+    judged = {row.target for row in _judged(rows)}
+    targets = [row.target for row in rows if row.status == "unusable" and row.target not in judged]
     if targets:
         yield f"    what was tried, and a Subject to fill in: frostproof explain {targets[0]}"
 
@@ -347,15 +350,6 @@ def status_counts(total: Totals) -> str:
 
 def subject_count(total: Totals) -> str:
     return counted(total.subjects, "subject")
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, which takes an s where there is not one.
-
-    >>> counted(1, "trial"), counted(2000, "trial")
-    ('1 trial', '2,000 trials')
-    """
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _phases(rows: Iterable[SubjectRow]) -> Iterable[str]:

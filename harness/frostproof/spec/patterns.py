@@ -1,8 +1,8 @@
-"""Patterns by which people name parameters."""
+"""Names in sentences, and the patterns by which people name parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from frostproof.errors import UsageError, did_you_mean
@@ -21,6 +21,15 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, which takes an s where there is not one.
+
+    >>> counted(1, "trial"), counted(2000, "trial")
+    ('1 trial', '2,000 trials')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def is_match(name: str, pattern: str) -> bool:
     """Whether this name, or that of a module around it, matches the pattern.
 
@@ -30,16 +39,32 @@ def is_match(name: str, pattern: str) -> bool:
     return any(fnmatchcase(each, given) for each in names for given in (pattern, f"{pattern}.*"))
 
 
-def matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
-    """The names that a pattern matches: a glob, in which `*` matches dots too, or a module's path.
+def matching(patterns: Iterable[str], names: Sequence[str], given: str) -> list[str]:
+    """The names that any of the patterns matches, in their order.
 
-    `given`: what the user calls the pattern. Raises UsageError if there are none.
+    A pattern is a glob, in which `*` matches dots too, or a module's path. `!pattern` leaves out
+    what it matches, and a list that begins with one begins with all names.
 
-    >>> matching("backbone", ["backbone.0.weight", "head.weight"], "--freeze")
+    `given`: what the user calls a pattern. Raises UsageError if one matches nothing.
+
+    >>> matching(["backbone"], ["backbone.0.weight", "head.weight"], "--freeze")
     ['backbone.0.weight']
-    >>> matching("head", ["_orig_mod.head.weight"], "thaw()")
+    >>> matching(["head"], ["_orig_mod.head.weight"], "thaw()")
     ['_orig_mod.head.weight']
+    >>> matching(["!head"], ["stem.weight", "scale", "head.weight"], "frozen")
+    ['stem.weight', 'scale']
     """
+    found: set[str] = set()
+    for number, pattern in enumerate(patterns):
+        matched = _matching(pattern.removeprefix("!"), names, given)
+        if pattern.startswith("!"):
+            found = ({*names} if number == 0 else found) - {*matched}
+        else:
+            found |= {*matched}
+    return [each for each in names if each in found]
+
+
+def _matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
     found = [each for each in names if is_match(each, pattern)]
     if not found:
         parts = [each.split(".") for each in names]

@@ -144,8 +144,11 @@ class Observation:
     """The parameters that the groups were given, in their order; None where it is not known."""
     stateful: Positions = ()
     """The parameters with non-empty optimizer state."""
-    states: dict[int, Bits] = field(default_factory=dict)
-    """Optimizer state of the watched parameters: those that the program freezes."""
+    states: dict[int, dict[str, Bits]] = field(default_factory=dict)
+    """Optimizer state of the watched parameters, those that the program freezes, by its keys.
+
+    A state that has no keys is that of the key "".
+    """
     learning_rates: tuple[Any, ...] = ()
     """The learning rate of each owned parameter, where the program changes learning rates."""
     group_numbers: tuple[Any, ...] = ()

@@ -136,7 +136,12 @@ class Recorder:
         observation.stateful = tuple([i for i, p in enumerate(parameters) if _holds(state.get(p))])
         for i in self.watched:
             kept = state.get(parameters[i])
-            observation.states[i] = fingerprint(kept if _holds(kept) else None)
+            values = kept if isinstance(kept, Mapping) else {"": kept}
+            observation.states[i] = (
+                {str(key): fingerprint(value) for key, value in values.items()}
+                if _holds(kept)
+                else {}
+            )
         if self.changes_rates:
             observation.learning_rates = self._of_groups(optimizer, _rate)
         if self.compares_alone:

@@ -130,14 +130,13 @@ def frozen_names(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]:
     """Names of the parameters that match a pattern or already have requires_grad=False.
 
     A pattern is a glob on names, in which `*` matches dots too. The name of a module stands for all
-    parameters below it. A parameter that several modules share is frozen if one of its names
-    matches, and is listed by its first name. Raises UsageError if a pattern matches nothing, or if
-    none or all of the parameters are frozen.
+    parameters below it, and `!pattern` leaves out what it matches. A parameter that several modules
+    share is frozen if one of its names matches, and is listed by its first name. Raises UsageError
+    if a pattern matches nothing, or if none or all of the parameters are frozen.
     """
     every = _every_parameter(model)
     ids = {id(parameter) for parameter in every.values() if not parameter.requires_grad}
-    for pattern in patterns:
-        ids |= {id(every[name]) for name in matching(pattern, [*every], "--freeze")}
+    ids |= {id(every[name]) for name in matching(patterns, [*every], "--freeze")}
     frozen = frozenset(name for name, parameter in model.named_parameters() if id(parameter) in ids)
     if not frozen:
         raise UsageError(
@@ -159,8 +158,7 @@ def frozen_as_built(model: nn.Module, patterns: Sequence[str]) -> frozenset[str]
     Raises UsageError if a pattern matches nothing, or if all parameters are frozen.
     """
     every = _every_parameter(model)
-    for pattern in patterns:
-        matching(pattern, [*every], "--freeze")
+    matching(patterns, [*every], "--freeze")
     frozen = frozenset(name for name, p in model.named_parameters() if not p.requires_grad)
     if len(frozen) == len(dict(model.named_parameters())):
         raise UsageError(f"the model has all {len(frozen)} parameters frozen: nothing trains")

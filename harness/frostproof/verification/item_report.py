@@ -95,17 +95,11 @@ def usage(subject: Subject) -> str:
 def _drawn(subject: Subject) -> str:
     if not isinstance(subject.space, tuple):
         return "from its own strategy"
-    kept = _never_drawn(subject)
+    from frostproof.optimizers.discovery import never_drawn  # which imports torch
+
+    kept = never_drawn(subject)
     left = f", and not {', '.join(kept)}" if kept else ""
     return (", ".join(drawn_names(subject)) or "no hyperparameters") + left
-
-
-def _never_drawn(subject: Subject) -> list[str]:
-    """The hyperparameters that have their default in every case."""
-    from frostproof.optimizers.discovery import options_of  # which imports torch
-
-    varied = (*drawn_names(subject), *subject.arguments)
-    return [name for name in options_of(subject.factory) if name not in varied]
 
 
 def item_report(
@@ -259,6 +253,8 @@ def _classified(
             row.message = f"{row.message}; by {row.source}"
         if switched := _switched(verification, row.id):
             row.message = f"{row.message}; with {', '.join(switched)}, which is not the default"
+        if row.status in ("violated", "doubtful") and row.id not in verification.shrunk:
+            row.message = f"{row.message}; not shrunk to the end"
         if row.status == "violated" and verification.tallies[row.id].by_order:
             row.message = f"{row.message}; {ORDER_HINT}"
             if invariant.violation_class == "freezing":
@@ -318,7 +314,9 @@ def _facts_of(verification: Verification) -> Facts:
     usable = verification.unusable_reason is None
     if usable and subject.factory is not None:
         facts["used-as"] = usage(subject)
-        if subject.discovered and drawn_names(subject) and (kept := _never_drawn(subject)):
+        from frostproof.optimizers.discovery import never_drawn  # which imports torch
+
+        if subject.discovered and drawn_names(subject) and (kept := never_drawn(subject)):
             facts["not-drawn"] = kept
     if verification.moves_on_zero_grad is not None:
         facts["moves-on-zero-grad"] = verification.moves_on_zero_grad

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import SkipTest
 
@@ -20,14 +21,14 @@ from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.database import ExampleDatabase
 
-from frostproof.errors import ViolationError
+from frostproof.errors import TimeSpentError, ViolationError
 from frostproof.generation.draws import drawn_by_seed_alone
+from frostproof.generation.reduction import reductions
 from frostproof.invariants.invariant import Invariant
 from frostproof.process.allocator import release_free_memory
 from frostproof.process.frames import with_room_for_frames
 from frostproof.spec.case import Case
 from frostproof.spec.ids import directness
-from frostproof.spec.program import Step
 from frostproof.verification.profiles import BATCH, batches, hypothesis_settings
 
 if TYPE_CHECKING:
@@ -68,16 +69,11 @@ def search_violations(
     search = _Search(verification, seed, databases)
     mine = [*enumerate(batches(examples, shards))][verification.shard or 0 :: shards]
     try:
-        with verification.phase("search"):
-            search.replay_earlier_failures()
-            for number, count in mine:
-                search.explore(number, count)
-                if examples > BATCH[-1]:  # Fewer leave little behind, and collecting takes time.
-                    release_free_memory()
-                if verification.only_invariant is not None and search.found:
-                    break
+        spent = search.explore_all(mine, release_memory=examples > BATCH[-1])
         with verification.phase("shrink"):
             search.shrink()
+        if spent is not None:
+            raise spent
     finally:
         search.set_aside_comparisons()  # Shrinking may have found some, or the time may be spent.
     return search.violations()
@@ -137,14 +133,35 @@ class _Search:
         found = (invariant.id for invariant in (*self.found, *self.raised))
         return (*self.verification.known_failures, *found)
 
+    def explore_all(
+        self, batches: Iterable[tuple[int, int]], *, release_memory: bool
+    ) -> TimeSpentError | None:
+        """Draw these batches, until the time is spent; what ends it is returned.
+
+        `release_memory`: whether to do so after each batch. Few examples leave little behind.
+        """
+        try:
+            with self.verification.phase("search"):
+                self.replay_earlier_failures()
+                for number, count in batches:
+                    self.explore(number, count)
+                    if release_memory:
+                        release_free_memory()
+                    if self.verification.only_invariant is not None and self.found:
+                        break
+        except TimeSpentError as spent:
+            return spent
+        return None
+
     def replay_earlier_failures(self) -> None:
         """Try the cases that failed in earlier runs, and shrink them at once."""
         deadline = _Deadline(SHRINKING)
         for invariant in self.verification.invariants:
             database = self.databases(invariant.id) if self.verification.fails(invariant) else None
             if database is not None:
-                body = _Shrinking(self.verification, invariant, self._muted(), deadline).body
-                error = self._run(body, None, 1, (Phase.reuse, Phase.shrink), database)
+                shrinking = _Shrinking(self.verification, invariant, self._muted(), deadline)
+                phases = (Phase.reuse, Phase.shrink)
+                error = self._run(shrinking.body, None, 1, phases, database)
                 if error is not None:
                     self.raised[invariant] = error
 
@@ -166,15 +183,18 @@ class _Search:
             raise error
 
     def shrink(self) -> None:
-        """Shrink each violation to its smallest case, and keep the exception that it raises."""
+        """Shrink each violation to its smallest case, and keep the exception that it raises.
+
+        Hypothesis has a quarter of the time, and then whole parts of the case are left out.
+        """
         self.set_aside_comparisons()
         expected = self.verification.only_invariant is not None
-        end = _Deadline(EXPECTED_SHRINKING if expected else SHRINKING)
+        seconds = EXPECTED_SHRINKING if expected else SHRINKING
+        end, drawing = _Deadline(seconds), _Deadline(seconds / 4)
         smallest: dict[bytes, bytes] = {}
         for number, (invariant, found) in enumerate(self.found.items()):
-            left = len(self.found) - number
-            deadline = _Deadline(end.left / left)
-            others = tuple(identity for identity in self._muted() if identity != invariant.id)
+            deadline = _Deadline(drawing.left / (len(self.found) - number))
+            others = self._others(invariant)
             shrinking = _Shrinking(self.verification, invariant, others, deadline, found, smallest)
             phases = (Phase.reuse, Phase.generate, Phase.shrink)
             database = _Smallest(smallest.values(), self.databases(invariant.id))
@@ -183,22 +203,51 @@ class _Search:
                 smallest[shrinking.smallest] = database.smallest
             message = self.verification.tallies[invariant.id].message
             self.raised[invariant] = error or self.verification.violation_of(invariant, message)
-        for invariant in filter(self.verification.fails, self.verification.invariants):
-            self._end_at_breach(invariant)
+        broken = self.verification.broken
+        for number, invariant in enumerate(broken):
+            self._leave_out(invariant, _Deadline(end.left / (len(broken) - number)))
 
-    def _end_at_breach(self, invariant: Invariant) -> None:
-        """Leave out the events behind the one that shows the violation, if it shows without them.
+    def _others(self, invariant: Invariant) -> tuple[str, ...]:
+        """The ids of what is muted while this one is shrunk."""
+        return tuple(identity for identity in self._muted() if identity != invariant.id)
 
-        A program ends with a step, or in eval mode, so that the draws cannot leave them out.
+    def _leave_out(self, invariant: Invariant, deadline: _Deadline) -> None:
+        """Leave out each part of the smallest case without which it still shows.
+
+        The smallest cases of other invariants are tried first. A case takes the place of the one
+        before where it is violated, as it is no larger.
         """
-        tally = self.verification.tallies[invariant.id]
-        if tally.case is None or tally.shown is None:
-            return
-        program = tally.case.program[: tally.shown.breach.event + 1]
-        if len(program) < len(tally.case.program) and any(isinstance(e, Step) for e in program):
-            # It is smaller, so that it takes the place of the other if it is violated.
-            others = [identity for identity in self._muted() if identity != invariant.id]
-            self.verification.find_violations(tally.case.replaced(program=program), others)
+        verification = self.verification
+        tally, others = verification.tallies[invariant.id], self._others(invariant)
+
+        def shows(case: Case) -> bool:
+            return invariant in verification.find_violations(case, others)
+
+        assert tally.case is not None
+        message = tally.message
+        smaller = {
+            each.case.size: each.case
+            for each in verification.tallies.values()
+            if each.case is not None and each.case.size < tally.case.size
+        }
+        for size in sorted(smaller):
+            if deadline.left and shows(smaller[size]):
+                break
+        found = True
+        while found:
+            found, tried = False, 0
+            while candidate := next(
+                islice(reductions(tally.case, verification.subject), tried, None), None
+            ):
+                if not deadline.left:
+                    return
+                if shows(candidate):
+                    found = True
+                else:
+                    tried += 1
+        verification.shrunk.add(invariant.id)
+        if tally.message != message:
+            self.raised[invariant] = verification.violation_of(invariant, tally.message)
 
     def violations(self) -> list[BaseException]:
         """The exceptions that were raised, those of the most direct violations first."""

@@ -112,6 +112,12 @@ class Verification:
     set_aside: list[str] = field(default_factory=list, init=False)
     """Ids of the invariants whose comparisons were set aside, because two runs differ."""
 
+    current_phase: str = field(default="", init=False)
+    """The phase that began last."""
+
+    shrunk: set[str] = field(default_factory=set, init=False)
+    """Ids of the invariants whose smallest cases nothing can be left out of."""
+
     before_each_trial: Callable[[], None] = field(default_factory=lambda: lambda: None, init=False)
 
     note_case: Callable[[bytes], None] = field(
@@ -131,7 +137,7 @@ class Verification:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the time until the end as this phase."""
-        started = time.perf_counter()
+        started, self.current_phase = time.perf_counter(), name
         try:
             yield
         finally:
@@ -271,12 +277,19 @@ class Verification:
         self.set_aside += [each.id for each in found if each.id not in self.set_aside]
         return tuple(found)
 
+    @property
+    def broken(self) -> list[Invariant]:
+        """The violated invariants, costs too, without expected failures; the most direct first."""
+        known = self.known_failures
+        ordered = sorted(self.invariants, key=lambda each: directness(each.id))
+        return [i for i in ordered if self.tallies[i.id].case is not None and i.id not in known]
+
     def violations(self) -> list[ViolationError]:
         """The violations that fail the property, the most direct ones first."""
         return [
             self.violation_of(invariant, self.tallies[invariant.id].message)
-            for invariant in sorted(self.invariants, key=lambda each: directness(each.id))
-            if self.tallies[invariant.id].case is not None and self.fails(invariant)
+            for invariant in self.broken
+            if self.fails(invariant)
         ]
 
     def violation_of(self, invariant: Invariant, message: str) -> ViolationError:

@@ -50,8 +50,8 @@ def left_over(bench: Bench) -> Statements:
             yield Statement(
                 severity="mistake",
                 subject="leftover gradients",
-                text=f"{listed(left)}: frozen, and still with {what}{why}, so that a step moves "
-                f"{name}",
+                text=f"{listed(left)}: frozen, and still with {what}{why}, so that a step "
+                f"moves {name}, unless zero_grad() sets it to None before",
                 shows=lines,
                 remedy="for p in model.parameters(): p.grad = None",
             )

@@ -112,8 +112,7 @@ def _task(model: nn.Module, batch: Any, frozen: frozenset[str], step: Any) -> Co
 def _frozen_before(task: CostTask, patterns: Sequence[str]) -> Iterator[str]:
     """What the model's own code has frozen beside what the patterns freeze."""
     every = dict(task.model.named_parameters(remove_duplicate=False))
-    found = (matching(pattern, [*every], "--freeze") for pattern in patterns)
-    asked = {id(every[name]) for names in found for name in names}
+    asked = {id(every[name]) for name in matching(patterns, [*every], "--freeze")}
     others = [n for n, p in every.items() if n in task.frozen and id(p) not in asked]
     if others and patterns:
         verb = "is" if len(others) == 1 else "are"

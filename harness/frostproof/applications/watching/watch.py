@@ -28,12 +28,11 @@ from frostproof.errors import UsageError
 from frostproof.invariants import (
     buffers_hold_in_eval,
     flags_untouched,
-    freeze_midway_holds,
     no_grad_allocated,
 )
 from frostproof.invariants.registry import BY_ID
 from frostproof.optimizers.torch_version import torch_is
-from frostproof.spec.patterns import listed, matching
+from frostproof.spec.patterns import counted, listed, matching
 from frostproof.training.bits import shard_of
 from frostproof.training.frozen_parts import frozen_parts
 
@@ -162,8 +161,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         is a violation too.
 
         `optimizer`: one, or several. `frozen`: globs of parameters' names, or names of modules; by
-        default every parameter with requires_grad=False; `[]` if all of it freezes later. `every`:
-        look after each n-th step.
+        default every parameter with requires_grad=False; `["!head"]`: all but the head; `[]` if all
+        of it freezes later. `every`: look after each n-th step.
         """
         if not isinstance(model, nn.Module):
             raise UsageError(f"the model is a {type(model).__name__}: give it before its optimizer")
@@ -187,6 +186,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         """What was thawed since the last step: its name, and the parameter."""
         self._still: dict[str, _Thawed] = {}
         """What was thawed and has not moved since, by its name."""
+        self._ever_thawed: dict[str, None] = {}
+        """The names of all that was thawed and is not frozen."""
         self._between_masks = False
         """Whether the mask is about to change, perhaps in several calls."""
         self._hooks = ExitStack()
@@ -217,6 +218,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         for name in self._named(added):
             self._thawed.pop(name, None)
             self._still.pop(name, None)
+            self._ever_thawed.pop(name, None)
         self._start([*self.frozen.parameters, *added])
 
     def thaw(self, *patterns: str | Iterable[str]) -> None:
@@ -235,6 +237,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         named = self._named(thawed)
         self._thawed |= named
         self._still |= {name: _Thawed(p, digest([p])) for name, p in named.items()}
+        self._ever_thawed |= dict.fromkeys(named)
 
     def _check_between_masks(self) -> None:
         """Look now, but leave it to the next step to judge flags: other calls may follow."""
@@ -276,13 +279,24 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             name = each.name if each.name in each.message else each.name.rpartition(".")[0]
             text = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", "{}", each.message)
             alike.setdefault((each.step, each.invariant, text), []).append(name)
-        numbers = {"step": self.steps, "finding": len(self.findings)}
-        if self.warnings:
-            numbers["warning"] = len(self.warnings)
-        lines = [", ".join(f"{n} {word}{'s' * (n != 1)}" for word, n in numbers.items())]
+        numbers = {
+            "step": self.steps,
+            "finding": len(self.findings),
+            "warning": len(self.warnings),
+            "frozen parameter": len(self.frozen.names),
+        }
+        texts = (counted(n, word) for word, n in numbers.items() if n or word != "warning")
+        lines = [", ".join(texts), *self._thawed_lines()]
         for (step, invariant, text), names in alike.items():
             lines.append(str(Finding(step, invariant, "", text.replace("{}", listed(names)))))
         return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+
+    def _thawed_lines(self) -> Iterator[str]:
+        """What thawed and has moved since, and what has not."""
+        moved = [name for name in self._ever_thawed if name not in self._still]
+        for names, what in ((moved, "has moved since"), ([*self._still], "has not moved yet")):
+            if names:
+                yield f"thawed: {listed(names)}: {what}"
 
     def __enter__(self) -> Self:
         return self
@@ -320,7 +334,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
                 name = given.removesuffix("()")
                 how = "frozen=['backbone']" if name == given else f"{name}('backbone')"
                 raise UsageError(f"{given} has an object in it: give names, as {how}")
-            found = [named[n] for each in names for n in matching(each, [*named], given)]
+            found = [named[name] for name in matching(names, [*named], given)]
         nothing_yet = given == "frozen" and patterns is not None and not [*patterns]
         if not found and not nothing_yet:
             raise UsageError(
@@ -444,8 +458,8 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         moved = sorted({*changed(last.weights, now.weights), *frozen.removed})
         for i in moved:
             yield self._found("frozen-weights-unchanged", i, self._moving(i, now))
-        for i in set(now.changed_states(last)) - {*moved}:
-            text = freeze_midway_holds.STATE.text.format(name=frozen.names[i])
+        for i in sorted({*now.changed_states(last)} - {*moved}):
+            text = f"the optimizer's state of {frozen.names[i]}, which is frozen, changed"
             yield self._found("freeze-midway-holds", i, f"{text}: {self._why(i, now)}")
         for i in range(len(frozen.names)):
             yield from self._flag_and_gradient(i, now)
@@ -510,7 +524,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             elif rates.get(id(parameter), 0) == 0:
                 continue
             elif parameter.grad is None:
-                thawed.idle += 1
+                thawed.idle += parameter.requires_grad  # else it is told why
                 if thawed.idle == PATIENCE and not thawed.missed:
                     idle.append(name)
             elif _has_gradient(parameter):

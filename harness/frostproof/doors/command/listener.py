@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from frostproof.doors.pytest_plugin.items import parse_node_id
 from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING
 
 EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
@@ -22,6 +25,8 @@ class Listener:
 
     def __init__(self, *, verbose: bool) -> None:
         self.verbose = verbose
+        self.counted: set[Any] = set()
+        """What was found violated or doubtful: several shards may verify the same."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
@@ -29,9 +34,13 @@ class Listener:
         names = {name for name, _ in getattr(report, "user_properties", ())}
         if self.verbose or report.when != "call" or not report.failed or FINDING not in names:
             return None
-        if DOUBTFUL in names:
-            return "doubtful", "F", "DOUBTFUL"
-        return ("violated", "F", "VIOLATED") if isinstance(report.longrepr, str) else None
+        if DOUBTFUL not in names and not isinstance(report.longrepr, str):
+            return None
+        word = "doubtful" if DOUBTFUL in names else "violated"
+        item = parse_node_id(report.nodeid)
+        category = "" if item in self.counted else word  # "" is in no count
+        self.counted.add(item)
+        return category, "F", word.upper()
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         most = session.config.getoption("maxfail") or 0

@@ -41,7 +41,8 @@ step_option = click.option(
 freeze_option = click.option(
     "--freeze",
     multiple=True,
-    help="Parameters to freeze: a glob on their names, or a module; may be repeated.",
+    help="Parameters to freeze: a glob on their names, or a module; may be repeated, with "
+    "'!PATTERN' for what is left out.",
     metavar="PATTERN",
 )
 

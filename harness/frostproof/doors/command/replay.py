@@ -30,7 +30,13 @@ WORST_FIRST = (1, 2, 4, 5, 0)
     help="Run the cases with the optimizer module:Name in the place of their own, as with a copy "
     "that was mended.",
 )
-def replay_files_command(files: tuple[Path, ...], target: str | None) -> int:
+@click.option(
+    "--way",
+    metavar="module:name",
+    help="Run the cases of a way to freeze with this one in its place, as with a copy that was "
+    "mended.",
+)
+def replay_files_command(files: tuple[Path, ...], target: str | None, way: str | None) -> int:
     """Run saved counterexamples again. Each is FIXED, STILL VIOLATED or AS EXPECTED.
 
     Exit code 0: all are fixed, or violated as was stated; 1: some are still violated; 2: a file is
@@ -40,14 +46,14 @@ def replay_files_command(files: tuple[Path, ...], target: str | None) -> int:
 
     import_from_here()
     with forking(("torch._dynamo", "frostproof.verification.replay")):
-        codes = {_exit_code(path, target) for path in files}
+        codes = {_exit_code(path, target, way) for path in files}
     return next(code for code in WORST_FIRST if code in codes)
 
 
-def _exit_code(path: Path, target: str | None) -> int:
+def _exit_code(path: Path, target: str | None, way: str | None) -> int:
     """Run a case again, and print what it shows."""
     try:
-        saved, verdict = _replay(path, target)
+        saved, verdict = _replay(path, target, way)
     except FrostproofError as error:  # The other files are still run.
         click.echo(f"frostproof: {error}", err=True)
         return 2
@@ -59,14 +65,16 @@ def _exit_code(path: Path, target: str | None) -> int:
     return EXIT_CODES[verdict.outcome]
 
 
-def _replay(path: Path, target: str | None) -> tuple[CaseFile, ReplayVerdict]:
+def _replay(path: Path, target: str | None, way: str | None) -> tuple[CaseFile, ReplayVerdict]:
     from frostproof.spec.casefile import load_case
 
     beside = path.with_suffix(".json")
     if path.suffix == ".py" and beside.is_file():
         raise UsageError(f"{str(path)!r} is a script, to run with Python: replay {str(beside)!r}")
     saved = load_case(path)
-    saved = msgspec.structs.replace(saved, target=target or saved.target)
+    if way and not saved.way:
+        raise UsageError(f"{str(path)!r} is not a case of a way to freeze: leave out --way")
+    saved = msgspec.structs.replace(saved, target=target or saved.target, way=way or saved.way)
     with quiet():
         from frostproof.verification.replay import replay
     try:

@@ -38,7 +38,7 @@ from frostproof.spec.setting import BY_NAME
 from frostproof.verification.profiles import profile_text
 
 if TYPE_CHECKING:
-    from frostproof.results.rows import Results
+    from frostproof.results.rows import Results, SubjectRow
 
 
 class Controller:
@@ -152,10 +152,18 @@ class Controller:
         rows = self.gatherer.merge()
         devices = {*self.devices, *(row.device for row in rows)}
         return Results(
-            environment(devices, profile_text(self.run.profile, self.run.examples), self.seed),
+            environment(
+                devices, profile_text(self.run.profile, self.run.examples), self._seed(rows)
+            ),
             rows,
             totals(rows, time.perf_counter() - self.started),
         )
+
+    def _seed(self, rows: Iterable[SubjectRow]) -> int | None:
+        """The seed of these rows, or None if they have several: decorated tests may state one."""
+        stated = (re.search(r"seed (\d+)", row.facts.get("own-options", "")) for row in rows)
+        seeds = {self.seed if each is None else int(each[1]) for each in stated} or {self.seed}
+        return seeds.pop() if len(seeds) == 1 else None
 
     # At the end
 

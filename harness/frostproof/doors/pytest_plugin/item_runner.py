@@ -106,13 +106,21 @@ class ItemRunner:
     def before_each_trial(
         self, item: pytest.Item, verification: Verification
     ) -> Callable[[], None]:
-        """Return what is called before each trial; it raises TimeSpentError once time is up."""
+        """Return what is called before each trial; it raises TimeSpentError once time is up.
+
+        If something was found, the search for more ends earlier, and the rest is for shrinking it.
+        """
         if self.budget is None:
             return lambda: None
+        from frostproof.verification.search import SHRINKING
+
         deadline = self.budget.begin(item.nodeid)
+        for_shrinking = min(SHRINKING, (deadline - time.monotonic()) / 2)
 
         def check_time() -> None:
-            if time.monotonic() >= deadline and verification.trials >= LEAST_EXAMPLES:
+            found = verification.current_phase == "search" and verification.violations()
+            end = deadline - for_shrinking if found else deadline
+            if time.monotonic() >= end and verification.trials >= LEAST_EXAMPLES:
                 raise TimeSpentError("the time budget was spent")
 
         return check_time
