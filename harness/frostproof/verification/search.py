@@ -42,7 +42,7 @@ and PATIENCE times as many by the clock, because an optimizer may also wait.
 """
 PATIENCE = 4
 EXPECTED_SHRINKING = 4.0
-"""The same for an expected failure, which nobody has to mend now."""
+"""The same for an expected failure or a cost, which nobody has to mend now."""
 
 Databases = Callable[[str], "ExampleDatabase | None"]
 """The id of an invariant -> the database of its failures."""
@@ -205,7 +205,9 @@ class _Search:
             self.raised[invariant] = error or self.verification.violation_of(invariant, message)
         broken = self.verification.broken
         for number, invariant in enumerate(broken):
-            self._leave_out(invariant, _Deadline(end.left / (len(broken) - number)))
+            share = end.left / (len(broken) - number)
+            most = share if self.verification.fails(invariant) else min(share, EXPECTED_SHRINKING)
+            self._leave_out(invariant, _Deadline(most))
 
     def _others(self, invariant: Invariant) -> tuple[str, ...]:
         """The ids of what is muted while this one is shrunk."""
