@@ -253,6 +253,14 @@ def test_a_planted_mistake_is_told_with_the_line_that_mends_it(name: str) -> Non
         assert not eval(told.shows[1], mended), told.remedy
 
 
+def test_patterns_may_leave_out_what_trains() -> None:
+    given = {"target": "correct", "inputs": "4,3"}
+    but, plain = (audited({**given, "patterns": [each]}) for each in ("!head", "backbone"))
+    assert but.frozen == plain.frozen
+    assert but.setup == plain.setup
+    assert not but.mistakes
+
+
 def test_a_correct_model_has_no_mistake_and_notes_what_may_go_wrong() -> None:
     found = audited({"target": "correct", "patterns": ["backbone"], "inputs": "4,3"})
     assert found.mistakes == 0

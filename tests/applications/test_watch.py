@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -674,9 +675,28 @@ def test_what_thawed_is_printed_with_whether_it_moved() -> None:
         steps, *thawed = str(watched).splitlines()[:3]
     assert steps.endswith("3 frozen parameters")
     assert thawed == [
-        "thawed: backbone.0.weight, backbone.0.bias: has moved since",
-        "thawed: backbone.1.bias: has not moved yet",
+        "thawed and moved since: 2 parameters of backbone.0",
+        "thawed and not moved yet: 1 parameter of backbone.1",
     ]
+
+
+def test_a_gradient_that_nothing_clears_is_a_warning() -> None:
+    """It counts in clip_grad_norm_(model.parameters()), though it moves nothing."""
+    for clears in (False, True):
+        model = Net()
+        model(torch.randn(5, 3)).square().mean().backward()
+        for parameter in model.backbone.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None if clears else parameter.grad
+        model.backbone.eval()
+        optimizer = torch.optim.SGD(model.head.parameters(), lr=0.1)
+        with (
+            pytest.warns(UserWarning, match="keep a gradient") if not clears else nullcontext(),
+            frostproof.watch(model, optimizer) as watched,
+        ):
+            train(model, optimizer, 2)
+        assert len(watched.warnings) == (not clears)
+        assert not watched.findings
 
 
 def test_a_flag_that_was_forgotten_is_told_and_nothing_else(recwarn: Any) -> None:

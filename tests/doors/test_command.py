@@ -352,10 +352,13 @@ def test_the_same_seed_repeats_the_same_run(consumer: Consumer) -> None:
 
 
 def test_verbose_shows_all_that_hypothesis_says(consumer: Consumer) -> None:
-    done = consumer.check("mylib:Leaky", "--jobs", "0", "-v")
+    done = consumer.check("mylib:Leaky", "--jobs", "0", "--", "-vv")
     assert done.returncode == 1
-    assert "Failing test case" in done.stdout
-    assert "Draw 1 (case): Case(" in done.stdout
+    assert "Traceback" in done.stdout
+    assert "The smallest case: Case(" in done.stdout or "Draw 1 (case): Case(" in done.stdout
+    quiet = consumer.check("mylib:Leaky", "--jobs", "0", "-v")
+    assert "mylib:Leaky on cpu: takes parameters" in quiet.stdout
+    assert "FAILURES" not in quiet.stdout
 
 
 @pytest.mark.parametrize(

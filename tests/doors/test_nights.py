@@ -185,7 +185,7 @@ def test_a_violation_beside_a_doubt_is_exit_code_1(tmp_path: Path) -> None:
     [(0, False, 0), (1, False, 1), (1, True, 4), (2, True, 130), (4, False, 2)],
 )
 def test_the_exit_code_of_pytest_becomes_ours(code: int, only_doubtful: bool, ours: int) -> None:
-    listener = Listener(verbose=False)
+    listener = Listener()
     listener.only_doubtful = only_doubtful
     assert listener.exit_code(code) == ours
 

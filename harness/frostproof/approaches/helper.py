@@ -154,5 +154,5 @@ def _parameters(function: Callable[..., Any] | None) -> Sequence[str]:
         each.name
         for each in found
         if each.kind in kinds
-        and (each.default is inspect.Parameter.empty or each.name == "optimizer")
+        and (each.default is inspect.Parameter.empty or each.name in ("names", "optimizer"))
     ]

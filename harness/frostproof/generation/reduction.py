@@ -14,7 +14,7 @@ import msgspec
 
 from frostproof.errors import CaseError
 from frostproof.generation.programs import adapt_event
-from frostproof.spec.architecture import Architecture
+from frostproof.spec.architecture import Architecture, Input
 from frostproof.spec.case import Case, Group, Value
 from frostproof.spec.layers import Layer, Linear, Shape
 from frostproof.spec.program import (
@@ -72,7 +72,11 @@ def _networks(case: Case) -> Iterator[Case]:
         if getattr(layer, "out_features", 0) > SMALL:
             small = msgspec.structs.replace(layer, out_features=SMALL)
             yield from _with_layers(case, network, k, (small,), lambda rest: f"0.{rest}")
-    if len(network.input.shape) == 1 and network.input.shape[0] > SMALL:
+    if network.tokens:
+        _, *others = network.layers
+        floats = Input((SMALL,)), (Linear(shapes[1][-1], bias=False), *others)
+        yield from _with_layers(case, Architecture(*floats), 0, floats[1][:1], _in_plain)
+    elif len(network.input.shape) == 1 and network.input.shape[0] > SMALL:
         samples = msgspec.structs.replace(network.input, shape=(SMALL,))
         yield case.replaced(architecture=msgspec.structs.replace(network, input=samples))
 
@@ -152,6 +156,8 @@ def _with_layers(
 def _programs(case: Case, subject: Subject) -> Iterator[Case]:
     """Programs without half of a run of equal events, without an event, and with simpler ones."""
     program = case.program
+    if isinstance(program[0], Freeze):  # it may be frozen from the start
+        yield case.replaced(mask=(*case.mask, *program[0].names), program=program[1:])
     for start, length in reversed([*_runs(program)]):
         if length > SMALL:
             yield case.replaced(program=program[:start] + program[start + length // 2 :])

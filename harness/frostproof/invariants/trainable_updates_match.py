@@ -31,5 +31,5 @@ INVARIANT = Invariant(
     "https://discuss.pytorch.org/t/58156",
     compares=True,
     mend="let what a frozen parameter has or lacks reach no other: compute norms, counts and "
-    "orders over parameters whose grad is not None",
+    "orders over the parameters that the step updates",
 )

@@ -68,11 +68,14 @@ def statement(subject: Subject, *, unusable: bool) -> str:
             stated.setdefault(name, naming.value(getattr(subject, name)))
             comments[name] = f"  # {', '.join(get_args(choices))}"
     words = f"{subject.name.rpartition(':')[2]} subject"
+    coupled = stated.pop("coupled", None)
     lines = [
         f"    {each.name}={stated[each.name]},{comments.get(each.name, '')}"
         for each in fields(Subject)
         if each.name in stated
     ]
+    if coupled is not None:
+        lines.append(f"    # if that is by design: coupled={coupled},")
     imports = {"from frostproof import Subject", *naming.imports}
     ordered = sorted(imports, key=lambda line: (line.startswith("from"), line))
     name = re.sub(r"\W", "_", words).upper()

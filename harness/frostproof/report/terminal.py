@@ -265,9 +265,9 @@ def _not_compared(row: SubjectRow) -> Iterable[str]:
     if late:
         yield (
             f"A and B after a group came late, in {counted(late, 'trial')}: it counts steps for "
-            "each group, or for all, so that what thaws goes on with an old count in A, and begins "
-            "with a new one in B. Each is right by its count, and they cannot be compared. Count "
-            "for each parameter, as torch.optim does, to have both alike"
+            "each group, or for all. What thaws then goes on with an old count in A, and begins "
+            "with a new one in B, so that a correction of fresh averages by the count is wrong in "
+            "A. Count for each parameter, as torch.optim does"
         )
 
 
@@ -287,7 +287,11 @@ def _not_about_freezing(row: SubjectRow) -> Iterable[str]:
 
 def _why_not_as_alone(row: SubjectRow) -> Iterable[str]:
     reason = row.facts.get("not-as-alone")
-    return [f"trains-as-alone: {reason}"] if reason else []
+    if not reason:
+        return []
+    found = "one parameter changes" in reason  # and nobody has stated it
+    how = "; if that is by design, state it as `coupled` in a Subject" if found else ""
+    return [f"trains-as-alone: {reason}{how}"]
 
 
 def _never_judged(row: SubjectRow) -> Iterable[str]:

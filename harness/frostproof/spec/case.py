@@ -11,7 +11,7 @@ import msgspec
 
 from frostproof.errors import CaseError, one_line
 from frostproof.spec.architecture import Architecture, expression
-from frostproof.spec.layers import ParameterSpec, TiedLinear
+from frostproof.spec.layers import Linear, ParameterSpec, TiedLinear
 from frostproof.spec.program import (
     AddFrozen,
     AnyEvent,
@@ -178,13 +178,18 @@ class Case(
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Smaller is simpler: layers, events, weights, groups, roles beside A and B, seed."""
+        """Smaller is simpler.
+
+        It has the layers, the events, the layers that are not linear, the weights, the groups, the
+        roles beside A and B, and the seed.
+        """
         scalars = sum(prod(parameter.shape) for parameter in self.parameters)
         events = sum(1 + len(mask_changes(event)) for event in self.program)
         return (
             len(self.architecture.places),
             len(self.program),
             events,
+            sum(not isinstance(place.layer, Linear) for place in self.architecture.places),
             scalars,
             len(self.groups),
             len(self.extras),

@@ -74,3 +74,21 @@ def _matching(pattern: str, names: Sequence[str], given: str) -> list[str]:
             f"{did_you_mean(pattern, [*names, *paths])}"
         )
     return found
+
+
+def plain_patterns(patterns: Sequence[str], names: Sequence[str], given: str) -> list[str]:
+    """Patterns without `!` that match the same names: modules, and parameters of others.
+
+    >>> plain_patterns(["!head", "!a.1"], ["a.0.weight", "a.1.weight", "head.weight"], "--freeze")
+    ['a.0']
+    """
+    if not any(each.startswith("!") for each in patterns):
+        return [*patterns]
+    found = {*matching(patterns, names, given)}
+    left = [each for each in names if each not in found]
+    plain: dict[str, None] = {}
+    for name in (each for each in names if each in found):
+        parts = name.split(".")
+        paths = (".".join(parts[:i]) for i in range(1, len(parts) + 1))
+        plain[next(path for path in paths if not any(is_match(n, path) for n in left))] = None
+    return [*plain]

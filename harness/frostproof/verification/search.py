@@ -250,6 +250,7 @@ class _Search:
         verification.shrunk.add(invariant.id)
         if tally.message != message:
             self.raised[invariant] = verification.violation_of(invariant, tally.message)
+            self.raised[invariant].add_note(f"The smallest case: {tally.case!r}")
 
     def violations(self) -> list[BaseException]:
         """The exceptions that were raised, those of the most direct violations first."""

@@ -56,6 +56,20 @@ def left_over(bench: Bench) -> Statements:
                 remedy="for p in model.parameters(): p.grad = None",
             )
             return
+    owned = owned_ids([names["optimizer"]])
+    unowned = [name for name, p in frozen if name in left and id(p) not in owned]
+    if unowned:
+        lines = (f"grad = {code(unowned[0])}.grad", "grad is not None")
+        if bench.shows(lines):
+            yield Statement(
+                severity="note",
+                subject="leftover gradients",
+                text=f"{listed(unowned)}: frozen, and still with the gradient of an earlier "
+                "backward pass. No optimizer owns it, so that optimizer.zero_grad() leaves it, and "
+                "clip_grad_norm_(model.parameters()) counts it",
+                shows=lines,
+                remedy="for p in model.parameters(): p.grad = None",
+            )
 
 
 def moved(bench: Bench) -> Statements:

@@ -14,7 +14,9 @@ from frostproof.applications.audit.bench import Bench
 from frostproof.applications.audit.statements import Statement
 from frostproof.applications.costs.report import cost_report
 from frostproof.errors import UsageError
+from frostproof.spec.patterns import plain_patterns
 from frostproof.training.trying import model_under_test
+from frostproof.training.user_models import load_model
 
 PROBES = (
     statements.not_frozen,
@@ -76,6 +78,8 @@ def audit(
         model = model_under_test(
             target, patterns, inputs, step, most_weights=None, as_built=already_frozen
         )
+        every = load_model(target).model.named_parameters(remove_duplicate=False)
+        patterns = plain_patterns(patterns, [name for name, _ in every], "--freeze")
         bench = Bench(model.network, patterns, optimizer, already_frozen)
         tried = [each for probe in PROBES for each in probe(bench)]
         found = [each for each in tried if bench.shows(each.shows)]

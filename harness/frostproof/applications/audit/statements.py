@@ -168,7 +168,7 @@ def tied(bench: Bench) -> Statements:
             yield Statement(
                 severity="mistake",
                 subject="tied",
-                text=text,
+                text=f"{text}; if that is meant, --freeze it by that name, too",
                 shows=(f"one, other = {one}, {other}", "one is other and not other.requires_grad"),
                 remedy=untying(matched[0], others),
             )

@@ -139,9 +139,10 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     everything is collected in `findings`, each thing once. Looking waits for an accelerator.
 
     What may be meant is a warning: a frozen norm in train mode that rewrites its buffers, an
-    optimizer that owns nothing that requires grad, a thawed layer without a gradient, and a `with`
-    block in which it made no step, or in which nothing was frozen. `warnings` keeps them. `print`
-    shows the findings, those that are alike in one line, and the warnings.
+    optimizer that owns nothing that requires grad, a thawed layer without a gradient, a gradient
+    that a frozen parameter keeps, and a `with` block in which it made no step, or in which nothing
+    was frozen. `warnings` keeps them. `print` shows the findings, those that are alike in one line,
+    and the warnings.
     """
 
     def __init__(
@@ -253,6 +254,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
         now = Snapshot(self.frozen, self.optimizers)
         if self._step is not None:
             self._warn_of_modes()
+            self._warn_of_gradients()
         found = [each for each in self._compare(now) if each.thing not in self._told]
         self._warn_of_buffers(now)
         self._told |= {each.thing for each in found}
@@ -294,9 +296,11 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     def _thawed_lines(self) -> Iterator[str]:
         """What thawed and has moved since, and what has not."""
         moved = [name for name in self._ever_thawed if name not in self._still]
-        for names, what in ((moved, "has moved since"), ([*self._still], "has not moved yet")):
+        for names, what in ((moved, "moved since"), ([*self._still], "not moved yet")):
             if names:
-                yield f"thawed: {listed(names)}: {what}"
+                modules = dict.fromkeys(name.rpartition(".")[0] or name for name in names)
+                count = counted(len(names), "parameter")
+                yield f"thawed and {what}: {count} of {listed([*modules])}"
 
     def __enter__(self) -> Self:
         return self
@@ -350,6 +354,7 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
     def _start(self, parameters: Iterable[nn.Parameter]) -> None:
         self.frozen = Frozen(self.model, parameters)
         self._froze |= bool(self.frozen.names)
+        self._may_have_gradients = True
         self._first = self._last = self._at_step = Snapshot(self.frozen, self.optimizers)
         self._off &= {*self.frozen.names}
         self._note_flags(self._first)
@@ -429,6 +434,25 @@ class watch:  # noqa: N801 - a context manager is called like a function, as tor
             self._warn(
                 f"frozen modules in train mode rewrite their buffers: {', '.join(paths)}; call "
                 "eval() of each after model.train(), and buffers=True makes this a violation"
+            )
+
+    def _warn_of_gradients(self) -> None:
+        """Warn once of gradients that frozen parameters had before, and that nothing clears."""
+        if not self._may_have_gradients:
+            return
+        self._may_have_gradients = False
+        owned = owned_ids(self.optimizers)
+        pairs = zip(self.frozen.names, self.frozen.parameters, strict=True)
+        names = [
+            name
+            for name, p in pairs
+            if not p.requires_grad and id(p) not in owned and _has_gradient(p)
+        ]
+        if names:
+            self._warn(
+                f"frozen parameters keep a gradient of an earlier backward pass ({listed(names)}): "
+                "no optimizer owns them, so that optimizer.zero_grad() leaves it, and "
+                "clip_grad_norm_(model.parameters()) counts it; set grad to None when you freeze"
             )
 
     def _warn_of_modes(self) -> None:

@@ -62,7 +62,8 @@ def _options_of_the_plugin(command: Any) -> Any:
     "-v",
     "--verbose",
     is_flag=True,
-    help="Show how optimizers are used, what was explained away, and all that Hypothesis says.",
+    help="Show how optimizers are used, and what was explained away. `-- -vv` shows all that "
+    "Hypothesis says.",
 )
 @_options_of_the_plugin
 @click.pass_context
@@ -109,7 +110,7 @@ def check_command(
     ]
     options = [f"--frostproof-optimizer={target}" for target in targets] + [*_options(given)]
     arguments = [*SUITE, *verbosity, *options, *workers, *pytest_args]
-    listener = Listener(verbose=verbosity != ["-q"])
+    listener = Listener()
     with forking(PRELOADED) as server:
         forked = [ForkedWorkers(server)] if server is not None and jobs != "0" else []
         code = pytest.main(arguments, plugins=[listener, *forked])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from frostproof.doors.pytest_plugin.items import parse_node_id
+from frostproof.doors.pytest_plugin.options import ALL_OF_HYPOTHESIS
 from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING
 
 EXIT_CODES = {0: 0, 1: 1, 2: 130, 3: 3, 4: 2, 5: 5}
@@ -23,16 +24,19 @@ class Listener:
     stopped_by_failures = False
     """Whether it ended at the failures that `-x` or `--maxfail` allow: an interruption to xdist."""
 
-    def __init__(self, *, verbose: bool) -> None:
-        self.verbose = verbose
+    def __init__(self) -> None:
         self.counted: set[Any] = set()
         """What was found violated or doubtful: several shards may verify the same."""
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+    def pytest_report_teststatus(
+        self, report: pytest.TestReport, config: pytest.Config
+    ) -> tuple[str, str, str] | None:
         """Count an item apart whose fault is in the table, so that pytest does not show it too."""
         names = {name for name, _ in getattr(report, "user_properties", ())}
-        if self.verbose or report.when != "call" or not report.failed or FINDING not in names:
+        if report.when != "call" or not report.failed or FINDING not in names:
+            return None
+        if config.get_verbosity() >= ALL_OF_HYPOTHESIS:
             return None
         if DOUBTFUL not in names and not isinstance(report.longrepr, str):
             return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from frostproof.doors.pytest_plugin.items import is_ours, planned_examples, verification_of
-from frostproof.doors.pytest_plugin.options import RunOptions
+from frostproof.doors.pytest_plugin.options import ALL_OF_HYPOTHESIS, RunOptions
 from frostproof.doors.pytest_plugin.report_properties import DOUBTFUL, FINDING, WARNING, encode
 from frostproof.doors.pytest_plugin.time_budget import TimeBudget
 from frostproof.errors import TimeSpentError, UnusableError, ViolationError, one_line
@@ -202,12 +202,12 @@ class ItemRunner:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, Any, pytest.TestReport]:
-        """Show a violation in one line, or with -v as Hypothesis does."""
+        """Show a violation in one line, or with -vv as Hypothesis does."""
         report: pytest.TestReport = yield
         if not report.failed or call.when != "call" or call.excinfo is None:
             return report
         verification = verification_of(item) if is_ours(item) else None
-        if verification is None or self.config.get_verbosity() > 0:
+        if verification is None or self.config.get_verbosity() >= ALL_OF_HYPOTHESIS:
             return report
         from frostproof.report.failure_text import failure_line, only_violations
 

@@ -15,6 +15,9 @@ from frostproof.doors.pytest_plugin.time_budget import parse_seconds
 from frostproof.errors import UsageError
 from frostproof.verification.profiles import PROFILES, examples
 
+ALL_OF_HYPOTHESIS = 2
+"""The verbosity with which violations are shown as Hypothesis raises them: -vv."""
+
 PREFIX = "frostproof"
 
 REPORTS = ("json", "markdown", "html")
