@@ -11,7 +11,7 @@ import torch
 from frostproof.doors.pytest_plugin.items import parse_node_id
 from frostproof.errors import UnusableError, UsageError
 from frostproof.optimizers.probe import probe
-from frostproof.optimizers.targets import resolve, torch_optimizers
+from frostproof.optimizers.targets import left_out, resolve, torch_optimizers
 from frostproof.process.device import available_devices, select_devices
 from frostproof.verification.verification import Verification
 
@@ -93,6 +93,17 @@ def test_a_module_of_subjects_may_import_the_classes_that_they_are_about(tmp_pat
     def found(*targets: str) -> set[str]:
         return {each.target.removeprefix("package_for_tests") for each in resolve(targets)}
 
+    (package / "named.py").write_text(
+        "import frostproof\n"
+        "from package_for_tests.optim import Robin\n"
+        "class Wraps:\n"
+        "    def step(self): pass\n"
+        "    def zero_grad(self): pass\n"
+        "OWN = frostproof.Subject(target='package_for_tests.named:OWN', factory=Robin)\n"
+    )
+    assert found("package_for_tests.named:*") == {".named:OWN"}, "it has its own name"
+    (left,) = left_out(["package_for_tests.named:*", "package_for_tests.optim:Wren"])
+    assert left.startswith("package_for_tests.named:Wraps is left out")
     assert found("package_for_tests.stated:*") == {".stated:WREN"}
     both = found("package_for_tests:*", "package_for_tests.stated:*")
     assert both == {":Robin", ".stated:WREN"}

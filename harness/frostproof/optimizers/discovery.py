@@ -112,7 +112,7 @@ def _check_optimizer(optimizer: Any, target: str) -> None:
         kind = "a class" if is_class else f"of type {type(optimizer).__name__}"
         raise UsageError(
             f"{target!r} is {kind}, not an optimizer: name a subclass of torch.optim.Optimizer, "
-            "a Subject, or a function that returns an optimizer"
+            "a Subject, or a function that returns an optimizer, as one of params that wraps one"
         )
 
 

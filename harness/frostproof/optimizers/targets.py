@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from types import ModuleType
@@ -55,7 +55,8 @@ def resolve(targets: Iterable[str]) -> list[Subject]:
     """
     found = [(target, _subjects_of(target)) for target in targets]
     # The modules of all targets are imported by now.
-    taken = {subject.target for target, _ in found for subject in _stated_at(target)}
+    stated = {name: each for target, _ in found for name, each in _stated_at(target).items()}
+    taken = {each.target for each in stated.values()} - stated.keys()
     return [
         subject
         for target, members in found
@@ -64,13 +65,30 @@ def resolve(targets: Iterable[str]) -> list[Subject]:
     ]
 
 
-def _stated_at(target: str) -> list[Subject]:
-    """The Subjects that a target names: one, or all of a module."""
+def _stated_at(target: str) -> dict[str, Subject]:
+    """The Subjects that a target names, one or all of a module, each by `module:NAME`."""
     module_name, _, name = target.partition(":")
     module = sys.modules[module_name]
     names = _stated(module) if name == "*" else [name]
-    found = (getattr(module, each, None) for each in names)
-    return [each for each in found if isinstance(each, Subject)]
+    found = {f"{module_name}:{each}": getattr(module, each, None) for each in names}
+    return {name: each for name, each in found.items() if isinstance(each, Subject)}
+
+
+def left_out(targets: Iterable[str]) -> Iterator[str]:
+    """One line for each class of a `module:*` that steps like an optimizer, and is not of torch's.
+
+    Their modules are imported.
+    """
+    for module_name in (each.removesuffix(":*") for each in targets if each.endswith(":*")):
+        for found in vars(sys.modules[module_name]).values():
+            if not isinstance(found, type) or issubclass(found, Optimizer):
+                continue
+            own = f"{found.__module__}.".startswith(f"{module_name}.")
+            if own and hasattr(found, "step") and hasattr(found, "zero_grad"):
+                yield (
+                    f"{module_name}:{found.__name__} is left out, as it is no "
+                    "torch.optim.Optimizer: name a function of params that builds it"
+                )
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -220,6 +221,26 @@ def _check_arguments(subject: Subject, saved: CaseFile) -> None:
         )
 
 
+def _with_saved_arguments(subject: Subject, saved: CaseFile) -> Subject:
+    """A class that a Subject without a name of its own gave arguments gets these arguments.
+
+    The file may only name values that are written as numbers, strings and tuples, of arguments that
+    the class declares.
+    """
+    text = saved.arguments or ""
+    if not subject.discovered or subject.stated or text == given_arguments(subject):
+        return subject
+    try:
+        call = ast.parse(f"f({text})", mode="eval").body
+        given = {each.arg: ast.literal_eval(each.value) for each in getattr(call, "keywords", ())}
+    except (SyntaxError, ValueError):
+        return subject
+    if not given.keys() <= {*options_of(subject.factory), *subject.needs, *subject.arguments}:
+        return subject
+    left = tuple(name for name in subject.needs if name not in given)
+    return replace(subject, arguments=given, needs=left)
+
+
 def _subject(saved: CaseFile) -> Subject:
     """The variant that the file names, without expected failures. Raises CaseError, UsageError."""
     target = saved.target
@@ -237,6 +258,7 @@ def _subject(saved: CaseFile) -> Subject:
             f"{target!r} has no implementation {saved.variant!r}: it has {variants}; a Subject of "
             "your own needs its own name as its target, module:NAME"
         )
+    subject = _with_saved_arguments(subject, saved)
     if subject.needs:
         _check_arguments(subject, saved)
         raise UsageError(

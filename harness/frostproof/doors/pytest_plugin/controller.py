@@ -110,6 +110,7 @@ class Controller:
         from importlib.metadata import version
 
         from frostproof.optimizers.registry import entry_point_subjects
+        from frostproof.optimizers.targets import left_out
         from frostproof.process.device import determinism_settings
 
         run = self.run
@@ -132,6 +133,7 @@ class Controller:
             text = ", ".join(f"{key} {value}" for key, value in given.items() if value)
             lines.append(f"frostproof: {text}")
         lines += [f"frostproof: {text}" for text in _where_from(run.optimizers)]
+        lines += [f"frostproof: {text}" for text in left_out(run.optimizers)]
         lines += [f"frostproof: {text}" for text in determinism_settings(self.devices)]
         lines += [f"frostproof: {failure}; it is left out" for failure in entry_point_subjects()[1]]
         return lines
