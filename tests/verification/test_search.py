@@ -115,6 +115,18 @@ def test_an_expected_cost_leaves_everything_else_judged_as_often(
     assert stated == without
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_cost_is_shrunk_and_fails_nothing(seed: int) -> None:
+    verification = Verification(subjects(StateFromTheStart)[0], "cpu")
+    with fenced("cpu"):
+        verification.prepare()
+        assert search_violations(verification, 40, seed) == []
+    case = verification.tallies["no-state-for-frozen"].case
+    assert case is not None
+    assert len(case.architecture.places) == 1
+    assert "no-state-for-frozen" in verification.shrunk
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_runs_that_differ_only_where_something_is_frozen_are_told_from_freezing(seed: int) -> None:
     verification = Verification(subjects(ChoosesWhereOneIsFrozen)[0], "cpu")

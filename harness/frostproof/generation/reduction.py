@@ -39,7 +39,7 @@ def reductions(case: Case, subject: Subject) -> Iterator[Case]:
     Each is a case that the subject can train, and is no larger. It freezes only what trains, and
     thaws only what is frozen.
     """
-    for found in chain(_networks(case), _programs(case, subject), _others(case, subject)):
+    for found in chain(_networks(case, subject), _programs(case, subject), _others(case, subject)):
         reduced = _consistent(found)
         try:
             reduced.check()
@@ -53,9 +53,10 @@ def reductions(case: Case, subject: Subject) -> Iterator[Case]:
 # Networks
 
 
-def _networks(case: Case) -> Iterator[Case]:
+def _networks(case: Case, subject: Subject) -> Iterator[Case]:
     """Networks without a layer, with the layers inside it, and with plain or small ones."""
     network = case.architecture
+    trains_linear = subject.parameters in ("any", "up-to-2d")
     if not isinstance(network, Architecture):
         return
     shapes = [network.input.shape]
@@ -65,18 +66,18 @@ def _networks(case: Case) -> Iterator[Case]:
         yield from _with_layers(case, network, k, (), lambda rest: None)
         if inner := getattr(layer, "layers", ()):
             yield from _with_layers(case, network, k, inner, lambda rest: rest)
-        for plain in _plain(layer, shapes[k], shapes[k + 1]):
+        for plain in _plain(layer, shapes[k], shapes[k + 1]) if trains_linear else ():
             yield from _with_layers(case, network, k, (plain,), _in_plain)
             if plain.bias:
                 yield from _with_layers(case, network, k, (plain,), _by_mask(case, k))
         if getattr(layer, "out_features", 0) > SMALL:
             small = msgspec.structs.replace(layer, out_features=SMALL)
             yield from _with_layers(case, network, k, (small,), lambda rest: f"0.{rest}")
-    if network.tokens:
+    if network.tokens and trains_linear:
         _, *others = network.layers
         floats = Input((SMALL,)), (Linear(shapes[1][-1], bias=False), *others)
         yield from _with_layers(case, Architecture(*floats), 0, floats[1][:1], _in_plain)
-    elif len(network.input.shape) == 1 and network.input.shape[0] > SMALL:
+    if not network.tokens and len(network.input.shape) == 1 and network.input.shape[0] > SMALL:
         samples = msgspec.structs.replace(network.input, shape=(SMALL,))
         yield case.replaced(architecture=msgspec.structs.replace(network, input=samples))
 

@@ -32,6 +32,7 @@ from frostproof.spec.ids import directness
 from frostproof.verification.profiles import BATCH, batches, hypothesis_settings
 
 if TYPE_CHECKING:
+    from frostproof.verification.tally import Tally
     from frostproof.verification.verification import Verification
 
 SHRINKING = 20.0
@@ -207,50 +208,52 @@ class _Search:
         for number, invariant in enumerate(broken):
             share = end.left / (len(broken) - number)
             most = share if self.verification.fails(invariant) else min(share, EXPECTED_SHRINKING)
-            self._leave_out(invariant, _Deadline(most))
+            tally = self.verification.tallies[invariant.id]
+            message = tally.message
+            if self._leave_out(invariant, tally, _Deadline(most)):
+                self.verification.shrunk.add(invariant.id)
+            if invariant in self.raised and tally.message != message:
+                violation = self.verification.violation_of(invariant, tally.message)
+                violation.add_note(f"The smallest case: {tally.case!r}")
+                self.raised[invariant] = violation
 
     def _others(self, invariant: Invariant) -> tuple[str, ...]:
         """The ids of what is muted while this one is shrunk."""
         return tuple(identity for identity in self._muted() if identity != invariant.id)
 
-    def _leave_out(self, invariant: Invariant, deadline: _Deadline) -> None:
+    def _leave_out(self, invariant: Invariant, tally: Tally, deadline: _Deadline) -> bool:
         """Leave out each part of the smallest case without which it still shows.
 
         The smallest cases of other invariants are tried first. A case takes the place of the one
-        before where it is violated, as it is no larger.
+        before where it is violated, as it is no larger. Returns whether the time was enough.
         """
-        verification = self.verification
-        tally, others = verification.tallies[invariant.id], self._others(invariant)
+        verification, others = self.verification, self._others(invariant)
 
         def shows(case: Case) -> bool:
             return invariant in verification.find_violations(case, others)
 
-        assert tally.case is not None
-        message = tally.message
-        smaller = {
-            each.case.size: each.case
-            for each in verification.tallies.values()
-            if each.case is not None and each.case.size < tally.case.size
-        }
-        for size in sorted(smaller):
-            if deadline.left and shows(smaller[size]):
+        cases = (each.case for each in verification.tallies.values())
+        known = sorted((case.size, case.to_json()) for case in cases if case is not None)
+        for size, text in known:
+            if tally.case is None or size >= tally.case.size or not deadline.left:
                 break
-        found = True
+            if shows(Case.from_json(text)):
+                break
+        found = tally.case is not None
         while found:
             found, tried = False, 0
-            while candidate := next(
-                islice(reductions(tally.case, verification.subject), tried, None), None
-            ):
+            while tally.case is not None:
+                left = islice(reductions(tally.case, verification.subject), tried, None)
+                candidate = next(left, None)
+                if candidate is None:
+                    break
                 if not deadline.left:
-                    return
+                    return False
                 if shows(candidate):
                     found = True
                 else:
                     tried += 1
-        verification.shrunk.add(invariant.id)
-        if tally.message != message:
-            self.raised[invariant] = verification.violation_of(invariant, tally.message)
-            self.raised[invariant].add_note(f"The smallest case: {tally.case!r}")
+        return True
 
     def violations(self) -> list[BaseException]:
         """The exceptions that were raised, those of the most direct violations first."""
