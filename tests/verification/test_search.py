@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -171,11 +172,11 @@ def test_what_comparisons_of_random_runs_found_is_set_aside_however_a_search_end
     assert "trainable-updates-match" in said
 
 
-def test_what_was_found_is_shrunk_though_the_time_for_searching_is_over() -> None:
-    verification = Verification(subjects(DecaysEverything)[0], "cpu")
+def search_until(verification: Verification, is_over: Callable[[], bool]) -> None:
+    """Search until something is found while the time is over."""
 
     def check_time() -> None:
-        if verification.current_phase == "search" and verification.violations():
+        if is_over() and verification.violations():
             raise TimeSpentError
 
     with fenced("cpu"):
@@ -183,6 +184,12 @@ def test_what_was_found_is_shrunk_though_the_time_for_searching_is_over() -> Non
         verification.before_each_trial = check_time
         with pytest.raises(TimeSpentError):
             search_violations(verification, 1000, seed=3)
+
+
+def test_what_was_found_is_shrunk_though_the_time_for_searching_is_over() -> None:
+    verification = Verification(subjects(DecaysEverything)[0], "cpu")
+
+    search_until(verification, lambda: verification.current_phase == "search")
     row = item_report(verification).row
     (moved,) = (each for each in row.invariants if each.id == "frozen-weights-unchanged")
     case = verification.tallies[moved.id].case
@@ -195,15 +202,7 @@ def test_what_was_found_is_shrunk_though_the_time_for_searching_is_over() -> Non
 def test_a_case_that_there_was_no_time_to_shrink_is_told() -> None:
     verification = Verification(subjects(DecaysEverything)[0], "cpu")
 
-    def check_time() -> None:
-        if verification.violations():
-            raise TimeSpentError
-
-    with fenced("cpu"):
-        verification.prepare()
-        verification.before_each_trial = check_time
-        with pytest.raises(TimeSpentError):
-            search_violations(verification, 1000, seed=3)
+    search_until(verification, lambda: True)
     row = item_report(verification).row
     told = [str(each.message) for each in row.invariants if each.status == "violated"]
     assert told

@@ -21,9 +21,8 @@ from frostproof.invariants.registry import BY_ID, GROUPS
 from frostproof.optimizers.discovery import subjects
 from frostproof.optimizers.targets import exists_on
 from frostproof.process.device import select_devices
-from frostproof.report.attachments import read_attachments
-from frostproof.report.failure_text import counterexample_lines, replay_command
-from frostproof.report.terminal import file_lines
+from frostproof.report.failure_text import replay_command
+from frostproof.report.terminal import drawn_lines, file_lines
 from frostproof.results.rows import InvariantRow, SubjectRow
 from frostproof.spec.ids import directness
 from frostproof.spec.subject import Subject, expected_failure_faults
@@ -225,8 +224,7 @@ def _more(row: SubjectRow, broken: InvariantRow, seed: int | None) -> Iterator[s
         yield f"    seed: {seed}"
     if broken.case:
         yield f"    run it again: {replay_command(broken.case)}"
-    found = read_attachments(row, broken, [Path(), Path(broken.case or "").parent]).case
-    yield from () if found is None else (*counterexample_lines(found), "")
+    yield from drawn_lines(row, broken)
     others = [each.id for each in row.invariants if each.status == "violated" and each != broken]
     if others:
         yield f"    also violated: {', '.join(others)}"

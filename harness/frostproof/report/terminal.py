@@ -222,9 +222,15 @@ def _faults(row: SubjectRow) -> Iterable[str]:
         told |= {each.source} if each.source else set()
         yield one_line(f"{word} {row.name} on {row.device}: {each.id}{about}: {message}", 1000)
         yield from file_lines(each)
-        if number == 0 and each.case:
-            shown = read_attachments(row, each, [Path(), Path(each.case).parent]).case
-            yield from (*counterexample_lines(shown), "") if shown is not None else ()
+        if number == 0:
+            yield from drawn_lines(row, each)
+
+
+def drawn_lines(row: SubjectRow, broken: InvariantRow) -> Iterable[str]:
+    """The counterexample of a row that this run has written, if its case file can be read."""
+    folders = [Path(), Path(broken.case or "").parent]
+    shown = read_attachments(row, broken, folders).case
+    return (*counterexample_lines(shown), "") if shown is not None else ()
 
 
 def remarks(rows: list[SubjectRow]) -> Iterable[str]:

@@ -82,8 +82,6 @@ def plain_patterns(patterns: Sequence[str], names: Sequence[str], given: str) ->
     >>> plain_patterns(["!head", "!a.1"], ["a.0.weight", "a.1.weight", "head.weight"], "--freeze")
     ['a.0']
     """
-    if not any(each.startswith("!") for each in patterns):
-        return [*patterns]
     found = {*matching(patterns, names, given)}
     left = [each for each in names if each not in found]
     plain: dict[str, None] = {}

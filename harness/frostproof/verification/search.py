@@ -233,11 +233,11 @@ class _Search:
             return invariant in verification.find_violations(case, others)
 
         cases = (each.case for each in verification.tallies.values())
-        known = sorted((case.size, case.to_json()) for case in cases if case is not None)
-        for size, text in known:
-            if tally.case is None or size >= tally.case.size or not deadline.left:
+        known = (case for case in cases if case is not None)
+        for case in sorted(known, key=lambda case: case.size):
+            if tally.case is None or case.size >= tally.case.size or not deadline.left:
                 break
-            if shows(Case.from_json(text)):
+            if shows(case):
                 break
         found = tally.case is not None
         while found:

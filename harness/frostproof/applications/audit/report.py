@@ -78,8 +78,9 @@ def audit(
         model = model_under_test(
             target, patterns, inputs, step, most_weights=None, as_built=already_frozen
         )
-        every = load_model(target).model.named_parameters(remove_duplicate=False)
-        patterns = plain_patterns(patterns, [name for name, _ in every], "--freeze")
+        if any(each.startswith("!") for each in patterns):
+            every = load_model(target).model.named_parameters(remove_duplicate=False)
+            patterns = plain_patterns(patterns, [name for name, _ in every], "--freeze")
         bench = Bench(model.network, patterns, optimizer, already_frozen)
         tried = [each for probe in PROBES for each in probe(bench)]
         found = [each for each in tried if bench.shows(each.shows)]
